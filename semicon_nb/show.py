@@ -1,0 +1,95 @@
+"""Colours, label overlays, contact sheets and curves: the few pictures that every page uses."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image, ImageDraw
+
+PALETTE = ("#8a8a8a", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#f0e442")
+"""Okabe and Ito's colours, told apart by colour-blind readers; the first is the background's grey."""
+
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down")
+"""Marker of each class, so that colour never stands alone."""
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """`#e69f00` as three numbers from 0 to 255."""
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """An image [H, W] in [0, 1] as bytes [H, W, 3]."""
+    levels = (np.clip(np.nan_to_num(np.asarray(image, dtype=np.float32)), 0, 1) * 255).astype(np.uint8)
+    return np.repeat(levels[..., None], 3, axis=-1)
+
+
+def edges(labels: np.ndarray) -> np.ndarray:
+    """True where a pixel [H, W] touches one of another label: the outline of each structure."""
+    edge = np.zeros(labels.shape, bool)
+    edge[1:] |= labels[1:] != labels[:-1]
+    edge[:-1] |= labels[1:] != labels[:-1]
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[:, :-1] |= labels[:, 1:] != labels[:, :-1]
+    return edge & (labels > 0)
+
+
+def overlay(image: np.ndarray, labels: np.ndarray | None = None, opacity: float = 0.35, scale: int = 3) -> Image.Image:
+    """An image [H, W] in [0, 1] with its labels [H, W] tinted and outlined in `PALETTE`, enlarged `scale` times."""
+    pixels = np.kron(grey(image), np.ones((scale, scale, 1), np.uint8)).astype(np.float32)
+    if labels is not None:
+        big = np.kron(np.asarray(labels), np.ones((scale, scale), np.asarray(labels).dtype))
+        line = edges(big)
+        for label in np.unique(big[big > 0]):
+            colour = np.array(rgb(PALETTE[1 + (int(label) - 1) % (len(PALETTE) - 1)]), np.float32)
+            inside = big == label
+            pixels[inside] = (1 - opacity) * pixels[inside] + opacity * colour
+            pixels[inside & line] = colour
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles: Sequence[str] = (), gap: int = 6) -> Image.Image:
+    """Pictures of one size side by side on white, each under its title."""
+    pictures = [p if isinstance(p, Image.Image) else overlay(p) for p in pictures]
+    if not pictures:
+        raise ValueError("pictures: none were given, expected at least one")
+    width, height = (max(p.size[axis] for p in pictures) for axis in (0, 1))
+    head = 16 if titles else 0
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    page = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + head + gap) + gap), "white")
+    pen = ImageDraw.Draw(page)
+    for i, picture in enumerate(pictures):
+        x, y = gap + (i % columns) * (width + gap), gap + (i // columns) * (height + head + gap)
+        if i < len(titles):
+            pen.text((x, y), titles[i], fill="#333333")
+        page.paste(picture, (x, y + head))
+    return page
+
+
+def style(figure: go.Figure, title: str = "", height: int = 360) -> go.Figure:
+    """Fonts, margins and see-through backgrounds that read well on light and on dark pages."""
+    figure.update_layout(
+        title=title,
+        height=height,
+        margin={"l": 60, "r": 20, "t": 50 if title else 20, "b": 50},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 13, "color": "#7a7a7a"},
+        colorway=[*PALETTE[1:]],
+        legend={"orientation": "h", "y": -0.2},
+    )
+    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    return figure
+
+
+def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str = "", x: str = "", y: str = "", log: bool = False) -> go.Figure:
+    """One line for each name -> (x values, y values), told apart by colour and by dash."""
+    dashes = ("solid", "dash", "dot", "dashdot", "longdash")
+    figure = go.Figure()
+    for i, (name, (xs, ys)) in enumerate(series.items()):
+        figure.add_scatter(x=list(xs), y=list(ys), name=name, mode="lines", line={"dash": dashes[i % len(dashes)], "width": 2})
+    figure.update_xaxes(title=x)
+    figure.update_yaxes(title=y, type="log" if log else "linear")
+    return style(figure, title)
