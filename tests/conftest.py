@@ -1,0 +1,76 @@
+"""Fixtures that every test shares: one thread, a small phantom, and the real scans where there are any."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PLOTLY_RENDERER", "plotly_mimetype")
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's top folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder that SEMICON_DATA names, with the real cohorts in it."""
+    named = os.environ.get("SEMICON_DATA", "")
+    folder = Path(named).expanduser()
+    if not named or not folder.is_dir():
+        pytest.skip("SEMICON_DATA names no folder with the real cohorts")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def hippo(data_folder: Path):
+    """Twelve real hippocampi at 64 x 64."""
+    from semicon_nb.data import hippocampus
+
+    if not (data_folder / "Task04_Hippocampus").is_dir():
+        pytest.skip("SEMICON_DATA holds no Task04_Hippocampus")
+    return hippocampus(data_folder, size=64, limit=12)
+
+
+@pytest.fixture(scope="session")
+def small_phantom():
+    """Six generated subjects at 32 x 32."""
+    from semicon_nb.data import phantom
+
+    return phantom(subjects=6, size=32)
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """A Chromium or Chrome on this machine, for the tests that need a browser."""
+    chosen = os.environ.get("CHROMIUM") or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
+    )
+    if not chosen:
+        pytest.skip("no Chromium on the PATH (name one in the environment variable CHROMIUM)")
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_path: str):
+    """One headless Chromium for the session; it makes no request of its own."""
+    from playwright.sync_api import sync_playwright
+
+    quiet = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+             "--disable-component-update", "--disable-sync")  # fmt: skip
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=chromium_path, args=list(quiet))
+        yield chromium
+        chromium.close()
