@@ -1,0 +1,142 @@
+"""What every live explorer shares: a widget or a sentence in its place, controls with labels, and a check that the kernel still answers."""
+
+import functools
+import html
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import anywidget
+import ipywidgets
+import plotly.graph_objects as go
+import traitlets
+
+from semicon_nb.page import asset, message_page
+from semicon_nb.show import style
+
+
+def sentence(problem: BaseException) -> str:
+    """An exception as one sentence for a reader: its message, and its kind where the message alone would not help."""
+    said = " ".join(str(problem).split())
+    return said if isinstance(problem, ValueError | TypeError | FileNotFoundError) and said else f"{type(problem).__name__}: {said}"
+
+
+def notice(text: str) -> ipywidgets.HTML:
+    """A sentence where a picture would have been."""
+    return ipywidgets.HTML(
+        f'<div role="status" class="semicon-notice" style="border-left:4px solid #d55e00;padding:.5rem .8rem;line-height:1.4">{html.escape(text)}</div>'
+    )
+
+
+def in_place(build: Callable) -> Callable:
+    """Let `__init__` put a sentence in the widget's place instead of raising; `problem` holds it, `trace` the full story."""
+
+    @functools.wraps(build)
+    def guarded(self, *args, **kwargs):
+        self.problem, self.trace = "", ""
+        try:
+            build(self, *args, **kwargs)
+        except Exception as error:
+            self.problem, self.trace = sentence(error), traceback.format_exc()
+            self.widget = notice(f"{type(self).__name__}: {self.problem}")
+
+    return guarded
+
+
+def safely(callback: Callable) -> Callable:
+    """Let a method called by a control or a click show its failure in `self.status` and leave the rest of the page alone."""
+
+    @functools.wraps(callback)
+    def guarded(self, *args, **kwargs):
+        try:
+            return callback(self, *args, **kwargs)
+        except Exception as error:
+            self.problem, self.trace = sentence(error), traceback.format_exc()
+            self.status.value = notice(self.problem).value
+
+    return guarded
+
+
+class Pulse(anywidget.AnyWidget):
+    """Asks the kernel for a sign of life when the reader touches the explorer, and says so when none comes."""
+
+    _esm = traitlets.Unicode(asset("pulse.js")).tag(sync=True)
+    asked = traitlets.Int(0).tag(sync=True)
+    answered = traitlets.Int(0).tag(sync=True)
+
+    @traitlets.observe("asked")
+    def answer(self, change):
+        self.answered = change["new"]
+
+
+class Explorer:
+    """A widget in notebooks, a page without a kernel through `to_html`, a picture where outputs are stored."""
+
+    title = "Explorer"
+    problem = ""
+    trace = ""
+    widget: ipywidgets.Widget
+
+    def picture(self) -> go.Figure:
+        """A small figure that says what the explorer shows, for pages that are read and not run."""
+        raise NotImplementedError
+
+    def write(self, path: str | os.PathLike, plotly: str) -> Path:
+        """Write the page; called by `to_html` when there is something to explore."""
+        raise NotImplementedError
+
+    def to_html(self, path: str | os.PathLike, plotly: str = "inline") -> Path:
+        """Write a page that explores without a kernel; plotly "inline" (6 MB), "shared" (plotly.min.js beside it) or a path to one."""
+        if self.problem and not hasattr(self, "status"):
+            return message_page(path, self.title, self.problem)
+        return self.write(path, plotly)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        """The widget; or the picture, where plotly is told to store its figures as data (saved pages)."""
+        if "mimetype" in os.environ.get("PLOTLY_RENDERER", "") and not self.problem:
+            return {"application/vnd.plotly.v1+json": _plain(self.picture()), "text/plain": self.title}
+        if self.problem and not hasattr(self, "status"):
+            return {"text/html": self.widget.value, "text/plain": self.problem}
+        return self.widget._repr_mimebundle_()
+
+
+def _plain(figure: go.Figure) -> dict:
+    """A figure as JSON that a notebook can store."""
+    from semicon_nb.page import figure as plain
+
+    return plain(figure) | {"config": {"displaylogo": False}}
+
+
+def figure_widget(figure: go.Figure, height: int = 420) -> go.FigureWidget:
+    """A figure that fills its column, follows light and dark pages, and needs no template."""
+    widget = go.FigureWidget(style(figure, height=height))
+    widget.update_layout(template="none", autosize=True)
+    widget._config = {"responsive": True, "displaylogo": False}
+    return widget
+
+
+def column(*children: ipywidgets.Widget, width: str = "420px") -> ipywidgets.VBox:
+    """Widgets below one another, at least `width` wide where the screen allows, growing to fill the row."""
+    return ipywidgets.VBox(children, layout=ipywidgets.Layout(flex=f"1 1 {width}", min_width=f"min(100%, {width})", max_width="100%"))
+
+
+def row(*children: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Widgets side by side that wrap on narrow screens."""
+    return ipywidgets.HBox(children, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start", width="100%"))
+
+
+def frame(title: str, *children: ipywidgets.Widget) -> ipywidgets.VBox:
+    """The whole explorer: its heading, its parts, and the check that the kernel still answers."""
+    heading = ipywidgets.HTML(f"<strong>{html.escape(title)}</strong>")
+    box = ipywidgets.VBox([heading, *children, Pulse()], layout=ipywidgets.Layout(width="100%"))
+    box.add_class("semicon-explorer")
+    return box
+
+
+def labelled(widget: ipywidgets.Widget, width: str = "260px") -> ipywidgets.Widget:
+    """Show a control's description in full, whatever its length."""
+    widget.style.description_width = "initial"
+    widget.layout.width = width
+    widget.layout.max_width = "100%"
+    return widget
