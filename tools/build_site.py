@@ -1,0 +1,139 @@
+"""Build the site into _docs: with Quarto where it is on the PATH, else with smalldocs, from the same pages and the same _quarto.yml.
+
+python tools/build_site.py [--fallback] [--out FOLDER]
+"""
+
+import argparse
+import html
+import os
+import re
+import shutil
+import sys
+import time
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
+from latex2mathml.converter import convert  # noqa: E402
+from nbdev.config import get_config  # noqa: E402
+from nbdev.quarto import nbdev_docs, refresh_quarto_yml  # noqa: E402
+from nbdev.serve import proc_nbs  # noqa: E402
+from plotly.offline import get_plotlyjs  # noqa: E402
+from smalldocs.config import load  # noqa: E402
+from smalldocs.site import Page, Site  # noqa: E402
+
+from tools.explorers import build_explorers  # noqa: E402
+
+
+class Fallback(Site):
+    """smalldocs, with nbdev's names for pages: 00_data.ipynb becomes data.html."""
+
+    def read(self, src: PurePosixPath) -> Page:
+        """Read a page; its front matter may name the file it becomes."""
+        page = super().read(src)
+        if name := page.front.get("output-file"):
+            page.out = page.out.with_name(str(name))
+        return page
+
+    def find_page(self, target: PurePosixPath) -> Page | None:
+        """Find a page by its source, or by the file that it becomes."""
+        return super().find_page(target) or next((page for page in self.pages.values() if page.out == target), None)
+
+
+def stage() -> Path:
+    """Run nbdev's document processors over the changed pages, into _proc."""
+    config = get_config(ROOT)
+    refresh_quarto_yml()
+    staged = ROOT / "_proc"
+    newest = max(path.stat().st_mtime for path in [ROOT / "pyproject.toml", *(ROOT / "tools").glob("*.py"), *(ROOT / "semicon_nb").glob("*.py")])
+    proc_nbs(str(config.nbs_path), n_workers=2, force=staged.exists() and staged.stat().st_mtime < newest)
+    return staged
+
+
+def fallback(out: Path) -> Site:
+    """Build with smalldocs, then make the site whole: formulas as MathML, figures, search without a server."""
+    site = Fallback(load(stage()), quiet=True)
+    site.out = out
+    site.build()
+    for path in out.rglob("*.html"):
+        if "explorers" not in path.relative_to(out).parts:
+            path.write_text(finished(path.read_text(encoding="utf-8"), path.relative_to(out).as_posix()), encoding="utf-8")
+    for path in out.rglob("*.css"):
+        path.write_text(re.sub(r"@import url\([^)]*\);", "", path.read_text(encoding="utf-8")), encoding="utf-8")
+    search_from_disk(out)
+    return site
+
+
+def finished(page: str, name: str) -> str:
+    """One page without anything from elsewhere, and with the landmarks and labels that a keyboard needs."""
+    page = re.sub(r'<(link|script)\b[^>]*cdn\.jsdelivr\.net/npm/katex[^>]*>(</script>)?', "", page)
+    page = re.sub(r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>', lambda found: formula(found[2], found[1], name), page, flags=re.S)
+    page = re.sub(r"(<body[^>]*>)", r'\1<a class="skip" href="#quarto-document-content">Skip to the content</a>', page, count=1)
+    page = page.replace('<i role="img" class="bi', '<i aria-hidden="true" class="bi').replace('role="img"></i>', 'aria-hidden="true"></i>')
+    page = page.replace('class="quarto-color-scheme-toggle nav-link"', 'class="quarto-color-scheme-toggle nav-link" aria-label="Toggle dark mode"')
+    return re.sub(r"<pre(?![^>]*tabindex)([^>]*)>", r'<pre tabindex="0"\1>', page)
+
+
+def formula(tex: str, kind: str, page: str) -> str:
+    """TeX as MathML."""
+    tex = html.unescape(tex).strip()
+    try:
+        return convert(tex, display="block" if kind == "display" else "inline")
+    except Exception as problem:
+        raise ValueError(f"{page}: the formula {tex!r} cannot be turned into MathML ({problem})") from problem
+
+
+def search_from_disk(out: Path) -> None:
+    """A page opened from disk may not fetch search.json: give it the index as a script."""
+    index = (out / "search.json").read_text(encoding="utf-8")
+    (out / "search.js").write_text(f"window.searchIndex = {index};\n", encoding="utf-8")
+    script = out / "site_libs" / "smalldocs.js"
+    source = script.read_text(encoding="utf-8")
+    fetching = 'const r = await fetch(offset + "search.json");\n      index = await r.json();'
+    if fetching not in source:
+        raise RuntimeError("smalldocs.js no longer reads search.json as tools/build_site.py expects: look at both")
+    loading = (
+        "await new Promise((done, failed) => { const s = document.createElement('script');"
+        " s.src = offset + 'search.js'; s.onload = done; s.onerror = failed; document.head.append(s); });"
+        " index = window.searchIndex;"
+    )
+    script.write_text(source.replace(fetching, loading), encoding="utf-8")
+
+
+def libraries(out: Path) -> None:
+    """Put plotly, and the script that draws the figures, where the pages expect them."""
+    folder = out / "site_libs" / "plotly"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+    shutil.copy(ROOT / "tools" / "figures.js", folder / "figures.js")
+
+
+def main() -> int:
+    """Build, and say how long it took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fallback", action="store_true", help="without Quarto, even where there is one")
+    parser.add_argument("--out", type=Path, default=ROOT / "_docs", help="the folder to write")
+    chosen = parser.parse_args()
+    begun = time.perf_counter()
+    os.chdir(ROOT)
+    out = chosen.out.resolve()
+    build_explorers(ROOT / "nbs" / "explorers")
+    if shutil.which("quarto") and not chosen.fallback:
+        nbdev_docs.__wrapped__()
+        if out != ROOT / "_docs":
+            shutil.copytree(ROOT / "_docs", out, dirs_exist_ok=True)
+        tool, warnings = "Quarto", []
+    else:
+        tool, warnings = "the fallback", fallback(out).warnings
+    libraries(out)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    pages = len(list(out.rglob("*.html")))
+    print(f"{pages} pages built with {tool} in {time.perf_counter() - begun:.0f} s: open {out / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,167 @@
+"""What nbdev's document processors leave to us: figures, widgets and links that need nothing from outside the site.
+
+Named by `doc_procs` in pyproject.toml, so Quarto and tools/build_site.py both get pages treated this way.
+"""
+
+import ast
+import html
+import json
+import re
+from pathlib import Path
+
+from fastcore.nbio import mk_cell
+from nbdev.config import get_config
+from nbdev.doclinks import NbdevLookup
+from nbdev.process import Processor
+from nbdev.showdoc import BasicMarkdownRenderer
+
+PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+LIVE = """::: {.callout-note .live title="Alive in Jupyter"}
+This cell shows an explorer that answers to your mouse. Run the page in JupyterLab (`make lab`) to use it.
+:::"""
+
+
+def joined(text: str | list[str]) -> str:
+    """A notebook stores text as one string or as a list of lines."""
+    return text if isinstance(text, str) else "".join(text)
+
+
+def raw(markup: str) -> str:
+    """HTML as a Markdown block that a renderer passes on untouched."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", markup)), default=0))
+    return f"\n{fence}{{=html}}\n{markup}\n{fence}\n"
+
+
+def plain(markdown: str, limit: int = 240) -> str:
+    """The last sentence or two of a prose cell, without Markdown's marks: what a picture below it shows."""
+    lines = [line for line in markdown.splitlines() if line.strip() and not re.match(r"\s*(#|:::|\||```|<|\$\$|!\[)", line)]
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(lines))
+    text = re.sub(r"\$[^$]*\$", "…", re.sub(r"[*_`>]", "", text))
+    text = " ".join(text.split())
+    if len(text) <= limit:
+        return text
+    sentences = re.split(r"(?<=[.:?!]) ", text)
+    kept = sentences.pop()
+    while sentences and len(kept) + len(sentences[-1]) < limit:
+        kept = f"{sentences.pop()} {kept}"
+    return kept[:limit]
+
+
+def words_for(figure: dict, near: str) -> str:
+    """A plotly figure in words: its title or the prose above it, its axes, and what it draws."""
+    layout = figure.get("layout") or {}
+    text = lambda part: ((part or {}).get("title") or {}).get("text", "") if isinstance((part or {}).get("title"), dict) else ""  # noqa: E731
+    axes = [text(layout.get(axis)) for axis in ("xaxis", "yaxis")]
+    names = [str(trace["name"]) for trace in figure.get("data", []) if trace.get("name")]
+    parts = [text(layout) or near or "Figure"]
+    if all(axes):
+        parts.append(f"{axes[1]} against {axes[0]}")
+    if names:
+        parts.append("shown: " + ", ".join(dict.fromkeys(names)))
+    return re.sub(r"<[^>]+>", " ", "; ".join(part.rstrip(".:") for part in parts))
+
+
+class Heading(BasicMarkdownRenderer):
+    """A name as a heading with a link to its source; the exported cell itself follows, so nothing is said twice."""
+
+    def _repr_markdown_(self) -> str:
+        source = NbdevLookup().code(self.fn)
+        link = f'[source]({source}){{.source-link aria-label="Source of {self.nm}"}}' if source else ""
+        return f"### {self.nm}\n\n{link}\n"
+
+
+def after_its_names(cells: list) -> list:
+    """Each exported cell after the headings of what it defines, where nbdev put them behind it."""
+    ordered, waiting = [], None
+    for cell in cells:
+        if waiting is not None and not getattr(cell, "has_sd", False):
+            ordered.append(waiting)
+            waiting = None
+        if cell.cell_type == "code" and "export" in cell.directives_:
+            waiting = cell
+        else:
+            ordered.append(cell)
+    return ordered + ([waiting] if waiting is not None else [])
+
+
+def imports_only(source: str) -> bool:
+    """Whether a cell does nothing but import."""
+    return all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(source).body)
+
+
+class Pages(Processor):
+    """Turns stored outputs into plain HTML and Markdown, gives every picture words, and shows what a page exports."""
+
+    def begin(self) -> None:
+        """Put headings before what they name, and find where the page lies, for relative addresses."""
+        self.nb.cells = after_its_names(self.nb.cells)
+        config = get_config()
+        place = Path(self.nb.path_).resolve().relative_to(config.nbs_path.resolve())
+        self.up = "../" * (len(place.parts) - 1)
+        self.home = config.doc_url.rstrip("/") + "/"
+        self.near, self.figures = "", 0
+
+    def cell(self, cell) -> None:
+        """Treat one cell."""
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace(f"]({self.home}", f"]({self.up}")
+            self.near = plain(cell.source) or self.near
+        if cell.cell_type == "code" and {"default_exp", "exporti"} & cell.directives_.keys():
+            cell.source = None
+            return
+        if cell.cell_type == "code" and "export" in cell.directives_ and imports_only(cell.source):
+            cell.source = f'#| code-fold: true\n#| code-summary: "Imports"\n{cell.source}'
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                output["data"] = self.output(output["data"], cell)
+
+    def output(self, data: dict, cell) -> dict:
+        """What one stored output becomes."""
+        if PLOTLY in data:
+            return {"text/markdown": raw(self.figure(data[PLOTLY]))}
+        if WIDGET in data:
+            return {"text/markdown": raw(joined(data["text/html"])) if "text/html" in data else LIVE}
+        if "text/html" in data:
+            return {"text/markdown": raw(scrolled(joined(data["text/html"])))}
+        if "text/markdown" in data:
+            return {**data, "text/markdown": joined(data["text/markdown"]).replace(f"]({self.home}", f"]({self.up}")}
+        if any(kind in data for kind in PICTURES) and "fig-alt" not in cell.directives_ and "#| fig-alt" not in cell.source:
+            cell.source = f"#| fig-alt: {json.dumps(self.near or 'Output of the cell above', ensure_ascii=False)}\n{cell.source}"
+        return data
+
+    def figure(self, figure: dict) -> str:
+        """A plotly figure as an element that figures.js draws when it comes into view."""
+        self.figures += 1
+        layout = dict(figure.get("layout") or {})
+        layout.pop("template", None)
+        words = html.escape(words_for(figure, self.near), quote=True)
+        content = json.dumps({"data": figure.get("data", []), "layout": layout}, separators=(",", ":")).replace("<", "\\u003c")
+        library = f'<script src="{self.up}site_libs/plotly/plotly.min.js" defer></script>\n<script src="{self.up}site_libs/plotly/figures.js" defer></script>\n'
+        return (
+            (library if self.figures == 1 else "")
+            + f'<div class="plotly-figure" role="img" aria-label="{words}" style="height:{int(layout.get("height") or 420)}px">'
+            + f'<script type="application/json">{content}</script></div>'
+        )
+
+    def end(self) -> None:
+        """Drop the widget state that nbdev gathers: it would load a widget manager from elsewhere."""
+        self.nb.metadata.pop("widgets", None)
+        if badge := colab(self.nb, self.up):
+            self.nb.cells.insert(1, badge)
+
+
+def scrolled(markup: str) -> str:
+    """A table in a box that scrolls sideways on a narrow screen and can be reached with the keyboard."""
+    markup = re.sub(r"<style scoped>.*?</style>", "", markup, flags=re.S)
+    markup = re.sub(r' border="1"| style="text-align: right;"', "", markup)
+    return f'<div class="wide" tabindex="0" role="region" aria-label="Table">{markup}</div>' if "<table" in markup else markup
+
+
+def colab(nb, up: str):
+    """A line that says where the page can be run, after its title."""
+    config = get_config()
+    place = Path(nb.path_).resolve().relative_to(config.config_path.resolve()).as_posix()
+    address = f"https://colab.research.google.com/github/{config.user}/{config.repo}/blob/{config.branch}/{place}"
+    return mk_cell(f"[Open in Colab]({address}){{.run-me}}", "markdown")
