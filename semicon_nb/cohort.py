@@ -21,7 +21,7 @@ from . import show
 from .files import content_key
 from .scans import DataError, Grid, from_grid, read_image
 
-# %% ../nbs/00_2_cohort.ipynb #fe2e5860
+# %% ../nbs/00_2_cohort.ipynb #2309b63c
 @dataclass(frozen=True)
 class Volume:
     """One scan of one person."""
@@ -33,8 +33,9 @@ class Volume:
     shape: tuple[int, int, int] = (0, 0, 0)  # native rows, columns, slices
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)  # millimetres
     files: tuple[str, ...] = ()  # names of the slices' files where the volume is a folder of pictures
+    outlined: tuple[bool, ...] = ()  # for each of these files, whether a complete outline exists
 
-# %% ../nbs/00_2_cohort.ipynb #839808bd
+# %% ../nbs/00_2_cohort.ipynb #411c5cb3
 @dataclass(frozen=True)
 class Codes:
     """Which number in a label file means which class."""
@@ -46,11 +47,11 @@ class Codes:
         """Classes uint8 of the numbers in a label file."""
         found = np.unique(values)
         if not np.isfinite(found).all() or (found != np.round(found)).any():
-            raise DataError(f"{name}: labels must be whole numbers, found {found[:6].tolist()}; was it resampled with interpolation?")
+            raise DataError(f"{name}: labels must be whole numbers, found {found[:6].tolist()}; was it interpolated?")
         known = dict(self.classes)
         unknown = [int(v) for v in found if int(v) not in known]
         if unknown and self.other is None:
-            raise DataError(f"{name}: holds the unknown label {unknown[0]}, expected one of {sorted(known)}; correct it or list it in dataset.json")
+            raise DataError(f"{name}: holds the unknown label {unknown[0]}, expected {sorted(known)}; correct it or name it in dataset.json")
         table = np.array([known.get(int(v), self.other or 0) for v in found], np.uint8)
         return table[np.searchsorted(found, values)]
 
@@ -112,7 +113,7 @@ class Cohort:
         return (f"Cohort({self.name}: {len(self.subjects)} subjects, {len(self.volumes)} volumes, {len(self)} slices of "
                 f"{self.size} x {self.size}, {int(self.labelled.sum())} labelled, {', '.join(self.classes)})")
 
-# %% ../nbs/00_2_cohort.ipynb #2ce6c1cf
+# %% ../nbs/00_2_cohort.ipynb #6ce630fa
 def native_labels(
     cohort: Cohort,
     v: int,  # index into cohort.volumes
@@ -128,14 +129,13 @@ def native_labels(
         voxels, _, affine = read_image(volume.image)
         return np.moveaxis(read_labels(volume.label, cohort.codes, volume.image, voxels.shape, affine), cohort.grid.axis, 2)
     out = np.zeros(volume.shape, np.uint8)
-    for k, name in enumerate(volume.files):
-        path = Path(volume.label) / name
-        if path.is_file():
-            shape = (*volume.shape[:2], 1)
-            out[:, :, k] = read_labels(path, cohort.codes, Path(volume.image) / name, shape, np.eye(4))[:, :, 0]
+    for k in np.flatnonzero(volume.outlined):
+        name = volume.files[k]
+        shape = (*volume.shape[:2], 1)
+        out[:, :, k] = read_labels(Path(volume.label) / name, cohort.codes, Path(volume.image) / name, shape, np.eye(4))[:, :, 0]
     return out
 
-# %% ../nbs/00_2_cohort.ipynb #481c219f
+# %% ../nbs/00_2_cohort.ipynb #717a3b8f
 def take(
     cohort: Cohort,
     names: Sequence[str],  # names of volumes
@@ -144,7 +144,8 @@ def take(
     known = {v.name: i for i, v in enumerate(cohort.volumes)}
     missing = [n for n in names if n not in known]
     if missing or not len(names):
-        raise ValueError(f"names: {missing[0] if missing else 'none'!r} is no volume of {cohort.name}; it has {', '.join(list(known)[:4])}, ...")
+        found = missing[0] if missing else "nothing"
+        raise ValueError(f"names: {found!r} is no volume of {cohort.name}; it has {', '.join(list(known)[:4])}, ...")
     kept = sorted(known[n] for n in set(names))
     rows = np.isin(cohort.volume, kept)
     return replace(
@@ -155,7 +156,7 @@ def take(
         source={**cohort.source, "take": [cohort.volumes[i].name for i in kept]},
     )
 
-# %% ../nbs/00_2_cohort.ipynb #a01b227b
+# %% ../nbs/00_2_cohort.ipynb #2cfd1630
 def describe(cohort: Cohort) -> pd.DataFrame:
     """One line per volume: subject, native shape and spacing, slices, labelled slices, share of each class in per cent."""
     lines = []
@@ -165,7 +166,8 @@ def describe(cohort: Cohort) -> pd.DataFrame:
         shares = np.bincount(known.ravel(), minlength=len(cohort.classes))[1:] / max(known.size, 1) * 100
         lines.append({
             "volume": volume.name, "subject": volume.subject, "shape": " x ".join(map(str, volume.shape)),
-            "spacing (mm)": " x ".join(f"{s:g}" for s in volume.spacing), "slices": int(rows.sum()), "labelled": int((rows & cohort.labelled).sum()),
+            "spacing (mm)": " x ".join(f"{s:g}" for s in volume.spacing),
+            "slices": int(rows.sum()), "labelled": int((rows & cohort.labelled).sum()),
             **{f"{name} (%)": round(float(share), 1) for name, share in zip(cohort.classes[1:], shares, strict=True)},
         })
     return pd.DataFrame(lines).set_index("volume")

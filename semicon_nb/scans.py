@@ -97,7 +97,7 @@ class Grid:
         if self.axis not in (0, 1, 2):
             raise ValueError(f"axis: {self.axis!r}, expected 0, 1 or 2")
 
-# %% ../nbs/00_1_scans.ipynb #dfb550b8
+# %% ../nbs/00_1_scans.ipynb #34637f86
 def linear_weights(old: int, new: int) -> np.ndarray:
     """Share [new, old] of every old pixel in every new one: linear, averaging where the picture shrinks."""
     width = max(old / new, 1.0)
@@ -110,7 +110,7 @@ def nearest_index(old: int, new: int) -> np.ndarray:
     """The old pixel [new] that holds the centre of every new one."""
     return np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
 
-
+# %% ../nbs/00_1_scans.ipynb #32f7fe91
 def stretch(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Values [..., h, w] on the raster `shape`: integers by nearest neighbour, real numbers linearly."""
     h, w = values.shape[-2:]
@@ -118,7 +118,7 @@ def stretch(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return linear_weights(h, shape[0]) @ values.astype(np.float32) @ linear_weights(w, shape[1]).T
     return values[..., nearest_index(h, shape[0])[:, None], nearest_index(w, shape[1])]
 
-
+# %% ../nbs/00_1_scans.ipynb #6658f5ea
 def centre(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Values [..., h, w] cropped or padded with 0 about their centre to `shape`."""
     out = np.zeros((*values.shape[:-2], *shape), values.dtype)
