@@ -276,7 +276,7 @@ class Lab:
         root = str(Path(__file__).resolve().parent.parent)
         paths = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
         return {
-            **os.environ,
+            **{key: value for key, value in os.environ.items() if key != "PLOTLY_RENDERER"},  # a reader's Lab does not set it
             **{key: str(self.home / value) for key, value in private.items()},
             "PYTHONPATH": paths,
             "OMP_NUM_THREADS": "1",
