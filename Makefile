@@ -54,9 +54,10 @@ docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else 
 reproduce: .venv/.package  ## the paper's grid, resumable, into results/; see the page on the experiment
 	$(BIN)/semicon-nb experiment --data "$(if $(filter phantom,$(DATA)),hippocampus,$(DATA))"
 
-export: .venv/.dev  ## notebooks -> semicon_nb/, then clean notebooks and README.md
+export: .venv/.dev  ## notebooks -> semicon_nb/, clean notebooks, navigation, README.md
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
+	$(BIN)/python tools/navigation.py
 	$(BIN)/python tools/readme.py
 
 clean:

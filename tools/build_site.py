@@ -62,7 +62,7 @@ def fallback(out: Path) -> Site:
             path.write_text(finished(path.read_text(encoding="utf-8"), path.relative_to(out).as_posix()), encoding="utf-8")
     for path in out.rglob("*.css"):
         path.write_text(re.sub(r"@import url\([^)]*\);", "", path.read_text(encoding="utf-8")), encoding="utf-8")
-    search_from_disk(out)
+    from_disk(out)
     return site
 
 
@@ -85,21 +85,27 @@ def formula(tex: str, kind: str, page: str) -> str:
         raise ValueError(f"{page}: the formula {tex!r} cannot be turned into MathML ({problem})") from problem
 
 
-def search_from_disk(out: Path) -> None:
-    """A page opened from disk may not fetch search.json: give it the index as a script."""
+def from_disk(out: Path) -> None:
+    """Let smalldocs.js work on pages opened from disk, where search.json cannot be fetched, and with our own dark background."""
     index = (out / "search.json").read_text(encoding="utf-8")
     (out / "search.js").write_text(f"window.searchIndex = {index};\n", encoding="utf-8")
     script = out / "site_libs" / "smalldocs.js"
     source = script.read_text(encoding="utf-8")
-    fetching = 'const r = await fetch(offset + "search.json");\n      index = await r.json();'
-    if fetching not in source:
-        raise RuntimeError("smalldocs.js no longer reads search.json as tools/build_site.py expects: look at both")
-    loading = (
+    for old, new in SCRIPT_CHANGES.items():
+        if source.count(old) != 1:
+            raise RuntimeError(f"smalldocs.js no longer holds {old!r} once, as tools/build_site.py expects: look at both")
+        source = source.replace(old, new)
+    script.write_text(source, encoding="utf-8")
+
+
+SCRIPT_CHANGES = {
+    'const r = await fetch(offset + "search.json");\n      index = await r.json();': (
         "await new Promise((done, failed) => { const s = document.createElement('script');"
         " s.src = offset + 'search.js'; s.onload = done; s.onerror = failed; document.head.append(s); });"
         " index = window.searchIndex;"
-    )
-    script.write_text(source.replace(fetching, loading), encoding="utf-8")
+    ),
+    "const dark = 0.299 * r + 0.587 * g + 0.114 * b < 128;": 'const dark = document.documentElement.dataset.scheme === "alternate";',
+}
 
 
 def libraries(out: Path) -> None:

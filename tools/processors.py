@@ -101,12 +101,13 @@ class Pages(Processor):
         place = Path(self.nb.path_).resolve().relative_to(config.nbs_path.resolve())
         self.up = "../" * (len(place.parts) - 1)
         self.home = config.doc_url.rstrip("/") + "/"
-        self.near, self.figures = "", 0
+        self.near, self.figures, self.section = "", 0, False
 
     def cell(self, cell) -> None:
         """Treat one cell."""
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace(f"]({self.home}", f"]({self.up}")
+            self.section = self.section or bool(re.search(r"^## ", cell.source, re.M))
             self.near = plain(cell.source) or self.near
         if cell.cell_type == "code" and {"default_exp", "exporti"} & cell.directives_.keys():
             cell.source = None
@@ -126,7 +127,8 @@ class Pages(Processor):
         if "text/html" in data:
             return {"text/markdown": raw(scrolled(joined(data["text/html"])))}
         if "text/markdown" in data:
-            return {**data, "text/markdown": joined(data["text/markdown"]).replace(f"]({self.home}", f"]({self.up}")}
+            text = joined(data["text/markdown"]).replace(f"]({self.home}", f"]({self.up}")
+            return {**data, "text/markdown": text if self.section else re.sub(r"^###(#*) ", r"##\1 ", text)}
         if any(kind in data for kind in PICTURES) and "fig-alt" not in cell.directives_ and "#| fig-alt" not in cell.source:
             cell.source = f"#| fig-alt: {json.dumps(self.near or 'Output of the cell above', ensure_ascii=False)}\n{cell.source}"
         return data

@@ -1,0 +1,267 @@
+"""The house holds together: metadata said once, the package as its notebooks export it, notebooks small and clean."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from configparser import ConfigParser
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(ROOT).parts))
+IDS = [p.relative_to(ROOT / "nbs").with_suffix("").as_posix() for p in NOTEBOOKS]
+LIMIT = 400_000
+
+
+def settings() -> dict[str, str]:
+    """settings.ini, as setup.py reads it."""
+    parser = ConfigParser(delimiters=["="])
+    parser.read(ROOT / "settings.ini", encoding="utf-8")
+    return dict(parser["DEFAULT"])
+
+
+def project() -> dict:
+    """pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def requirements(field: str) -> list[Requirement]:
+    """A field of settings.ini that lists requirements, one a line."""
+    return [Requirement(line) for line in settings()[field].split("\n") if line.strip()]
+
+
+def pins() -> dict[str, str]:
+    """constraints.txt as name -> version."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    return {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
+
+
+# ------------------------------------------------------------------------------------------------ metadata
+
+
+def test_settings_and_pyproject_agree():
+    ini, static = settings(), project()["project"]
+    assert static["name"] == ini["lib_name"]
+    assert static["description"] == ini["description"]
+    assert static["requires-python"] == f">={ini['min_python']}"
+    assert static["urls"]["Repository"] == ini["git_url"]
+    assert static["urls"]["Documentation"] == ini["doc_host"] + ini["doc_baseurl"]
+    assert project()["tool"]["nbdev"]["branch"] == ini["branch"]
+    assert project()["tool"]["nbdev"]["title"] == ini["title"]
+    assert set(static["dynamic"]) >= {"version", "dependencies", "optional-dependencies", "scripts", "license"}
+
+
+def test_installed_metadata_is_that_of_settings():
+    ini, found = settings(), metadata.metadata("semicon_nb")
+    assert found["Version"] == ini["version"]
+    assert found["Summary"] == ini["description"]
+    assert found["License-Expression"] == ini["license"]
+    assert found["Requires-Python"] == f">={ini['min_python']}"
+    scripts = {entry.name: entry.value for entry in metadata.distribution("semicon_nb").entry_points if entry.group == "console_scripts"}
+    assert [f"{name}={value}" for name, value in scripts.items()] == ini["console_scripts"].split()
+
+
+def test_version_stands_once_and_is_the_same_everywhere():
+    import semicon_nb
+
+    version = settings()["version"]
+    assert semicon_nb.__version__ == version
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+    assert re.search(rf"^## {re.escape(version)}\b", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+
+
+def test_citation_names_paper_and_software():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    paper = citation["references"][0]
+    assert citation["license"] == settings()["license"] and citation["repository-code"] == settings()["git_url"]
+    assert [author["family-names"] for author in paper["authors"]] == ["Hu", "Zeng", "Xu", "Shi"]
+    assert (paper["year"], paper["start"], paper["end"]) == (2021, 481, 490)
+
+
+def test_site_configuration_comes_from_the_metadata():
+    generated = yaml.safe_load((ROOT / "nbs" / "nbdev.yml").read_text(encoding="utf-8"))["website"]
+    assert generated["repo-url"] == settings()["git_url"]
+    assert generated["site-url"].rstrip("/") == (settings()["doc_host"] + settings()["doc_baseurl"]).rstrip("/")
+    assert generated["description"] == settings()["description"]
+
+
+def test_quarto_configuration_is_the_one_at_the_root():
+    link = ROOT / "nbs" / "_quarto.yml"
+    if link.is_symlink():
+        assert link.resolve() == ROOT / "_quarto.yml"
+    else:  # a checkout without symbolic links stores the address as text
+        assert link.read_text(encoding="utf-8").strip() == "../_quarto.yml"
+
+
+def test_licence_is_whole():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+# ------------------------------------------------------------------------------------------------ requirements
+
+
+@pytest.mark.parametrize("field", ["requirements", "dev_requirements", "cluster_requirements"])
+def test_every_requirement_is_pinned_within_its_range(field):
+    pinned = pins()
+    for requirement in requirements(field):
+        name = requirement.name.lower().replace("_", "-")
+        assert name in pinned, f"{name} of settings.ini has no line in constraints.txt"
+        assert requirement.specifier.contains(pinned[name]), f"{requirement} excludes the pinned {pinned[name]}"
+
+
+def test_every_import_of_the_package_is_required():
+    provided = metadata.packages_distributions()
+    required = {r.name.lower().replace("_", "-") for f in ("requirements", "cluster_requirements") for r in requirements(f)}
+    missing = {}
+    for path in sorted((ROOT / "semicon_nb").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for name in {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"semicon_nb", ""}:
+                if not {d.lower().replace("_", "-") for d in provided.get(name, [name])} & required:
+                    missing.setdefault(name, []).append(path.name)
+    assert not missing, f"imported but not in settings.ini: {missing}"
+
+
+# ------------------------------------------------------------------------------------------------ notebooks and what they export
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """A copy of the project in which nbdev-export and nbdev-clean have run."""
+    copy = tmp_path_factory.mktemp("exported")
+    for name in ("nbs", "semicon_nb"):
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "explorers"))
+    for name in ("pyproject.toml", "settings.ini", "_quarto.yml"):
+        shutil.copy(ROOT / name, copy / name)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for command in ("nbdev_export", "nbdev_clean"):
+        code = f"from nbdev.{'doclinks' if command == 'nbdev_export' else 'clean'} import {command}; {command}.__wrapped__()"
+        done = subprocess.run([sys.executable, "-c", code], cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return copy
+
+
+def test_package_is_what_the_notebooks_export(exported):
+    made = {p.name: p.read_text(encoding="utf-8") for p in (exported / "semicon_nb").glob("*.py")}
+    kept = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "semicon_nb").glob("*.py")}
+    stale = sorted(name for name in made.keys() | kept.keys() if made.get(name) != kept.get(name))
+    assert not stale, f"run `make export`: not in step with the notebooks: {stale}"
+
+
+def test_every_exported_module_has_its_notebook():
+    made = {p.stem for p in (ROOT / "semicon_nb").glob("*.py") if "AUTOGENERATED" in p.read_text(encoding="utf-8")[:400]}
+    named = {m[1] for p in NOTEBOOKS if (m := re.search(r"#\|\s*default_exp\s+(\w+)", p.read_text(encoding="utf-8")))}
+    assert made - {"_modidx"} == named
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
+def test_notebook_is_clean(path, exported):
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    cleaned = json.loads((exported / path.relative_to(ROOT)).read_text(encoding="utf-8"))
+    assert kept == cleaned, "run `nbdev-clean`"
+    assert "widgets" not in kept["metadata"], "widget state is stored: it is megabytes, and stale at once"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
+def test_notebook_is_small_and_shows_no_failure(path):
+    book = nbformat.read(path, 4)
+    nbformat.validate(book)
+    assert path.stat().st_size < LIMIT, f"{path.stat().st_size // 1000} kB: show less, or smaller pictures"
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type != "error", f"a cell ends in {output.get('ename')}: show errors as values"
+            assert output.get("name") != "stderr", f"a cell prints to stderr: {output.get('text', '')[:200]}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
+def test_notebook_opens_with_a_title_and_a_line(path):
+    first = nbformat.read(path, 4).cells[0]
+    assert first.cell_type == "markdown"
+    assert re.match(r"# \S[^\n]*\n+> \S", first.source), "the first cell is `# Title` and `> what the page is for`"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
+def test_exported_cells_are_short_and_plain(path):
+    for cell in nbformat.read(path, 4).cells:
+        if cell.cell_type != "code":
+            continue
+        lines = [line for line in cell.source.splitlines() if line.strip() and not line.startswith("#|")]
+        if re.search(r"^#\|\s*export\b", cell.source, re.M):
+            assert len(lines) <= 40, f"an exported cell of {len(lines)} lines: {lines[0]}"
+        assert "@patch" not in cell.source and "simplefilter" not in cell.source and "filterwarnings" not in cell.source
+        assert not re.search(r"^from \S+ import \*", cell.source, re.M), "star import"
+
+
+def test_pages_are_named_by_number_and_word():
+    wrong = [i for i in IDS if i != "index" and not re.fullmatch(r"([a-z]+/)?\d\d[a-z]?(_\d+)?_[a-z0-9_]+", i)]
+    assert not wrong, f"pages are NN_name or NNa_name: {wrong}"
+
+
+def test_navigation_holds_every_page_once():
+    done = subprocess.run([sys.executable, ROOT / "tools" / "navigation.py", "--check"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    listed = re.findall(r"^ {10}- (\S+\.ipynb)$", (ROOT / "nbs" / "sidebar.yml").read_text(encoding="utf-8"), re.M)
+    assert sorted([*listed, "index.ipynb"]) == sorted(f"{i}.ipynb" for i in IDS)
+
+
+# ------------------------------------------------------------------------------------------------ README and prose
+
+
+def test_readme_is_the_index_page(tmp_path):
+    done = subprocess.run([sys.executable, ROOT / "tools" / "readme.py", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The fenced blocks of one language in a Markdown file."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def test_readme_python_runs(tmp_path):
+    code = "\n".join(blocks(ROOT / "README.md", "python"))
+    assert 5 <= len([line for line in code.splitlines() if line.strip()]) <= 12
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+CONTRIBUTED = re.findall(r"\*\*(A[n]? [a-z]+)\*\*[^\n]*\n+```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M | re.S)
+
+
+def test_contributing_shows_the_four_things_people_add():
+    assert [title.split()[-1] for title, _ in CONTRIBUTED] == ["strategy", "method", "cohort", "explorer"]
+
+
+@pytest.mark.parametrize("code", [code for _, code in CONTRIBUTED], ids=[title.split()[-1] for title, _ in CONTRIBUTED])
+def test_contributing_example_runs(code, tmp_path):
+    assert len(code.splitlines()) < 30
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "SEMICON_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def tracked() -> list[Path]:
+    """The files that git keeps, where there is a repository."""
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git repository")
+    return [ROOT / line for line in done.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+def test_nothing_names_the_machine_it_was_made_on():
+    home, here = str(Path.home()), str(ROOT)
+    unwanted = [place for place in (here, f"{home}/") if len(place) > 4]
+    for path in tracked():
+        text = path.read_bytes().decode("utf-8", "ignore")
+        assert not [place for place in unwanted if place in text], f"{path} names a folder of this machine"

@@ -1,0 +1,41 @@
+"""Every page runs from top to bottom in a fresh kernel, in under a minute, without data and without network."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+PAGES = Path(__file__).resolve().parent.parent / "nbs"
+NOTEBOOKS = sorted(p for p in PAGES.rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(PAGES).parts))
+IDS = [p.relative_to(PAGES).with_suffix("").as_posix() for p in NOTEBOOKS]
+SECONDS = 60
+NOWHERE = "http://127.0.0.1:9"
+
+
+def runnable(path: Path) -> nbformat.NotebookNode:
+    """The notebook without the cells that nbdev would skip."""
+    book = nbformat.read(path, 4)
+    skipped = re.compile(r"^#\|\s*(eval:\s*false|notest)\b", re.M)
+    book.cells = [cell for cell in book.cells if cell.cell_type == "code" and not skipped.search(cell.source)]
+    return book
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
+def test_page_runs(path, tmp_path, record_property):
+    environment = {name: value for name, value in os.environ.items() if name not in ("SEMICON_DATA", "PYTEST_CURRENT_TEST")}
+    environment |= {name: NOWHERE for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    environment |= {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost", "PLOTLY_RENDERER": "plotly_mimetype"}
+    environment |= {"SEMICON_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    before = set(path.parent.iterdir())
+    client = NotebookClient(runnable(path), timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    begun = time.perf_counter()
+    client.execute(env=environment)
+    seconds = time.perf_counter() - begun
+    record_property("seconds", round(seconds, 1))
+    left = {p.name for p in set(path.parent.iterdir()) - before if not p.name.startswith(".")}
+    assert not left, f"the page leaves files beside it: {left}"
+    assert seconds < SECONDS, f"{seconds:.0f} s"

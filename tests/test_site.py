@@ -1,0 +1,287 @@
+"""The site that the fallback builds: links, headings, words for pictures, contrast, keyboard, and silence towards the network."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = [pytest.mark.xdist_group("site")]
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+
+class Page(HTMLParser):
+    """What the checks need of a page: links, anchors, pictures, headings, and what loads from where."""
+
+    def __init__(self, path: Path):
+        super().__init__(convert_charrefs=True)
+        self.path, self.links, self.ids, self.headings, self.loads = path, [], [], [], []
+        self.wordless, self.raw_tex, self.text, self.open = [], [], "", []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, pairs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(pairs)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.ids += [value for name, value in pairs if name in ("id", "name") and value and tag != "meta"]
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
+        if tag in ("script", "img", "iframe", "source") and attributes.get("src"):
+            self.loads.append(attributes["src"])
+        if tag == "link" and attributes.get("href") and attributes.get("rel") not in ("canonical", "next", "prev"):
+            self.loads.append(attributes["href"])
+        if tag == "img" and attributes.get("alt") is None:
+            self.wordless.append(attributes.get("src", "")[:60])
+        if tag in ("iframe", "svg") and not (attributes.get("title") or attributes.get("aria-label") or attributes.get("aria-hidden")):
+            self.wordless.append(f"<{tag}>")
+        if "plotly-figure" in (attributes.get("class") or "") and len(attributes.get("aria-label") or "") < 8:
+            self.wordless.append("a plotly figure")
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append([int(tag[1]), ""])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.open:
+            while self.open.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if self.open and re.fullmatch(r"h[1-6]", self.open[-1]) and self.headings:
+            self.headings[-1][1] += data
+        if not {"script", "style", "pre", "code", "annotation"} & set(self.open):
+            self.raw_tex += re.findall(r"\$\$|\\\(|\\\[|\\frac|\\sum|\\log", data)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The site, built once; SEMICON_SITE names one that is built already."""
+    if ready := os.environ.get("SEMICON_SITE"):
+        return Path(ready).resolve()
+    out = tmp_path_factory.mktemp("site") / "site"
+    command = [sys.executable, ROOT / "tools" / "build_site.py", "--fallback", "--out", out]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    expected = ("theme.scss", "output-file is not read", "commonmark")
+    unexpected = [line for line in done.stderr.splitlines() if line.startswith("warning:") and not any(word in line for word in expected)]
+    assert not unexpected, "\n".join(unexpected)
+    return out
+
+
+@pytest.fixture(scope="module")
+def pages(site) -> dict[str, Page]:
+    """Every page of the site but the explorers, which have tests of their own."""
+    found = {p.relative_to(site).as_posix(): Page(p) for p in sorted(site.rglob("*.html"))}
+    return {name: page for name, page in found.items() if not name.startswith("explorers/")}
+
+
+def test_every_notebook_has_its_page(site, pages):
+    notebooks = [p for p in (ROOT / "nbs").rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(ROOT).parts)]
+    assert len(pages) >= len(notebooks) > 0
+    assert {"index.html", "reference.html", "contributing.html"} <= pages.keys()
+
+
+def test_every_internal_link_and_anchor_leads_somewhere(site, pages):
+    broken, checked = [], 0
+    for name, page in pages.items():
+        for link in page.links:
+            if re.match(r"[a-z]+:", link):
+                continue
+            target, anchor = urldefrag(link)
+            path = (page.path.parent / unquote(target)).resolve() if target else page.path
+            path = path / "index.html" if path.is_dir() else path
+            checked += 1
+            if not path.is_file():
+                broken.append(f"{name}: {link}")
+            elif anchor and path.suffix == ".html":
+                known = pages.get(path.relative_to(site).as_posix())
+                if known and unquote(anchor) not in known.ids:
+                    broken.append(f"{name}: {link} (no such anchor)")
+    assert checked > 50
+    assert not broken, "\n".join(sorted(set(broken)))
+
+
+def test_own_pages_are_linked_by_relative_address(pages):
+    home = "https://semicon-nb.github.io/semicon_nb"
+    assert not [f"{name}: {link}" for name, page in pages.items() for link in page.links if link.startswith(home)]
+
+
+def test_nothing_loads_from_elsewhere(site, pages):
+    for name, page in pages.items():
+        outside = [source for source in page.loads if re.match(r"(https?:)?//", source)]
+        assert not outside, f"{name} loads {outside}"
+        missing = [s for s in page.loads if not s.startswith("data:") and not (page.path.parent / unquote(urldefrag(s)[0])).resolve().is_file()]
+        assert not missing, f"{name} loads what is not there: {missing}"
+    for path in site.rglob("*.css"):
+        assert not re.search(r"@import url\(|url\(['\"]?https?:", path.read_text(encoding="utf-8")), path
+
+
+def test_every_picture_has_words(pages):
+    wordless = {name: page.wordless for name, page in pages.items() if page.wordless}
+    assert not wordless
+
+
+def test_headings_are_in_order(pages):
+    for name, page in pages.items():
+        levels = [level for level, _ in page.headings]
+        assert levels.count(1) == 1, f"{name} has {levels.count(1)} first headings"
+        content = levels[levels.index(1) :]
+        jumps = [page.headings[levels.index(1) + i + 1] for i, (a, b) in enumerate(zip(content, content[1:], strict=False)) if b > a + 1]
+        assert not jumps, f"{name} skips a level before {jumps}"
+
+
+def test_ids_are_unique(pages):
+    for name, page in pages.items():
+        twice = sorted({i for i in page.ids if page.ids.count(i) > 1})
+        assert not twice, f"{name}: {twice}"
+
+
+def test_formulas_are_mathml(pages):
+    left = {name: page.raw_tex[:5] for name, page in pages.items() if page.raw_tex}
+    assert not left, "formulas that stayed TeX"
+    assert any("<math" in page.path.read_text(encoding="utf-8") for page in pages.values())
+
+
+def test_social_card_and_description(site, pages):
+    for name, page in pages.items():
+        head = page.path.read_text(encoding="utf-8").split("</head>")[0]
+        assert '<html lang="en"' in head or 'lang="en"' in head, name
+        assert "og:title" in head and "twitter:card" in head, name
+    assert 'name="description"' in (site / "index.html").read_text(encoding="utf-8")
+    assert (site / "images" / "card.png").is_file()
+
+
+def test_source_links_point_at_lines_that_define(site, pages):
+    lines = {}
+    found = 0
+    for page in pages.values():
+        for link in page.links:
+            if m := re.search(r"/blob/main/(semicon_nb/\w+\.py)#L(\d+)$", link):
+                source = lines.setdefault(m[1], (ROOT / m[1]).read_text(encoding="utf-8").splitlines())
+                near = source[int(m[2]) - 1 : int(m[2]) + 3]
+                assert any(re.match(r"\s*(@|def |class |async def |\w+\s*[:=])", line) for line in near), link
+                found += 1
+    assert found > 20
+
+
+def test_llms_txt_lists_the_pages(site):
+    text = (site / "llms.txt").read_text(encoding="utf-8")
+    assert text.startswith("# ") and text.count("](") > 10
+
+
+# ------------------------------------------------------------------------------------------------ in Chromium
+
+CONTRAST = """() => {
+  const light = (c) => { const v = c / 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+  const lum = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
+  const parse = (s) => { const n = s.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n.slice(0, 3), 1] : n; };
+  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
+  const ground = (el) => {
+    const layers = [];
+    for (let e = el; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] > 0) layers.push(c); if (c[3] === 1) break; }
+    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+  };
+  const opacity = (el) => { let o = 1; for (let e = el; e; e = e.parentElement) o *= parseFloat(getComputedStyle(e).opacity); return o; };
+  const poor = new Map();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), el = walker.currentNode.parentElement;
+    if (!text || !el.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true }) || el.closest(".plotly-figure, script, style, .skip, #quarto-back-to-top")) continue;
+    const css = getComputedStyle(el), back = ground(el), colour = parse(css.color);
+    const fore = over([colour[0], colour[1], colour[2], colour[3] * opacity(el)], back);
+    const [a, b] = [lum(fore), lum(back)].sort((x, y) => y - x), ratio = (a + 0.05) / (b + 0.05);
+    const big = parseFloat(css.fontSize) >= 24 || (parseFloat(css.fontSize) >= 18.66 && css.fontWeight >= 700);
+    if (ratio < (big ? 3 : 4.5)) poor.set(`${el.tagName.toLowerCase()}.${el.className}`.slice(0, 80), `${text.slice(0, 30)} ${ratio.toFixed(2)}`);
+  }
+  return Array.from(poor.entries());
+}"""
+
+
+def loading(tab, path: Path) -> float:
+    """Open a page from disk: seconds until everything in it has loaded."""
+    begun = time.perf_counter()
+    tab.goto(path.as_uri(), wait_until="load")
+    return time.perf_counter() - begun
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_pages_in_chromium(site, pages, browser, width, scheme):
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    tab = context.new_page()
+    problems: list[str] = []
+    tab.on("console", lambda m: problems.append(f"{tab.url}: {m.text}") if m.type == "error" else None)
+    tab.on("pageerror", lambda e: problems.append(f"{tab.url}: {e}"))
+    tab.on("request", lambda r: problems.append(f"{tab.url} asks for {r.url}") if not r.url.startswith(("file:", "data:", "blob:")) else None)
+    for name in pages:
+        seconds = loading(tab, site / name)
+        if seconds > 3 and loading(tab, site / name) > 3:  # once more: the machine may have been busy
+            problems.append(f"{name}: {seconds:.1f} s to load")
+        wide = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
+        problems += [f"{name}: {wide} pixels too wide at {width}"] if wide > 0 else []
+        tab.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        problems += [f"{name}, {scheme}: {where} {what}" for where, what in tab.evaluate(CONTRAST)]
+        for box in tab.query_selector_all(".plotly-figure"):
+            box.scroll_into_view_if_needed()
+            try:
+                tab.wait_for_function("(b) => b.querySelector('.main-svg, canvas')", arg=box, timeout=15_000)
+            except Exception:
+                problems.append(f"{name}: a figure stays empty")
+    context.close()
+    assert not problems, "\n".join(dict.fromkeys(problems))
+
+
+@pytest.mark.browser
+def test_keyboard_reaches_the_content_and_shows_where_it_is(site, browser):
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.goto((site / "index.html").as_uri())
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "skip"
+    assert tab.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    seen = []
+    for _ in range(30):
+        tab.keyboard.press("Tab")
+        seen.append(tab.evaluate("""() => { const e = document.activeElement, c = getComputedStyle(e);
+            return [e.tagName, (e.textContent || e.getAttribute('aria-label') || e.placeholder || e.title || '').trim() || e.getAttribute('aria-label'),
+                    c.outlineStyle !== 'none' && parseFloat(c.outlineWidth) >= 2]; }"""))
+    nameless = [e for e in seen if e[0] in ("A", "BUTTON") and not e[1]]
+    assert not nameless
+    unseen = [e for e in seen if e[0] != "BODY" and not e[2]]
+    assert not unseen, f"focus cannot be seen on {unseen}"
+    tab.close()
+
+
+@pytest.mark.browser
+def test_search_finds_without_a_server(site, browser):
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.goto((site / "index.html").as_uri())
+    tab.keyboard.press("/")
+    tab.keyboard.type("supervised_local_contrastive_loss", delay=5)
+    tab.wait_for_selector(".search-result", timeout=10_000)
+    first = tab.query_selector(".search-result")
+    address = first.get_attribute("href")
+    first.click()
+    tab.wait_for_load_state()
+    assert tab.url.endswith(address.split("/")[-1])
+    tab.close()
+
+
+@pytest.mark.browser
+def test_dark_mode_is_remembered(site, browser):
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
+    tab = context.new_page()
+    ground = "getComputedStyle(document.body).backgroundColor"
+    tab.goto((site / "index.html").as_uri())
+    day = tab.evaluate(ground)
+    tab.click(".quarto-color-scheme-toggle")
+    tab.wait_for_function(f"({ground}) !== {json.dumps(day)}")
+    night = tab.evaluate(ground)
+    tab.goto((site / "reference.html").as_uri())
+    tab.wait_for_function(f"({ground}) === {json.dumps(night)}", timeout=5_000)
+    context.close()
