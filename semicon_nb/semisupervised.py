@@ -10,7 +10,7 @@ __all__ = ['STRONG', 'Objective', 'OBJECTIVES', 'LOOKS', 'Batch', 'semi_batches'
            'cross_pseudo', 'fixmatch', 'chosen_pixels', 'pixel_contrast', 'joint', 'recipe', 'Ingredient',
            'finetune_with', 'positional_loss', 'train_positional', 'look', 'AveragedUNet']
 
-# %% ../nbs/07c_semisupervised.ipynb #35939e2c
+# %% ../nbs/07c_semisupervised.ipynb #4bede38b
 import copy
 import math
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .contrast import check_features, check_temperature
+from .contrast import check_temperature
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .dice import at_precision, cross_entropy_dice
 from .loop import StageSettings, Step, draw, fit, generator_of
@@ -326,7 +326,7 @@ def finetune_with(
     yield from fit(nets, loss_of, batches, settings, folder, resume, "finetune", validator(cohort, split, settings), identity)
     model.load_state_dict(nets.chosen.state_dict())
 
-# %% ../nbs/07c_semisupervised.ipynb #379b47a7
+# %% ../nbs/07c_semisupervised.ipynb #536fdf77
 def positional_loss(
     vectors: Tensor,  # [N, D] raw embeddings of views
     positions: Tensor,  # [N] 0 to 1, nan where unknown
@@ -335,7 +335,8 @@ def positional_loss(
     near: float = 0.1,  # positions closer than this are positives
 ) -> Tensor:
     """Global contrast whose positives are views of slices from nearly the same position."""
-    check_features("vectors", vectors, "[N, D]")
+    if vectors.ndim != 2 or len(vectors) != len(positions) or len(vectors) != len(slices):
+        raise ValueError(f"vectors: found shape {list(vectors.shape)}, expected [{len(positions)}, D], a row for each position")
     check_temperature(temperature)
     unit = F.normalize(vectors.float(), dim=1)
     alone = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
