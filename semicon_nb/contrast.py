@@ -168,29 +168,31 @@ def pair_gradient(
             gradient[part, j].baddbmm_(tile.mT, unit[part, i])
     return gradient
 
-# %% ../nbs/03_contrast.ipynb #a9f48c4a
+# %% ../nbs/03_contrast.ipynb #e753e12c
 class LogPairSums(Function):
     """Logarithms of the sums over pairs, computed tile by tile, and again in the backward pass."""
 
     @staticmethod
-    def forward(ctx, unit, temperature, extents, weight, classes, size):
+    def forward(ctx, unit, basis, temperature, extents, weight, classes, size):
+        unit = unit if basis is None else unit @ basis
         sums = pair_sums(unit, temperature, extents, weight, classes, size)
-        ctx.save_for_backward(unit, sums, weight, classes)
+        ctx.save_for_backward(unit, basis, sums, weight, classes)
         ctx.settings = temperature, extents, size
         return sums.log()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream):
-        unit, sums, weight, classes = ctx.saved_tensors
+        unit, basis, sums, weight, classes = ctx.saved_tensors
         temperature, extents, size = ctx.settings
         used = upstream != 0
         lowest = sums[used].min() if used.any() else sums.new_ones(())
         share = sums.new_zeros(*sums.shape[:2], unit.shape[1])
         share[..., : sums.shape[2]] = torch.where(used, upstream * (lowest / sums), 0)
         with torch.autocast(unit.device.type, enabled=False):
-            gradient = pair_gradient(unit, share, temperature, extents, weight, classes, size)
-        return gradient.mul_(1 / (lowest * temperature)), None, None, None, None, None
+            gradient = pair_gradient(unit, share, temperature, extents, weight, classes, size).mul_(1 / (lowest * temperature))
+            gradient = gradient if basis is None else gradient @ basis.T
+        return gradient, *[None] * 6
 
 # %% ../nbs/03_contrast.ipynb #2712cc87
 def low_rank_basis(
@@ -209,7 +211,7 @@ def low_rank_basis(
     residual = max(torch.linalg.vector_norm(part - part @ basis @ basis.T, dim=1).max().item() for part in rows.split(4096))
     return basis if residual <= tolerance else None
 
-# %% ../nbs/03_contrast.ipynb #883d95c9
+# %% ../nbs/03_contrast.ipynb #38132319
 def log_pair_sums(
     unit: Tensor,  # [G, M, C] unit rows, the anchors first in each group, zeros where a group has no pixel
     temperature: float,  # t, at least 0.002
@@ -220,16 +222,15 @@ def log_pair_sums(
 ) -> Tensor:  # [1 or 2, G, A] log sum_k w_k exp(u_i . u_k / t) over the other rows k of the group
     """Exact logarithms of the sums over pairs, in memory linear in the rows."""
     check_temperature(temperature)
-    dtype, groups, rows, channels = unit.dtype, *unit.shape
+    dtype, basis, groups, rows, channels = unit.dtype, None, *unit.shape
     extents = extents or ((rows, rows),) * groups
     if dtype == torch.float32 and not enough_float32(temperature, rows):
         unit = unit.double()
     elif dtype == torch.float32 and max(anchors for _, anchors in extents) >= 8 * channels:
         basis = low_rank_basis(unit)
-        unit = unit if basis is None else unit @ basis
     weight = None if weight is None else weight.to(unit.dtype)
     with torch.autocast(unit.device.type, enabled=False):
-        return LogPairSums.apply(unit, temperature, extents, weight, classes, size or tile_size(unit.device)).to(dtype)
+        return LogPairSums.apply(unit, basis, temperature, extents, weight, classes, size or tile_size(unit.device)).to(dtype)
 
 
 def check_temperature(temperature: float) -> None:
@@ -239,7 +240,7 @@ def check_temperature(temperature: float) -> None:
     if not 0.002 <= temperature < math.inf:
         raise ValueError(f"temperature: found {temperature}, expected a positive number of at least 0.002 (exp(1/t) must fit in float64)")
 
-# %% ../nbs/03_contrast.ipynb #6fdece7f
+# %% ../nbs/03_contrast.ipynb #309c1f7b
 class UnitRows(Function):
     """Rows of unit length picked from a table, with the gradient of the raw rows."""
 
@@ -261,7 +262,9 @@ class UnitRows(Function):
         unit, scale, index = ctx.saved_tensors
         shape, dtype = ctx.rows
         upstream = upstream.reshape(unit.shape)
-        raw = torch.addcmul(upstream, unit, torch.linalg.vecdot(unit, upstream)[:, None], value=-1).mul_(scale)
+        with torch.autocast(unit.device.type, enabled=False):
+            along = torch.linalg.vecdot(unit, upstream)[:, None]
+        raw = torch.addcmul(upstream, unit, along, value=-1).mul_(scale)
         return raw.new_zeros(shape).index_add_(0, index.clamp(min=0).flatten(), raw).to(dtype), None
 
 

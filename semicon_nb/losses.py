@@ -6,7 +6,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/losses.html.md"""
 
 # %% auto #0
 __all__ = ['FORMS', 'arrange', 'find_anchors', 'class_runs', 'mean_positive', 'group_loss', 'contrast',
-           'supervised_local_contrastive_loss', 'pixel_rows', 'check_features', 'check_labels',
+           'supervised_local_contrastive_loss', 'pixel_rows', 'check_features', 'check_strategy', 'check_labels',
            'local_contrastive_loss', 'global_contrastive_loss']
 
 # %% ../nbs/05_losses.ipynb #8ff32e3d
@@ -16,12 +16,12 @@ from torch import Tensor
 from .contrast import UnitRows, check_temperature, log_pair_sums, not_finite
 from .strategies import FullResolution, Groups, Strategy
 
-# %% ../nbs/05_losses.ipynb #4cd60081
+# %% ../nbs/05_losses.ipynb #f57d5166
 def arrange(
     labels: Tensor,  # [P] class of every pixel, 0 background
     groups: Groups,  # the pixels that meet
     background: bool,  # whether background pixels are keys
-) -> tuple[Tensor, Tensor]:  # pixel [G, M] and its class [G, M], both -1 for none
+) -> tuple[Tensor, Tensor, Tensor | None]:  # pixel [G, M] and its class [G, M], both -1 for none; its weight [G, M]
     """The pixels of each group ordered by class, then the background, then nothing."""
     label = labels[groups.index]
     if not background:
@@ -30,7 +30,8 @@ def arrange(
     order = torch.where(label > 0, label, last - 1 - label).argsort(dim=1)
     index, label = groups.index.gather(1, order), label.gather(1, order)
     rows = int((label >= 0).sum(1).max())
-    return torch.where(label < 0, -1, index)[:, :rows], label[:, :rows]
+    weight = None if groups.weight is None else torch.where(label < 0, 0, groups.weight.gather(1, order))[:, :rows]
+    return torch.where(label < 0, -1, index)[:, :rows], label[:, :rows], weight
 
 
 def find_anchors(
@@ -45,7 +46,7 @@ def find_anchors(
     anchors = torch.cat([none, same], 1) | torch.cat([same, none], 1)
     return anchors & ((label >= 0) & (label != label[:, :1])).any(1, keepdim=True) if negatives else anchors
 
-# %% ../nbs/05_losses.ipynb #a7cd76dd
+# %% ../nbs/05_losses.ipynb #fe78403e
 def class_runs(label: Tensor) -> tuple[Tensor, Tensor]:
     """The number of each row's run of one class in its group [G, M], counted over all groups, and the length of each run."""
     change = torch.ones_like(label, dtype=torch.bool)
@@ -66,9 +67,9 @@ def mean_positive(
     sums = rows.new_zeros(len(length), rows.shape[1]).index_add(0, run, rows)
     alone = rows.new_zeros(len(length)).index_add(0, run, torch.linalg.vecdot(rows.detach(), rows.detach()))
     factor = rows.new_zeros(len(length)).index_copy(0, run, share.flatten()) / (temperature * (length - 1).clamp(min=1).to(rows.dtype))
-    return (factor * (torch.linalg.vecdot(sums, sums) - alone)).sum()
+    return (factor * (sums.square().sum(1) - alone)).sum()
 
-# %% ../nbs/05_losses.ipynb #9d6f263c
+# %% ../nbs/05_losses.ipynb #9054aac3
 FORMS = ("supcon", "printed")
 """The loss as it was released, and as the paper prints it."""
 
@@ -85,6 +86,7 @@ def group_loss(
     place = torch.arange(1, label.shape[1] + 1, device=label.device)
     extents = torch.stack([((label >= 0) * place).amax(1), (anchors * place).amax(1)], 1).tolist()
     first = max(last for _, last in extents)
+    weight = None if weight is None else weight.to(unit.dtype)
     counts = anchors.to(unit.dtype) if weight is None else anchors * weight
     share = (counts / counts.sum(1, keepdim=True))[:, :first]
     alive = label >= 0
@@ -94,10 +96,11 @@ def group_loss(
     if form == "supcon":
         return torch.where(share > 0, share * logs[0], 0).sum() - mean_positive(unit[:, :first], label[:, :first], share, temperature)
     run, length = class_runs(label)
-    positives = (length[run] - 1).clamp(min=1).to(unit.dtype)[:, :first]
+    each = torch.ones_like(share) if weight is None else weight[:, :first]
+    positives = (length[run][:, :first] * each - 1).clamp(min=1)
     return torch.where(share > 0, share / positives * (logs[1] - logs[0]), 0).sum()
 
-# %% ../nbs/05_losses.ipynb #4dedeadf
+# %% ../nbs/05_losses.ipynb #33c98d6f
 def contrast(
     rows: Tensor,  # [P, C] raw features
     labels: Tensor,  # [P] classes, 0 background
@@ -109,16 +112,17 @@ def contrast(
     """Mean over the groups that hold an anchor of the mean loss of their anchors."""
     total, count = 0, 0
     for batch in groups:
-        index, label = arrange(labels, batch, background)
+        index, label, weight = arrange(labels, batch, background)
         anchors = find_anchors(label, negatives=form == "printed")
         kept = anchors.any(1)
         if kept.any():
             index, label, anchors = index[kept], label[kept], anchors[kept]
-            total = total + group_loss(UnitRows.apply(rows, index), label, anchors, None, temperature, form)
+            weight = None if weight is None else weight[kept]
+            total = total + group_loss(UnitRows.apply(rows, index), label, anchors, weight, temperature, form)
             count += len(index)
     return total / count if count else rows.to(torch.promote_types(rows.dtype, torch.float32)).mul(0).sum()
 
-# %% ../nbs/05_losses.ipynb #dbed69f6
+# %% ../nbs/05_losses.ipynb #5907b94a
 def supervised_local_contrastive_loss(
     features: Tensor,  # [B, V, C, H, W] raw embeddings of every pixel, any float type
     labels: Tensor,  # [B, V, H, W] class of every pixel, any integer type, 0 background
@@ -133,6 +137,7 @@ def supervised_local_contrastive_loss(
     labels = check_labels(labels, features)
     if form not in FORMS:
         raise ValueError(f"form: found {form!r}, expected one of {FORMS}")
+    check_strategy(strategy)
     groups = strategy.groups(labels, tuple(labels.shape))
     with torch.autocast(features.device.type, enabled=False):
         return contrast(pixel_rows(features), labels.flatten(), groups, temperature, form, background)
@@ -142,7 +147,7 @@ def pixel_rows(features: Tensor) -> Tensor:
     """Features [B, V, C, H, W] as one row a pixel [P, C]."""
     return features.movedim(2, -1).reshape(-1, features.shape[2])
 
-# %% ../nbs/05_losses.ipynb #88d33984
+# %% ../nbs/05_losses.ipynb #36b7f779
 def check_features(name: str, features: Tensor, axes: str) -> None:
     """Raise an error that names `name` unless it is a floating-point tensor with these axes."""
     if not isinstance(features, Tensor):
@@ -153,6 +158,12 @@ def check_features(name: str, features: Tensor, axes: str) -> None:
         raise ValueError(f"{name}: found shape {list(features.shape)}, expected {axes}, none of them 0")
     if not bool(features.detach().isfinite().all()):
         raise ValueError(f"{name}: found {not_finite(features.detach())}, expected finite numbers")
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Raise an error unless it says which pixels meet."""
+    if not isinstance(strategy, Strategy):
+        raise TypeError(f"strategy: found {strategy!r}, expected one such as FullResolution() or BlockDivision(size=16)")
 
 
 def check_labels(labels: Tensor, features: Tensor) -> Tensor:
@@ -169,7 +180,7 @@ def check_labels(labels: Tensor, features: Tensor) -> Tensor:
         raise ValueError(f"labels: found {int(labels.min())}, expected 0 for background and positive numbers for classes")
     return labels
 
-# %% ../nbs/05_losses.ipynb #b90e51fc
+# %% ../nbs/05_losses.ipynb #d7ddc2d1
 def local_contrastive_loss(
     features: Tensor,  # [B, V, C, H, W] raw embeddings of every pixel, any float type
     temperature: float = 0.1,  # t
@@ -178,6 +189,7 @@ def local_contrastive_loss(
     """Pull a pixel and the same pixel in the other views together, push all others away: no labels."""
     check_features("features", features, "[B, V, C, H, W]")
     check_temperature(temperature)
+    check_strategy(strategy)
     images, views, _, high, wide = features.shape
     places = torch.arange(1, images * high * wide + 1, device=features.device).view(images, 1, high, wide)
     groups = strategy.groups(None, (images, views, high, wide))

@@ -6,7 +6,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/strategies.html.md"""
 
 # %% auto #0
 __all__ = ['Shape', 'Groups', 'pixel_grid', 'gathered', 'check_count', 'Cost', 'Strategy', 'group_cost', 'FullResolution',
-           'Downsampling', 'device_of', 'BlockDivision', 'RandomSampling', 'balanced_ranks']
+           'Downsampling', 'device_of', 'BlockDivision', 'RandomSampling', 'rank_in_class', 'stands_for']
 
 # %% ../nbs/04_strategies.ipynb #8e9dbd02
 from dataclasses import dataclass
@@ -166,37 +166,43 @@ class BlockDivision(Strategy):
             return Groups(cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, views * rows * columns))
         return Groups(cut.permute(2, 4, 0, 1, 3, 5).reshape(-1, images * views * rows * columns))
 
-# %% ../nbs/04_strategies.ipynb #14fc44ca
+# %% ../nbs/04_strategies.ipynb #e4e68d3d
 @dataclass(frozen=True)
 class RandomSampling(Strategy):
     """A random sample of the pixels, which all meet."""
 
     pixels: int = 1024  # how many to keep in the whole batch
-    balanced: bool = True  # as many of each class as there are, else from all pixels alike
+    balanced: bool = True  # as many of each class, each pixel counting for those it stands for; else from all pixels alike
     seed: int | None = 0  # of the sample, None for another sample at each call
 
     def __post_init__(self) -> None:
         check_count("pixels", self.pixels)
 
     def groups(self, labels: Tensor | None, shape: Shape) -> tuple[Groups, ...]:
-        """The sampled pixels."""
-        grid = pixel_grid(shape)
+        """The sampled pixels; without labels, whole places with all their views."""
         generator = None if self.seed is None else torch.Generator().manual_seed(self.seed)
         if labels is None:
-            places = grid.movedim(1, -1).reshape(-1, shape[1])
+            places = pixel_grid(shape).movedim(1, -1).reshape(-1, shape[1])
             order = torch.randperm(len(places), generator=generator)
-            chosen = places[order[: max(1, self.pixels // shape[1])]].flatten()
-        else:
-            flat = labels.flatten().cpu()
-            order = torch.randperm(len(flat), generator=generator)
-            chosen = order[balanced_ranks(flat[order]).argsort(stable=True)] if self.balanced else order
-            chosen = chosen[: self.pixels]
-        return (Groups(chosen.sort().values[None].to(device_of(labels) or "cpu")),)
+            return (Groups(places[order[: max(1, self.pixels // shape[1])]].reshape(1, -1)),)
+        flat = labels.flatten().cpu()
+        order = torch.randperm(len(flat), generator=generator)
+        if not self.balanced:
+            return (Groups(order[None, : self.pixels].to(labels.device)),)
+        chosen = order[rank_in_class(flat[order]).argsort(stable=True)[: self.pixels]]
+        return (Groups(chosen[None].to(labels.device), stands_for(flat, chosen)[None].to(labels.device)),)
 
-
-def balanced_ranks(labels: Tensor) -> Tensor:
-    """How many pixels of the same class come before each one: taking the lowest first balances the classes."""
+# %% ../nbs/04_strategies.ipynb #ff39f44f
+def rank_in_class(labels: Tensor) -> Tensor:
+    """How many of the same class come before each pixel: taking the lowest ranks first balances the classes."""
     order = labels.argsort(stable=True)
     ordered = labels[order]
     first = torch.searchsorted(ordered, ordered)
     return torch.empty_like(order).scatter_(0, order, torch.arange(len(labels)) - first)
+
+
+def stands_for(labels: Tensor, chosen: Tensor) -> Tensor:
+    """Pixels of the class for each chosen one of it."""
+    _, number, total = labels.unique(return_inverse=True, return_counts=True)
+    kept = torch.bincount(number[chosen], minlength=len(total))
+    return (total / kept.clamp(min=1))[number[chosen]]
