@@ -124,7 +124,7 @@ def centre(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     out = np.zeros((*values.shape[:-2], *shape), values.dtype)
     source, target = [], []
     for old, new in zip(values.shape[-2:], shape, strict=True):
-        n, cut = min(old, new), (old - new) // 2
+        n, cut = min(old, new), (abs(old - new) // 2) * (1 if old > new else -1)
         source.append(slice(max(cut, 0), max(cut, 0) + n))
         target.append(slice(max(-cut, 0), max(-cut, 0) + n))
     out[..., target[0], target[1]] = values[..., source[0], source[1]]

@@ -1,0 +1,291 @@
+"""Scores: parity with MONAI, examples computed by hand, empty cases, native grids, and labels for new scans."""
+
+import json
+import math
+from dataclasses import replace
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semicon_nb.data import DataError, Grid, from_grid, native_labels, normalise, part_indices, phantom, split, to_grid
+from semicon_nb.dice import dice_of, overlap_counts, predict
+from semicon_nb.evaluate import evaluate, mean_known, native_map, overlap_and_distance, report_of, score_volume, segment, without_nan
+from semicon_nb.unet import UNet
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return phantom(subjects=4, size=32)
+
+
+class Oracle(torch.nn.Module):
+    """Looks up the truth of the slices of a cohort, perhaps changed: a network whose score is known."""
+
+    def __init__(self, cohort, change=lambda labels: labels):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.known = {image.astype(np.float32).tobytes(): change(labels) for image, labels in zip(cohort.images, cohort.labels, strict=True)}
+        self.classes = len(cohort.classes)
+
+    def forward(self, images):
+        labels = torch.from_numpy(np.stack([self.known[image[0].numpy().tobytes()] for image in images])).long()
+        return 20 * torch.nn.functional.one_hot(labels, self.classes).permute(0, 3, 1, 2).float()
+
+
+def boxes(*corners, shape=(12, 14, 10)):
+    labels = np.zeros(shape, np.uint8)
+    for label, (low, high) in enumerate(corners, 1):
+        labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = label
+    return labels
+
+
+# one volume ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_shifted_cube_by_hand():
+    truth, found = boxes(((4, 4, 4), (8, 8, 8))), boxes(((5, 4, 4), (9, 8, 8)))
+    dice, hd95 = overlap_and_distance(found, truth, 2, (3.0, 1.0, 1.0))
+    assert dice.tolist() == [0.75] and hd95.tolist() == [3.0]
+
+
+def test_distance_is_in_millimetres_along_each_axis():
+    truth = boxes(((2, 2, 2), (6, 6, 6)))
+    for axis, spacing in enumerate((0.5, 2.0, 7.0)):
+        found = np.roll(truth, 1, axis=axis)
+        assert overlap_and_distance(found, truth, 2, (0.5, 2.0, 7.0))[1][0] == pytest.approx(spacing)
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_are_monais(seed):
+    from monai.metrics import DiceMetric, HausdorffDistanceMetric
+
+    random = np.random.default_rng(seed)
+    truth, found = boxes(((1, 2, 1), (7, 9, 6)), ((6, 6, 4), (11, 12, 9))), boxes(((2, 2, 2), (8, 8, 6)), ((5, 6, 4), (10, 13, 9)))
+    found = np.where(random.random(found.shape) < 0.05, random.integers(0, 3, found.shape), found)
+    spacing = (0.9, 1.1, 2.3)
+    masks = [torch.nn.functional.one_hot(torch.from_numpy(m).long(), 3).movedim(-1, 0)[None].float() for m in (found, truth)]
+    theirs = [DiceMetric(include_background=False), HausdorffDistanceMetric(include_background=False, percentile=95)]
+    dice, hd95 = overlap_and_distance(found, truth, 3, spacing)
+    np.testing.assert_allclose(dice, theirs[0](*masks)[0], rtol=1e-6)
+    np.testing.assert_allclose(hd95, theirs[1](*masks, spacing=list(spacing))[0], rtol=1e-6)
+    np.testing.assert_allclose(dice, dice_of(overlap_counts(found, truth, 3))[1:], rtol=1e-6)
+
+
+def test_hd95_by_brute_force():
+    from scipy.ndimage import binary_erosion
+
+    random = np.random.default_rng(0)
+    truth, found = boxes(((2, 2, 2), (8, 9, 7))), boxes(((3, 2, 1), (9, 8, 7)))
+    found[random.integers(0, 12), random.integers(0, 14), 9] = 1
+    spacing = np.array([1.0, 2.0, 1.5])
+    surface = [np.argwhere(m & ~binary_erosion(m)) * spacing for m in (found == 1, truth == 1)]
+    apart = np.linalg.norm(surface[0][:, None] - surface[1][None], axis=-1)
+    expected = max(np.percentile(apart.min(1), 95), np.percentile(apart.min(0), 95))
+    assert overlap_and_distance(found, truth, 2, spacing)[1][0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_empty_cases():
+    truth, found = boxes(((1, 1, 1), (3, 3, 3)), shape=(3, 4, 12)), np.zeros((3, 4, 12), np.uint8)
+    diagonal = math.hypot(3, 8, 36)
+    dice, hd95 = overlap_and_distance(found, truth, 3, (1, 2, 3))
+    assert dice[0] == 0 and hd95[0] == pytest.approx(diagonal) and math.isnan(dice[1]) and math.isnan(hd95[1])
+    dice, hd95 = overlap_and_distance(truth, found, 3, (1, 2, 3))
+    assert dice[0] == 0 and hd95[0] == pytest.approx(diagonal) and math.isnan(dice[1])
+
+
+def test_unordered_slices_are_measured_one_by_one():
+    truth, found = boxes(((2, 2, 0), (8, 8, 10))), boxes(((2, 2, 0), (8, 8, 10)))
+    found[:, :, 0] = np.roll(truth[:, :, 0], 2, axis=0)
+    found[:, :, 1] = 0
+    dice, hd95 = score_volume(found, truth, 2, (1.0, 1.0, 1.0), ordered=False)
+    assert hd95[0] == pytest.approx((2 + math.hypot(12, 14)) / 10) and dice[0] == pytest.approx(dice_of(overlap_counts(found, truth, 2))[1])
+    assert score_volume(found, truth, 2, (1.0, 1.0, 1.0), ordered=True)[1][0] < hd95[0]
+
+
+# reports ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_truth_scores_one(cohort):
+    report = evaluate(Oracle(cohort), cohort, np.arange(len(cohort.images)))
+    assert report.pooled_dice == 1 and report.volume_dice == pytest.approx(1) and report.hd95 == 0
+    assert report.slices == len(cohort.images) and len(report.volumes) == len(cohort.volumes)
+
+
+def test_pooled_and_per_volume_differ_as_computed_by_hand(cohort):
+    lost = np.flatnonzero(cohort.volume == 0)
+    model = Oracle(cohort)
+    for row in lost:
+        model.known[cohort.images[row].astype(np.float32).tobytes()] = np.zeros_like(cohort.labels[row])
+    names = [cohort.volumes[0].name, cohort.volumes[1].name]
+    report = evaluate(model, cohort, names)
+    for c, name in enumerate(cohort.classes[1:], 1):
+        missed, found = ((cohort.labels[cohort.volume == v] == c).sum() for v in (0, 1))
+        entry = report.per_class[name]
+        assert entry["pooled_dice"] == pytest.approx(2 * found / (2 * found + missed))
+        assert entry["volume_dice"] == pytest.approx(0.5) and entry["missed"] == 1 and entry["volume_dice_spread"] == pytest.approx(math.sqrt(0.5))
+    assert abs(report.pooled_dice - report.volume_dice) > 0.01
+    assert [v["dice"][cohort.classes[1]] for v in report.volumes] == [0, 1]
+
+
+def test_pooled_dice_ignores_which_volume_a_slice_is_of(cohort):
+    model = Oracle(cohort, lambda labels: np.roll(labels, 1, axis=0))
+    report = evaluate(model, cohort, np.arange(len(cohort.images)))
+    counts = overlap_counts(np.roll(cohort.labels, 1, axis=1), cohort.labels, len(cohort.classes))
+    assert report.pooled_dice == pytest.approx(dice_of(counts)[1:].mean())
+
+
+def test_only_slices_with_an_outline_count(cohort):
+    labelled = cohort.labelled.copy()
+    labelled[cohort.volume == 1] = False
+    partly = replace(cohort, labelled=labelled)
+    report = evaluate(Oracle(cohort), partly, np.arange(len(cohort.images)))
+    assert report.slices == int(labelled.sum()) and cohort.volumes[1].name not in [v["name"] for v in report.volumes]
+    with pytest.raises(DataError, match="outline"):
+        evaluate(Oracle(cohort), partly, [cohort.volumes[1].name])
+
+
+def test_a_report_is_json_without_nan(cohort):
+    empty = replace(cohort, classes=(*cohort.classes, "absent"))
+    report = evaluate(Oracle(empty), empty, np.flatnonzero(cohort.volume == 0))
+    text = json.dumps(report.to_dict(), allow_nan=False)
+    assert json.loads(text)["per_class"]["absent"] == {
+        "pooled_dice": None, "volume_dice": None, "volume_dice_spread": None, "hd95": None, "hd95_spread": None, "volumes": 0, "missed": 0,
+    }  # fmt: skip
+    assert {"pooled_dice", "volume_dice", "hd95", "per_class", "volumes"} <= json.loads(text).keys() and report.pooled_dice == 1
+    assert "absent" in report._repr_html_()
+
+
+def test_spreads_are_over_volumes():
+    class Named:
+        subject = "s"
+
+        def __init__(self, name):
+            self.name = name
+
+    scores = [(Named(str(i)), 3, np.array([d]), np.array([h])) for i, (d, h) in enumerate([(0.8, 1.0), (0.6, 3.0), (math.nan, math.nan)])]
+    entry = report_of(["one"], np.array([0.75]), scores).per_class["one"]
+    assert entry["volume_dice"] == pytest.approx(0.7) and entry["hd95"] == 2.0 and entry["volumes"] == 2
+    assert entry["volume_dice_spread"] == pytest.approx(np.std([0.8, 0.6], ddof=1)) and entry["hd95_spread"] == pytest.approx(math.sqrt(2))
+
+
+def test_mean_and_nan_helpers():
+    assert mean_known([1.0, math.nan, 3.0]) == 2 and math.isnan(mean_known([math.nan]))
+    assert without_nan({"a": [np.float32(1.5), math.inf, np.int64(2)], "b": (math.nan, "x")}) == {"a": [1.5, None, 2], "b": [None, "x"]}
+
+
+def test_a_network_of_other_classes_is_named(cohort):
+    with pytest.raises(ValueError, match="5 classes.*3"):
+        evaluate(UNet(classes=5, width=2, depth=1), cohort, [cohort.volumes[0].name])
+
+
+@pytest.mark.parametrize(("chosen", "word"), [(["nobody"], "nobody"), ([0, 10**6], "1000000"), ([], "0 slices")])
+def test_a_wrong_choice_is_named(chosen, word, cohort):
+    with pytest.raises(ValueError, match=word):
+        evaluate(Oracle(cohort), cohort, chosen)
+
+
+def test_evaluation_sees_the_split_s_slices(cohort):
+    shares = split(cohort, labelled=0.5, seed=0)
+    report = evaluate(Oracle(cohort), cohort, part_indices(cohort, shares, "test"))
+    assert {v["name"] for v in report.volumes} == set(shares.test)
+
+
+# native grids -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(20, 27), (50, 34), (32, 32)])
+@pytest.mark.parametrize("fit", ["resize", "centre"])
+def test_native_maps_have_the_native_shape_and_lie_where_they_should(shape, fit):
+    grid = Grid(32, fit)
+    native = np.zeros((3, *shape), np.uint8)
+    native[:, shape[0] // 4 : shape[0] // 2, shape[1] // 4 : shape[1] // 2] = 1
+    on_grid = to_grid(native, grid, labels=True)
+    shares = np.stack([on_grid == c for c in range(2)], 1).astype(np.float32)
+    back = native_map(shares, shape, grid)
+    assert back.shape == (*shape, 3) and back.dtype == np.uint8
+    assert dice_of(overlap_counts(np.moveaxis(back, 2, 0), native, 2))[1] > (0.9 if fit == "resize" else 0.999)
+
+
+def test_probabilities_are_enlarged_before_the_decision():
+    shares = np.zeros((1, 2, 8, 8), np.float32)
+    shares[0, 1] = np.clip(1.2 - np.hypot(*np.mgrid[-3.5:4, -3.5:4]) / 4, 0, 1)
+    shares[0, 0] = 1 - shares[0, 1]
+    late = native_map(shares, (64, 64), Grid(8))[:, :, 0]
+    early = from_grid(shares.argmax(1).astype(np.uint8), (64, 64), Grid(8))[0]
+    truth = np.clip(1.2 - np.hypot(*(np.mgrid[-31.5:32, -31.5:32] / 8)) / 4, 0, 1) > 0.5
+    assert dice_of(overlap_counts(late, truth, 2))[1] > dice_of(overlap_counts(early, truth, 2))[1]
+
+
+def test_real_volumes_round_trip_on_their_own_grid(hippo):
+    report = evaluate(Oracle(hippo), hippo, [v.name for v in hippo.volumes[:4]])
+    assert report.pooled_dice == 1 and 0.9 < report.volume_dice <= 1 and report.hd95 <= 1.5
+    assert native_labels(hippo, 0).shape == hippo.volumes[0].shape
+
+
+# new scans ----------------------------------------------------------------------------------------------------------
+
+
+class Bright(torch.nn.Module):
+    """Calls every pixel above one half foreground."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        return torch.cat([0.5 - images, images - 0.5], 1) * 50
+
+
+def ramp(shape):
+    return np.broadcast_to(np.linspace(0, 1000, shape[0]).reshape(-1, *[1] * (len(shape) - 1)), shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(40, 26, 5), (31, 33), (24, 20, 1)])
+def test_segment_keeps_the_shape_of_an_array(shape):
+    scan = ramp(shape)
+    labels = segment(Bright(), scan, Grid(32))
+    assert labels.shape == shape and labels.dtype == np.uint8 and (labels == (normalise(scan) > 0.5)).mean() > 0.96
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_segment_reads_nifti_along_the_grid_s_axis(axis, tmp_path):
+    scan = ramp((18, 20, 22))
+    path = tmp_path / "scan.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(scan, np.diag([2, 1, 1, 1])), path)
+    labels = segment(Bright(), path, Grid(32, axis=axis))
+    assert labels.shape == scan.shape and (labels == (normalise(scan) > 0.5)).mean() > 0.94
+
+
+def test_segment_a_picture(tmp_path):
+    path = tmp_path / "slice.PNG"
+    Image.fromarray((ramp((30, 44)) / 4).astype(np.uint8)).save(path)
+    assert segment(Bright(), path, Grid(32, "centre")).shape == (30, 44)
+
+
+def test_segment_agrees_with_predict(cohort):
+    torch.manual_seed(0)
+    model, volume = UNet(classes=3, width=4, depth=2), cohort.images[cohort.volume == 0].astype(np.float32)
+    scan = np.moveaxis(volume, 0, 2)
+    expected = predict(model, normalise(volume)).argmax(1)
+    assert (np.moveaxis(segment(model, scan, Grid(32)), 2, 0) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("scan", "word"),
+    [(np.full((9, 9, 3), 4.0), "everywhere"), (np.full((9, 9), np.nan), "NaN"), (np.zeros((2, 2, 2, 2)), "shape"), (np.zeros((0, 3)), "shape")],
+)
+def test_a_scan_that_cannot_be_used_is_refused(scan, word):
+    with pytest.raises(ValueError, match=word):
+        segment(Bright(), scan, Grid(32))
+
+
+def test_a_missing_or_damaged_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no\.nii"):
+        segment(Bright(), tmp_path / "no.nii.gz", Grid(32))
+    (tmp_path / "cut.nii.gz").write_bytes(b"\x1f\x8b\x08\x00damaged")
+    with pytest.raises(ValueError, match=r"cut\.nii\.gz"):
+        segment(Bright(), tmp_path / "cut.nii.gz", Grid(32))
