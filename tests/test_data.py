@@ -1,0 +1,656 @@
+"""Reading, normalising, resampling, pairing, caching: every trap of the released code and of the files, and every bad input."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from semicon_nb import data as door
+from semicon_nb import slices
+from semicon_nb.cohort import Codes
+from semicon_nb.data import (
+    DataError,
+    Grid,
+    contact_sheet,
+    describe,
+    folder,
+    from_grid,
+    hippocampus,
+    labelled_indices,
+    load,
+    mmwhs,
+    native_labels,
+    normalise,
+    part_indices,
+    phantom,
+    read_image,
+    split,
+    sunnybrook,
+    take,
+    to_grid,
+    unlabelled_indices,
+)
+from semicon_nb.scans import linear_weights, stretch
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Every test has an empty cache of its own."""
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+
+
+def nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def png(path: Path, array: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return path
+
+
+def scan(seed: int = 0, shape=(20, 24, 6)) -> tuple[np.ndarray, np.ndarray]:
+    """An image and a label map that belong together."""
+    labels = np.zeros(shape, np.uint8)
+    labels[4:12, 5:14, 1:-1] = 1
+    labels[12:16, 5:14, 1:-1] = 2
+    return (np.random.default_rng(seed).random(shape) + labels).astype(np.float32), labels
+
+
+def task(place: Path, count: int = 4, name: str = "Test") -> Path:
+    """A Decathlon task with volumes scan_001, ..."""
+    pairs = []
+    for k in range(1, count + 1):
+        image, labels = scan(k)
+        nifti(place / "imagesTr" / f"scan_{k:03d}.nii.gz", image)
+        nifti(place / "labelsTr" / f"scan_{k:03d}.nii.gz", labels)
+        pairs.append({"image": f"./imagesTr/scan_{k:03d}.nii.gz", "label": f"./labelsTr/scan_{k:03d}.nii.gz"})
+    about = {"name": name, "labels": {"0": "background", "1": "Head", "2": "Tail"}, "training": pairs}
+    (place / "dataset.json").write_text(json.dumps(about))
+    return place
+
+
+def hearts(place: Path, index: bool = True) -> Path:
+    """Pictures of three subjects, four slices each, every second one labelled."""
+    lines = ["file,subject,labelled"]
+    for who in "abc":
+        for k in range(4):
+            image, labels = (array[:, :, 1] for array in scan(ord(who) + k, (40, 44, 3)))
+            png(place / "images" / f"{who}{k}.png", (image * 60).astype(np.uint8))
+            if k % 2:
+                png(place / "labels" / f"{who}{k}.png", labels)
+            lines.append(f"{who}{k}.png,person-{who},{k % 2}")
+    (place / "dataset.json").write_text('{"labels": {"0": "background", "1": "muscle", "2": "cavity"}}')
+    if index:
+        (place / "index.csv").write_text("\n".join(lines) + "\n")
+    return place
+
+
+def dice(a: np.ndarray, b: np.ndarray, label: int) -> float:
+    return float(2 * ((a == label) & (b == label)).sum() / max(1, (a == label).sum() + (b == label).sum()))
+
+
+# --- the traps -------------------------------------------------------------------------------------------------------
+
+
+def test_bilinear_labels_lose_what_ours_keep(hippo):
+    """Method 6.1: resizing label maps bilinearly and cutting off the decimals."""
+    released, ours = [], []
+    for v in range(len(hippo.volumes)):
+        native = np.moveaxis(native_labels(hippo, v), 2, 0)
+        truth = to_grid(native, hippo.grid, labels=True)
+        blurred = stretch(native.astype(np.float32), (64, 64)).astype(np.uint8)
+        released += [dice(truth, blurred, k) for k in (1, 2)]
+        ours += [dice(native, from_grid(hippo.labels[hippo.volume == v], native.shape[1:], hippo.grid), k) for k in (1, 2)]
+    assert np.mean(released) < 0.9
+    assert min(ours) > 0.999
+
+
+def test_no_new_label_appears_between_two():
+    labels = np.zeros((1, 30, 30), np.uint8)
+    labels[:, 8:20, 8:20] = 7
+    for size in (16, 64, 97):
+        assert set(np.unique(to_grid(labels, Grid(size), labels=True))) == {0, 7}
+    assert len(np.unique(stretch(labels.astype(np.float32), (64, 64)).astype(np.uint8))) > 2
+
+
+def test_intensities_of_a_cohort_can_be_compared(hippo):
+    """Shared README: maxima run from 112 to 1.7 million. One scale for all leaves most scans black."""
+    raw = [read_image(v.image)[0] for v in hippo.volumes]
+    highest = max(r.max() for r in raw)
+    ours = [float(np.median(hippo.images[hippo.volume == v])) for v in range(len(raw))]
+    common = [float(np.median(r / highest)) for r in raw]
+    assert min(ours) > 0.2 and max(ours) < 0.8
+    assert max(common) / min(common) > 3 * max(ours) / min(ours)
+
+
+def test_one_bright_voxel_does_not_set_the_scale():
+    image, _ = scan()
+    spiked = image.copy()
+    spiked[3, 3, 3] = 1e6
+    ours, minmax = normalise(spiked), (spiked - spiked.min()) / np.ptp(spiked)
+    assert np.abs(ours - normalise(image))[image == spiked].max() < 0.02
+    assert np.median(minmax) < 1e-5 < 0.1 < np.median(ours)
+
+
+def test_gain_and_offset_do_not_matter():
+    image, _ = scan()
+    np.testing.assert_allclose(normalise(image * 7000 + 123), normalise(image), atol=1e-4)
+    assert normalise(image).min() == 0 and normalise(image).max() == 1 and normalise(image).dtype == np.float32
+
+
+def test_mostly_empty_image_keeps_its_range():
+    image = np.zeros((10, 10, 10), np.float32)
+    image[5, 5, 5] = 3
+    assert normalise(image).max() == 1
+
+
+def test_float_label_files_are_read_and_fractions_refused(tmp_path):
+    place = task(tmp_path / "t")
+    nifti(place / "labelsTr" / "scan_001.nii.gz", scan(1)[1].astype(np.float32))
+    assert np.array_equal(native_labels(folder(place), 0), scan(1)[1])
+    nifti(place / "labelsTr" / "scan_001.nii.gz", scan(1)[1] * np.float32(0.5))
+    with pytest.raises(DataError, match="scan_001.nii.gz: labels must be whole numbers.*interpolated"):
+        folder(place)
+
+
+def test_the_two_float_labels_of_the_decathlon(data_folder):
+    about = json.loads((data_folder / "Task04_Hippocampus" / "dataset.json").read_text())
+    paths = [data_folder / "Task04_Hippocampus" / entry["label"] for entry in about["training"]]
+    floats = [path for path in paths if nibabel.load(path).get_data_dtype().kind == "f"]
+    assert len(floats) == 2
+    for path in floats:
+        assert set(np.unique(read_image(path)[0])) <= {0, 1, 2}
+
+
+def test_two_hippocampi_of_a_person_share_a_subject(hippo):
+    numbers = {v.name: int(v.name[-3:]) for v in hippo.volumes}
+    for v in hippo.volumes:
+        assert v.subject == f"person{(numbers[v.name] + 1) // 2:03d}"
+    assert len(hippo.subjects) < len(hippo.volumes)
+
+
+def test_pairs_really_are_alike(data_folder):
+    """Why we believe ids 2k - 1 and 2k to be one person: their hippocampi are of one size, other people's are not."""
+    place = data_folder / "Task04_Hippocampus" / "labelsTr"
+    sizes = {int(p.name[12:15]): np.asarray(nibabel.load(p).dataobj).astype(bool).sum() for p in sorted(place.glob("*.nii.gz"))[:110]}
+    pairs = np.array([(sizes[k], sizes[k + 1]) for k in sizes if k % 2 and k + 1 in sizes])
+    assert np.corrcoef(pairs.T)[0, 1] > 0.8
+    assert abs(np.corrcoef(pairs[:, 0], np.roll(pairs[:, 1], 1))[0, 1]) < 0.4
+
+
+def test_unlabelled_slices_are_not_background(data_folder):
+    """Shared README: 253 of the 526 Sunnybrook slices have no complete label."""
+    hearts = sunnybrook(data_folder)
+    assert (len(hearts), int(hearts.labelled.sum()), len(hearts.volumes), hearts.size) == (526, 273, 30, 160)
+    assert not hearts.labels[~hearts.labelled].any()
+    assert np.isnan(hearts.position).all()
+    s = split(hearts, 0.5)
+    assert hearts.labelled[labelled_indices(hearts, s)].all()
+    assert hearts.labelled[part_indices(hearts, s, "test")].all()
+    assert len(unlabelled_indices(hearts, s)) > len(part_indices(hearts, s, "train"))
+    assert (hearts.labels[labelled_indices(hearts, s)] > 0).any((1, 2)).mean() > 0.9
+
+
+def test_no_slice_is_dropped(hippo):
+    """Method 6.7: the last batch is dropped, at test time too. Here every slice of every file is in the cohort."""
+    assert len(hippo) == sum(nibabel.load(v.image).shape[2] for v in hippo.volumes)
+    for v, volume in enumerate(hippo.volumes):
+        assert (hippo.volume == v).sum() == volume.shape[2]
+
+
+def test_label_that_does_not_lie_on_its_image(tmp_path):
+    place = task(tmp_path / "t")
+    image, labels = scan(2)
+    nifti(place / "labelsTr" / "scan_002.nii.gz", labels[:, :, :-1])
+    with pytest.raises(DataError, match=r"labelsTr/scan_002.nii.gz: has the shape \(20, 24, 5\), but its image .* has \(20, 24, 6\)"):
+        folder(place)
+    moved = np.eye(4)
+    moved[0, 3] = 2.0
+    nifti(place / "labelsTr" / "scan_002.nii.gz", labels, moved)
+    with pytest.raises(DataError, match="scan_002.nii.gz: lies up to 2 mm away from its image"):
+        folder(place)
+    moved[0, 3] = 0.01
+    nifti(place / "labelsTr" / "scan_002.nii.gz", labels, moved)
+    assert len(folder(place).volumes) == 4
+
+
+# --- the grid --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape,size", [((35, 50), 64), ((64, 64), 64), ((31, 33), 32), ((300, 20), 48)])
+def test_resize_there_and_back(shape, size):
+    rng = np.random.default_rng(0)
+    smooth = stretch(rng.random((3, 5, 5)).astype(np.float32), shape)
+    grid = Grid(size)
+    there = to_grid(smooth, grid)
+    assert there.shape == (3, size, size) and there.dtype == np.float32
+    assert np.abs(from_grid(there, shape, grid) - smooth).mean() < 0.02
+    assert from_grid(there[:, None], shape, grid).shape == (3, 1, *shape)
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (100, 200), (160, 160), (161, 159), (7, 400)])
+def test_centre_there_and_back(shape):
+    labels = np.random.default_rng(0).integers(1, 4, (2, *shape)).astype(np.uint8)
+    grid = Grid(160, "centre")
+    back = from_grid(to_grid(labels, grid, labels=True), shape, grid)
+    h, w = (min(160, n) for n in shape)
+    kept = back > 0
+    assert np.array_equal(back[kept], labels[kept]) and kept[0].sum() == h * w
+    assert kept[0, shape[0] // 2, shape[1] // 2]
+
+
+def test_weights_are_shares_and_agree_with_torch():
+    import torch
+
+    for old, new in ((35, 64), (50, 64), (64, 35), (160, 64), (5, 5)):
+        assert np.allclose(linear_weights(old, new).sum(1), 1)
+        line = torch.rand(1, 1, old, 3)
+        theirs = torch.nn.functional.interpolate(line, (new, 3), mode="bilinear", antialias=True)[0, 0]
+        inner = slice(2, -2) if new < old else slice(None)
+        np.testing.assert_allclose((linear_weights(old, new) @ line[0, 0].numpy())[inner], theirs.numpy()[inner], atol=2e-3)
+
+
+def test_grid_refuses_nonsense():
+    for bad in ({"size": 4}, {"size": 64.0}, {"size": 64, "fit": "crop"}, {"size": 64, "axis": 3}):
+        with pytest.raises(ValueError, match="size|fit|axis"):
+            Grid(**bad)
+
+
+def test_native_labels_are_the_file(hippo, data_folder):
+    for v in (0, len(hippo.volumes) - 1):
+        file = np.asarray(nibabel.load(hippo.volumes[v].label).dataobj)
+        assert np.array_equal(native_labels(hippo, v), file)
+        assert native_labels(hippo, v).shape == hippo.volumes[v].shape
+    hearts = sunnybrook(data_folder)
+    native = native_labels(hearts, 3)
+    volume = hearts.volumes[3]
+    assert native.shape == volume.shape and native.any((0, 1)).sum() <= hearts.labelled[hearts.volume == 3].sum()
+    assert np.array_equal(to_grid(np.moveaxis(native, 2, 0), hearts.grid, labels=True), hearts.labels[hearts.volume == 3])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_along_any_axis(tmp_path, axis):
+    place = tmp_path / "t"
+    image, labels = scan()
+    nifti(place / "images" / "x.nii.gz", image, np.diag([1.0, 2.0, 3.0, 1.0]))
+    nifti(place / "labels" / "x.nii.gz", labels, np.diag([1.0, 2.0, 3.0, 1.0]))
+    cohort = folder(place, size=32, axis=axis)
+    assert len(cohort) == image.shape[axis]
+    assert np.array_equal(native_labels(cohort, 0), np.moveaxis(labels, axis, 2))
+    assert cohort.volumes[0].shape == np.moveaxis(labels, axis, 2).shape
+    assert cohort.volumes[0].spacing[2] == pytest.approx(axis + 1)
+
+
+def test_native_labels_of_the_phantom(small_phantom):
+    v = 3
+    assert np.array_equal(native_labels(small_phantom, v), np.moveaxis(small_phantom.labels[small_phantom.volume == v], 0, 2))
+
+
+# --- cohorts ---------------------------------------------------------------------------------------------------------
+
+
+def test_arrays_of_a_cohort(hippo):
+    n = len(hippo)
+    assert hippo.images.shape == hippo.labels.shape == (n, 64, 64)
+    assert (hippo.images.dtype, hippo.labels.dtype, hippo.volume.dtype, hippo.position.dtype) == (np.float16, np.uint8, np.int32, np.float32)
+    assert hippo.images.min() == 0 and hippo.images.max() == 1 and hippo.labels.max() == 2
+    assert hippo.classes == ("background", "anterior", "posterior")
+    assert hippo.subject.shape == (n,) and set(hippo.subject) == set(hippo.subjects)
+    first = hippo.position[hippo.volume == 0]
+    assert first[0] == 0 and first[-1] == 1 and (np.diff(first) > 0).all()
+
+
+def test_folder_of_pictures_with_an_index(tmp_path):
+    cohort = folder(hearts(tmp_path / "h"), size=32, fit="centre")
+    assert cohort.subjects == ("person-a", "person-b", "person-c")
+    assert [v.name for v in cohort.volumes] == ["person-a", "person-b", "person-c"]
+    assert cohort.labelled.tolist() == [False, True, False, True] * 3
+    assert cohort.classes == ("background", "muscle", "cavity")
+
+
+def test_folder_of_pictures_without_an_index(tmp_path):
+    place = hearts(tmp_path / "h", index=False)
+    (place / "dataset.json").unlink()
+    cohort = folder(place)
+    assert len(cohort.subjects) == 12 and cohort.subjects[0] == "a0"
+    assert cohort.classes == ("background", "label 1", "label 2")
+    assert int(cohort.labelled.sum()) == 6
+
+
+def test_masks_of_0_and_255(tmp_path):
+    for k in range(3):
+        png(tmp_path / "t" / "images" / f"{k}.png", (scan(k)[0][:, :, 0] * 80).astype(np.uint8))
+        png(tmp_path / "t" / "labels" / f"{k}.png", (scan(k)[1][:, :, 2] > 0).astype(np.uint8) * 255)
+    cohort = folder(tmp_path / "t", size=24)
+    assert cohort.classes == ("background", "label 255") and cohort.labels.max() == 1
+
+
+def test_index_hides_a_label(tmp_path):
+    place = hearts(tmp_path / "h")
+    text = (place / "index.csv").read_text().replace("a1.png,person-a,1", "a1.png,person-a,0")
+    (place / "index.csv").write_text(text)
+    cohort = folder(place)
+    assert not cohort.labelled[1] and not cohort.labels[1].any() and not native_labels(cohort, 0)[:, :, 1].any()
+
+
+def test_pictures_of_two_sizes_are_two_volumes(tmp_path):
+    place = hearts(tmp_path / "h")
+    png(place / "images" / "a0.png", np.arange(900, dtype=np.uint8).reshape(30, 30))
+    cohort = folder(place)
+    assert [v.name for v in cohort.volumes][:2] == ["person-a-30x30", "person-a-40x44"]
+    assert cohort.subjects == ("person-a", "person-b", "person-c")
+
+
+def test_sixteen_bit_pictures_keep_their_depth(tmp_path):
+    array = (np.arange(400).reshape(20, 20) * 100).astype(np.uint16)
+    assert np.array_equal(read_image(png(tmp_path / "x.png", array))[0][:, :, 0], array)
+
+
+def test_decathlon_task_of_any_name(tmp_path):
+    place = task(tmp_path / "Task99_Thing")
+    cohort = load(place)
+    assert cohort.name == "Task99_Thing" and cohort.classes == ("background", "head", "tail") and len(cohort.subjects) == 4
+    (place / "index.csv").write_text("file,subject\n" + "".join(f"scan_{k:03d}.nii.gz,p{(k + 1) // 2}\n" for k in range(1, 5)))
+    assert load(place).subjects == ("p1", "p2")
+
+
+def test_labels_named_the_other_way_round(tmp_path):
+    place = task(tmp_path / "t")
+    about = json.loads((place / "dataset.json").read_text())
+    (place / "dataset.json").write_text(json.dumps({**about, "labels": {"background": 0, "head": 1, "tail": 2}}))
+    assert folder(place).classes == ("background", "head", "tail")
+
+
+def test_hippocampus_by_folder_keeps_people_together(data_folder):
+    cohort = load(data_folder / "Task04_Hippocampus", limit=6)
+    assert cohort.name == "hippocampus" and cohort.subjects[0] == "person001"
+
+
+def test_mmwhs_maps_its_values(tmp_path):
+    values = np.array([0, 500, 600, 420, 421, 550, 205, 820, 850, 999, 3])
+    expected = [0, 1, 2, 3, 3, 4, 5, 6, 7, 0, 0]
+    for modality in ("ct", "mr"):
+        for k in range(3):
+            labels = np.repeat(np.repeat(values[:, None, None], 24, 1), 5, 2).astype(np.int16)
+            image = np.random.default_rng(k).normal(0, 300, labels.shape).astype(np.int16)
+            nifti(tmp_path / "mmwhs" / f"{modality}_train" / f"{modality}_train_{k}_image.nii.gz", image)
+            nifti(tmp_path / "mmwhs" / f"{modality}_train" / f"{modality}_train_{k}_label.nii.gz", labels)
+    nifti(tmp_path / "mmwhs" / "ct_test" / "ct_test_9_image.nii.gz", image)
+    cohort = mmwhs(tmp_path, size=32)
+    assert len(cohort.classes) == 8 and len(cohort.volumes) == 4
+    assert native_labels(cohort, 1)[:, 0, 0].tolist() == expected
+    assert not cohort.labelled[cohort.volume == 0].any()
+    assert len(mmwhs(tmp_path / "mmwhs", modality="mr", size=32).volumes) == 3
+    s = split(cohort, 1.0)
+    assert cohort.volumes[0].name in s.train and cohort.volumes[0].name not in s.labelled
+    with pytest.raises(ValueError, match="modality"):
+        mmwhs(tmp_path, modality="pet")
+
+
+def test_source_gives_the_cohort_back(tmp_path, data_folder):
+    for cohort in (phantom("cardiac", 2, 16, 3), folder(task(tmp_path / "t"), 32, "centre"), hippocampus(data_folder, 32, limit=5),
+                   hippocampus(limit=4), sunnybrook(size=64)):  # fmt: skip
+        source = json.loads(json.dumps(cohort.source))
+        assert load(**source).fingerprint == cohort.fingerprint
+        part = take(cohort, [cohort.volumes[1].name])
+        again = load(**json.loads(json.dumps(part.source)))
+        assert again.fingerprint == part.fingerprint != cohort.fingerprint and np.array_equal(again.images, part.images)
+
+
+def test_take_keeps_order_and_refuses_strangers(small_phantom):
+    names = [v.name for v in small_phantom.volumes]
+    part = take(small_phantom, [names[4], names[1]])
+    assert [v.name for v in part.volumes] == [names[1], names[4]]
+    assert np.array_equal(part.images, small_phantom.images[np.isin(small_phantom.volume, [1, 4])])
+    assert set(part.volume) == {0, 1}
+    for bad in (["nobody"], []):
+        with pytest.raises(ValueError, match="names"):
+            take(small_phantom, bad)
+
+
+def test_table_and_picture(small_phantom, data_folder):
+    table = describe(small_phantom)
+    assert list(table.index) == [v.name for v in small_phantom.volumes] and (table["slices"] == 8).all()
+    assert {"subject", "shape", "labelled", "anterior (%)"} <= set(table.columns)
+    assert contact_sheet(small_phantom, 3, 4).size[0] > 4 * 64
+    assert contact_sheet(sunnybrook(data_folder), 2, 3, 1).size[1] > 2 * 160
+
+
+def test_door_has_every_public_name():
+    for name in ("Volume", "Grid", "Cohort", "Split", "DataError", "LeakError", "hippocampus", "sunnybrook", "mmwhs", "folder", "phantom", "load",
+                 "to_grid", "from_grid", "read_image", "normalise", "split", "save_split", "load_split", "unlabelled_indices", "labelled_indices",
+                 "part_indices", "guard", "native_labels", "take", "describe", "contact_sheet"):  # fmt: skip
+        assert name in door.__all__ and hasattr(door, name)
+
+
+# --- the cache -------------------------------------------------------------------------------------------------------
+
+
+def kept(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache" / "slices").glob("*"))
+
+
+def counting(monkeypatch) -> list:
+    calls = []
+    real = slices.read_all
+    monkeypatch.setattr(slices, "read_all", lambda *a: calls.append(1) or real(*a))
+    return calls
+
+
+def same(a, b) -> bool:
+    arrays = all(np.array_equal(getattr(a, n), getattr(b, n), equal_nan=n == "position") for n in slices.ARRAYS)
+    return arrays and (a.volumes, a.fingerprint, a.classes, a.grid, a.codes) == (b.volumes, b.fingerprint, b.classes, b.grid, b.codes)
+
+
+def test_cache_gives_the_same_cohort_without_reading(tmp_path, monkeypatch):
+    calls = counting(monkeypatch)
+    for place in (task(tmp_path / "t"), hearts(tmp_path / "h")):
+        calls.clear()
+        first = folder(place)
+        assert same(folder(place), first) and len(calls) == 1
+    assert len(kept(tmp_path)) == 2
+
+
+def test_cache_notices_changed_files_and_settings(tmp_path, monkeypatch):
+    calls = counting(monkeypatch)
+    place = task(tmp_path / "t")
+    first = folder(place)
+    assert folder(place, size=32).size == 32 and len(calls) == 2
+    nifti(place / "imagesTr" / "scan_001.nii.gz", scan(77)[0])
+    assert folder(place).fingerprint != first.fingerprint and len(calls) == 3
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text"])
+def test_damaged_cache_is_made_again(tmp_path, monkeypatch, damage):
+    calls = counting(monkeypatch)
+    place = task(tmp_path / "t")
+    first = folder(place)
+    [path] = kept(tmp_path)
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 3] ^= 0xFF
+    path.write_bytes({"truncate": whole[:-500], "flip": whole, "empty": b"", "text": b"hello"}[damage])
+    assert same(folder(place), first) and len(calls) == 2
+    assert same(folder(place), first) and len(calls) == 2
+
+
+def test_cache_that_cannot_be_written_only_warns(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="not kept .* set SEMICON_CACHE"):
+        assert len(folder(task(tmp_path / "t")).volumes) == 4
+
+
+def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
+    first = folder(task(tmp_path / "t"))
+    shutil.copytree(tmp_path / "t", tmp_path / "elsewhere" / "t", copy_function=shutil.copy)
+    os.utime(tmp_path / "elsewhere" / "t" / "imagesTr" / "scan_001.nii.gz", (1, 1))
+    assert folder(tmp_path / "elsewhere" / "t").fingerprint == first.fingerprint
+
+
+def test_failed_loading_leaves_no_cache(tmp_path):
+    place = task(tmp_path / "t")
+    (place / "imagesTr" / "scan_003.nii.gz").write_bytes(b"")
+    with pytest.raises(DataError, match="scan_003"):
+        folder(place)
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_loading_times(data_folder):
+    start = time.perf_counter()
+    cold = hippocampus(data_folder)
+    between = time.perf_counter()
+    warm = hippocampus(data_folder)
+    end = time.perf_counter()
+    assert len(cold.volumes) == 209 and same(cold, warm)
+    print(f"209 hippocampi: {between - start:.2f} s cold, {end - between:.2f} s from cache")
+    assert between - start < 20 and end - between < 1
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+def spoil(place: Path, what: str) -> None:
+    """Damage the second volume of a task in one way."""
+    image, labels = scan(2)
+    image_path, label_path = (place / side / "scan_002.nii.gz" for side in ("imagesTr", "labelsTr"))
+    if what == "missing image":
+        image_path.unlink()
+    elif what == "missing label":
+        label_path.unlink()
+    elif what == "truncated":
+        image_path.write_bytes(image_path.read_bytes()[:1500])
+    elif what == "truncated label":
+        label_path.write_bytes(label_path.read_bytes()[: label_path.stat().st_size // 2])
+    elif what == "text":
+        image_path.write_text("this is not an image")
+    elif what == "nan":
+        image[0, 0, 0] = np.nan
+        nifti(image_path, image)
+    elif what == "infinite":
+        image[0, 0, 0] = np.inf
+        nifti(image_path, image)
+    elif what == "constant":
+        nifti(image_path, np.full_like(image, 5))
+    elif what == "unknown label":
+        labels[0, 0, 0] = 9
+        nifti(label_path, labels)
+    elif what == "nan label":
+        nifti(label_path, np.where(labels > 0, np.nan, 0).astype(np.float32))
+    elif what == "four dimensions":
+        nifti(image_path, np.stack([image, image], 3))
+    elif what == "plain gzip":
+        import gzip
+
+        image_path.write_bytes(gzip.compress(b"x" * 5000))
+
+
+BAD = {
+    "missing image": (FileNotFoundError, "scan_002.nii.gz: there is no such file"),
+    "missing label": (FileNotFoundError, "scan_002.nii.gz: there is no such file"),
+    "truncated": (DataError, "scan_002.nii.gz: cannot be read as NIfTI, it may be truncated"),
+    "truncated label": (DataError, "labelsTr/scan_002.nii.gz: cannot be read as NIfTI"),
+    "text": (DataError, "scan_002.nii.gz: cannot be read as NIfTI"),
+    "plain gzip": (DataError, "scan_002.nii.gz: cannot be read as NIfTI"),
+    "nan": (DataError, "scan_002.nii.gz: 1 of 2880 voxels are NaN or infinite"),
+    "infinite": (DataError, "scan_002.nii.gz: 1 of 2880 voxels are NaN or infinite"),
+    "constant": (DataError, "scan_002.nii.gz: has the value 5 everywhere"),
+    "unknown label": (DataError, r"scan_002.nii.gz: holds the unknown label 9, expected \[0, 1, 2\]"),
+    "nan label": (DataError, "scan_002.nii.gz: labels must be whole numbers"),
+    "four dimensions": (DataError, r"scan_002.nii.gz: has the shape \(20, 24, 6, 2\)"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_volume_is_named(tmp_path, what):
+    place = task(tmp_path / "t")
+    spoil(place, what)
+    kind, message = BAD[what]
+    with pytest.raises(kind, match=message) as caught:
+        folder(place)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder"):
+        folder(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="hipocampus: neither a cohort .* nor a folder"):
+        load("hipocampus")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: holds no .nii, .nii.gz or .png file"):
+        folder(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("text,message", [
+    ("{", "dataset.json: cannot be read as JSON"), ("[]", "dataset.json: holds list"), ('{"labels": [1]}', "dataset.json: 'labels' is"),
+    ('{"labels": {"a": "b"}}', "dataset.json: 'labels' is"), ('{"labels": {"0": "bg"}, "training": ["x.nii"]}', "'training' holds 'x.nii'"),
+])  # fmt: skip
+def test_bad_dataset_json(tmp_path, text, message):
+    place = task(tmp_path / "t")
+    (place / "dataset.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        folder(place)
+
+
+def test_bad_index(tmp_path):
+    place = hearts(tmp_path / "h")
+    good = (place / "index.csv").read_text()
+    for text, message in (
+        ("", "has the columns"), ("name,who\na,b\n", "expected at least 'file' and 'subject'"), (good + "z9.png,person-z,0\n", "names z9.png"),
+        (good.replace("b2.png,person-b,0\n", ""), "does not name b2.png"), (good.replace("a0.png,person-a,0", "a0.png,person-a,1"), "says that a0.png is"),
+        (good.replace("a0.png,person-a,0", "a0.png,,0"), "has no file or no subject"),
+    ):  # fmt: skip
+        (place / "index.csv").write_text(text)
+        with pytest.raises(DataError, match=message):
+            folder(place)
+
+
+def test_bad_pictures(tmp_path):
+    place = hearts(tmp_path / "h")
+    whole = (place / "images" / "b1.png").read_bytes()
+    for content, message in ((whole[: len(whole) // 2], "b1.png: cannot be read as a picture"), (b"", "b1.png: cannot be read as a picture")):
+        (place / "images" / "b1.png").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            folder(place)
+    png(place / "images" / "b1.png", np.random.default_rng(0).integers(0, 255, (40, 44, 3)).astype(np.uint8))
+    with pytest.raises(DataError, match="b1.png: is a colour picture"):
+        folder(place)
+    (place / "images" / "b1.png").write_bytes(whole)
+    png(place / "labels" / "b1.png", np.zeros((10, 10), np.uint8))
+    with pytest.raises(DataError, match=r"labels/b1.png: has the shape \(10, 10, 1\), but its image"):
+        folder(place)
+    png(place / "labels" / "lonely.png", np.zeros((10, 10), np.uint8))
+    with pytest.raises(DataError, match="label lonely.png has no image"):
+        folder(place)
+
+
+def test_image_saved_as_label(tmp_path):
+    image = (np.random.default_rng(0).random((40, 40)) * 255).astype(np.uint8)
+    png(tmp_path / "t" / "images" / "a.png", image)
+    png(tmp_path / "t" / "labels" / "a.png", image)
+    with pytest.raises(DataError, match="a.png: holds .* values .* is it a label map"):
+        folder(tmp_path / "t")
+
+
+def test_two_volumes_of_one_name(tmp_path):
+    place = task(tmp_path / "t")
+    about = json.loads((place / "dataset.json").read_text())
+    (place / "dataset.json").write_text(json.dumps({**about, "training": about["training"] + about["training"][:1]}))
+    with pytest.raises(DataError, match="two volumes are called scan_001"):
+        folder(place)
+
+
+def test_codes_cover_every_integer_type():
+    codes = Codes(((0, 0), (205, 1), (65000, 2)), other=None)
+    assert codes(np.array([[0, 65000], [205, 0]], np.uint16), "x").tolist() == [[0, 2], [1, 0]]
+    with pytest.raises(DataError, match="unknown label -1"):
+        codes(np.array([-1]), "x")

@@ -1,0 +1,224 @@
+"""Splits: by subject, seeded, nested, one file, and nobody gets past it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semicon_nb.data import (
+    DataError,
+    LeakError,
+    guard,
+    labelled_indices,
+    load_split,
+    part_indices,
+    phantom,
+    save_split,
+    split,
+    take,
+    unlabelled_indices,
+)
+from semicon_nb.split import shares
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return phantom(subjects=12, size=16)
+
+
+def people(cohort, names):
+    return {v.subject for v in cohort.volumes if v.name in set(names)}
+
+
+def half_labelled(cohort, bare=()):
+    """The cohort with every second slice unlabelled, and the volumes of `bare` subjects entirely so."""
+    known = np.arange(len(cohort)) % 2 == 0
+    known &= ~np.isin(cohort.subject, list(bare))
+    return replace(cohort, labelled=known, labels=cohort.labels * known[:, None, None].astype(np.uint8))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), labelled=st.floats(0.06, 1))
+def test_every_subject_is_in_one_part_only(cohort, seed, labelled):
+    s = split(cohort, labelled, seed)
+    groups = [people(cohort, part) for part in (s.train, s.val, s.test)]
+    assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+    assert groups[0] | groups[1] | groups[2] == set(cohort.subjects)
+    assert set(s.labelled) <= set(s.train)
+    assert sorted(s.train + s.val + s.test) == sorted(v.name for v in cohort.volumes)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 999), fractions=st.lists(st.floats(0.08, 1), min_size=2, max_size=2))
+def test_labelled_sets_are_nested_and_the_parts_stay(cohort, seed, fractions):
+    small, large = (split(cohort, f, seed) for f in sorted(fractions))
+    assert set(small.labelled) <= set(large.labelled)
+    assert (small.train, small.val, small.test) == (large.train, large.val, large.test)
+
+
+def test_paper_fractions_and_parts():
+    cohort = phantom(subjects=25, size=8)
+    sizes = [len(split(cohort, f).labelled) for f in (0.05, 0.1, 0.2, 1.0)]
+    assert sizes == [2, 3, 6, 30]
+    s = split(cohort)
+    assert [len(people(cohort, part)) for part in (s.train, s.val, s.test)] == [15, 5, 5]
+    assert [len(people(cohort, getattr(split(cohort, parts=(2, 1, 1)), p))) for p in ("train", "val", "test")] == [13, 6, 6]
+
+
+@given(count=st.integers(3, 300), parts=st.tuples(*[st.floats(0.05, 10)] * 3))
+def test_shares_add_up(count, parts):
+    found = shares(count, parts)
+    assert sum(found) == count and min(found) >= 1
+
+
+def test_seeds(cohort):
+    assert split(cohort, seed=3) == split(cohort, seed=3)
+    assert len({split(cohort, seed=k).test for k in range(8)}) > 4
+    assert split(cohort, 0.2, 0).test == ("subject06-left", "subject06-right", "subject10-left", "subject10-right")
+
+
+def test_a_split_by_volume_would_leak(cohort):
+    """What the released code does: shuffle the volumes. A person then sits on both sides."""
+    names = [v.name for v in cohort.volumes]
+    leaks = 0
+    for seed in range(10):
+        order = np.random.default_rng(seed).permutation(len(names))
+        n = len(names) * 3 // 5
+        train, test = ([names[i] for i in part] for part in (order[:n], order[n:]))
+        leaks += bool(people(cohort, train) & people(cohort, test))
+        s = split(cohort, seed=seed)
+        assert not people(cohort, s.train) & people(cohort, s.test)
+    assert leaks == 10
+
+
+def test_both_hippocampi_of_a_person_stay_together(hippo):
+    assert any(sum(v.subject == who for v in hippo.volumes) == 2 for who in hippo.subjects)
+    s = split(hippo, 0.5)
+    assert not people(hippo, s.train) & people(hippo, s.val + s.test)
+
+
+def test_fraction_that_leaves_nothing(cohort):
+    with pytest.raises(DataError, match="0.02 of the 14 training volumes of phantom leaves none; use at least 0.036"):
+        split(cohort, 0.02)
+    split(cohort, 0.037)
+    for bad in (0, -0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="labelled"):
+            split(cohort, bad)
+
+
+def test_bad_parts_and_too_few_subjects(cohort):
+    for parts in ((1, 1), (1, 0, 1), (3, 1, -1)):
+        with pytest.raises(ValueError, match="parts"):
+            split(cohort, parts=parts)
+    with pytest.raises(DataError, match="2 subjects have labels, expected at least 3"):
+        split(phantom(subjects=2, size=8))
+
+
+def test_file_is_json_and_comes_back(cohort, tmp_path):
+    s = split(cohort, 0.2, seed=5)
+    path = save_split(s, tmp_path / "new" / "split.json")
+    assert json.loads(path.read_text())["labelled"] == list(s.labelled)
+    assert load_split(path, cohort) == s
+    assert load_split(path) == s
+
+
+def test_split_file_problems(cohort, tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.json: there is no such split file"):
+        load_split(tmp_path / "none.json")
+    for text in ("{", "[]", '{"seed": 1}', '"x"', '{"cohort": 1, "fingerprint": "", "seed": 0, "labelled_fraction": 1, "train": 3, '
+                 '"val": [], "test": [], "labelled": []}'):  # fmt: skip
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(DataError, match="bad.json: is no split file"):
+            load_split(tmp_path / "bad.json")
+
+
+def test_split_file_that_leaks_is_refused(cohort, tmp_path):
+    s = split(cohort, 0.2)
+    for wrong in (replace(s, test=s.test + s.train[:1]), replace(s, labelled=s.test[:1])):
+        with pytest.raises(DataError, match="more than one part|not in train"):
+            load_split(save_split(wrong, tmp_path / "leak.json"))
+    mate = next(n for n in s.train if n.endswith("left"))
+    torn = replace(s, train=tuple(n for n in s.train if n != mate), labelled=(), test=s.test + (mate,))
+    with pytest.raises(DataError, match="the subject .* is in (train|test) and in (train|test)"):
+        load_split(save_split(torn, tmp_path / "torn.json"), cohort)
+
+
+def test_split_of_another_cohort_is_refused(cohort, tmp_path):
+    path = save_split(split(cohort), tmp_path / "s.json")
+    with pytest.raises(DataError, match="split it anew"):
+        load_split(path, phantom(subjects=12, size=16, seed=1))
+    with pytest.raises(DataError, match="names subject09"):
+        load_split(path, phantom(subjects=8, size=16))
+    with pytest.raises(DataError, match="which the cohort phantom does not have"):
+        part_indices(take(cohort, split(cohort).train), split(cohort), "train")
+
+
+def test_indices_give_each_use_what_is_its_own(cohort):
+    s = split(cohort, 0.2)
+    named = {use: {cohort.volumes[v].name for v in cohort.volume[rows]} for use, rows in {
+        "images": unlabelled_indices(cohort, s), "all": unlabelled_indices(cohort, s, test_images=True), "labels": labelled_indices(cohort, s),
+        "val": part_indices(cohort, s, "val"), "test": part_indices(cohort, s, "test"), "train": part_indices(cohort, s, "train"),
+        "every": part_indices(cohort, s, "all")}.items()}  # fmt: skip
+    assert named["images"] == named["train"] == set(s.train)
+    assert named["labels"] == set(s.labelled) and named["val"] == set(s.val) and named["test"] == set(s.test)
+    assert named["all"] == named["every"] == {v.name for v in cohort.volumes}
+    assert labelled_indices(cohort, s).dtype == np.int64
+    with pytest.raises(ValueError, match="part"):
+        part_indices(cohort, s, "validation")
+
+
+LEAKS = [
+    ("images", "test"), ("images", "val"), ("labels", "test"), ("labels", "val"), ("labels", "unlabelled"), ("select", "test"),
+    ("select", "train"), ("test", "val"), ("test", "train"), ("images+test", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("use,place", LEAKS)
+def test_guard_names_the_volume(cohort, use, place):
+    s = split(cohort, 0.2)
+    own = {"images": unlabelled_indices(cohort, s), "images+test": unlabelled_indices(cohort, s, True), "labels": labelled_indices(cohort, s),
+           "select": part_indices(cohort, s, "val"), "test": part_indices(cohort, s, "test")}[use]  # fmt: skip
+    guard(cohort, s, own, use)
+    if place is None:
+        return
+    names = sorted(set(s.train) - set(s.labelled)) if place == "unlabelled" else getattr(s, place)
+    bad = np.flatnonzero(cohort.volume == [v.name for v in cohort.volumes].index(names[0]))[:1]
+    with pytest.raises(LeakError, match=rf"{names[0]}: is in .* may not be used for '{use}'"):
+        guard(cohort, s, np.concatenate([own, bad]), use)
+
+
+def test_guard_refuses_unknown_uses_and_rows(cohort):
+    s = split(cohort)
+    with pytest.raises(ValueError, match="use"):
+        guard(cohort, s, labelled_indices(cohort, s), "train")
+    with pytest.raises(ValueError, match="indices"):
+        guard(cohort, s, np.array([len(cohort)]), "images")
+    with pytest.raises(ValueError, match="indices"):
+        guard(cohort, s, np.array([-1]), "images")
+    with pytest.raises(ValueError, match="indices"):
+        guard(cohort, s, np.array([0.5]), "images")
+    guard(cohort, s, np.array([], np.int64), "labels")
+
+
+def test_unlabelled_slices_are_never_labels(cohort):
+    partly = half_labelled(cohort)
+    s = split(partly, 0.5)
+    rows = labelled_indices(partly, s)
+    assert partly.labelled[rows].all()
+    assert len(unlabelled_indices(partly, s)) == 2 * len(part_indices(partly, s, "train"))
+    blank = unlabelled_indices(partly, s)[~partly.labelled[unlabelled_indices(partly, s)]]
+    mine = blank[np.isin(partly.volume[blank], np.unique(partly.volume[rows]))][:1]
+    with pytest.raises(LeakError, match="has no complete label"):
+        guard(partly, s, mine, "labels")
+
+
+def test_volumes_without_labels_only_feed_stage_one(cohort):
+    partly = half_labelled(cohort, bare=("subject03", "subject07"))
+    for seed in range(6):
+        s = split(partly, 0.3, seed)
+        bare = {"subject03-left", "subject03-right", "subject07-left", "subject07-right"}
+        assert bare <= set(s.train) and not bare & set(s.labelled)
+        assert len(s.labelled) == round(0.3 * (len(s.train) - 4))
