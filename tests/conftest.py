@@ -55,12 +55,20 @@ def small_phantom():
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """A Chromium or Chrome on this machine, for the tests that need a browser."""
-    chosen = os.environ.get("CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
-    )
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    chosen = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None) or playwrights_own()
     if not chosen:
-        pytest.skip("no Chromium on the PATH (name one in the environment variable CHROMIUM)")
+        pytest.skip("no Chromium here: put one on the PATH, name one in CHROMIUM, or run `playwright install chromium`")
     return chosen
+
+
+def playwrights_own() -> str | None:
+    """The Chromium that `playwright install` puts in place, where it has."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        path = play.chromium.executable_path
+    return path if Path(path).exists() else None
 
 
 @pytest.fixture(scope="session")

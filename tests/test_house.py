@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from configparser import ConfigParser
 from importlib import metadata
 from pathlib import Path
@@ -236,7 +237,7 @@ def test_readme_python_runs(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-CONTRIBUTED = re.findall(r"\*\*(A[n]? [a-z]+)\*\*[^\n]*\n+```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M | re.S)
+CONTRIBUTED = re.findall(r"^\*\*(An? [a-z]+)\*\* \(page[^\n]*\n+```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M | re.S)
 
 
 def test_contributing_shows_the_four_things_people_add():
@@ -249,6 +250,33 @@ def test_contributing_example_runs(code, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SEMICON_CACHE": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda p: p.stem)
+def test_workflows_are_pinned_and_modest(path):
+    text = path.read_text(encoding="utf-8")
+    flow = yaml.safe_load(text)
+    assert flow["permissions"] == {"contents": "read"}
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) and re.search(r"# v\d", comment), f"{action} is not pinned by hash and version"
+    assert all("timeout-minutes" in job for job in flow["jobs"].values())
+
+
+def test_distributions_hold_what_they_need(tmp_path):
+    copy = tmp_path / "project"
+    names = ("settings.ini", "setup.py", "pyproject.toml", "README.md", "MANIFEST.in", "LICENSE", "constraints.txt", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md")
+    copy.mkdir()
+    for name in names:
+        shutil.copy(ROOT / name, copy / name)
+    shutil.copytree(ROOT / "semicon_nb", copy / "semicon_nb", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", "dist"]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    held = set(zipfile.ZipFile(next((copy / "dist").glob("*.whl"))).namelist())
+    kept = {p.relative_to(ROOT).as_posix() for p in (ROOT / "semicon_nb").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert kept <= held, f"the wheel leaves out {sorted(kept - held)}"
 
 
 def tracked() -> list[Path]:
