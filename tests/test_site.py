@@ -1,5 +1,6 @@
 """The site that the fallback builds: links, headings, words for pictures, contrast, keyboard, and silence towards the network."""
 
+import importlib
 import json
 import os
 import re
@@ -119,6 +120,23 @@ def test_nothing_loads_from_elsewhere(site, pages):
         assert not missing, f"{name} loads what is not there: {missing}"
     for path in site.rglob("*.css"):
         assert not re.search(r"@import url\(|url\(['\"]?https?:", path.read_text(encoding="utf-8")), path
+
+
+def test_every_explorer_has_its_page(site):
+    from semicon_nb.live import Explorer
+    from tools.explorers import EXPLORERS
+
+    for path in (ROOT / "semicon_nb").glob("explore*.py"):
+        importlib.import_module(f"semicon_nb.{path.stem}")
+    kinds, known = list(Explorer.__subclasses__()), set()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        known |= {kind} if kind.__module__.startswith("semicon_nb") and not kind.__subclasses__() else set()
+    assert known == set(EXPLORERS), "tools/explorers.py says how each explorer's page is made"
+    for name, _ in EXPLORERS.values():
+        text = (site / "explorers" / f"{name}.html").read_text(encoding="utf-8")
+        assert 'src="../site_libs/plotly/plotly.min.js"' in text and "http-equiv" in text
 
 
 def test_every_picture_has_words(pages):

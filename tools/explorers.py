@@ -1,11 +1,54 @@
-"""The explorers as pages that need no kernel, made for the site at build time."""
+"""The explorers as pages that need no kernel, made for the site at build time.
 
+Where a notebook stores the picture of an explorer, the site shows its page instead (tools/processors.py knows it by its title).
+"""
+
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+from semicon_nb.data import phantom, split
+from semicon_nb.explore_pixels import PixelExplorer
+from semicon_nb.explore_strategy import StrategyExplorer
+from semicon_nb.explore_temperature import TemperatureExplorer
+from semicon_nb.files import content_key
+from semicon_nb.methods import PRESETS, train_method
+from semicon_nb.runs import Run
+
+PACKAGE = Path(__file__).resolve().parent.parent / "semicon_nb"
 PLOTLY = "../site_libs/plotly/plotly.min.js"
 
 
-def build_explorers(folder: Path) -> list[Path]:
-    """Write every explorer's page into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return []
+@cache
+def trained() -> Run:
+    """Three stages on generated subjects, as in `semicon-nb demo`, a little shorter."""
+    cohort = phantom(subjects=12, size=48)
+    return train_method("global+local(exact)", cohort, split(cohort, labelled=0.3), PRESETS["demo"].scaled(0.5), progress=False)
+
+
+EXPLORERS: dict[type, tuple[str, Callable]] = {
+    PixelExplorer: ("pixels", lambda: PixelExplorer(trained())),
+    StrategyExplorer: ("strategies", lambda: StrategyExplorer()),
+    TemperatureExplorer: ("temperature", lambda: TemperatureExplorer()),
+}
+HEIGHTS = {"pixels": 1250, "strategies": 1100}
+
+
+def page_of(title: str) -> str | None:
+    """The address, below the site's root, of the page of the explorer with this title."""
+    return next((f"explorers/{name}.html" for kind, (name, _) in EXPLORERS.items() if kind.title == title), None)
+
+
+def build_explorers(folder: Path) -> None:
+    """Write every explorer's page into `folder`, unless the package has not changed since."""
+    key = content_key(*(path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html")))
+    stamp = folder / "built-from.txt"
+    whole = all((folder / f"{name}.html").exists() for name, _ in EXPLORERS.values())
+    if whole and stamp.exists() and stamp.read_text(encoding="utf-8") == key:
+        return
+    for name, make in EXPLORERS.values():
+        explorer = make()
+        if explorer.problem:
+            raise RuntimeError(f"the explorer {name} cannot be built: {explorer.problem}\n{explorer.trace}")
+        explorer.to_html(folder / f"{name}.html", plotly=PLOTLY)
+    stamp.write_text(key, encoding="utf-8")

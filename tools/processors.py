@@ -15,6 +15,8 @@ from nbdev.doclinks import NbdevLookup
 from nbdev.process import Processor
 from nbdev.showdoc import BasicMarkdownRenderer
 
+from tools.explorers import HEIGHTS, page_of
+
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
@@ -120,6 +122,8 @@ class Pages(Processor):
 
     def output(self, data: dict, cell) -> dict:
         """What one stored output becomes."""
+        if PLOTLY in data and (page := page_of(joined(data.get("text/plain", "")))):
+            return {"text/markdown": raw(live(self.up + page, joined(data["text/plain"])))}
         if PLOTLY in data:
             return {"text/markdown": raw(self.figure(data[PLOTLY]))}
         if WIDGET in data:
@@ -152,6 +156,16 @@ class Pages(Processor):
         self.nb.metadata.pop("widgets", None)
         if badge := colab(self.nb, self.up):
             self.nb.cells.insert(1, badge)
+
+
+def live(address: str, title: str) -> str:
+    """An explorer's own page inside this one, and a link to have it alone."""
+    height = HEIGHTS.get(Path(address).stem, 800)
+    words = html.escape(title, quote=True)
+    return (
+        f'<iframe src="{address}" title="{words}" loading="lazy" class="explorer" style="height:{height}px"></iframe>'
+        f'<p class="below"><a href="{address}">{words}, on a page of its own</a></p>'
+    )
 
 
 def scrolled(markup: str) -> str:

@@ -27,6 +27,7 @@ def readme(book: nbformat.NotebookNode) -> str:
             parts.append(f"```python\n{source}\n```")
     text = "\n\n".join(parts).replace("\n```\n\n```python\n", "\n\n")
     text = re.sub(r"\]\((?!https?:|#|mailto:)([^)]+)\)", r"](nbs/\1)", text)
+    text = text.replace("](nbs/contributing.qmd)", "](CONTRIBUTING.md)")
     return re.sub(r" +$", "", text, flags=re.M) + "\n"
 
 
