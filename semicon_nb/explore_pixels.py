@@ -26,7 +26,7 @@ from .pixel_page import GLOW, TEMPERATURES, Maps, View, gather, write_pixels
 from .pixels import Colouring, attention, similarity
 from .trust import Number
 
-# %% ../nbs/11a_pixels.ipynb #bec486a7
+# %% ../nbs/11a_pixels.ipynb #ad9d41d4
 SYMBOL_NUMBERS = {"circle": 0, "square": 1, "diamond": 2, "cross": 3, "x": 4, "triangle-up": 5, "triangle-down": 6, "star": 17}
 """Plotly's numbers for the markers: an array of numbers travels faster than a list of words."""
 
@@ -34,6 +34,7 @@ SYMBOL_NUMBERS = {"circle": 0, "square": 1, "diamond": 2, "cross": 3, "x": 4, "t
 def marker(
     colouring: Colouring,  # how to colour
     index: np.ndarray,  # [N] the shown pixels
+    faint: bool = False,  # let the background show through, for points that lie on a picture
 ) -> dict:
     """Plotly's marker settings for the shown pixels."""
     values = np.asarray(colouring.values).reshape(-1)[index]
@@ -41,14 +42,17 @@ def marker(
         look = {"color": values.astype(np.float32), "colorscale": "Cividis", "cmin": colouring.low, "cmax": colouring.high}
         return look | {"symbol": np.zeros(len(index), int)}
     count, numbers = len(colouring.names), np.array([SYMBOL_NUMBERS[s] for s in colouring.symbols])
-    steps = [[edge, colour] for c, colour in enumerate(colouring.palette) for edge in (c / count, (c + 1) / count)]
+    palette = [p + "30" if faint and name == "background" else p for p, name in zip(colouring.palette, colouring.names, strict=True)]
+    steps = [[edge, colour] for c, colour in enumerate(palette) for edge in (c / count, (c + 1) / count)]
     return {"color": values.astype(np.float32), "colorscale": steps, "cmin": -0.5, "cmax": count - 0.5, "symbol": numbers[values]}
 
-# %% ../nbs/11a_pixels.ipynb #bd387b29
+# %% ../nbs/11a_pixels.ipynb #4c091048
 SHAPES = {
     "circle": '<circle cx="7" cy="7" r="5"/>', "diamond": '<path d="M7 1l6 6-6 6-6-6z"/>', "square": '<path d="M2 2h10v10H2z"/>',
-    "triangle-up": '<path d="M7 1l6 11H1z"/>', "triangle-down": '<path d="M7 13L1 2h12z"/>', "cross": '<path d="M5 1h4v4h4v4H9v4H5V9H1V5h4z"/>',
-    "x": '<path d="M3 1l4 4 4-4 2 2-4 4 4 4-2 2-4-4-4 4-2-2 4-4-4-4z"/>', "star": '<path d="M7 0l2 5h5l-4 3 2 6-5-4-5 4 2-6-4-3h5z"/>',
+    "triangle-up": '<path d="M7 1l6 11H1z"/>', "triangle-down": '<path d="M7 13L1 2h12z"/>',
+    "cross": '<path d="M5 1h4v4h4v4H9v4H5V9H1V5h4z"/>',
+    "x": '<path d="M3 1l4 4 4-4 2 2-4 4 4 4-2 2-4-4-4 4-2-2 4-4-4-4z"/>',
+    "star": '<path d="M7 0l2 5h5l-4 3 2 6-5-4-5 4 2-6-4-3h5z"/>',
 }
 
 
@@ -60,13 +64,14 @@ def legend(
     if not colouring.names:
         bar = "display:inline-block;width:110px;height:10px;background:linear-gradient(90deg,#00224e,#575d6d,#a59c74,#fee838)"
         return f"{said}<br>{colouring.low:.2f} <span style='{bar}'></span> {colouring.high:.2f}"
+    box, keep = "width='14' height='14' viewBox='0 0 14 14'", "white-space:nowrap;margin-right:1em"
     items = [
-        f"<span style='white-space:nowrap;margin-right:1em'><svg width='14' height='14' viewBox='0 0 14 14' fill='{colour}'>{SHAPES[symbol]}</svg> {html.escape(name)}</span>"
+        f"<span style='{keep}'><svg {box} fill='{colour}'>{SHAPES[symbol]}</svg> {html.escape(name)}</span>"
         for name, colour, symbol in zip(colouring.names, colouring.palette, colouring.symbols, strict=True)
     ]
     return f"{said}<br>{''.join(items)}"
 
-# %% ../nbs/11a_pixels.ipynb #e2174c0b
+# %% ../nbs/11a_pixels.ipynb #d615bf3f
 def grey_picture(
     view: View,  # the slices
 ) -> go.Heatmap:
@@ -81,8 +86,9 @@ def points(
     size: float,  # of a marker, px
 ) -> go.Scattergl:
     """The shown pixels, still without places and colours."""
-    faint, full = {"marker": {"opacity": 0.06}}, {"marker": {"opacity": 1.0}}
-    return go.Scattergl(mode="markers", name=name, marker={"size": size, "opacity": 0.75}, unselected=faint, selected=full, hoverinfo="none")
+    look = {"marker": {"size": size, "opacity": 0.75}, "unselected": {"marker": {"opacity": 0.06}}}
+    look["selected"] = {"marker": {"opacity": 1.0}}
+    return go.Scattergl(mode="markers", name=name, hoverinfo="none", **look)
 
 
 def ring(name: str = "anchor") -> go.Scatter:
@@ -90,7 +96,7 @@ def ring(name: str = "anchor") -> go.Scatter:
     look = {"symbol": "circle-open", "size": 15, "color": "white", "line": {"width": 3}}
     return go.Scatter(mode="markers", name=name, marker=look, hoverinfo="skip", x=[], y=[])
 
-# %% ../nbs/11a_pixels.ipynb #b3959185
+# %% ../nbs/11a_pixels.ipynb #7be00696
 def picture_axes(figure: go.Figure, view: View) -> go.Figure:
     """Rows downwards, square pixels, no numbers."""
     height, width = view.mosaic.size
@@ -120,10 +126,11 @@ def map_of_points() -> go.Figure:
 def likeness_figure(view: View) -> go.Figure:
     """The slices under the likeness of every pixel to the anchor."""
     bar = {"thickness": 10, "len": 0.9, "title": {"text": "like<br>ness"}, "tickvals": [0, 0.5, 1], "outlinewidth": 0}
-    glow = go.Heatmap(z=view.mosaic.picture(np.zeros(view.mosaic.shape)), zmin=0, zmax=1, colorscale=GLOW, colorbar=bar, hoverinfo="none", name="likeness")
+    none = view.mosaic.picture(np.zeros(view.mosaic.shape))
+    glow = go.Heatmap(z=none, zmin=0, zmax=1, colorscale=GLOW, colorbar=bar, hoverinfo="none", name="likeness")
     return picture_axes(go.Figure([grey_picture(view), glow, ring()]), view)
 
-# %% ../nbs/11a_pixels.ipynb #206dd3e8
+# %% ../nbs/11a_pixels.ipynb #53927a2c
 def selection_words(
     chosen: Sequence[int],  # positions among the shown pixels
     view: View,  # labels and names
@@ -135,8 +142,9 @@ def selection_words(
     if view.labels is None:
         return f"{len(chosen):,} pixels are lit."
     counts = np.bincount(view.flat_labels[sample.index[np.asarray(chosen)]], minlength=len(view.names))
-    kinds = ", ".join(f"{n:,} {name} ({n / len(chosen):.0%})" for n, name in sorted(zip(counts, view.names, strict=True), reverse=True) if n)
-    return f"{len(chosen):,} pixels are lit: {kinds}."
+    most_first = sorted(zip(counts, view.names, strict=True), reverse=True)
+    kinds = ", ".join(f"{n:,} {name} ({n / len(chosen):.0%})" for n, name in most_first if n)
+    return f"{len(chosen):,} of {len(sample.index):,} shown pixels are lit: {kinds}."
 
 
 def anchor_words(
@@ -153,18 +161,20 @@ def anchor_words(
     share = attention(weights, anchor, view.flat_labels)
     chance = (view.flat_labels == view.flat_labels[anchor]).mean()
     own = view.names[view.flat_labels[anchor]]
-    return f"{text}, {own}. At temperature {temperature:g}, {share:.0%} of the loss's attention falls on {own}; spread evenly it would be {chance:.0%}."
+    said = f"At temperature {temperature:g}, {share:.0%} of the loss's attention falls on {own}"
+    return f"{text}, {own}. {said}; spread evenly it would be {chance:.0%}."
 
-# %% ../nbs/11a_pixels.ipynb #b1553194
+# %% ../nbs/11a_pixels.ipynb #395c8a7e
 def numbers_table(
     numbers: Sequence[Number] | None,  # None while they are measured
 ) -> str:  # HTML
     """How far to trust the map, as a table."""
     if numbers is None:
         return "<em>Measuring how far to trust this map ...</em>"
-    shown = {n: "–" if np.isnan(n) else f"{n:.2f}" for row in numbers for n in (row.value, row.control)}
+    shown = {n: "–" if np.isnan(n) else f"{n:.2f}" for line in numbers for n in (line.value, line.control)}
     cells = "".join(
-        f"<tr><td>{html.escape(n.name)}</td><td><b>{shown[n.value]}</b></td><td>{shown[n.control]}</td><td>{html.escape(n.reads)}</td></tr>" for n in numbers
+        f"<tr><td>{html.escape(n.name)}</td><td><b>{shown[n.value]}</b></td><td>{shown[n.control]}</td><td>{html.escape(n.reads)}</td></tr>"
+        for n in numbers
     )
     head = "<tr><th>in the full space</th><th>here</th><th>control</th><th>reads</th></tr>"
     return f"<table style='border-spacing:.8em .1em;text-align:left;line-height:1.5'>{head}{cells}</table>"
@@ -192,7 +202,7 @@ def pixel_controls(
     }
     return {name: labelled(control, "320px" if name == "follow" else "250px") for name, control in made.items()}
 
-# %% ../nbs/11a_pixels.ipynb #cb71c57c
+# %% ../nbs/11a_pixels.ipynb #088e5910
 def pixel_under(
     trace: go.Heatmap | go.Scattergl,  # that was touched
     found: object,  # plotly's Points
@@ -205,9 +215,10 @@ def pixel_under(
     first = found.point_inds[0]
     if trace.type != "heatmap":
         return int(sample.index[int(first)])
-    return view.mosaic.pixel(*(int(v) for v in first)) if isinstance(first, tuple | list) else view.mosaic.pixel(int(found.ys[0]), int(found.xs[0]))
+    place = first if isinstance(first, tuple | list) else (found.ys[0], found.xs[0])
+    return view.mosaic.pixel(*(int(v) for v in place))
 
-# %% ../nbs/11a_pixels.ipynb #af9f0a34
+# %% ../nbs/11a_pixels.ipynb #8c8cae2f
 class PixelFigures(Explorer):
     """The three figures of a PixelExplorer, and what they can be told."""
 
@@ -215,13 +226,13 @@ class PixelFigures(Explorer):
 
     def draw(self) -> None:
         """Put the shown pixels where the stage and the map say, in the chosen colours."""
-        look = marker(self.view.colours(self.stage)[self.controls["colour"].value], self.sample.index)
+        colouring = self.view.colours(self.stage)[self.controls["colour"].value]
         rows, columns = self.view.mosaic.place(self.sample.index)
         places = self.current.places
         for figure, x, y in ((self.slices, columns, rows), (self.map, places[:, 0], places[:, 1])):
             with figure.batch_update():
-                figure.data[-2].update(x=x, y=y, marker=look)
-        self.legend.value = legend(self.view.colours(self.stage)[self.controls["colour"].value])
+                figure.data[-2].update(x=x, y=y, marker=marker(colouring, self.sample.index, figure is self.slices))
+        self.legend.value = legend(colouring)
 
     def select(self, chosen: Sequence[int] | None) -> None:
         """Light up the chosen ones of the shown pixels on both figures; None lights all."""
@@ -372,7 +383,7 @@ class PixelExplorer(PixelPages):
         self.changed()
         self.select(None)
 
-# %% ../nbs/11a_pixels.ipynb #9b69b932
+# %% ../nbs/11a_pixels.ipynb #abf2d4a6
 def tie(explorer: PixelPages) -> None:
     """Tie figures and controls to the explorer's methods."""
     for figure in (explorer.slices, explorer.map, explorer.likeness):
@@ -396,7 +407,8 @@ def assemble(explorer: PixelPages) -> ipywidgets.Widget:
     explorer.map, explorer.likeness = figure_widget(map_of_points()), figure_widget(likeness_figure(view))
     for name in ("status", "legend", "numbers", "said_sample", "said_selection", "said_anchor"):
         setattr(explorer, name, ipywidgets.HTML())
-    explorer.progress = ipywidgets.FloatProgress(max=1.0, style={"description_width": "initial"}, layout={"visibility": "hidden", "width": "auto"})
+    hidden = ipywidgets.Layout(visibility="hidden", width="auto")
+    explorer.progress = ipywidgets.FloatProgress(max=1.0, style={"description_width": "initial"}, layout=hidden)
     tie(explorer)
     return frame(
         explorer.title,

@@ -24,9 +24,8 @@ def sentence(problem: BaseException) -> str:
 
 def notice(text: str) -> ipywidgets.HTML:
     """A sentence where a picture would have been."""
-    return ipywidgets.HTML(
-        f'<div role="status" class="semicon-notice" style="border-left:4px solid #d55e00;padding:.5rem .8rem;line-height:1.4">{html.escape(text)}</div>'
-    )
+    look = "border-left:4px solid #d55e00;padding:.5rem .8rem;line-height:1.4"
+    return ipywidgets.HTML(f'<div role="status" class="semicon-notice" style="{look}">{html.escape(text)}</div>')
 
 
 def in_place(build: Callable) -> Callable:

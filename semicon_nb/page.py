@@ -139,10 +139,9 @@ def table(rows: Sequence[Mapping[str, object]], caption: str, name: str = "table
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{text(k)}</th>' for k in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f'<th scope="row">{text(v)}</th>' if i == 0 else f"<td>{text(v)}</td>" for i, v in enumerate(row.values())) + "</tr>"
-        for row in rows
-    )
+    first = [f'<th scope="row">{text(next(iter(row.values())))}</th>' for row in rows]
+    others = ["".join(f"<td>{text(v)}</td>" for v in list(row.values())[1:]) for row in rows]
+    body = "".join(f"<tr>{a}{b}</tr>" for a, b in zip(first, others, strict=True))
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table id="{name}">'
         f"<caption>{text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

@@ -64,7 +64,7 @@
 
   // ---- markers
   const gl = (() => { try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; } })();
-  function marker(colour) {
+  function marker(colour, faint = false) {
     const value = new Float32Array(sample.length);
     if (S.value("colour") === LIKE) {
       for (let i = 0; i < sample.length; i++) value[i] = weights[sample[i]];
@@ -73,7 +73,8 @@
     for (let i = 0; i < sample.length; i++) value[i] = colour.values[sample[i]];
     if (!colour.names.length) return { color: value, colorscale: "Cividis", cmin: 0, cmax: 255, symbol: 0 };
     const n = colour.names.length, symbol = colour.symbols.map((s) => numbers[s]);
-    const scale = colour.palette.flatMap((c, i) => [[i / n, c], [(i + 1) / n, c]]);
+    const palette = colour.palette.map((c, i) => (faint && colour.names[i] === "background" ? c + "30" : c));
+    const scale = palette.flatMap((c, i) => [[i / n, c], [(i + 1) / n, c]]);
     return { color: value, colorscale: scale, cmin: -0.5, cmax: n - 0.5, symbol: Array.from(value, (v) => symbol[v]) };
   }
   const restyled = (m) => ({ "marker.color": [m.color], "marker.colorscale": [m.colorscale], "marker.cmin": m.cmin, "marker.cmax": m.cmax, "marker.symbol": [m.symbol] });
@@ -108,7 +109,12 @@
   ]);
 
   // Points on the slices are as large as the slices' pixels
+  const tall = [show.sl, show.like].map((place) => [place, place.clientHeight]);
   function fit() {
+    for (const [place, most] of tall) {
+      const wanted = Math.round(Math.min(most, ((place.clientWidth - (place === show.like ? 40 : 8)) * rows) / columns + 34));
+      if (wanted > 60 && Math.abs(wanted - place.clientHeight) > 3) { place.style.height = wanted + "px"; Plotly.Plots.resize(place); }
+    }
     const axis = show.sl._fullLayout && show.sl._fullLayout.xaxis;
     const size = axis ? Math.max(3, Math.min(14, axis._length / columns)) : 5;
     if (Math.abs(size - show.sl.data[1].marker.size) > 0.4) Plotly.restyle(show.sl, { "marker.size": size }, [1]);
@@ -121,7 +127,7 @@
   const percent = (v) => (100 * v).toFixed(0) + " %";
 
   function describe() {
-    const temperature = D.temperatures[S.value("temperature")];
+    const temperature = D.temperatures[S.value("tau")];
     const s = Math.floor(anchor / area), r = Math.floor((anchor % area) / width), c = anchor % width;
     let text = `Anchor: slice ${s + 1}, row ${r}, column ${c}`;
     if (labels) {
@@ -153,7 +159,7 @@
 
   // ---- redrawing
   function drawLikeness() {
-    compare(anchor, D.temperatures[S.value("temperature")]);
+    compare(anchor, D.temperatures[S.value("tau")]);
     describe();
     const x = [[column(anchor)]], y = [[row(anchor)]], near = sample.indexOf(anchor), map = stage(S.value("stage")).maps[S.value("method")];
     const on = near < 0 ? { x: [[]], y: [[]] } : { x: [[map.x[near]]], y: [[map.y[near]]] };
@@ -166,13 +172,13 @@
   }
   function drawPoints() {
     const now = stage(S.value("stage")), map = now.maps[S.value("method")], colour = now.colours[S.value("colour")];
-    const look = restyled(marker(colour));
+    const look = restyled(marker(colour)), faint = restyled(marker(colour, true));
     showLegend(colour);
     table();
     const kept = S.value("method") === "PCA" ? `PCA keeps ${percent(map.kept)} of the variance.` : "UMAP: only who is near whom means anything, not distances between islands nor their sizes.";
     S.note("map-note", `${D.sentence} ${kept}`);
     S.note("likeness-note", `Reckoned from ${now.raw.dims} of the embedding's dimensions in one byte each (they keep ${percent(now.raw.kept)}); cosines are right to ${now.raw.error.toFixed(3)} in 95 of 100 cases.` + (D.step > 1 ? ` Only every ${D.step}-th row and column has an embedding in this page; its neighbours share it.` : ""));
-    return Promise.all([Plotly.restyle(show.sl, { x: [xs], y: [ys], ...look }, [1]), Plotly.restyle(show.map, { x: [map.x], y: [map.y], ...look }, [0])]);
+    return Promise.all([Plotly.restyle(show.sl, { x: [xs], y: [ys], ...faint }, [1]), Plotly.restyle(show.map, { x: [map.x], y: [map.y], ...look }, [0])]);
   }
   function select(indices) {
     chosen = indices && indices.length ? indices : null;
@@ -184,7 +190,7 @@
   S.on("stage", () => Promise.all([drawPoints(), drawLikeness()]));
   S.on("method", () => Promise.all([drawPoints(), drawLikeness()]));
   S.on("colour", drawPoints);
-  S.on("temperature", drawLikeness);
+  S.on("tau", drawLikeness);
   S.on("anchor", (i) => { anchor = sample[i]; document.getElementById("follow").checked = false; return drawLikeness(); });
   S.on("light", (name) => { const k = D.names.indexOf(name); return select(k < 0 ? null : Array.from(sample.keys()).filter((i) => labels[sample[i]] === k)); });
   S.on("follow", () => {});
