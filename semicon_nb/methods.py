@@ -9,18 +9,18 @@ __all__ = ['GLOBAL_STAGE', 'FINETUNE_STAGE', 'SELF_STAGE', 'PAPER', 'PAPER_ROWS'
            'local_stage', 'tuned_by', 'recipe_of', 'method_table', 'named_method', 'named_preset', 'train_method',
            'load_run']
 
-# %% ../nbs/08_methods.ipynb #bb132dcf
+# %% ../nbs/08_methods.ipynb #c6c48826
 from dataclasses import replace
 from pathlib import Path
 
 from .data import Cohort, Split
 from .runs import Run, read_run, train_run
-from .semisupervised import finetune_with, train_positional
+from .semisupervised import OBJECTIVES, finetune_with, train_positional
 from .stages import PRESETS, Method, Preset, Stage
 from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling
 from .train import finetune, train_global, train_local
 
-# %% ../nbs/08_methods.ipynb #043b3264
+# %% ../nbs/08_methods.ipynb #92c8436d
 GLOBAL_STAGE = Stage("global", train_global, images="train", labels=False)
 FINETUNE_STAGE = Stage("finetune", finetune)
 SELF_STAGE = Stage("local", train_local, {"strategy": Downsampling(4), "supervised": False}, images="train", labels=False)
@@ -37,8 +37,9 @@ def tuned_by(
     objective: str,  # a name in `semisupervised.OBJECTIVES`
     images: str = "train",  # whose images its loss sees
 ) -> Stage:
-    """Fine-tuning with a loss that may look at unlabelled images."""
-    return Stage("finetune", finetune_with, {"objective": objective}, images=images)
+    """Fine-tuning with a loss that may look at unlabelled images, and that loss's usual settings."""
+    own = OBJECTIVES[objective]
+    return Stage("finetune", finetune_with, {"objective": objective, "weight": own.weight, "threshold": own.threshold}, images=images)
 
 # %% ../nbs/08_methods.ipynb #4b9d59c4
 PAPER = "Hu et al. 2021, arXiv 2109.07407"
