@@ -9,12 +9,12 @@ __all__ = ['FORMS', 'arrange', 'find_anchors', 'class_runs', 'mean_positive', 'g
            'supervised_local_contrastive_loss', 'pixel_rows', 'check_features', 'check_strategy', 'check_labels',
            'local_contrastive_loss', 'global_contrastive_loss']
 
-# %% ../nbs/05_losses.ipynb #8ff32e3d
+# %% ../nbs/05_losses.ipynb #f846ef4f
 import torch
 from torch import Tensor
 
 from .contrast import UnitRows, check_temperature, log_pair_sums, not_finite
-from .strategies import FullResolution, Groups, Strategy
+from .strategies import FullResolution, Groups, Strategy, places
 
 # %% ../nbs/05_losses.ipynb #f57d5166
 def arrange(
@@ -180,7 +180,7 @@ def check_labels(labels: Tensor, features: Tensor) -> Tensor:
         raise ValueError(f"labels: found {int(labels.min())}, expected 0 for background and positive numbers for classes")
     return labels
 
-# %% ../nbs/05_losses.ipynb #d7ddc2d1
+# %% ../nbs/05_losses.ipynb #bd8e85f8
 def local_contrastive_loss(
     features: Tensor,  # [B, V, C, H, W] raw embeddings of every pixel, any float type
     temperature: float = 0.1,  # t
@@ -191,11 +191,11 @@ def local_contrastive_loss(
     check_temperature(temperature)
     check_strategy(strategy)
     images, views, _, high, wide = features.shape
-    places = torch.arange(1, images * high * wide + 1, device=features.device).view(images, 1, high, wide)
-    groups = strategy.groups(None, (images, views, high, wide))
+    shape = images, views, high, wide
+    groups = strategy.groups(None, shape)
     groups = tuple(Groups(batch.index.to(features.device)) for batch in groups)
     with torch.autocast(features.device.type, enabled=False):
-        return contrast(pixel_rows(features), places.expand(-1, views, -1, -1).flatten(), groups, temperature)
+        return contrast(pixel_rows(features), places(shape, features.device).flatten(), groups, temperature)
 
 # %% ../nbs/05_losses.ipynb #0fb37ba5
 def global_contrastive_loss(
