@@ -35,7 +35,7 @@ class Volume:
     files: tuple[str, ...] = ()  # names of the slices' files where the volume is a folder of pictures
     outlined: tuple[bool, ...] = ()  # for each of these files, whether a complete outline exists
 
-# %% ../nbs/00_2_cohort.ipynb #411c5cb3
+# %% ../nbs/00_2_cohort.ipynb #497029ea
 @dataclass(frozen=True)
 class Codes:
     """Which number in a label file means which class."""
@@ -47,15 +47,16 @@ class Codes:
         """Classes uint8 of the numbers in a label file."""
         found = np.unique(values)
         if not np.isfinite(found).all() or (found != np.round(found)).any():
-            raise DataError(f"{name}: labels must be whole numbers, found {found[:6].tolist()}; was it interpolated?")
+            odd = found[:4].tolist()
+            raise DataError(f"{name}: labels must be whole numbers, found {odd}; was it interpolated?")
         known = dict(self.classes)
         unknown = [int(v) for v in found if int(v) not in known]
         if unknown and self.other is None:
-            raise DataError(f"{name}: holds the unknown label {unknown[0]}, expected {sorted(known)}; correct it or name it in dataset.json")
+            raise DataError(f"{name}: holds the unknown label {unknown[0]}, expected {sorted(known)}; add it to dataset.json")
         table = np.array([known.get(int(v), self.other or 0) for v in found], np.uint8)
         return table[np.searchsorted(found, values)]
 
-
+# %% ../nbs/00_2_cohort.ipynb #0adc9be4
 def read_labels(
     path: str | Path,  # a label file
     codes: Codes,  # what its numbers mean
@@ -156,7 +157,7 @@ def take(
         source={**cohort.source, "take": [cohort.volumes[i].name for i in kept]},
     )
 
-# %% ../nbs/00_2_cohort.ipynb #2cfd1630
+# %% ../nbs/00_2_cohort.ipynb #b3fd2d93
 def describe(cohort: Cohort) -> pd.DataFrame:
     """One line per volume: subject, native shape and spacing, slices, labelled slices, share of each class in per cent."""
     lines = []
@@ -172,12 +173,13 @@ def describe(cohort: Cohort) -> pd.DataFrame:
         })
     return pd.DataFrame(lines).set_index("volume")
 
-
+# %% ../nbs/00_2_cohort.ipynb #701d2c22
 def contact_sheet(
     cohort: Cohort,
     volumes: int = 6,  # how many volumes, one per row
     slices: int = 6,  # how many slices of each, evenly spaced
     scale: int = 2,  # enlargement
+    shades: int = 16,  # grey levels; few make a small file, since noise does not compress
 ) -> Image.Image:
     """Slices of the first volumes with their labels, one volume per row."""
     chosen = np.linspace(0, len(cohort.volumes) - 1, min(volumes, len(cohort.volumes))).round().astype(int)
@@ -185,6 +187,7 @@ def contact_sheet(
     for v in np.unique(chosen):
         rows = np.flatnonzero(cohort.volume == v)
         for i in rows[np.linspace(0, len(rows) - 1, slices).round().astype(int)]:
-            pictures.append(show.overlay(cohort.images[i], cohort.labels[i], scale=scale))
+            image = np.rint(cohort.images[i].astype(np.float32) * (shades - 1)) / (shades - 1)
+            pictures.append(show.overlay(image, cohort.labels[i], scale=scale))
             titles.append(cohort.volumes[v].name)
     return show.sheet(pictures, columns=slices, titles=titles)

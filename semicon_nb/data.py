@@ -10,31 +10,22 @@ __all__ = ['MMWHS', 'COHORTS', 'folder', 'person', 'asked', 'hippocampus', 'sunn
            'labelled_indices', 'load_split', 'native_labels', 'normalise', 'part_indices', 'phantom', 'read_image',
            'read_labels', 'save_split', 'split', 'take', 'to_grid', 'unlabelled_indices']
 
-# %% ../nbs/00_data.ipynb #459a8067
+# %% ../nbs/00_data.ipynb #641a6f8e
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .cohort import Codes, Cohort, Volume, contact_sheet, describe, native_labels, read_labels, take
+from .cohort import Codes, Cohort, Volume, contact_sheet, describe, native_labels, read_labels, take  # noqa: F401
 from .cohort import take as taken
 from .download import download as fetch_cohort
 from .download import locate, not_found
 from .layout import layout
 from .phantom import phantom
-from .scans import DataError, Grid, from_grid, normalise, read_image, to_grid
+from .scans import DataError, Grid, from_grid, normalise, read_image, to_grid  # noqa: F401
 from .slices import assemble
-from semicon_nb.split import (
-    LeakError,
-    Split,
-    guard,
-    labelled_indices,
-    load_split,
-    part_indices,
-    save_split,
-    split,
-    unlabelled_indices,
-)
+from .split import LeakError, Split, guard, labelled_indices, load_split, part_indices  # noqa: F401
+from .split import save_split, split, unlabelled_indices  # noqa: F401
 
 # %% ../nbs/00_data.ipynb #63284050
 _all_ = [

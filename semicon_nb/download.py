@@ -57,7 +57,7 @@ def not_found(
     fetch_it = "pass download=True to fetch it, or " if downloads else ""
     return FileNotFoundError(f"{name}: not found; looked at {looked}{unset}. To go on, {fetch_it}{todo}")
 
-# %% ../nbs/00_4_download.ipynb #323ab622
+# %% ../nbs/00_4_download.ipynb #0223b1bd
 @dataclass(frozen=True)
 class Archive:
     """A tar file at a public address."""
@@ -71,14 +71,14 @@ class Archive:
         """The address, at the mirror where one is named."""
         return f"{os.environ.get('SEMICON_MIRROR', self.base).rstrip('/')}/{self.folder}.tar"
 
-
+# %% ../nbs/00_4_download.ipynb #e7060fc2
 ARCHIVES = {
     "Task04_Hippocampus": Archive(
         "Task04_Hippocampus", "https://msd-for-monai.s3-us-west-2.amazonaws.com", "9d24dba78a72977dbd1d2e110310f31b"
     )
 }
 
-# %% ../nbs/00_4_download.ipynb #3072313e
+# %% ../nbs/00_4_download.ipynb #5238101d
 def ask(address: str, start: int):
     """The server's answer to a request for the bytes from `start` on, and whether it will send just those."""
     request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
@@ -93,7 +93,7 @@ def ask(address: str, start: int):
     resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
     return answer, resumed
 
-
+# %% ../nbs/00_4_download.ipynb #c277ca14
 def receive(
     address: str,  # where the file is
     partial: Path,  # where it grows
@@ -135,7 +135,7 @@ def fetch(
     os.replace(partial, path)
     return path
 
-# %% ../nbs/00_4_download.ipynb #221add80
+# %% ../nbs/00_4_download.ipynb #0bdf3a40
 def checked(
     member: tarfile.TarInfo,  # one entry of the archive
     archive: Path,  # for the error
@@ -148,7 +148,7 @@ def checked(
         raise DataError(f"{archive}: holds {member.name!r}, a link or device; do not use this archive")
     return path if member.isfile() else None
 
-
+# %% ../nbs/00_4_download.ipynb #81c126ca
 def unpack(
     archive: Path,  # a tar file
     folder: str,  # the folder that it must hold

@@ -19,7 +19,7 @@ from PIL import Image
 from .cohort import Codes, Volume
 from .scans import DataError, read_image
 
-# %% ../nbs/00_7_layout.ipynb #f6f83d72
+# %% ../nbs/00_7_layout.ipynb #7803976a
 def read_json(path: Path) -> dict:
     """The object in a JSON file."""
     try:
@@ -30,7 +30,7 @@ def read_json(path: Path) -> dict:
         raise DataError(f"{path}: holds {type(found).__name__}, expected an object with 'labels'; correct it")
     return found
 
-
+# %% ../nbs/00_7_layout.ipynb #0ed4b6fe
 def named_classes(about: dict, path: Path) -> tuple[tuple[str, ...], Codes]:
     """Names of the classes and what the numbers mean, from the 'labels' of a dataset.json."""
     labels = about.get("labels")
@@ -54,7 +54,7 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
         raise DataError(f"{path}: the line {bad} has no file or no subject; complete it")
     return {line["file"]: line for line in lines}
 
-# %% ../nbs/00_7_layout.ipynb #22ad9fee
+# %% ../nbs/00_7_layout.ipynb #4114aa9f
 SUFFIXES = (".nii.gz", ".nii", ".png")
 
 
@@ -63,7 +63,7 @@ def stem(name: str) -> str:
     base = Path(name).name
     return next((base[: -len(suffix)] for suffix in SUFFIXES if base.lower().endswith(suffix)), base)
 
-
+# %% ../nbs/00_7_layout.ipynb #bc4c8d85
 def listed(
     folder: Path,  # of the task
     about: dict,  # its dataset.json
@@ -80,7 +80,7 @@ def listed(
         volumes.append(Volume(stem(image), line.get("subject", stem(image)), str(folder / image), str(folder / label) if outlined else ""))
     return sorted(volumes, key=lambda volume: volume.name)
 
-# %% ../nbs/00_7_layout.ipynb #ba8dae3a
+# %% ../nbs/00_7_layout.ipynb #04211ea3
 def side(folder: Path, names: tuple[str, ...]) -> tuple[Path, dict[str, str]]:
     """The first of these subfolders that exists, and its scans: file name by name without ending and channel number."""
     place = next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
@@ -88,7 +88,7 @@ def side(folder: Path, names: tuple[str, ...]) -> tuple[Path, dict[str, str]]:
     files = sorted(p.name for p in found if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
     return place, {stem(name).removesuffix("_0000"): name for name in files}
 
-
+# %% ../nbs/00_7_layout.ipynb #f1603df8
 def check_pairs(folder: Path, images: dict[str, str], labels: dict[str, str], index: dict[str, dict[str, str]]) -> None:
     """DataError for an empty folder, a label without an image, or an index that does not list what is there."""
     if not images:
@@ -101,7 +101,7 @@ def check_pairs(folder: Path, images: dict[str, str], labels: dict[str, str], in
     if index and (extra := sorted(files - set(index))):
         raise DataError(f"{folder / 'index.csv'}: does not name {extra[0]}, which is in images/; add a line for it or remove the file")
 
-# %% ../nbs/00_7_layout.ipynb #d9d57784
+# %% ../nbs/00_7_layout.ipynb #e66d7fa1
 def picture_size(path: Path) -> tuple[int, int]:
     """Columns and rows of a picture, from its first bytes."""
     try:
@@ -110,7 +110,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a picture ({error}); copy it again") from error
 
-
+# %% ../nbs/00_7_layout.ipynb #099574c8
 def paired(folder: Path, index: dict[str, dict[str, str]]) -> list[Volume]:
     """The volumes of a folder with images/ and labels/."""
     (image_place, images), (label_place, labels) = side(folder, ("images", "imagesTr")), side(folder, ("labels", "labelsTr"))
@@ -132,7 +132,7 @@ def paired(folder: Path, index: dict[str, dict[str, str]]) -> list[Volume]:
         volumes.append(Volume(name, who, str(image_place), str(label_place), files=files, outlined=outlined))
     return sorted(volumes, key=lambda volume: volume.name)
 
-# %% ../nbs/00_7_layout.ipynb #018d3884
+# %% ../nbs/00_7_layout.ipynb #34eaaa12
 def discovered(volumes: list[Volume], most: int = 32) -> tuple[tuple[str, ...], Codes]:
     """Classes and codes from the numbers that occur in the label files."""
     found: set[int] = {0}
@@ -148,7 +148,7 @@ def discovered(volumes: list[Volume], most: int = 32) -> tuple[tuple[str, ...], 
     codes = Codes(((0, 0), *((number, i + 1) for i, number in enumerate(numbers))))
     return ("background", *(f"label {number}" for number in numbers)), codes
 
-
+# %% ../nbs/00_7_layout.ipynb #b4b6809c
 def layout(
     folder: Path,  # a Decathlon task, or a folder with images/ and labels/
 ) -> tuple[tuple[str, ...], Codes, list[Volume]]:

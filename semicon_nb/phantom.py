@@ -33,7 +33,7 @@ class Draws:
         """Bell-shaped numbers [shape] about 0 with this standard deviation: four uniform ones added."""
         return (self(-1, 1, shape) + self(-1, 1, shape) + self(-1, 1, shape) + self(-1, 1, shape)) * (spread * 0.8660254037844386)
 
-# %% ../nbs/00_3_phantom.ipynb #d80e63f1
+# %% ../nbs/00_3_phantom.ipynb #8dd48905
 @dataclass(frozen=True)
 class Part:
     """An ellipsoid of one tissue."""
@@ -44,6 +44,7 @@ class Part:
     radii: tuple[float, float, float]  # the same three directions
     vary: float = 0.06  # how much centre and radii differ between subjects
 
+# %% ../nbs/00_3_phantom.ipynb #48422e9e
 HIPPOCAMPUS = (
     Part(0, "around", (0.0, 0.06, 0.0), (0.86, 0.34, 1.3)),
     Part(0, "grey", (-0.74, -0.02, -0.3), (0.20, 0.20, 0.9)),
@@ -53,6 +54,7 @@ HIPPOCAMPUS = (
     Part(1, "grey", (-0.28, 0.03, -0.30), (0.32, 0.20, 1.0)),
 )
 
+# %% ../nbs/00_3_phantom.ipynb #ccaf87c6
 CARDIAC = (
     Part(0, "lung", (-0.1, -0.80, 0.0), (0.9, 0.42, 2.0)),
     Part(0, "lung", (-0.1, 0.80, 0.0), (0.9, 0.42, 2.0)),
@@ -67,7 +69,7 @@ CARDIAC = (
     Part(6, "blood", (-0.10, -0.14, 0.70), (0.16, 0.16, 0.70)),
 )
 
-# %% ../nbs/00_3_phantom.ipynb #e29ebdf2
+# %% ../nbs/00_3_phantom.ipynb #041924f7
 @dataclass(frozen=True)
 class Kind:
     """Everything that makes one kind of phantom."""
@@ -81,6 +83,7 @@ class Kind:
     folds: str  # tissue of the ribbons all around, "" for none
     spacing: tuple[float, float, float]  # millimetres
 
+# %% ../nbs/00_3_phantom.ipynb #58e8fa03
 KINDS = {
     "hippocampus": Kind(
         HIPPOCAMPUS, ("background", "anterior", "posterior"),
@@ -94,7 +97,7 @@ KINDS = {
         ("blood",) * 4 + ("muscle",) * 4, ("",), 12, "", (2.0, 2.0, 8.0)),
 }
 
-# %% ../nbs/00_3_phantom.ipynb #0cc0036d
+# %% ../nbs/00_3_phantom.ipynb #2c5bdc73
 def wave(x: np.ndarray) -> np.ndarray:
     """A smooth wave of period 1 between -1 and 1; a polynomial, since no two machines need agree on a sine."""
     ramp = 1 - 4 * np.abs(x - np.floor(x) - 0.5)
@@ -115,13 +118,13 @@ def pose(draw: Draws, own: Draws, size: int, slices: int) -> tuple[np.ndarray, .
     dv = height[2] * wave(f[2] * u - 0.3 * z + phase[2]) + height[3] * wave(f[3] * v + phase[3])
     return u + du, v + dv + bend * (u * u - 0.12), z + 0 * u
 
-
+# %% ../nbs/00_3_phantom.ipynb #34509e40
 def level(place: tuple[np.ndarray, ...], centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Height [n, H, W] of an ellipsoid over every voxel: 1 at its centre, 0 on its surface, negative outside."""
     far = [(p - c) / r for p, c, r in zip(place, centre, radii, strict=True)]
     return 1 - (far[0] * far[0] + far[1] * far[1] + far[2] * far[2])
 
-
+# %% ../nbs/00_3_phantom.ipynb #ee734a72
 def folds(place: tuple[np.ndarray, ...], draw: Draws) -> np.ndarray:
     """Winding ribbons [n, H, W] from 0 to 1, like the cortex around a hippocampus."""
     u, v, z = place

@@ -118,7 +118,7 @@ def stretch(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return linear_weights(h, shape[0]) @ values.astype(np.float32) @ linear_weights(w, shape[1]).T
     return values[..., nearest_index(h, shape[0])[:, None], nearest_index(w, shape[1])]
 
-# %% ../nbs/00_1_scans.ipynb #6658f5ea
+# %% ../nbs/00_1_scans.ipynb #fc944457
 def centre(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Values [..., h, w] cropped or padded with 0 about their centre to `shape`."""
     out = np.zeros((*values.shape[:-2], *shape), values.dtype)

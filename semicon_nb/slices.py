@@ -26,7 +26,7 @@ from .cohort import Codes, Cohort, Volume, read_labels
 from .files import cache_folder, content_key, write_atomic
 from .scans import DataError, Grid, normalise, read_image, to_grid
 
-# %% ../nbs/00_6_slices.ipynb #7eb44c49
+# %% ../nbs/00_6_slices.ipynb #11690662
 @dataclass(frozen=True)
 class Loaded:
     """A volume on the cohort's grid."""
@@ -37,7 +37,7 @@ class Loaded:
     labelled: np.ndarray  # [n] bool
     position: np.ndarray  # [n] float32
 
-
+# %% ../nbs/00_6_slices.ipynb #3029c039
 def load_scan(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
     """A volume that is one file, and its labels if it has any."""
     voxels, spacing, affine = read_image(volume.image)
@@ -94,10 +94,10 @@ def digest(volume: Volume) -> str:
         total.update(path.read_bytes())
     return total.hexdigest()
 
-# %% ../nbs/00_6_slices.ipynb #7aa7b304
+# %% ../nbs/00_6_slices.ipynb #da951bd5
 ARRAYS = ("images", "labels", "labelled", "volume", "position")
 
-
+# %% ../nbs/00_6_slices.ipynb #598bab83
 def keep(path: Path, cohort: Cohort) -> None:
     """Write a cohort's arrays and facts to the cache; a cache that cannot be written costs only time."""
     facts = {"volumes": [asdict(volume) for volume in cohort.volumes], "fingerprint": cohort.fingerprint}
@@ -108,7 +108,7 @@ def keep(path: Path, cohort: Cohort) -> None:
     except OSError as error:
         warnings.warn(f"{path}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=2)
 
-
+# %% ../nbs/00_6_slices.ipynb #0d85ca34
 def recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
     """Arrays, volumes and fingerprint from the cache, or None where there is no whole file."""
     if not path.is_file():
@@ -122,7 +122,7 @@ def recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] 
     lists = [{key: tuple(value) if isinstance(value, list) else value for key, value in volume.items()} for volume in facts["volumes"]]
     return arrays, tuple(Volume(**volume) for volume in lists), facts["fingerprint"]
 
-# %% ../nbs/00_6_slices.ipynb #e3c7a3fa
+# %% ../nbs/00_6_slices.ipynb #b29867f5
 def unique(volumes: Sequence[Volume], name: str) -> None:
     """DataError for an empty cohort or one with two volumes of one name."""
     if not volumes:
@@ -133,7 +133,7 @@ def unique(volumes: Sequence[Volume], name: str) -> None:
             raise DataError(f"{name}: two volumes are called {volume.name}; rename one")
         seen.add(volume.name)
 
-
+# %% ../nbs/00_6_slices.ipynb #9cbaa532
 def read_all(volumes: Sequence[Volume], grid: Grid, codes: Codes) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
     """The arrays of a cohort, and its volumes with their native shapes."""
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
@@ -142,7 +142,7 @@ def read_all(volumes: Sequence[Volume], grid: Grid, codes: Codes) -> tuple[dict[
     arrays["volume"] = np.repeat(np.arange(len(loaded), dtype=np.int32), [len(one.images) for one in loaded])
     return arrays, tuple(one.volume for one in loaded)
 
-
+# %% ../nbs/00_6_slices.ipynb #761a38b7
 def assemble(
     name: str,  # of the cohort
     classes: Sequence[str],  # the first is "background"

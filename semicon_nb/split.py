@@ -19,11 +19,11 @@ from .cohort import Cohort
 from .files import write_atomic
 from .scans import DataError
 
-# %% ../nbs/00_5_split.ipynb #0fe1e535
+# %% ../nbs/00_5_split.ipynb #8235b9a6
 class LeakError(ValueError):
     """A stage was about to use a volume that the split does not give it."""
 
-
+# %% ../nbs/00_5_split.ipynb #15a4c99d
 @dataclass(frozen=True)
 class Split:
     """Which volumes train, validate and test, and whose labels may be learned from."""
@@ -37,7 +37,7 @@ class Split:
     test: tuple[str, ...]
     labelled: tuple[str, ...]  # inside train
 
-# %% ../nbs/00_5_split.ipynb #c82e6102
+# %% ../nbs/00_5_split.ipynb #d48ec5eb
 def shares(count: int, parts: tuple[float, ...]) -> list[int]:
     """Whole numbers in the ratio of `parts` that add up to `count`, each at least 1."""
     exact = np.array(parts, float) / sum(parts) * count
@@ -54,7 +54,7 @@ def shuffled(people: list[str], seed: int) -> list[str]:
     tickets = np.random.PCG64(seed).random_raw(len(people))
     return [people[i] for i in np.argsort(tickets, kind="stable")]
 
-
+# %% ../nbs/00_5_split.ipynb #47d655a1
 def scored(cohort: Cohort) -> dict[str, list[str]]:
     """Names of the volumes with at least one labelled slice, by subject."""
     known = np.bincount(cohort.volume[cohort.labelled], minlength=len(cohort.volumes)) > 0
@@ -93,12 +93,12 @@ def split(
     named = {"train": tuple(sorted(train + pool)), "val": tuple(sorted(val)), "test": tuple(sorted(test))}
     return Split(cohort.name, cohort.fingerprint, seed, labelled, labelled=tuple(train[:count]), **named)
 
-# %% ../nbs/00_5_split.ipynb #5d69f716
+# %% ../nbs/00_5_split.ipynb #da41ba07
 def save_split(split: Split, path: str | Path) -> Path:
     """The split as a JSON file."""
     return write_atomic(path, json.dumps(asdict(split), indent=1) + "\n")
 
-
+# %% ../nbs/00_5_split.ipynb #f0b53716
 def list_of(names: object) -> list[str]:
     """The names, or TypeError where they are no list of names."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -133,7 +133,7 @@ def consistent(split: Split, path: str | Path) -> None:
     if stray := sorted(set(split.labelled) - set(split.train)):
         raise DataError(f"{path}: {stray[0]} is labelled but not in train; write the file anew with save_split")
 
-
+# %% ../nbs/00_5_split.ipynb #9df15997
 def belongs(cohort: Cohort, split: Split) -> None:
     """Raise DataError unless the split was made of this cohort."""
     names = {v.name for v in cohort.volumes}
@@ -148,7 +148,7 @@ def belongs(cohort: Cohort, split: Split) -> None:
         if part and part_of.setdefault(volume.subject, part) != part:
             raise DataError(f"split: the subject {volume.subject} is in {part_of[volume.subject]} and in {part}; split it anew")
 
-# %% ../nbs/00_5_split.ipynb #b8613c8b
+# %% ../nbs/00_5_split.ipynb #f1925c99
 def rows_of(cohort: Cohort, names: tuple[str, ...]) -> np.ndarray:
     """Whether each slice [S] is of one of these volumes."""
     return np.isin(cohort.volume, [i for i, v in enumerate(cohort.volumes) if v.name in set(names)])
@@ -164,7 +164,7 @@ def unlabelled_indices(
     names = split.train + split.val + split.test if test_images else split.train
     return np.flatnonzero(rows_of(cohort, names))
 
-
+# %% ../nbs/00_5_split.ipynb #27fe6a6e
 def labelled_indices(cohort: Cohort, split: Split) -> np.ndarray:
     """Slices [n] int64 whose labels may be learned from."""
     belongs(cohort, split)
