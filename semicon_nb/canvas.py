@@ -1,13 +1,18 @@
 """A picture made of pixels that can be pointed at, live: bytes go to the browser, the pixel that the reader picked comes back."""
 
+import base64
+import io
 from collections.abc import Sequence
 
 import anywidget
 import numpy as np
+import plotly.graph_objects as go
 import traitlets
+from PIL import Image
 
 from semicon_nb.page import asset
 from semicon_nb.show import rgb as three
+from semicon_nb.show import style
 
 NONE, PLUS, MINUS, DOT = 0, 1, 2, 3
 """Marks drawn on pixels, so that colour never stands alone."""
@@ -56,3 +61,35 @@ def mixed(grey: np.ndarray, colours: np.ndarray, share: np.ndarray | float) -> n
 def swatches(*colours: str) -> np.ndarray:
     """Colours as [n, 3] bytes, to be indexed by a map of small numbers."""
     return np.array([three(colour) for colour in colours], np.float32)
+
+
+def still(colours: np.ndarray, marks: np.ndarray, labels: np.ndarray, scale: int = 4) -> str:
+    """Colours [H, W, 3], marks and outlines as a PNG in a data address, for pages that are read and not run."""
+    big = np.kron(colours, np.ones((scale, scale, 1), np.uint8)).astype(np.int16)
+    flat, tall = np.zeros((scale, scale), bool), np.zeros((scale, scale), bool)
+    flat[scale // 2, 1:] = tall[1:, scale // 2] = True
+    big[np.kron((marks == PLUS) | (marks == MINUS), flat) | np.kron(marks == PLUS, tall)] += 60
+    wide = np.kron(labels, np.ones((scale, scale), np.uint8))
+    line = np.zeros(wide.shape, bool)
+    line[1:] |= wide[1:] != wide[:-1]
+    line[:, 1:] |= wide[:, 1:] != wide[:, :-1]
+    big[line] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(big.clip(0, 255).astype(np.uint8)).quantize(64).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def beside(pictures: Sequence[str], texts: Sequence[str], anchor: Sequence[int], scale: int = 4, height: int = 300) -> go.Figure:
+    """Stills side by side in one figure, each under its text, the anchor ringed."""
+    figure, count = go.Figure(), len(pictures)
+    for k, (source, text) in enumerate(zip(pictures, texts, strict=True)):
+        number = "" if k == 0 else str(k + 1)
+        axes = {"xaxis": f"x{number}", "yaxis": f"y{number}", "hoverinfo": "skip"}
+        figure.add_trace(go.Image(source=source, dx=1 / scale, dy=1 / scale, **axes))
+        ring = {"symbol": "circle-open-dot", "size": 14, "color": "white", "line": {"width": 3}}
+        figure.add_scatter(x=[anchor[1]], y=[anchor[0]], mode="markers", showlegend=False, marker=ring, **axes)
+        across = {"domain": [k / count + 0.008, (k + 1) / count - 0.008], "anchor": f"y{number}", "visible": False}
+        down = {"anchor": f"x{number}", "scaleanchor": f"x{number}", "autorange": "reversed", "visible": False}
+        figure.update_layout({f"xaxis{number}": across, f"yaxis{number}": down})
+        figure.add_annotation(x=(k + 0.5) / count, y=1.0, xref="paper", yref="paper", yanchor="bottom", showarrow=False, text=text)
+    return style(figure, height=height).update_layout(margin={"l": 5, "r": 5, "t": 55, "b": 5})

@@ -149,16 +149,16 @@ def test_numbers_are_readable():
 
 
 BAD = {
-    "3-D": (lambda i, l: {"image": i[None], "labels": l[None]}, "3-D"),
-    "sizes": (lambda i, l: {"image": i, "labels": l[:-1]}, "labels"),
-    "no foreground": (lambda i, l: {"image": i, "labels": l * 0}, "no foreground"),
-    "two pixels": (lambda i, l: {"image": i[:1, :2], "labels": l[:1, :2]}, "2 pixels"),
-    "NaN embeddings": (lambda i, l: {"image": i, "labels": l, "features": np.full((4, *i.shape), np.nan)}, "NaN"),
-    "features of another size": (lambda i, l: {"image": i, "labels": l, "features": np.zeros((4, 8, 8))}, "features"),
-    "model of another size": (lambda i, l: {"image": i, "labels": l, "model": torch.nn.MaxPool2d(2)}, "model"),
-    "anchor outside": (lambda i, l: {"image": i, "labels": l, "anchor": (99, 0)}, "anchor"),
-    "labels alone": (lambda i, l: {"labels": l}, "together"),
-    "NaN image": (lambda i, l: {"image": i * np.nan, "labels": l}, "no numbers"),
+    "3-D": (lambda i, y: {"image": i[None], "labels": y[None]}, "3-D"),
+    "sizes": (lambda i, y: {"image": i, "labels": y[:-1]}, "labels"),
+    "no foreground": (lambda i, y: {"image": i, "labels": y * 0}, "no foreground"),
+    "two pixels": (lambda i, y: {"image": i[:1, :2], "labels": y[:1, :2]}, "2 pixels"),
+    "NaN embeddings": (lambda i, y: {"image": i, "labels": y, "features": np.full((4, *i.shape), np.nan)}, "NaN"),
+    "features of another size": (lambda i, y: {"image": i, "labels": y, "features": np.zeros((4, 8, 8))}, "features"),
+    "model of another size": (lambda i, y: {"image": i, "labels": y, "model": torch.nn.MaxPool2d(2)}, "model"),
+    "anchor outside": (lambda i, y: {"image": i, "labels": y, "anchor": (99, 0)}, "anchor"),
+    "labels alone": (lambda i, y: {"labels": y}, "together"),
+    "NaN image": (lambda i, y: {"image": i * np.nan, "labels": y}, "no numbers"),
 }
 
 

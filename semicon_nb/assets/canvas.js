@@ -1,11 +1,16 @@
 // A picture made of pixels that can be pointed at: colours, marks, outlines and a cursor. Used live and in exported pages.
 "use strict";
-const pixelMarks = { none: 0, plus: 1, minus: 2, dot: 3 };
 
-// Draw one mark in a cell of side `s` whose corner is (x, y)
+// Draw one mark in a cell of side `s` whose corner is (x, y): 1 plus, 2 minus, 3 dot, 4 bar, 5 slash, 6 backslash, 7 box
 function pixelMark(pen, mark, x, y, s) {
   const t = Math.max(1, Math.round(s / 7)), a = Math.round(s * 0.22), b = Math.round(s) - 2 * a, m = Math.round((s - t) / 2);
   if (mark === 3) { pen.fillRect(x + m, y + m, t + 1, t + 1); return; }
+  if (mark === 4) { pen.fillRect(x + m, y + a, t, b); return; }
+  if (mark === 5 || mark === 6) {
+    for (let i = 0; i < b; i++) pen.fillRect(x + a + i, mark === 6 ? y + a + i : y + a + b - 1 - i, t, t);
+    return;
+  }
+  if (mark === 7) { pen.fillRect(x + a, y + a, b, t); pen.fillRect(x + a, y + a + b - t, b, t); pen.fillRect(x + a, y + a, t, b); pen.fillRect(x + a + b - t, y + a, t, b); return; }
   pen.fillRect(x + a, y + m, b, t);
   if (mark === 1) pen.fillRect(x + m, y + a, t, b);
 }
