@@ -1,0 +1,447 @@
+"""Methods use what they say and nothing else, runs resume bit for bit, folders are whole or refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from semicon_nb.data import phantom, split
+from semicon_nb.losses import global_contrastive_loss
+from semicon_nb.methods import METHODS, PRESETS, Method, Stage, load_run, method_table, named_method, named_preset, recipe_of, train_method
+from semicon_nb.runs import build, read_history, stage_key, without_docstrings
+from semicon_nb.semisupervised import (
+    LOOKS,
+    OBJECTIVES,
+    AveragedUNet,
+    Batch,
+    Context,
+    Student,
+    Teacher,
+    Twins,
+    chosen_pixels,
+    look,
+    positional_loss,
+    ramp,
+    semi_batches,
+    turned,
+)
+from semicon_nb.train import finetune, train_global
+from semicon_nb.unet import UNet
+
+
+def tiny_preset(save_every=200):
+    """A network of two filters, and three steps a stage."""
+    usual = PRESETS["demo"]
+    stages = {
+        name: replace(settings, steps=3, batch=4, warmup=0, precision="fp32", save_every=save_every, validate_every=3 * (name == "finetune"))
+        for name, settings in usual.stages.items()
+    }
+    stages["local"] = replace(stages["local"], batch=2)
+    return replace(usual, name="tiny", width=2, global_dim=8, pixel_dim=8, stages=stages)
+
+
+TINY = tiny_preset()
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return phantom(subjects=6, size=32)
+
+
+@pytest.fixture(scope="module")
+def part(cohort):
+    return split(cohort, labelled=0.3)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+
+
+def trained(method, cohort, part, out, **how):
+    return train_method(method, cohort, part, preset=TINY, out=out, progress=False, cache=False, **how).model.state_dict()
+
+
+def same(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def rows_of(cohort, names):
+    return np.isin(cohort.volume, [i for i, volume in enumerate(cohort.volumes) if volume.name in set(names)])
+
+
+def trusting(method):
+    """The method with every pseudo-label believed, since a network of three steps is sure of none."""
+    options = [stage.options | ({"threshold": 0.0} if "threshold" in stage.options else {}) for stage in method.stages]
+    return replace(method, stages=tuple(replace(stage, options=own) for stage, own in zip(method.stages, options, strict=True)))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_uses_what_it_says(name, cohort, part, tmp_path):
+    """Labels of unlabelled and test volumes never matter; images of unlabelled ones do where the method says so, and only there."""
+    unlabelled = rows_of(cohort, set(part.train) - set(part.labelled))
+    hidden = unlabelled | rows_of(cohort, part.test)
+    method = trusting(METHODS[name])
+    usual = trained(method, cohort, part, tmp_path / "usual")
+    poison = np.where(hidden[:, None, None], np.random.default_rng(0).integers(0, 3, cohort.labels.shape), cohort.labels).astype(np.uint8)
+    assert same(usual, trained(method, replace(cohort, labels=poison), part, tmp_path / "poisoned"))
+    other = np.where(unlabelled[:, None, None], 1 - cohort.images, cohort.images)
+    sees = any(stage.images == "train" for stage in METHODS[name].stages)
+    assert same(usual, trained(method, replace(cohort, images=other), part, tmp_path / "images")) != sees
+    unseen = np.where(rows_of(cohort, part.test)[:, None, None], 1 - cohort.images, cohort.images)
+    assert same(usual, trained(method, replace(cohort, images=unseen), part, tmp_path / "test"))
+
+
+def test_every_row_of_the_issue_is_there():
+    wanted = "scratch global global+local(self) local(stride) local(block) global+local(stride) global+local(block) mixup tcsm"
+    wanted += " local(exact) global+local(exact) global+local(random) mean-teacher cross-pseudo-supervision fixmatch pcl joint best"
+    assert set(METHODS) == set(wanted.split())
+    assert [row["method"] for row in method_table()] == list(METHODS)
+    assert all(row["source"] for row in method_table())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_all_methods_of_a_preset_finetune_alike(preset, cohort, part):
+    """Equal steps, batches, rates, augmentation and selection in the last stage."""
+    from semicon_nb.stages import settings_for
+
+    last = {settings_for(method.stages[-1], PRESETS[preset], cohort, part) for method in METHODS.values()}
+    assert len(last) == 1
+    assert all(method.stages[-1].name == "finetune" for method in METHODS.values())
+
+
+def test_methods_start_from_the_same_weights(cohort, part, tmp_path):
+    runs = [train_method(name, cohort, part, TINY, 5, tmp_path / name, progress=False, cache=False) for name in ("scratch", "local(exact)")]
+    first = [run.after("initial").state_dict() for run in runs]
+    assert same(*first) and not same(first[0], runs[0].model.state_dict())
+    assert not same(first[0], build(TINY.network(3), seed=6).state_dict())
+
+
+def test_run_folder_says_everything(cohort, part, tmp_path):
+    run = train_method("global+local(block)", cohort, part, TINY, 1, tmp_path / "RUN", progress=False)
+    files = {path.name for path in run.folder.iterdir()}
+    assert files == {"run.json", "split.json", "history.jsonl", "initial.pt", "global.pt", "local.pt", "finetune.pt", "model.pt"}
+    facts = json.loads((run.folder / "run.json").read_text())
+    assert {"method", "data", "classes", "grid", "labels", "seed", "preset", "network", "stages", "versions", "machine", "seconds"} <= set(facts)
+    again = load_run(run.folder)
+    assert again.method is METHODS["global+local(block)"] and again.split == part and again.stages == ["initial", "global", "local", "finetune"]
+    assert same(again.model.state_dict(), run.model.state_dict()) and same(again.after("finetune").state_dict(), run.model.state_dict())
+    assert [step.stage for step in again.history] == ["global"] * 3 + ["local"] * 3 + ["finetune"] * 3
+    assert again.cohort.fingerprint == cohort.fingerprint
+
+
+class Interrupted(Exception):
+    """The power went."""
+
+
+class Breaking:
+    """A stage that stops once after some steps."""
+
+    def __init__(self, train, after):
+        self.train, self.after, self.__module__, self.__qualname__ = train, after, train.__module__, train.__qualname__
+
+    def __call__(self, *arguments, **named):
+        for step in self.train(*arguments, **named):
+            yield step
+            if step.step == self.after:
+                self.after = None
+                raise Interrupted
+
+
+@pytest.mark.parametrize("stage, after", [(0, 2), (1, 1), (2, 2)])
+def test_interrupted_run_resumes_to_the_same_weights(stage, after, cohort, part, tmp_path):
+    preset = tiny_preset(save_every=1)
+    method = METHODS["global+local(block)"]
+    whole = train_method(method, cohort, part, preset, out=tmp_path / "whole", progress=False, cache=False)
+    stages = list(method.stages)
+    stages[stage] = replace(stages[stage], train=Breaking(stages[stage].train, after))
+    broken = replace(method, stages=tuple(stages))
+    out = tmp_path / "RUN"
+    with pytest.raises(Interrupted):
+        train_method(broken, cohort, part, preset, out=out, progress=False, cache=False)
+    assert not (out / "model.pt").exists()
+    with pytest.raises(ValueError, match="isn't finished.*--resume"):
+        load_run(out)
+    with pytest.raises(ValueError, match="in use"):
+        train_method(method, cohort, part, preset, out=out, progress=False, cache=False)
+    resumed = train_method(method, cohort, part, preset, out=out, resume=True, progress=False, cache=False)
+    assert same(whole.model.state_dict(), resumed.model.state_dict())
+    plain = [[(step.stage, step.step, step.loss) for step in run.history] for run in (whole, resumed)]
+    assert plain[0] == plain[1]
+
+
+@pytest.mark.parametrize("name", ["mean-teacher", "cross-pseudo-supervision", "joint", "best"])
+def test_networks_beside_the_student_resume_too(name, cohort, part, tmp_path):
+    preset, method = tiny_preset(save_every=1), METHODS[name]
+    whole = train_method(method, cohort, part, preset, out=tmp_path / "whole", progress=False)
+    last = replace(method.stages[-1], train=Breaking(method.stages[-1].train, 2))
+    with pytest.raises(Interrupted):
+        train_method(replace(method, stages=(*method.stages[:-1], last)), cohort, part, preset, out=tmp_path / "RUN", progress=False)
+    resumed = train_method(method, cohort, part, preset, out=tmp_path / "RUN", resume=True, progress=False)
+    assert same(whole.model.state_dict(), resumed.model.state_dict())
+
+
+def test_finished_run_is_not_trained_again(cohort, part, tmp_path):
+    run = train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    before = (run.folder / "model.pt").stat().st_mtime_ns
+    train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", resume=True, progress=False)
+    assert (run.folder / "model.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("change", ["method", "seed", "split", "preset"])
+def test_resuming_another_run_is_refused(change, cohort, part, tmp_path):
+    given = {"method": "scratch", "seed": 0, "split": part, "preset": TINY}
+    train_method(**given, cohort=cohort, out=tmp_path / "RUN", progress=False)
+    other = {"method": "global", "seed": 1, "split": split(cohort, 0.6), "preset": TINY.scaled(2)}
+    with pytest.raises(ValueError, match="holds another run"):
+        train_method(**{**given, change: other[change]}, cohort=cohort, out=tmp_path / "RUN", resume=True, progress=False)
+
+
+def test_bad_folders_are_named(cohort, part, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.*no RUN folder"):
+        load_run(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="is a file"):
+        train_method("scratch", cohort, part, TINY, out=tmp_path / "file", progress=False)
+    run = train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    (run.folder / "model.pt").write_bytes(b"torn")
+    with pytest.raises(ValueError, match="model.pt.*damaged"):
+        load_run(run.folder)
+    (run.folder / "run.json").write_text("{")
+    with pytest.raises(ValueError, match="run.json.*damaged"):
+        load_run(run.folder)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ValueError, match="found 'scrtch', expected one of scratch, global"):
+        named_method("scrtch")
+    with pytest.raises(ValueError, match="found 'big', expected one of demo, laptop, paper"):
+        named_preset("big")
+    with pytest.raises(ValueError, match="pretraining: found locl"):
+        recipe_of(pretraining=("locl",))
+
+
+def test_stage_without_labels_is_trained_once_for_all_fractions(cohort, tmp_path):
+    runs = {
+        (name, fraction): train_method(name, cohort, split(cohort, fraction), TINY, out=tmp_path / f"{name}{fraction}", progress=False)
+        for name, fraction in (("global", 0.3), ("global", 0.6), ("global+local(exact)", 0.6), ("local(exact)", 0.6))
+    }
+    reused = {key: [stage["reused"] for stage in run.settings["trained"].values()] for key, run in runs.items()}
+    assert reused[("global", 0.3)] == [False, False] and reused[("global", 0.6)] == [True, False]
+    assert reused[("global+local(exact)", 0.6)] == [True, False, False] and reused[("local(exact)", 0.6)] == [False, False]
+    alone = train_method("global", cohort, split(cohort, 0.6), TINY, out=tmp_path / "alone", progress=False, cache=False)
+    assert same(alone.model.state_dict(), runs[("global", 0.6)].model.state_dict())
+    assert len(alone.history) == len(runs[("global", 0.6)].history)
+
+
+def test_stage_key_changes_with_what_matters(cohort, part):
+    stage, settings = Stage("global", train_global, images="train", labels=False), TINY.stages["global"]
+    network = TINY.network(3)
+    key = stage_key(stage, settings, cohort, part, network, 0, "")
+    assert key == stage_key(stage, replace(settings, save_every=7), cohort, split(cohort, 0.6), network, 0, "")
+    others = [
+        stage_key(stage, replace(settings, rate=0.5), cohort, part, network, 0, ""),
+        stage_key(stage, settings, replace(cohort, fingerprint="other"), part, network, 0, ""),
+        stage_key(stage, settings, cohort, split(cohort, 0.3, seed=1), network, 0, ""),
+        stage_key(stage, settings, cohort, part, {**network, "width": 3}, 0, ""),
+        stage_key(stage, settings, cohort, part, network, 1, ""),
+        stage_key(stage, settings, cohort, part, network, 0, "before"),
+        stage_key(replace(stage, train=finetune), settings, cohort, part, network, 0, ""),
+        stage_key(replace(stage, labels=True), settings, cohort, part, network, 0, ""),
+    ]
+    assert len({key, *others}) == 9
+
+
+def test_code_key_ignores_words_and_sees_code():
+    one = without_docstrings('def f(x):\n    "Doc."\n    return x  # comment\n')
+    assert one == without_docstrings("def f(x):\n\n    return x\n")
+    assert one != without_docstrings("def f(x):\n    return -x\n")
+
+
+def test_own_method_is_a_short_function(cohort, part, tmp_path):
+    def halves(model, cohort, split, settings, seed=0, folder=None, resume=False):
+        yield from finetune(model, cohort, split, replace(settings, steps=1, validate_every=0), seed)
+        yield from finetune(model, cohort, split, settings, seed + 1, folder, resume)
+
+    run = train_method(Method("halves", (Stage("finetune", halves),)), cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    assert load_run(run.folder).method.name == "halves"
+    assert not same(run.model.state_dict(), trained("scratch", cohort, part, tmp_path / "scratch"))
+
+
+def test_scaled_preset_keeps_proportions():
+    small = PRESETS["laptop"].scaled(0.1)
+    assert {name: settings.steps for name, settings in small.stages.items()} == {
+        name: round(settings.steps / 10) for name, settings in PRESETS["laptop"].stages.items()
+    }
+    assert PRESETS["paper"].scaled(0.1).epochs == {"global": 7, "local": 7, "finetune": 12}
+    with pytest.raises(ValueError, match="scale: found 0"):
+        PRESETS["laptop"].scaled(0)
+
+
+# ---- the terms of the semi-supervised losses
+
+
+@pytest.fixture()
+def batch(cohort, part):
+    return semi_batches(cohort, part, TINY.stages["finetune"], seed=0)(3)
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return UNet(classes=3, width=2, global_dim=8, pixel_dim=8)
+
+
+SURE = Context(steps=10, precision="fp32", weight=1.0, threshold=0.0, temperature=0.1)
+
+
+def test_batches_are_a_function_of_the_step(cohort, part):
+    batches = semi_batches(cohort, part, TINY.stages["finetune"], seed=0)
+    one, again, other = batches(3), batches(3), batches(4)
+    assert all(torch.equal(getattr(one, name), getattr(again, name)) for name in ("images", "labels", "weak", "strong"))
+    assert not torch.equal(one.weak, other.weak) and not torch.equal(one.weak, one.strong)
+
+
+def test_strong_view_lies_on_the_weak_one(batch):
+    """The edges of both are in the same places: their images correlate far better than with a shifted copy."""
+    weak, strong = batch.weak[:, 0], batch.strong[:, 0]
+    fits = [np.corrcoef(weak.flatten(), strong.roll(shift, 2).flatten())[0, 1] for shift in (0, 3, -3)]
+    assert fits[0] > max(fits[1:])
+
+
+def test_teacher_follows_the_formula():
+    nets = Teacher(network(), average=0.9)
+    old = {name: value.clone() for name, value in nets.teacher.named_parameters()}
+    with torch.no_grad():
+        for value in nets.student.parameters():
+            value.add_(1.0)
+    nets.follow(50)
+    for name, value in nets.teacher.named_parameters():
+        torch.testing.assert_close(value, 0.9 * old[name] + 0.1 * (old[name] + 1))
+    nets.follow(0)
+    assert same(nets.teacher.state_dict(), nets.student.state_dict())
+    assert nets.chosen is nets.teacher and not any(value.requires_grad for value in nets.teacher.parameters())
+
+
+def test_ramp_rises_to_one():
+    values = [ramp(step, 100) for step in range(101)]
+    assert values == sorted(values) and values[0] < 0.01 and values[40] == values[100] == 1.0
+
+
+@pytest.mark.parametrize("quarters", range(4))
+@pytest.mark.parametrize("mirror", [False, True])
+def test_turning_is_exact(quarters, mirror):
+    values = torch.randn(2, 3, 8, 8)
+    back = turned(values, quarters, mirror)
+    back = torch.rot90(back.flip(3) if mirror else back, -quarters, (2, 3))
+    assert torch.equal(back, values)
+
+
+def test_pseudo_labels_below_the_threshold_have_no_weight(batch):
+    never = replace(SURE, threshold=1.1)
+    for name, nets in (("fixmatch", Student(network())), ("recipe", Teacher(network()))):
+        supervised = OBJECTIVES["supervised"].loss(nets, batch, never)
+        added = (OBJECTIVES[name].loss(nets, batch, never) - supervised).detach()
+        assert (abs(float(added)) < 1e-6) == (name == "fixmatch")
+    assert OBJECTIVES["fixmatch"].loss(Student(network()), replace(batch, step=9), SURE).item() > supervised.item()
+
+
+def test_pseudo_labels_pass_no_gradient(batch):
+    """Each twin learns from the other's classes, not through them."""
+    one, two = network(0), network(1)
+    alone = {}
+    for frozen in (False, True):
+        nets = Twins(one, seed=3)
+        nets.twin = two.requires_grad_(not frozen)
+        one.zero_grad()
+        OBJECTIVES["cross-pseudo-supervision"].loss(nets, batch, SURE).backward()
+        alone[frozen] = [value.grad.clone() for value in one.parameters() if value.grad is not None]
+    for first, second in zip(*alone.values(), strict=True):
+        torch.testing.assert_close(first, second)
+
+
+def test_twins_differ_by_seed_and_leave_the_generator_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    nets = Twins(network_without_seeding := build(TINY.network(3)), seed=0)
+    assert torch.equal(torch.rand(3), expected)
+    assert not same(nets.twin.state_dict(), network_without_seeding.state_dict())
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_loss_is_finite_and_has_gradients(name, batch):
+    own = OBJECTIVES[name]
+    nets = own.nets(network())
+    loss = own.loss(nets, batch, Context(10, "bf16", own.weight, own.threshold, 0.1))
+    loss.backward()
+    assert torch.isfinite(loss) and nets.student.class_head.weight.grad.abs().sum() > 0
+    assert (nets.student.pixel_head[0].weight.grad is not None) == (name in ("joint", "recipe"))
+
+
+def test_chosen_pixels_are_sure_and_balanced():
+    labels, sure = torch.tensor([0] * 900 + [1] * 90 + [2] * 10), torch.ones(1000, dtype=torch.bool)
+    sure[:400] = False
+    picked = chosen_pixels(labels, sure, 150, torch.Generator().manual_seed(0))
+    assert sure[picked].all() and len(set(picked.tolist())) == len(picked)
+    assert torch.bincount(labels[picked]).tolist() == [50, 50, 10]
+    assert len(chosen_pixels(labels, torch.zeros_like(sure), 150, torch.Generator())) == 0
+
+
+def test_all_unsure_pixels_leave_the_labelled_ones(batch):
+    nothing = Batch(batch.step, batch.images, torch.zeros_like(batch.labels), batch.weak, batch.strong, batch.generator)
+    loss = OBJECTIVES["joint"].loss(Student(network()), nothing, replace(SURE, threshold=1.1))
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+def test_positional_loss_is_nt_xent_where_positions_are_unknown():
+    vectors = torch.randn(10, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).float()
+    slices, unknown = torch.arange(5).repeat_interleave(2), torch.full((10,), torch.nan)
+    expected = global_contrastive_loss(vectors[0::2], vectors[1::2], temperature=0.2)
+    torch.testing.assert_close(positional_loss(vectors, unknown, slices, 0.2), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_positional_loss_is_its_formula():
+    generator = torch.Generator().manual_seed(1)
+    vectors, positions = torch.randn(6, 4, generator=generator), torch.tensor([0.1, 0.1, 0.15, 0.18, 0.5, 0.9])
+    slices = torch.tensor([0, 0, 1, 2, 3, 4])
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    terms = []
+    for i in range(6):
+        others = [k for k in range(6) if k != i]
+        positives = [j for j in others if abs(positions[i] - positions[j]) < 0.1 or slices[i] == slices[j]]
+        total = sum(torch.exp(unit[i] @ unit[k] / 0.1) for k in others)
+        if positives:
+            terms.append(-sum(torch.log(torch.exp(unit[i] @ unit[j] / 0.1) / total) for j in positives) / len(positives))
+    torch.testing.assert_close(positional_loss(vectors, positions, slices), sum(terms) / len(terms), rtol=1e-4, atol=1e-5)
+
+
+def test_looks_are_undone():
+    row, column = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
+    blob = torch.exp(-8 * ((row - 0.2) ** 2 + (column + 0.1) ** 2))[None, None]
+    for turn, size in LOOKS:
+        assert (look(look(blob, turn, size), -turn, 1 / size) - blob).abs().max() < 0.05
+
+
+def test_averaged_network_predicts_probabilities_and_trains_as_usual():
+    plain = network()
+    averaged = AveragedUNet(**plain.settings)
+    averaged.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 1, 32, 32)
+    assert torch.equal(averaged.train()(images), plain.train()(images))
+    torch.testing.assert_close(averaged.eval()(images).exp().sum(1), torch.ones(2, 32, 32), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(averaged(images).softmax(1), plain.eval()(images).softmax(1))
+
+
+def test_recipe_is_loaded_with_its_looks(cohort, part, tmp_path):
+    run = train_method("best", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    assert isinstance(run.model, AveragedUNet) and isinstance(load_run(run.folder).model, AveragedUNet)
+    assert not isinstance(train_method(recipe_of(looks=False), cohort, part, TINY, out=tmp_path / "2", progress=False).model, AveragedUNet)
+
+
+def test_torn_history_is_read(tmp_path):
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"stage": "global", "step": 1, "steps": 2, "loss": 1.0, "rate": 0.1, "seconds": 0.1, "dice": null}\n{"stage": "glo')
+    assert [step.step for step in read_history(path)] == [1]
