@@ -21,7 +21,7 @@ from PIL import Image
 class DataError(ValueError):
     """A scan, label map or folder that cannot be used; the message names it and says what to do."""
 
-# %% ../nbs/00_1_scans.ipynb #f59fb480
+# %% ../nbs/00_1_scans.ipynb #e60ba911
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels [X, Y, Z] as float32 and the affine [4, 4] of a NIfTI file."""
     try:
@@ -41,7 +41,8 @@ def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Grey values [rows, columns, 1] as float32 of a PNG, and the unit affine."""
     try:
         with Image.open(path) as picture:
-            pixels = np.asarray(picture if picture.mode != "P" else picture.copy(), dtype=np.float32)
+            opaque = picture.convert(picture.mode[:-1]) if picture.mode in ("LA", "RGBA") else picture
+            pixels = np.asarray(opaque, dtype=np.float32)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a picture, it may be truncated ({error}); copy it again") from error
     if pixels.ndim == 3:

