@@ -44,8 +44,9 @@ for module, names in index["syms"].items():
 for short, pages in exported.items():
     if pages and (config.lib_path / f"{short}.py").exists():
         page = next(iter(pages.values())).split("#")[0]
-        print(f"## [{short}]({page}) {{#{short}}}\n\n" + "\n".join(rows(short, pages)) + "\n")
+        print(f"## [{short}]({page}) {{#{short}}}\n", *rows(short, pages), "", sep="\n")
 print("## Plain modules {#plain}\n\nNo story to tell: written by hand, imported by the pages.\n")
 for path in sorted(config.lib_path.glob("*.py")):
     if not path.stem.startswith("_") and path.stem not in exported and definitions(path):
-        print(f"### {path.stem} {{#{path.stem}}}\n\n{about(ast.parse(path.read_text(encoding='utf-8')))}\n\n" + "\n".join(rows(path.stem, {})) + "\n")
+        purpose = about(ast.parse(path.read_text(encoding="utf-8")))
+        print(f"### {path.stem} {{#{path.stem}}}\n\n{purpose}\n", *rows(path.stem, {}), "", sep="\n")

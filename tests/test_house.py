@@ -127,7 +127,11 @@ def test_every_import_of_the_package_is_required():
     missing = {}
     for path in sorted((ROOT / "semicon_nb").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
             for name in {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"semicon_nb", ""}:
                 if not {d.lower().replace("_", "-") for d in provided.get(name, [name])} & required:
                     missing.setdefault(name, []).append(path.name)
@@ -142,7 +146,8 @@ def exported(tmp_path_factory) -> Path:
     """A copy of the project in which nbdev-export and nbdev-clean have run."""
     copy = tmp_path_factory.mktemp("exported")
     for name in ("nbs", "semicon_nb"):
-        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "explorers"))
+        left_out = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "explorers")
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=left_out)
     for name in ("pyproject.toml", "settings.ini", "_quarto.yml"):
         shutil.copy(ROOT / name, copy / name)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -192,6 +197,13 @@ def test_notebook_opens_with_a_title_and_a_line(path):
     assert re.match(r"# \S[^\n]*\n+> \S", first.source), "the first cell is `# Title` and `> what the page is for`"
 
 
+def test_pages_keep_apart_when_nbdev_drops_their_numbers():
+    from nbdev.config import nbpath2html
+
+    names = [nbpath2html(path.relative_to(ROOT / "nbs")).as_posix() for path in NOTEBOOKS]
+    assert not (twice := {name for name in names if names.count(name) > 1}), f"two pages become one: {twice}"
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
 def test_exported_cells_are_short_and_plain(path):
     for cell in nbformat.read(path, 4).cells:
@@ -237,7 +249,8 @@ def test_readme_python_runs(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-CONTRIBUTED = re.findall(r"^\*\*(An? [a-z]+)\*\* \(page[^\n]*\n+```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M | re.S)
+EXAMPLE = re.compile(r"^\*\*(An? [a-z]+)\*\* \(page[^\n]*\n+```python\n(.*?)^```", re.M | re.S)
+CONTRIBUTED = EXAMPLE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 
 
 def test_contributing_shows_the_four_things_people_add():
@@ -260,15 +273,15 @@ def test_workflows_are_pinned_and_modest(path):
     used = re.findall(r"uses: (\S+)(.*)", text)
     assert used
     for action, comment in used:
-        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) and re.search(r"# v\d", comment), f"{action} is not pinned by hash and version"
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), f"{action} is not pinned by hash"
+        assert re.search(r"# v\d", comment), f"{action} does not say which version its hash is"
     assert all("timeout-minutes" in job for job in flow["jobs"].values())
 
 
 def test_distributions_hold_what_they_need(tmp_path):
     copy = tmp_path / "project"
-    names = ("settings.ini", "setup.py", "pyproject.toml", "README.md", "MANIFEST.in", "LICENSE", "constraints.txt", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md")
     copy.mkdir()
-    for name in names:
+    for name in ("settings.ini", "setup.py", "pyproject.toml", "README.md", "MANIFEST.in", "LICENSE"):
         shutil.copy(ROOT / name, copy / name)
     shutil.copytree(ROOT / "semicon_nb", copy / "semicon_nb", ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", "dist"]

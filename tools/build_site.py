@@ -26,6 +26,9 @@ from smalldocs.site import Page, Site  # noqa: E402
 
 from tools.explorers import build_explorers  # noqa: E402
 
+TAKEN_CARE_OF = ("output-file", "html-math-method", "highlight-style", "theme.scss", "commonmark", "format-links")
+"""What smalldocs says it does not read, and this file does, or only Quarto needs."""
+
 
 class Fallback(Site):
     """smalldocs, with nbdev's names for pages: 00_data.ipynb becomes data.html."""
@@ -47,7 +50,8 @@ def stage() -> Path:
     config = get_config(ROOT)
     refresh_quarto_yml()
     staged = ROOT / "_proc"
-    newest = max(path.stat().st_mtime for path in [ROOT / "pyproject.toml", *(ROOT / "tools").glob("*.py"), *(ROOT / "semicon_nb").glob("*.py")])
+    sources = [ROOT / "pyproject.toml", *(ROOT / "tools").glob("*.py"), *(ROOT / "semicon_nb").glob("*.py")]
+    newest = max(path.stat().st_mtime for path in sources)
     proc_nbs(str(config.nbs_path), n_workers=2, force=staged.exists() and staged.stat().st_mtime < newest)
     return staged
 
@@ -68,11 +72,13 @@ def fallback(out: Path) -> Site:
 
 def finished(page: str, name: str) -> str:
     """One page without anything from elsewhere, and with the landmarks and labels that a keyboard needs."""
-    page = re.sub(r'<(link|script)\b[^>]*cdn\.jsdelivr\.net/npm/katex[^>]*>(</script>)?', "", page)
-    page = re.sub(r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>', lambda found: formula(found[2], found[1], name), page, flags=re.S)
+    page = re.sub(r"<(link|script)\b[^>]*cdn\.jsdelivr\.net/npm/katex[^>]*>(</script>)?", "", page)
+    tex = r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>'
+    page = re.sub(tex, lambda found: formula(found[2], found[1], name), page, flags=re.S)
     page = re.sub(r"(<body[^>]*>)", r'\1<a class="skip" href="#quarto-document-content">Skip to the content</a>', page, count=1)
     page = page.replace('<i role="img" class="bi', '<i aria-hidden="true" class="bi').replace('role="img"></i>', 'aria-hidden="true"></i>')
-    page = page.replace('class="quarto-color-scheme-toggle nav-link"', 'class="quarto-color-scheme-toggle nav-link" aria-label="Toggle dark mode"')
+    toggle = 'class="quarto-color-scheme-toggle nav-link"'
+    page = page.replace(toggle, f'{toggle} aria-label="Toggle dark mode"')
     return re.sub(r"<pre(?![^>]*tabindex)([^>]*)>", r'<pre tabindex="0"\1>', page)
 
 
@@ -132,7 +138,7 @@ def main() -> int:
             shutil.copytree(ROOT / "_docs", out, dirs_exist_ok=True)
         tool, warnings = "Quarto", []
     else:
-        tool, warnings = "the fallback", fallback(out).warnings
+        tool, warnings = "the fallback", [w for w in fallback(out).warnings if not any(known in w for known in TAKEN_CARE_OF)]
     libraries(out)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

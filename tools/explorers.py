@@ -8,7 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from semicon_nb.data import phantom, split
+from semicon_nb.explore_cohort import CohortBrowser
 from semicon_nb.explore_pixels import PixelExplorer
+from semicon_nb.explore_replay import TrainingReplay
 from semicon_nb.explore_strategy import StrategyExplorer
 from semicon_nb.explore_temperature import TemperatureExplorer
 from semicon_nb.files import content_key
@@ -30,6 +32,8 @@ EXPLORERS: dict[type, tuple[str, Callable]] = {
     PixelExplorer: ("pixels", lambda: PixelExplorer(trained())),
     StrategyExplorer: ("strategies", lambda: StrategyExplorer()),
     TemperatureExplorer: ("temperature", lambda: TemperatureExplorer()),
+    TrainingReplay: ("replay", lambda: TrainingReplay(trained())),
+    CohortBrowser: ("cohort", lambda: CohortBrowser()),
 }
 HEIGHTS = {"pixels": 1250, "strategies": 1100}
 
@@ -41,7 +45,8 @@ def page_of(title: str) -> str | None:
 
 def build_explorers(folder: Path) -> None:
     """Write every explorer's page into `folder`, unless the package has not changed since."""
-    key = content_key(*(path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html")))
+    sources = [path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html")]
+    key = content_key(*(path.read_text(encoding="utf-8") for path in sources))
     stamp = folder / "built-from.txt"
     whole = all((folder / f"{name}.html").exists() for name, _ in EXPLORERS.values())
     if whole and stamp.exists() and stamp.read_text(encoding="utf-8") == key:

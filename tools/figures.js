@@ -20,8 +20,19 @@
     box.dataset.drawn = "yes";
   };
 
+  // plotly is 4.8 MB: it loads when the first figure comes near, so that the text does not wait for it
+  const here = document.currentScript.src;
+  let library = null;
+  const ready = () => (library ||= new Promise((done, failed) => {
+    const script = document.createElement("script");
+    script.src = here.replace("figures.js", "plotly.min.js");
+    script.onload = done;
+    script.onerror = failed;
+    document.head.append(script);
+  }));
+
   const boxes = Array.from(document.querySelectorAll(".plotly-figure"));
-  const near = new IntersectionObserver((seen) => seen.filter((s) => s.isIntersecting).forEach((s) => { near.unobserve(s.target); draw(s.target); }), { rootMargin: "400px" });
+  const near = new IntersectionObserver((seen) => seen.filter((s) => s.isIntersecting).forEach((s) => { near.unobserve(s.target); ready().then(() => draw(s.target)); }), { rootMargin: "400px" });
   boxes.forEach((box) => near.observe(box));
   const redraw = () => boxes.filter((box) => box.dataset.drawn).forEach(draw);
   new MutationObserver(redraw).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });

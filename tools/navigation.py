@@ -49,7 +49,8 @@ def sidebar() -> str:
     for text, chapter in BAR:
         if chapter in found:
             lines += [f"      - text: {text}", f"        href: {found[chapter][0]}"]
-    lines += ["      - text: Reference", "        href: reference.qmd", "  sidebar:", "    contents:", "      - text: Home", "        href: index.ipynb"]
+    lines += ["      - text: Reference", "        href: reference.qmd"]
+    lines += ["  sidebar:", "    contents:", "      - text: Home", "        href: index.ipynb"]
     for title, pages in found.items():
         lines += [f"      - section: {title}", "        contents:", *(f"          - {page}" for page in pages)]
     lines += ["      - section: Look up", "        contents:", "          - reference.qmd", "          - contributing.qmd"]

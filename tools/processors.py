@@ -7,13 +7,12 @@ import ast
 import html
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 from fastcore.nbio import mk_cell
 from nbdev.config import get_config
-from nbdev.doclinks import NbdevLookup
 from nbdev.process import Processor
-from nbdev.showdoc import BasicMarkdownRenderer
 
 from tools.explorers import HEIGHTS, page_of
 
@@ -54,7 +53,11 @@ def plain(markdown: str, limit: int = 240) -> str:
 def words_for(figure: dict, near: str) -> str:
     """A plotly figure in words: its title or the prose above it, its axes, and what it draws."""
     layout = figure.get("layout") or {}
-    text = lambda part: ((part or {}).get("title") or {}).get("text", "") if isinstance((part or {}).get("title"), dict) else ""  # noqa: E731
+
+    def text(part: dict | None) -> str:
+        title = (part or {}).get("title")
+        return title.get("text") or "" if isinstance(title, dict) else title or ""
+
     axes = [text(layout.get(axis)) for axis in ("xaxis", "yaxis")]
     names = [str(trace["name"]) for trace in figure.get("data", []) if trace.get("name")]
     parts = [text(layout) or near or "Figure"]
@@ -65,13 +68,28 @@ def words_for(figure: dict, near: str) -> str:
     return re.sub(r"<[^>]+>", " ", "; ".join(part.rstrip(".:") for part in parts))
 
 
-class Heading(BasicMarkdownRenderer):
-    """A name as a heading with a link to its source; the exported cell itself follows, so nothing is said twice."""
+class Heading:
+    """What `show_doc` shows: a name as a heading; the exported cell itself follows, so nothing is said twice."""
+
+    def __init__(self, sym: object, name: str | None = None, title_level: int = 3):
+        self.name = name or getattr(sym, "__qualname__", str(sym))
 
     def _repr_markdown_(self) -> str:
-        source = NbdevLookup().code(self.fn)
-        link = f'[source]({source}){{.source-link aria-label="Source of {self.nm}"}}' if source else ""
-        return f"### {self.nm}\n\n{link}\n"
+        return f"### {self.name}"
+
+
+@cache
+def defined(module: str) -> dict[str, int]:
+    """The line of every function and class at the top of a module."""
+    body = ast.parse((get_config().lib_path / f"{module}.py").read_text(encoding="utf-8")).body
+    return {node.name: node.lineno for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+def source_of(module: str, name: str) -> str | None:
+    """The address of the line that defines a name."""
+    config = get_config()
+    line = defined(module).get(name)
+    return f"{config.git_url}/blob/{config.branch}/{config.lib_path.name}/{module}.py#L{line}" if line else None
 
 
 def after_its_names(cells: list) -> list:
@@ -103,7 +121,7 @@ class Pages(Processor):
         place = Path(self.nb.path_).resolve().relative_to(config.nbs_path.resolve())
         self.up = "../" * (len(place.parts) - 1)
         self.home = config.doc_url.rstrip("/") + "/"
-        self.near, self.figures, self.section = "", 0, False
+        self.near, self.figures, self.section, self.module = "", 0, False, ""
 
     def cell(self, cell) -> None:
         """Treat one cell."""
@@ -112,6 +130,7 @@ class Pages(Processor):
             self.section = self.section or bool(re.search(r"^## ", cell.source, re.M))
             self.near = plain(cell.source) or self.near
         if cell.cell_type == "code" and {"default_exp", "exporti"} & cell.directives_.keys():
+            self.module = self.module or cell.directives_.get("default_exp", "")
             cell.source = None
             return
         if cell.cell_type == "code" and "export" in cell.directives_ and imports_only(cell.source):
@@ -132,10 +151,17 @@ class Pages(Processor):
             return {"text/markdown": raw(scrolled(joined(data["text/html"])))}
         if "text/markdown" in data:
             text = joined(data["text/markdown"]).replace(f"]({self.home}", f"]({self.up}")
-            return {**data, "text/markdown": text if self.section else re.sub(r"^###(#*) ", r"##\1 ", text)}
+            return {"text/markdown": self.heading(text) if getattr(cell, "has_sd", False) else text}
         if any(kind in data for kind in PICTURES) and "fig-alt" not in cell.directives_ and "#| fig-alt" not in cell.source:
             cell.source = f"#| fig-alt: {json.dumps(self.near or 'Output of the cell above', ensure_ascii=False)}\n{cell.source}"
         return data
+
+    def heading(self, text: str) -> str:
+        """A name's heading, one step below the last one, with a link to the line that defines it."""
+        name = text.lstrip("# ").strip()
+        source = source_of(self.module, name)
+        link = f'\n\n[source]({source}){{.source-link aria-label="Source of {name}"}}\n' if source else ""
+        return f"{'###' if self.section else '##'} {name}{link}"
 
     def figure(self, figure: dict) -> str:
         """A plotly figure as an element that figures.js draws when it comes into view."""
@@ -144,11 +170,10 @@ class Pages(Processor):
         layout.pop("template", None)
         words = html.escape(words_for(figure, self.near), quote=True)
         content = json.dumps({"data": figure.get("data", []), "layout": layout}, separators=(",", ":")).replace("<", "\\u003c")
-        library = f'<script src="{self.up}site_libs/plotly/plotly.min.js" defer></script>\n<script src="{self.up}site_libs/plotly/figures.js" defer></script>\n'
+        script = f'<script src="{self.up}site_libs/plotly/figures.js" defer></script>\n' if self.figures == 1 else ""
         return (
-            (library if self.figures == 1 else "")
-            + f'<div class="plotly-figure" role="img" aria-label="{words}" style="height:{int(layout.get("height") or 420)}px">'
-            + f'<script type="application/json">{content}</script></div>'
+            f'{script}<div class="plotly-figure" role="img" aria-label="{words}" style="height:{int(layout.get("height") or 420)}px">'
+            f'<script type="application/json">{content}</script></div>'
         )
 
     def end(self) -> None:

@@ -33,8 +33,8 @@ def readme(book: nbformat.NotebookNode) -> str:
 
 def summary(folder: Path) -> str:
     """What the finished runs say, in the words of the page on results; without runs, that there are none."""
-    runs = [json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    runs = [run for run in runs if "pooled_dice" in run]
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    runs = [run for run in map(json.loads, lines) if "pooled_dice" in run]
     if not runs:
         return "No finished runs are stored in `results/` yet, so there is nothing to report here."
     table = ["| Data | Labels | Method | Pooled Dice | Volume Dice | Runs |", "|:--|--:|:--|--:|--:|--:|"]
