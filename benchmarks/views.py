@@ -125,7 +125,7 @@ def monai_views(images: torch.Tensor, labels: torch.Tensor) -> Callable[[], obje
             RandGaussianNoised("image", prob=1, std=s.noise),
         ]
     )
-    samples = [{"image": image, "label": label[None].float()} for image, label in zip(images, labels)]
+    samples = [{"image": image, "label": label[None].float()} for image, label in zip(images, labels, strict=True)]
     return lambda: [compose(dict(sample)) for sample in samples for _ in range(2)]
 
 

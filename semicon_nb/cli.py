@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from semicon_nb.data import Cohort
     from semicon_nb.runs import Run
 
-# %% ../nbs/12_cli.ipynb #a0ae5668
+# %% ../nbs/12_cli.ipynb #14380e7e
 def add_data(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb data`."
     parser.add_argument("place", nargs="?", metavar="NAME_OR_FOLDER", help="a cohort or a folder; none lists the cohorts")
@@ -44,9 +44,11 @@ def list_cohorts() -> str:
 
     looked = ", then ".join(str(place.parent) for place in places("x"))
     lines = [f"{name:12} {function.__doc__}" for name, function in COHORTS.items()]
-    return "\n".join([*lines, "", f"Looked for in {looked}.", "Any folder with images/ and labels/, or a Decathlon task, can be named too."])
+    return "\n".join(
+        [*lines, "", f"Looked for in {looked}.", "Any folder with images/ and labels/, or a Decathlon task, can be named too."]
+    )
 
-# %% ../nbs/12_cli.ipynb #1d9b97bc
+# %% ../nbs/12_cli.ipynb #54443517
 def load_named(
     place: str,  # a cohort's name, or a folder
     size: int | None = None,  # rows and columns of a slice; None: the cohort's own
@@ -60,14 +62,18 @@ def load_named(
         return run.cohort
     settings: dict[str, object] = {} if size is None else {"size": size}
     if run is not None:
-        settings = dict(run.settings["grid"]) if place not in COHORTS and Path(place).name != "Task04_Hippocampus" else {"size": run.settings["grid"]["size"]}
+        settings = (
+            dict(run.settings["grid"])
+            if place not in COHORTS and Path(place).name != "Task04_Hippocampus"
+            else {"size": run.settings["grid"]["size"]}
+        )
     if download and place == "hippocampus":
         settings["download"] = True
     elif download:
         raise ValueError(f"--download: {place} cannot be downloaded, only hippocampus can; name the folder that holds it")
     return load(place, **settings)
 
-# %% ../nbs/12_cli.ipynb #6f5c3696
+# %% ../nbs/12_cli.ipynb #d0c78460
 def data(options: argparse.Namespace) -> None:
     "Run `semicon-nb data`."
     if options.place is None:
@@ -79,7 +85,13 @@ def data(options: argparse.Namespace) -> None:
     cohort = load_named(options.place, options.size, options.download)
     table = describe(cohort)
     if options.json:
-        facts = {"name": cohort.name, "classes": cohort.classes, "slices": len(cohort), "subjects": cohort.subjects, "fingerprint": cohort.fingerprint}
+        facts = {
+            "name": cohort.name,
+            "classes": cohort.classes,
+            "slices": len(cohort),
+            "subjects": cohort.subjects,
+            "fingerprint": cohort.fingerprint,
+        }
         print(json.dumps({**facts, "volumes": table.reset_index().to_dict("records")}))
     else:
         print(f"{cohort}\n\n{table.to_string(max_rows=20)}")
@@ -88,12 +100,14 @@ def data(options: argparse.Namespace) -> None:
         contact_sheet(cohort).save(buffer, "PNG")
         print(f"Wrote {write_atomic(options.sheet, buffer.getvalue())}", file=sys.stderr)
 
-# %% ../nbs/12_cli.ipynb #16a83b73
+# %% ../nbs/12_cli.ipynb #768a514a
 def add_train(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb train`."
     parser.add_argument("method", metavar="METHOD", help='such as scratch, global, "global+local(block)"; an unknown one lists all')
     parser.add_argument("--data", default="phantom", metavar="NAME_OR_FOLDER", help="the cohort (default: %(default)s)")
-    parser.add_argument("--labels", type=float, default=0.1, metavar="SHARE", help="labelled share of the training volumes (default: %(default)s)")
+    parser.add_argument(
+        "--labels", type=float, default=0.1, metavar="SHARE", help="labelled share of the training volumes (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of split, weights and views (default: %(default)s)")
     parser.add_argument("--split", type=Path, metavar="FILE.json", help="a split file, instead of --labels and the seed's")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder for the run")
@@ -114,9 +128,14 @@ def train(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.out}: this folder is in use; go on with it by --resume, or choose another --out")
     cohort = load_named(options.data, options.size)
     chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed)
-    made = train_method(options.method, cohort, chosen, options.preset, options.seed, options.out, options.resume, progress=not options.quiet)
+    made = train_method(
+        options.method, cohort, chosen, options.preset, options.seed, options.out, options.resume, progress=not options.quiet
+    )
     measured = [step.dice for step in made.history if step.dice is not None]
-    print(f"{made.folder}: {options.method}, {len(chosen.labelled)} labelled volumes" + (f", validation Dice {max(measured):.3f}" if measured else ""))
+    print(
+        f"{made.folder}: {options.method}, {len(chosen.labelled)} labelled volumes"
+        + (f", validation Dice {max(measured):.3f}" if measured else "")
+    )
     print(f"Next: semicon-nb evaluate {shlex.quote(str(made.folder))} --data {shlex.quote(options.data)} --part test")
 
 # %% ../nbs/12_cli.ipynb #7fb2f0e6
@@ -144,7 +163,7 @@ def slices_of_part(
         raise ValueError(f"--part {part}: this run has never seen {cohort.name} and has no split of it; measure it with --part all")
     return np.flatnonzero(cohort.labelled)
 
-# %% ../nbs/12_cli.ipynb #abfacf62
+# %% ../nbs/12_cli.ipynb #0cb2c428
 def evaluate(options: argparse.Namespace) -> None:
     "Run `semicon-nb evaluate`."
     from semicon_nb.evaluate import evaluate as measure
@@ -154,14 +173,19 @@ def evaluate(options: argparse.Namespace) -> None:
     cohort = load_named(options.data or run.settings["data"]["cohort"], run=run)
     known = run.settings["classes"]
     if len(cohort.classes) != len(known):
-        raise ValueError(f"{cohort.name}: has the classes {', '.join(cohort.classes)}, but {options.run} was trained on {', '.join(known)}; name another --data")
+        found = f"{cohort.name}: has the classes {', '.join(cohort.classes)}"
+        raise ValueError(f"{found}, but {options.run} was trained on {', '.join(known)}; name another --data")
     report = measure(run.model, cohort, slices_of_part(run, cohort, options.part))
     if options.json:
         print(json.dumps(report.to_dict()))
         return
     columns = ["pooled_dice", "volume_dice", "hd95"]
     print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
-    print(report.table()[columns].rename(columns={"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": "HD95 (mm)"}).to_string())
+    print(
+        report.table()[columns]
+        .rename(columns={"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": "HD95 (mm)"})
+        .to_string()
+    )
 
 # %% ../nbs/12_cli.ipynb #33d773c2
 def mask_bytes(
@@ -217,12 +241,14 @@ def check_mask(image: Path, mask: Path) -> None:
     if mask.exists() and mask.samefile(image):
         raise ValueError(f"{mask}: is the image itself and would be overwritten; give the mask another name")
 
-# %% ../nbs/12_cli.ipynb #1f64d967
+# %% ../nbs/12_cli.ipynb #0b97a0dd
 def add_predict(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb predict`."
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a scan: .nii, .nii.gz, or a .png for one slice")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="MASK", help="the label map to write, of the same kind and on the same grid")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="MASK", help="the label map to write, of the same kind and on the same grid"
+    )
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -260,7 +286,7 @@ def explore(options: argparse.Namespace) -> None:
     PixelExplorer(options.run).to_html(options.out)
     print(f"Wrote {options.out}; open it in a browser")
 
-# %% ../nbs/12_cli.ipynb #721039ec
+# %% ../nbs/12_cli.ipynb #994510e5
 def words(text: str) -> tuple[str, ...]:
     "`scratch,global` as a tuple of words."
     return tuple(word.strip() for word in text.split(",") if word.strip())
@@ -280,7 +306,9 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb experiment`."
     parser.add_argument("--name", help="of the results file (default: the cohort's name)")
     parser.add_argument("--methods", type=words, default=None, metavar="A,B,...", help="methods to compare (default: those of run_grid)")
-    parser.add_argument("--labels", type=numbers, default=(0.05, 0.1, 0.2), metavar="A,B,...", help="labelled shares (default: 0.05,0.1,0.2)")
+    parser.add_argument(
+        "--labels", type=numbers, default=(0.05, 0.1, 0.2), metavar="A,B,...", help="labelled shares (default: 0.05,0.1,0.2)"
+    )
     parser.add_argument("--splits", type=whole_numbers, default=(0, 1, 2), metavar="A,B,...", help="seeds of splits (default: 0,1,2)")
     parser.add_argument("--seeds", type=whole_numbers, default=(0,), metavar="A,B,...", help="seeds of weights and views (default: 0)")
     parser.add_argument("--data", default="hippocampus", metavar="NAME_OR_FOLDER", help="the cohort (default: %(default)s)")
@@ -289,7 +317,7 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results files (default: %(default)s)")
 
-# %% ../nbs/12_cli.ipynb #3a72caab
+# %% ../nbs/12_cli.ipynb #67f139c1
 def experiment(options: argparse.Namespace) -> None:
     "Run `semicon-nb experiment`."
     from semicon_nb.experiment import run_grid
@@ -304,7 +332,9 @@ def experiment(options: argparse.Namespace) -> None:
 
 def add_table(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb table`."
-    parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="a results file or a folder of them (default: %(default)s)")
+    parser.add_argument(
+        "results", nargs="?", type=Path, default=Path("results"), help="a results file or a folder of them (default: %(default)s)"
+    )
     parser.add_argument("--metric", default="pooled_dice", help="pooled_dice, volume_dice or hd95 (default: %(default)s)")
     parser.add_argument("--format", choices=("markdown", "latex", "html"), default="markdown", help="of the table (default: %(default)s)")
 
@@ -320,14 +350,20 @@ def table(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.results}: holds no finished run; make some with `semicon-nb experiment`")
     print(make_table(options.results, options.format, options.metric))
 
-# %% ../nbs/12_cli.ipynb #061526de
+# %% ../nbs/12_cli.ipynb #56f4853c
 def add_demo(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb demo`."
-    parser.add_argument("--data", default="phantom", metavar="NAME_OR_FOLDER", help="the cohort (default: %(default)s, which needs no download)")
+    parser.add_argument(
+        "--data", default="phantom", metavar="NAME_OR_FOLDER", help="the cohort (default: %(default)s, which needs no download)"
+    )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the page and the runs (default: %(default)s)")
-    parser.add_argument("--labels", type=float, default=0.1, metavar="SHARE", help="labelled share of the training volumes (default: %(default)s)")
+    parser.add_argument(
+        "--labels", type=float, default=0.1, metavar="SHARE", help="labelled share of the training volumes (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of split, weights and views (default: %(default)s)")
-    parser.add_argument("--quick", type=float, default=1.0, metavar="FACTOR", help="multiplies all steps, to try things out (default: %(default)s)")
+    parser.add_argument(
+        "--quick", type=float, default=1.0, metavar="FACTOR", help="multiplies all steps, to try things out (default: %(default)s)"
+    )
 
 
 def demo(options: argparse.Namespace) -> None:

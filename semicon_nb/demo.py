@@ -9,9 +9,10 @@ __all__ = ['CONTENDERS', 'SAYS', 'demo_preset', 'claim', 'train_contenders', 'vo
            'bytes_of', 'largest_slices', 'scans_shown', 'views_shown', 'stage_shown', 'stages_shown', 'map_shown',
            'embeddings_shown', 'segmentations_shown', 'facts', 'data_shown', 'write_demo_page', 'demo']
 
-# %% ../nbs/12a_demo.ipynb #0a504ccb
+# %% ../nbs/12a_demo.ipynb #f0ed06a4
 import html
 import json
+import os
 import re
 import shlex
 import time
@@ -27,6 +28,7 @@ from .dice import predict
 from .embed import neighbours, pca, pixel_embeddings, sample_pixels
 from .evaluate import Report, evaluate
 from .files import content_key, versions, write_atomic
+from .experiment import Serial, local_pool
 from .methods import PRESETS, load_run, train_method
 from .page import asset, encode, script, table, without_nan
 from .runs import Run, code_key
@@ -49,7 +51,7 @@ def demo_preset(
     longer = replace(usual.stages["finetune"], steps=2000, validate_every=200)
     return replace(usual, name="demo-real", stages={**usual.stages, "finetune": longer}).scaled(factor)
 
-# %% ../nbs/12a_demo.ipynb #236d4342
+# %% ../nbs/12a_demo.ipynb #9a007b46
 def claim(
     out: Path,  # folder of the page and the runs
 ) -> Path:
@@ -61,7 +63,7 @@ def claim(
         raise ValueError(f"{out}: this folder is in use by something else; choose another --out")
     return write_atomic(mark, json.dumps({"made by": "semicon-nb demo"}))
 
-
+# %% ../nbs/12a_demo.ipynb #c1191b01
 def train_contenders(
     cohort: Cohort,  # slices
     chosen: Split,  # who may be learned from
@@ -69,18 +71,21 @@ def train_contenders(
     seed: int,  # of weights and views
     out: Path,  # folder for the runs
     progress: bool = True,  # show bars
+    together: bool = False,  # train both at the same time
 ) -> dict[str, Run]:
     "Both runs, trained or found finished."
-    runs = {}
+    folders = {}
     for title, method in CONTENDERS.items():
         key = content_key(method, cohort.fingerprint, chosen, preset, seed, code_key())
-        folder = out / "runs" / f"{title.replace(' ', '-')}-{key}"
-        if progress:
-            print(f"{title}: {method}, {len(chosen.labelled)} labelled volumes", flush=True)
-        runs[title] = train_method(method, cohort, chosen, preset, seed, folder, resume=True, progress=progress)
-    return runs
+        folders[title] = out / "runs" / f"{title.replace(' ', '-')}-{key[:8]}"
+    first, second = ((CONTENDERS[title], cohort, chosen, preset, seed, folders[title], True) for title in CONTENDERS)
+    with local_pool(1) if together else Serial() as pool:
+        apart = pool.submit(train_method, *first, progress and not together)
+        train_method(*second, progress)
+        apart.result()
+    return {title: load_run(folder) for title, folder in folders.items()}
 
-# %% ../nbs/12a_demo.ipynb #e32fb93c
+# %% ../nbs/12a_demo.ipynb #7fdb4c95
 def volume_scores(
     report: Report,  # of a run
 ) -> np.ndarray:
@@ -102,10 +107,15 @@ def verdict(
     else:
         lead = f"{(second if ahead > 0 else first).capitalize()} is ahead by {abs(ahead):.3f} pooled Dice"
     lead = lead.replace("Three stages is", "Three stages are")
-    spread = f", mean difference {np.nanmean(gap):+.3f}, standard deviation {np.nanstd(gap, ddof=1):.3f}" if len(gap) > 1 else ""
-    return f"{lead}. Three stages are better on {better} of {len(gap)} test volumes{spread}. One split and one seed: another split may say the opposite."
+    spread = (
+        f", mean difference {f'{np.nanmean(gap):+.3f}'.replace('-', '−')}, standard deviation {np.nanstd(gap, ddof=1):.3f}"
+        if len(gap) > 1
+        else ""
+    )
+    counted = f"Three stages are better on {better} of {len(gap)} test volumes{spread}"
+    return f"{lead}. {counted}. One split and one seed: another split may say the opposite."
 
-# %% ../nbs/12a_demo.ipynb #50b607fb
+# %% ../nbs/12a_demo.ipynb #8e60fb82
 def score_rows(
     reports: dict[str, Report],  # by contender
 ) -> list[dict[str, str]]:
@@ -115,7 +125,14 @@ def score_rows(
         mean = {"pooled_dice": report.pooled_dice, "volume_dice": report.volume_dice, "hd95": report.hd95}
         for name, scores in {"mean": mean, **report.per_class}.items():
             row = {"": title if name == "mean" else f"   {name}"}
-            rows.append(row | {"pooled Dice": f"{scores['pooled_dice']:.3f}", "volume Dice": f"{scores['volume_dice']:.3f}", "HD95 (mm)": f"{scores['hd95']:.1f}"})
+            rows.append(
+                row
+                | {
+                    "pooled Dice": f"{scores['pooled_dice']:.3f}",
+                    "volume Dice": f"{scores['volume_dice']:.3f}",
+                    "HD95 (mm)": f"{scores['hd95']:.1f}",
+                }
+            )
     return rows
 
 
@@ -125,7 +142,10 @@ def as_text(
     "A table for a terminal."
     widths = [max(len(str(row[key])) for row in [dict(zip(rows[0], rows[0], strict=True)), *rows]) for key in rows[0]]
     lines = [[*rows[0]], *([*row.values()] for row in rows)]
-    return "\n".join("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))) for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    )
 
 # %% ../nbs/12a_demo.ipynb #179cdb22
 def bytes_of(
@@ -158,7 +178,7 @@ def scans_shown(
     rows = largest_slices(cohort, names)
     return {"images": bytes_of(cohort.images[rows]), "labels": cohort.labels[rows], "names": names}
 
-# %% ../nbs/12a_demo.ipynb #a9a4d0e2
+# %% ../nbs/12a_demo.ipynb #84ad3bd5
 def views_shown(
     cohort: Cohort,  # slices
     row: int,  # which slice
@@ -168,16 +188,29 @@ def views_shown(
     image, labels = torch.tensor(cohort.images[[row]], dtype=torch.float32)[:, None], torch.tensor(cohort.labels[[row]])
     pair = views(image, labels, GLOBAL, generator=torch.Generator().manual_seed(seed))
     where = pair.where[0].numpy().round(1)
-    return {"images": bytes_of(pair.images[0, :, 0].numpy()), "labels": pair.labels[0].numpy().astype(np.uint8), "where": np.nan_to_num(where, nan=-9)}
+    return {
+        "images": bytes_of(pair.images[0, :, 0].numpy()),
+        "labels": pair.labels[0].numpy().astype(np.uint8),
+        "where": np.nan_to_num(where, nan=-9),
+    }
 
-# %% ../nbs/12a_demo.ipynb #1e314811
+# %% ../nbs/12a_demo.ipynb #01a52e9b
 SAYS = {
-    "global": ("Tell slices apart", "Two views of one slice should have alike vectors, views of different slices unlike ones. No label is used."),
-    "local": ("Tell pixels apart", "Pixels of one structure are pulled together, pixels of different structures pushed apart, within blocks of 16 x 16."),
-    "finetune": ("Name the pixels", "Cross entropy and soft Dice on the few labelled volumes; the best weights on validation subjects are kept."),
+    "global": (
+        "Tell slices apart",
+        "Two views of one slice should have alike vectors, views of different slices unlike ones. No label is used.",
+    ),
+    "local": (
+        "Tell pixels apart",
+        "Pixels of one structure are pulled together, pixels of different structures pushed apart, within blocks of 16 x 16.",
+    ),
+    "finetune": (
+        "Name the pixels",
+        "Cross entropy and soft Dice on the few labelled volumes; the best weights on validation subjects are kept.",
+    ),
 }
 
-
+# %% ../nbs/12a_demo.ipynb #59dcf668
 def stage_shown(
     run: Run,  # with its history
     name: str,  # "global", "local" or "finetune"
@@ -186,8 +219,18 @@ def stage_shown(
     "Loss and validation Dice of a stage, and what to say about it."
     steps = [step for step in run.history if step.stage == name]
     measured = [(step.step, round(step.dice, 4)) for step in steps if step.dice is not None]
-    about = {"name": name, "title": SAYS[name][0], "text": SAYS[name][1], "seen": seen, "seconds": round(sum(step.seconds for step in steps), 1)}
-    return about | {"loss": np.array([step.loss for step in steps], np.float32), "dice": measured, "reused": run.settings["trained"][name]["reused"]}
+    about = {
+        "name": name,
+        "title": SAYS[name][0],
+        "text": SAYS[name][1],
+        "seen": seen,
+        "seconds": round(sum(step.seconds for step in steps), 1),
+    }
+    return about | {
+        "loss": np.array([step.loss for step in steps], np.float32),
+        "dice": measured,
+        "reused": run.settings["trained"][name]["reused"],
+    }
 
 
 def stages_shown(
@@ -200,7 +243,7 @@ def stages_shown(
     labels = f"{len(chosen.labelled)} labelled volumes"
     return [stage_shown(run, stage, images if stage == "global" else labels) for stage in ("global", "local", "finetune")]
 
-# %% ../nbs/12a_demo.ipynb #7bfbdbdd
+# %% ../nbs/12a_demo.ipynb #60fd3be3
 def map_shown(
     vectors: np.ndarray,  # [N, C] unit vectors
     classes: np.ndarray,  # class of each [N]
@@ -223,10 +266,20 @@ def embeddings_shown(
     labels = cohort.labels[row]
     sample = sample_pixels((1, *labels.shape), count, labels[None])
     classes = labels.ravel()[sample.index]
-    maps = {name: map_shown(pixel_embeddings(run.after(name), cohort.images[row])[0].reshape(labels.size, -1)[sample.index], classes) for name in run.stages}
+    maps = {
+        name: map_shown(pixel_embeddings(run.after(name), cohort.images[row])[0].reshape(labels.size, -1)[sample.index], classes)
+        for name in run.stages
+    }
     titles = {"initial": "Before training", "global": "After global", "local": "After local", "finetune": "After fine-tuning"}
     named = [{"title": titles[name], **found} for name, found in maps.items()]
-    return {"maps": named, "classes": classes, "index": sample.index.astype(np.int32), "image": bytes_of(cohort.images[[row]]), "labels": labels, "note": sample.sentence}
+    return {
+        "maps": named,
+        "classes": classes,
+        "index": sample.index.astype(np.int32),
+        "image": bytes_of(cohort.images[[row]]),
+        "labels": labels,
+        "note": sample.sentence,
+    }
 
 # %% ../nbs/12a_demo.ipynb #de0940f3
 def segmentations_shown(
@@ -245,7 +298,7 @@ def segmentations_shown(
     names = [volumes[i]["name"] for i in order]
     return {"images": bytes_of(cohort.images[rows]), "truth": cohort.labels[rows], "found": found, "scores": scores, "names": names}
 
-# %% ../nbs/12a_demo.ipynb #adab65ce
+# %% ../nbs/12a_demo.ipynb #ca48414e
 def facts(
     cohort: Cohort,  # slices
     chosen: Split,  # who may be learned from
@@ -255,20 +308,20 @@ def facts(
 ) -> dict[str, str]:
     "The texts of the page, safe inside HTML, by the names that demo.html uses."
     base, other = (report.pooled_dice for report in reports.values())
-    place = shlex.quote(str(cohort.source["cohort"]))
-    texts = {
-        "cohort": cohort.name, "subjects": len(cohort.subjects), "volumes": len(cohort.volumes), "slices": f"{len(cohort):,}", "size": cohort.size,
-        "train": len(chosen.train), "labelled": len(chosen.labelled), "test": len(chosen.test), "share": f"{100 * chosen.labelled_fraction:g} %",
-        "scratch": f"{base:.3f}", "stages": f"{other:.3f}", "verdict": verdict(reports), "structures": " and ".join(cohort.classes[1:]),
-        "kind": "Generated scans" if cohort.source["cohort"] == "phantom" else "Real scans", "command": command, "place": place,
-        "run": shlex.quote(str(runs["three stages"].folder)), "seed": runs["three stages"].settings["seed"],
-        "seconds": f"{sum(run.settings['seconds'] for run in runs.values()):.0f}", "filters": runs["three stages"].settings["network"]["width"],
-        "steps": f"{runs['three stages'].settings['stages']['finetune']['steps']:,}",
+    run, phantom = runs["three stages"], cohort.source["cohort"] == "phantom"
+    counts = {"subjects": cohort.subjects, "volumes": cohort.volumes, "slices": cohort.images, "train": chosen.train}
+    counts |= {"labelled": chosen.labelled, "test": chosen.test}
+    texts = {name: f"{len(found):,}" for name, found in counts.items()} | {
+        "size": cohort.size, "share": f"{100 * chosen.labelled_fraction:g} %", "structures": f"{len(cohort.classes) - 1} structures ({', '.join(cohort.classes[1:])})",
+        "scratch": f"{base:.3f}", "stages": f"{other:.3f}", "verdict": verdict(reports),
+        "kind": "Generated scans" if phantom else "Real scans", "command": command, "place": shlex.quote(str(cohort.source["cohort"])),
+        "run": shlex.quote(str(run.folder)), "seed": run.settings["seed"], "filters": run.settings["network"]["width"],
+        "steps": f"{run.settings['stages']['finetune']['steps']:,}", "seconds": f"{sum(one.settings['seconds'] for one in runs.values()):.0f}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }  # fmt: skip
     return {name: html.escape(str(value)) for name, value in texts.items()}
 
-# %% ../nbs/12a_demo.ipynb #d682ad6d
+# %% ../nbs/12a_demo.ipynb #58139209
 def data_shown(
     cohort: Cohort,  # slices
     chosen: Split,  # who may be learned from
@@ -279,11 +332,14 @@ def data_shown(
     "Everything that the page's script paints."
     test_row = largest_slices(cohort, chosen.test[:1])[0]
     train_row = largest_slices(cohort, chosen.labelled[:1])[0]
-    classes = [{"name": name, "colour": PALETTE[c % len(PALETTE)], "symbol": SYMBOLS[c % len(SYMBOLS)]} for c, name in enumerate(cohort.classes)]
+    classes = [
+        {"name": name, "colour": PALETTE[c % len(PALETTE)], "symbol": SYMBOLS[c % len(SYMBOLS)]} for c, name in enumerate(cohort.classes)
+    ]
     paired = {title: volume_scores(report).round(4).tolist() for title, report in reports.items()}
     return {
         "size": cohort.size, "classes": classes, "scans": scans_shown(cohort, chosen), "views": views_shown(cohort, train_row, seed + 1),
-        "stages": stages_shown(runs["three stages"], cohort, chosen), "embeddings": embeddings_shown(runs["three stages"], cohort, test_row),
+        "stages": stages_shown(runs["three stages"], cohort, chosen),
+        "embeddings": embeddings_shown(runs["three stages"], cohort, test_row),
         "segmentations": segmentations_shown(cohort, runs, reports),
         "paired": {"scores": paired, "names": [volume["name"] for volume in next(iter(reports.values())).volumes]},
     }  # fmt: skip
@@ -303,7 +359,7 @@ def write_demo_page(
     }  # fmt: skip
     return write_atomic(path, re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], asset("demo.html")))
 
-# %% ../nbs/12a_demo.ipynb #ac0dcb5f
+# %% ../nbs/12a_demo.ipynb #3fa13ea5
 def demo(
     place: str = "phantom",  # a cohort's name, or a folder
     out: str | Path = "demo",  # folder of the page and the runs
@@ -317,14 +373,20 @@ def demo(
     cohort = load(place)
     chosen = split(cohort, labelled, seed)
     claim(out)
-    runs = train_contenders(cohort, chosen, demo_preset(cohort, factor), seed, out, progress)
+    if progress:
+        print(f"{cohort}\nTraining from scratch and in three stages on {len(chosen.labelled)} labelled volumes", flush=True)
+    together = (os.cpu_count() or 1) > 1 and factor >= 0.5
+    runs = train_contenders(cohort, chosen, demo_preset(cohort, factor), seed, out, progress, together)
     reports = {title: evaluate(run.model, cohort, part_indices(cohort, chosen, "test")) for title, run in runs.items()}
     command = f"semicon-nb demo --data {shlex.quote(str(place))} --labels {labelled:g} --seed {seed}"
     rows = score_rows(reports)
-    page = write_demo_page(out / "index.html", facts(cohort, chosen, runs, reports, command), data_shown(cohort, chosen, runs, reports, seed), rows)
+    page = write_demo_page(
+        out / "index.html", facts(cohort, chosen, runs, reports, command), data_shown(cohort, chosen, runs, reports, seed), rows
+    )
     folder = shlex.quote(str(runs["three stages"].folder))
     lines = [
-        "", as_text(rows), "", verdict(reports), "", f"{time.time() - started:.0f} seconds. Open {page} in a browser; it needs no network.", "Next:",
+        "", as_text(rows), "", verdict(reports), "",
+        f"{time.time() - started:.0f} seconds. Open {page} in a browser; it needs no network.", "Next:",
         f"  semicon-nb evaluate {folder} --part test", f"  semicon-nb explore {folder} -o {shlex.quote(str(out / 'explore.html'))}",
         "  make demo DATA=hippocampus      the same on real scans, with SEMICON_DATA set",
         "  make lab                        the notebooks that this is made of",

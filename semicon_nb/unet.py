@@ -32,7 +32,7 @@ def double_convolution(
         layers.append(nn.LeakyReLU(inplace=True))
     return nn.Sequential(*layers)
 
-# %% ../nbs/02_unet.ipynb #729b6cb3
+# %% ../nbs/02_unet.ipynb #bb004c24
 class Encoder(nn.Module):
     "Maps of doubling width and halving size; the last one is the bottleneck."
 
@@ -42,7 +42,7 @@ class Encoder(nn.Module):
         widths: Sequence[int],  # channels of each map, from full resolution to the bottleneck
     ):
         super().__init__()
-        self.blocks = nn.ModuleList(double_convolution(ins, outs) for ins, outs in zip((channels, *widths), widths))
+        self.blocks = nn.ModuleList(double_convolution(ins, outs) for ins, outs in zip((channels, *widths), widths, strict=False))
 
     def forward(
         self,
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
             maps.append(block(F.max_pool2d(maps[-1], 2)))
         return maps
 
-# %% ../nbs/02_unet.ipynb #0d908d37
+# %% ../nbs/02_unet.ipynb #c8d655f7
 class Decoder(nn.Module):
     "From the bottleneck back to full resolution, with the encoder's map of each size put beside."
 
@@ -64,7 +64,7 @@ class Decoder(nn.Module):
         norm: bool,  # normalise after each convolution
     ):
         super().__init__()
-        pairs = list(zip(widths[:0:-1], widths[-2::-1]))
+        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.ups = nn.ModuleList(nn.ConvTranspose2d(below, here, 2, stride=2) for below, here in pairs)
         self.blocks = nn.ModuleList(double_convolution(2 * here, here, norm) for _, here in pairs)
 
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
     ) -> Tensor:
         "Features [B, widths[0], H, W] at full resolution."
         found = maps[-1]
-        for up, block, beside in zip(self.ups, self.blocks, reversed(maps[:-1])):
+        for up, block, beside in zip(self.ups, self.blocks, reversed(maps[:-1]), strict=True):
             found = block(torch.cat([beside, up(found)], dim=1))
         return found
 
@@ -181,10 +181,11 @@ def check_images(
     if not images.is_floating_point():
         raise TypeError(f"images: expected floating-point values, found {images.dtype}")
 
-# %% ../nbs/02_unet.ipynb #6e1c2249
+# %% ../nbs/02_unet.ipynb #1fc557e0
 @dataclass(frozen=True)
 class Carried:
     "What became of each tensor when weights moved from one network to another."
+
     carried: tuple[str, ...]  # copied into the network
     dropped: tuple[str, ...]  # in the weights, but not of the parts asked for
     new: tuple[str, ...]  # in the network, and left as they were
@@ -197,7 +198,7 @@ class Carried:
             lines.append(f"{name:8}{len(tensors):4} tensors   {', '.join(parts) or '-'}")
         return "\n".join(lines)
 
-# %% ../nbs/02_unet.ipynb #9a258250
+# %% ../nbs/02_unet.ipynb #9db464e3
 def carry(
     weights: Mapping[str, Tensor],  # a state dict of another network
     model: nn.Module,  # the network that receives them
@@ -209,13 +210,12 @@ def carry(
     own = model.state_dict()
     if unknown := [part for part in parts if not any(name.startswith(f"{part}.") for name in own)]:
         raise ValueError(f"parts: the network has no {', '.join(unknown)}; it has {', '.join(dict.fromkeys(n.split('.')[0] for n in own))}")
-    belongs = lambda name: name.split(".")[0] in parts
-    wanted, given = set(filter(belongs, own)), set(filter(belongs, weights))
+    wanted, given = ({name for name in names if name.split(".")[0] in parts} for names in (own, weights))
     check_fit(weights, own, wanted, given)
     with torch.no_grad():
         for name in wanted:
             own[name].copy_(weights[name])
-    return Carried(tuple(n for n in own if n in wanted), tuple(n for n in weights if n not in given), tuple(n for n in own if n not in wanted))
+    return Carried(tuple(sorted(wanted)), tuple(n for n in weights if n not in given), tuple(n for n in own if n not in wanted))
 
 # %% ../nbs/02_unet.ipynb #4b33ab17
 def check_fit(

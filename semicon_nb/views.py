@@ -8,7 +8,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/views.html.md"""
 __all__ = ['GLOBAL', 'LOCAL', 'FINETUNE', 'IDENTITY', 'PIECE', 'ViewSettings', 'check_settings', 'uniform', 'draw_affine',
            'spline_weights', 'draw_spline', 'draw_control', 'Warp', 'lattice', 'draw_warp', 'sample', 'change_contrast',
            'blur', 'change_intensities', 'Views', 'views', 'views_of_piece', 'join', 'check_slices', 'augment',
-           'invert', 'centred_pixels', 'correspondence']
+           'invert', 'widened', 'centred_pixels', 'correspondence']
 
 # %% ../nbs/01_views.ipynb #dadb0357
 import math
@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/01_views.ipynb #56fb3c5f
+# %% ../nbs/01_views.ipynb #5361ce41
 @dataclass(frozen=True)
 class ViewSettings:
     "How far a random view may depart from its slice; each slice of each view draws its own values."
+
     rotation: float = 0.0  # largest turn to either side, radians
     scale: tuple[float, float] = (1.0, 1.0)  # smallest and largest magnification
     shear: float = 0.0  # largest shear to either side (tangent of the angle)
@@ -60,8 +61,10 @@ def check_settings(
         elif not 0 <= value < math.inf:
             raise ValueError(f"{field.name}: expected a number of at least 0, found {value}")
 
-# %% ../nbs/01_views.ipynb #4d29ae10
-GLOBAL = ViewSettings(rotation=0.35, scale=(0.7, 1.25), shift=0.1, elastic=0.015, gamma=(0.5, 2.0), contrast=(0.75, 1.25), brightness=0.15, noise=0.05)
+# %% ../nbs/01_views.ipynb #091921ce
+GLOBAL = ViewSettings(
+    rotation=0.35, scale=(0.7, 1.25), shift=0.1, elastic=0.015, gamma=(0.5, 2.0), contrast=(0.75, 1.25), brightness=0.15, noise=0.05
+)  # fmt: skip
 LOCAL = ViewSettings(gamma=(0.7, 1.5), contrast=(0.75, 1.25), brightness=0.15, bias=0.1, blur=0.5, noise=0.05)
 FINETUNE = ViewSettings(
     rotation=0.35, scale=(0.8, 1.25), shear=0.1, shift=0.06, elastic=0.02,
@@ -81,7 +84,7 @@ def uniform(
     source = generator.device if generator is not None else device
     return torch.rand(count, generator=generator, device=source).to(device) * (high - low) + low
 
-# %% ../nbs/01_views.ipynb #ef48068d
+# %% ../nbs/01_views.ipynb #2f43b93d
 def draw_affine(
     settings: ViewSettings,  # the ranges
     count: tuple[int, int],  # number of slices and of views (B, V)
@@ -89,14 +92,17 @@ def draw_affine(
     device: torch.device,  # where the matrices go
 ) -> Tensor:
     "Random matrices [B, V, 2, 2] of rotation, shear, scale and mirror, for (row, column) about the centre."
-    draw = lambda low, high: uniform(count, low, high, generator, device)
+
+    def draw(low: float, high: float) -> Tensor:
+        return uniform(count, low, high, generator, device)
+
     angle = draw(-settings.rotation, settings.rotation)
     zoom = torch.exp(-draw(math.log(settings.scale[0]), math.log(settings.scale[1])))
     shear = draw(-settings.shear, settings.shear)
-    flips = [1 - 2 * (draw(0, 1) < 0.5).float() if axis in settings.mirror else torch.ones(count, device=device) for axis in ("rows", "columns")]
+    up, across = (1 - 2 * (draw(0, 1) < 0.5).float() if axis in settings.mirror else 1.0 for axis in ("rows", "columns"))
     cos, sin = torch.cos(angle), torch.sin(angle)
-    rows = torch.stack([cos * flips[0], (cos * shear - sin) * flips[1]], -1)
-    columns = torch.stack([sin * flips[0], (sin * shear + cos) * flips[1]], -1)
+    rows = torch.stack([cos * up, (cos * shear - sin) * across], -1)
+    columns = torch.stack([sin * up, (sin * shear + cos) * across], -1)
     return torch.stack([rows, columns], -2) * zoom[..., None, None]
 
 # %% ../nbs/01_views.ipynb #f718d8cc
@@ -113,13 +119,13 @@ def spline_weights(
     far = (2 - distance).clamp_min(0) ** 3 / 6
     return torch.where(distance < 1, near, far).float().to(device)
 
-# %% ../nbs/01_views.ipynb #d7c6d0e0
+# %% ../nbs/01_views.ipynb #05f715fb
 def draw_spline(
     control: Tensor,  # control points [*, knots + 3, knots + 3]
     shape: tuple[int, int],  # height and width, pixels
 ) -> Tensor:
     "The smooth field [*, H, W] that the control points pull up and down."
-    rows, columns = (spline_weights(size, count - 3, control.device) for size, count in zip(shape, control.shape[-2:]))
+    rows, columns = (spline_weights(size, count - 3, control.device) for size, count in zip(shape, control.shape[-2:], strict=True))
     return rows @ (control @ columns.T)
 
 # %% ../nbs/01_views.ipynb #006f69d2
@@ -135,10 +141,11 @@ def draw_control(
     largest = math.sqrt(3) / float(rows * columns)
     return uniform((*count, knots + 3, knots + 3), -largest, largest, generator, device)
 
-# %% ../nbs/01_views.ipynb #7ff92832
+# %% ../nbs/01_views.ipynb #2ac400a2
 @dataclass(frozen=True)
 class Warp:
     "Where each pixel of each view comes from: T(q) = A (q + e(q)) + t, in pixels about the centre."
+
     matrix: Tensor  # A [B, V, 2, 2]
     shift: Tensor  # t [B, V, 2], pixels
     control: Tensor  # control points of T [B, V, 2, knots + 3, knots + 3], pixels
@@ -196,14 +203,17 @@ def sample(
     read = F.grid_sample(repeated[:, None], grid.flatten(0, 1), mode=mode, padding_mode="zeros", align_corners=False)
     return read.view(grid.shape[:-1])
 
-# %% ../nbs/01_views.ipynb #39c97964
+# %% ../nbs/01_views.ipynb #9727d4ea
 def change_contrast(
     stack: Tensor,  # slices [N, H, W]
     settings: ViewSettings,  # the ranges
     generator: torch.Generator | None,  # source of randomness
 ) -> Tensor:
     "Random gamma, contrast about the mean, and brightness, one value of each for every slice."
-    draw = lambda low, high: uniform((len(stack), 1, 1), low, high, generator, stack.device)
+
+    def draw(low: float, high: float) -> Tensor:
+        return uniform((len(stack), 1, 1), low, high, generator, stack.device)
+
     if settings.gamma != (1.0, 1.0):
         low, high = map(math.log, settings.gamma)
         stack = stack.clamp(1e-6, 1).log2_().mul_(torch.exp(draw(low, high))).exp2_()
@@ -252,10 +262,11 @@ def change_intensities(
         stack = grain.mul_(uniform((N, 1, 1), 0, settings.noise, generator, stack.device)).add_(stack)
     return stack
 
-# %% ../nbs/01_views.ipynb #a1993e6d
+# %% ../nbs/01_views.ipynb #bed938ec
 @dataclass(frozen=True)
 class Views:
     "Random views of a batch of slices, their labels, and where each pixel went."
+
     images: Tensor  # [B, V, 1, H, W]
     labels: Tensor | None  # [B, V, H, W] int64, 0 background
     warp: Warp | None = None  # where each pixel comes from; None: nothing was moved
@@ -265,7 +276,7 @@ class Views:
         "Row and column [B, H, W, 2] in view 1 of each pixel of view 0; nan where it has left it. None with one view."
         return correspondence(self, 0, 1) if self.images.shape[1] > 1 else None
 
-# %% ../nbs/01_views.ipynb #f7ca9e68
+# %% ../nbs/01_views.ipynb #5d034ea8
 def views(
     images: Tensor,  # slices [B, 1, H, W] in [0, 1]
     labels: Tensor | None = None,  # their labels [B, H, W], any integer type
@@ -278,7 +289,7 @@ def views(
     per_piece = max(1, PIECE // (count * images[0].numel())) if images.device.type == "cpu" else len(images)
     image_pieces = images.float().split(per_piece)
     label_pieces = [None] * len(image_pieces) if labels is None else labels.split(per_piece)
-    return join([views_of_piece(*piece, settings, count, generator) for piece in zip(image_pieces, label_pieces)])
+    return join([views_of_piece(*piece, settings, count, generator) for piece in zip(image_pieces, label_pieces, strict=True)])
 
 # %% ../nbs/01_views.ipynb #b33affd7
 PIECE = 2**17  # pixels of all views that a CPU's cache holds with all that is made from them
@@ -348,7 +359,7 @@ def augment(
     view = views(images, labels, settings, 1, generator)
     return view.images[:, 0], None if view.labels is None else view.labels[:, 0]
 
-# %% ../nbs/01_views.ipynb #5c3c4ac1
+# %% ../nbs/01_views.ipynb #4cf28047
 def invert(
     warp: Warp,  # warps of B slices
     view: int,  # which view's warp
@@ -356,14 +367,28 @@ def invert(
     rounds: int = 12,  # fixed-point steps
 ) -> Tensor:
     "Row and column [B, 2, H, W] in that view, about its centre, of each point of the slice."
-    undo = lambda place: torch.linalg.solve(warp.matrix[:, view], place.flatten(2) - warp.shift[:, view, :, None]).view(place.shape)
-    reach = torch.tensor([2 / side for side in warp.shape[::-1]], device=points.device)
-    elastic = undo(warp.sources()[:, view]) - centred_pixels(warp.shape, points.device)
+
+    def undo(places: Tensor) -> Tensor:
+        return torch.linalg.solve(warp.matrix[:, view], places.flatten(2) - warp.shift[:, view, :, None]).view(places.shape)
+
+    elastic = widened(undo(warp.sources()[:, view]) - centred_pixels(warp.shape, points.device))
+    reach = torch.tensor([2 / (side + 2) for side in warp.shape[::-1]], device=points.device)
     found = straight = undo(points)
     for _ in range(rounds):
         grid = found.flip(1).permute(0, 2, 3, 1) * reach
         found = straight - F.grid_sample(elastic, grid, padding_mode="border", align_corners=False)
     return found
+
+# %% ../nbs/01_views.ipynb #33b81221
+def widened(
+    field: Tensor,  # smooth values [B, 2, H, W]
+) -> Tensor:
+    "The field with one more pixel on each side [B, 2, H + 2, W + 2], extrapolated linearly."
+    for axis in (2, 3):
+        lines = field.split(1, axis)
+        inner = min(1, len(lines) - 1)
+        field = torch.cat([2 * lines[0] - lines[inner], field, 2 * lines[-1] - lines[-1 - inner]], axis)
+    return field
 
 # %% ../nbs/01_views.ipynb #6d5d4545
 def centred_pixels(
@@ -374,7 +399,7 @@ def centred_pixels(
     axes = [torch.arange(size, device=device) - (size - 1) / 2 for size in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
-# %% ../nbs/01_views.ipynb #4b3bb612
+# %% ../nbs/01_views.ipynb #511c4d20
 def correspondence(
     pair: Views,  # views of B slices
     start: int,  # the view whose pixels are followed
@@ -388,6 +413,6 @@ def correspondence(
         return centred.permute(0, 2, 3, 1) + half
     source = pair.warp.sources()[:, start]
     found = invert(pair.warp, end, source).permute(0, 2, 3, 1)
-    inside = lambda points: (points.abs() <= half + 0.5).all(-1, keepdim=True)
-    stays = inside(found) & inside(source.permute(0, 2, 3, 1))
+    frame = half + 0.5
+    stays = ((found.abs() <= frame) & (source.permute(0, 2, 3, 1).abs() <= frame)).all(-1, keepdim=True)
     return torch.where(stays, found + half, torch.nan)

@@ -118,10 +118,10 @@
     const stops = [0.16, 0.5, 0.84].flatMap((r) => [0.12, 0.38, 0.62, 0.88].map((c) => [Math.round(r * (size - 1)), Math.round(c * (size - 1))]));
     stops.forEach(([r, c], i) => {
       const [x, y] = left(r, c), to = there(r, c), fill = hues[i % hues.length];
-      if (!to) { make(lines, "circle", { cx: x, cy: y, r: 1.5, class: "gone", style: `stroke:${fill}` }); return; }
+      if (!to) { make(lines, "circle", { cx: x, cy: y, r: 1.8, class: "gone", style: `stroke:${fill}` }); return; }
       const [u, v] = right(...to);
       make(lines, "line", { x1: x, y1: y, x2: u, y2: v, stroke: fill });
-      for (const [px, py] of [[x, y], [u, v]]) make(lines, "circle", { cx: px, cy: py, r: 1.5, fill });
+      for (const [px, py] of [[x, y], [u, v]]) make(lines, "circle", { cx: px, cy: py, r: 1.8, fill });
     });
     const marks = [0, 1].map(() => make(lines, "circle", { r: 3, class: "cross", visibility: "hidden" }));
     let at = [Math.round(size / 2), Math.round(size / 2)];
@@ -262,7 +262,7 @@
     for (const title of ["Scan", "Truth", ...found.map(([name]) => name[0].toUpperCase() + name.slice(1))]) make($("grid"), "div", { class: "head" }, title);
     shown.names.forEach((name, k) => {
       slice($("grid"), images, blank, k, `Slice of ${name}`, name);
-      slice($("grid"), images, truth, k, `${name}, true outline`, "by hand");
+      slice($("grid"), images, truth, k, `${name}, true outline`, "truth");
       for (const [title, labels] of found) {
         const score = shown.scores[title][k];
         const words = score === null ? "no structure" : `Dice ${score.toFixed(3)}`;
@@ -277,21 +277,32 @@
     for (const row of document.querySelectorAll("#scores tbody tr")) if (!row.firstElementChild.textContent.startsWith(" ")) row.classList.add("main");
     const [[, base], [, other]] = Object.entries(data.paired.scores), side = 320, edge = 44;
     const known = base.map((value, i) => [value, other[i], data.paired.names[i]]).filter(([a, b]) => a !== null && b !== null);
-    const all = known.flatMap(([a, b]) => [a, b]), low = Math.max(0, Math.floor(10 * Math.min(...all) - 0.2) / 10), high = Math.min(1, Math.ceil(10 * Math.max(...all) + 0.2) / 10);
+    const all = known.flatMap(([a, b]) => [a, b]), low = Math.max(0, Math.floor(5 * Math.min(...all) - 0.1) / 5), high = Math.min(1, Math.ceil(5 * Math.max(...all) + 0.1) / 5);
+    const ticks = Array.from({ length: Math.round(5 * (high - low)) + 1 }, (_, i) => low + i / 5);
     const x = (value) => edge + (side - edge - 12) * (value - low) / (high - low || 1), y = (value) => side - edge - (side - edge - 12) * (value - low) / (high - low || 1);
     const better = known.filter(([a, b]) => b > a).length;
     const svg = make($("paired"), "svg", { viewBox: `0 0 ${side} ${side}`, class: "plot", role: "img", "aria-label": `Dice of each test volume, from scratch against three stages: three stages are better on ${better} of ${known.length}` });
-    for (let i = 0; i <= 4; i++) {
-      const value = low + (high - low) * i / 4;
+    for (const value of ticks) {
       make(svg, "line", { x1: edge, x2: side - 12, y1: y(value), y2: y(value), class: "rule" });
       make(svg, "line", { y1: 12, y2: side - edge, x1: x(value), x2: x(value), class: "rule" });
-      make(svg, "text", { x: edge - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(2));
-      make(svg, "text", { x: x(value), y: side - edge + 16, "text-anchor": "middle" }, value.toFixed(2));
+      make(svg, "text", { x: edge - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(1));
+      make(svg, "text", { x: x(value), y: side - edge + 16, "text-anchor": "middle" }, value.toFixed(1));
     }
     make(svg, "line", { x1: x(low), y1: y(low), x2: x(high), y2: y(high), class: "diagonal" });
     make(svg, "text", { x: (side + edge) / 2, y: side - 8, "text-anchor": "middle" }, "from scratch, volume Dice");
     make(svg, "text", { x: 0, y: 0, "text-anchor": "middle", transform: `translate(11 ${(side - edge) / 2}) rotate(-90)` }, "three stages, volume Dice");
     for (const [a, b, name] of known) make(make(svg, "circle", { cx: x(a), cy: y(b), r: 4.5, class: b < a ? "below" : "" }), "title", {}, `${name}: ${a.toFixed(3)} from scratch, ${b.toFixed(3)} in three stages`);
+  });
+
+  // Commands break between words only, so that an option never loses its dashes
+  part(() => {
+    for (const code of document.querySelectorAll(".todo code")) {
+      const words = code.textContent.split(/(\s+)/);
+      code.textContent = "";
+      for (const word of words) {
+        if (/^\s*$/.test(word)) code.append(word); else make(code, "span", { class: "word" }, word);
+      }
+    }
   });
 
   // ---------------------------------------------------------------------------------------------- light and dark
