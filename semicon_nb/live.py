@@ -104,14 +104,21 @@ def _plain(figure: go.Figure) -> dict:
     """A figure as JSON that a notebook can store."""
     from semicon_nb.page import figure as plain
 
-    return plain(figure) | {"config": {"displaylogo": False}}
+    return plain(figure) | {"config": CONFIG}
+
+
+CONFIG = {
+    "responsive": True, "displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"],
+}  # fmt: skip
+"""Plotly's settings everywhere: its button that uploads a chart to its makers is gone."""
 
 
 def figure_widget(figure: go.Figure, height: int = 420) -> go.FigureWidget:
     """A figure that fills its column, follows light and dark pages, and needs no template."""
     widget = go.FigureWidget(style(figure, height=height))
     widget.update_layout(template="none", autosize=True)
-    widget._config = {"responsive": True, "displaylogo": False}
+    widget._config = CONFIG
     return widget
 
 

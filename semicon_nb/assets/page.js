@@ -38,12 +38,14 @@ const semicon = (() => {
   // Draw the figure {data, layout} in the panel `id`; returns a promise of the element
   function plot(id, figure, config = {}) {
     const place = document.getElementById(id);
-    const layout = { ...figure.layout, autosize: true };
+    const layout = { xaxis: {}, yaxis: {}, ...figure.layout, autosize: true };
     delete layout.width;
     delete layout.height;
     for (const [path, value] of Object.entries(themed(layout))) set(layout, path, value);
     figures.set(id, place);
-    const all = { responsive: true, displaylogo: false, scrollZoom: false, modeBarButtonsToRemove: ["sendDataToCloud", "toImage"], ...config };
+    // plotly offers to upload a chart to its makers: never here
+    const gone = ["sendChartToCloud", "sendDataToCloud", "toImage", ...(config.modeBarButtonsToRemove || [])];
+    const all = { responsive: true, displaylogo: false, scrollZoom: false, showSendToCloud: false, plotlyServerURL: "", ...config, modeBarButtonsToRemove: gone };
     return Plotly.newPlot(place, figure.data, layout, all);
   }
 

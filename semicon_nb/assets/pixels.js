@@ -90,8 +90,14 @@
   // ---- figures
   const unselected = { marker: { opacity: 0.06 } }, selected = { marker: { opacity: 1 } };
   const points = (size, opacity) => ({ type: gl ? "scattergl" : "scatter", mode: "markers", x: [], y: [], marker: { size, opacity }, unselected, selected, hoverinfo: "none" });
-  const ring = () => ({ type: "scatter", mode: "markers", x: [], y: [], hoverinfo: "skip", marker: { symbol: "circle-open", size: 15, color: "#ffffff", line: { width: 3 } } });
-  const halo = () => ({ type: "scatter", mode: "markers", x: [], y: [], hoverinfo: "skip", marker: { symbol: "circle-open", size: 18, color: "#000000", line: { width: 2 } } });
+  const circle = (r, color, width) => ({ type: "circle", xsizemode: "pixel", ysizemode: "pixel", x0: -r, x1: r, y0: -r, y1: r, xanchor: 0, yanchor: 0, visible: false, line: { color, width } });
+  const ring = () => [circle(10, "#000000", 2), circle(8, "#ffffff", 2.5)]; // white in black: seen on any ground
+  const ringAt = (place, x, y) => {
+    const on = x !== null;
+    const set = {};
+    for (const k of [0, 1]) Object.assign(set, { [`shapes[${k}].visible`]: on }, on ? { [`shapes[${k}].xanchor`]: x, [`shapes[${k}].yanchor`]: y } : {});
+    return Plotly.relayout(place, set);
+  };
   const slice = () => ({ type: "heatmap", z: picture(grey), colorscale: [[0, "#000"], [1, "#fff"]], zmin: 0, zmax: 255, showscale: false, hoverinfo: "none" });
   const axes = {
     showlegend: false, hovermode: "closest", dragmode: "lasso", margin: { l: 4, r: 4, t: 28, b: 4 },
@@ -102,10 +108,10 @@
   const buttons = { modeBarButtonsToRemove: ["toImage", "autoScale2d", "hoverClosestCartesian", "hoverCompareCartesian", "toggleSpikelines"] };
   const show = { sl: document.getElementById("slices"), map: document.getElementById("map"), like: document.getElementById("likeness") };
   await Promise.all([
-    S.plot("slices", { data: [slice(), points(5, 0.55), halo(), ring()], layout: axes }, buttons),
-    S.plot("map", { data: [points(5, 0.75), halo(), ring()], layout: free }, buttons),
+    S.plot("slices", { data: [slice(), points(5, 0.55)], layout: { ...axes, shapes: ring() } }, buttons),
+    S.plot("map", { data: [points(5, 0.75)], layout: { ...free, shapes: ring() } }, buttons),
     S.plot("likeness", { data: [slice(), { type: "heatmap", z: picture(weights), zmin: 0, zmax: 1, colorscale: D.glow, hoverinfo: "none",
-      colorbar: { thickness: 9, len: 0.95, tickvals: [0, 0.5, 1], outlinewidth: 0, xpad: 4 } }, halo(), ring()], layout: { ...axes, dragmode: "pan", margin: { l: 4, r: 30, t: 28, b: 4 } } }, buttons),
+      colorbar: { thickness: 9, len: 0.95, tickvals: [0, 0.5, 1], outlinewidth: 0, xpad: 4 } }], layout: { ...axes, shapes: ring(), dragmode: "pan", margin: { l: 4, r: 30, t: 28, b: 4 } } }, buttons),
   ]);
 
   // Points on the slices are as large as the slices' pixels
@@ -158,15 +164,17 @@
   }
 
   // ---- redrawing
+  let ringed = "";
   function drawLikeness() {
     compare(anchor, D.temperatures[S.value("tau")]);
     describe();
-    const x = [[column(anchor)]], y = [[row(anchor)]], near = sample.indexOf(anchor), map = stage(S.value("stage")).maps[S.value("method")];
-    const on = near < 0 ? { x: [[]], y: [[]] } : { x: [[map.x[near]]], y: [[map.y[near]]] };
-    const work = [
-      Plotly.restyle(show.like, { z: [picture(weights)] }, [1]), Plotly.restyle(show.like, { x, y }, [2, 3]),
-      Plotly.restyle(show.sl, { x, y }, [2, 3]), Plotly.restyle(show.map, on, [1, 2]),
-    ];
+    const work = [Plotly.restyle(show.like, { z: [picture(weights)] }, [1])];
+    const near = sample.indexOf(anchor), key = [anchor, S.value("stage"), S.value("method")].join();
+    if (key !== ringed) { // the temperature alone moves no ring
+      ringed = key;
+      const map = stage(S.value("stage")).maps[S.value("method")];
+      work.push(ringAt(show.like, column(anchor), row(anchor)), ringAt(show.sl, column(anchor), row(anchor)), ringAt(show.map, near < 0 ? null : map.x[near], near < 0 ? null : map.y[near]));
+    }
     if (S.value("colour") === LIKE) { const look = restyled(marker()); work.push(Plotly.restyle(show.sl, look, [1]), Plotly.restyle(show.map, look, [0])); }
     return Promise.all(work);
   }
@@ -215,14 +223,15 @@
     element.on("plotly_hover", (event) => { if (S.value("follow")) move(under(event.points[0], element)); });
     element.on("plotly_click", (event) => { document.getElementById("follow").checked = false; move(under(event.points[0], element)); });
   }
+  let ignore = false;
   for (const [element, trace] of [[show.sl, 1], [show.map, 0]]) {
-    const other = element === show.sl ? show.map : show.sl;
     element.on("plotly_selected", (event) => {
       if (!event) return;
-      if (other.layout.selections && other.layout.selections.length) Plotly.relayout(other, { selections: [] });
-      S.timed("lasso", () => select(event.points.filter((p) => p.curveNumber === trace).map((p) => p.pointNumber)));
+      const lit = event.points.filter((p) => p.curveNumber === trace).map((p) => p.pointNumber).sort((a, b) => a - b);
+      // The line that was drawn goes away: plotly would ask it again, a little differently, whenever the page changes its size
+      S.timed("lasso", async () => { ignore = true; await Plotly.relayout(element, { selections: [] }); ignore = false; await select(lit); });
     });
-    element.on("plotly_deselect", () => select(null));
+    element.on("plotly_deselect", () => { if (!ignore) select(null); });
   }
 
   await Promise.all([drawPoints(), drawLikeness()]);

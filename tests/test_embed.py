@@ -1,0 +1,189 @@
+"""Maps and numbers of trust against slow and independent ways to get them."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.manifold import trustworthiness as sklearn_trustworthiness
+from torch import nn
+
+from semicon_nb.embed import UmapSettings, aligned, as_slices, neighbours, pca, pixel_embeddings, sample_pixels, shares, umap_map
+from semicon_nb.trust import alignment, neighbour_agreement, trust, trustworthiness, uniformity
+from semicon_nb.unet import UNet
+
+
+@pytest.fixture(scope="module")
+def clouds() -> tuple[np.ndarray, np.ndarray]:
+    """Three clouds of unit vectors in 16 dimensions and their labels."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 300)
+    vectors = random.normal(size=(300, 16)) + 4 * np.eye(16)[labels]
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), labels
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("shape, stack", [((5, 7), (1, 5, 7)), ((2, 5, 7), (2, 5, 7)), ((2, 1, 5, 7), (2, 5, 7))])
+def test_images_of_any_accepted_shape_become_a_stack(shape, stack):
+    assert as_slices(np.zeros(shape)).shape == as_slices(torch.zeros(shape)).shape == stack
+
+
+@pytest.mark.parametrize(
+    "images, says",
+    [(np.zeros((2, 3, 5, 5)), "several"), (np.zeros(5), "slice"), (np.full((4, 4), np.nan), "NaN"), (np.zeros((0, 4, 4)), "no pixel")],
+)
+def test_images_that_are_no_slices_are_refused(images, says):
+    with pytest.raises(ValueError, match=says):
+        as_slices(images)
+
+
+def test_embeddings_are_unit_vectors_of_their_own_pixel():
+    images = np.random.default_rng(0).random((3, 6, 5)).astype(np.float32)
+    found = pixel_embeddings(lambda x: torch.cat([x, 1 - x], 1), images, batch=2)
+    expected = np.stack([images, 1 - images], -1)
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=-1, keepdims=True), rtol=1e-5)
+
+
+def test_embedding_leaves_the_network_as_it_was():
+    model = UNet(width=4, depth=2, pixel_dim=8).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    assert pixel_embeddings(model, np.zeros((1, 16, 16)), "head").shape == (1, 16, 16, 8)
+    assert model.training and torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "model, says",
+    [
+        (nn.Conv2d(1, 4, 3), r"\[1, 4, 6, 6\] for images of 8 x 8"),
+        (lambda x: x.mean((1, 2, 3)), "one vector for each pixel"),
+        (lambda x: x * torch.nan, "NaN"),
+        (lambda x: [x], "list"),
+        (3, "expected a network"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(model, says):
+    with pytest.raises((ValueError, TypeError), match=says):
+        pixel_embeddings(model, np.ones((8, 8)))
+
+
+def test_shares_are_equal_where_classes_are_large_enough():
+    assert shares([1000, 1000, 1000], 300) == [100, 100, 100]
+    assert shares([1000, 20, 50], 300) == [230, 20, 50]
+    assert sum(shares([3, 2], 100)) == 5
+
+
+def test_samples_are_seeded_balanced_and_honest():
+    labels = np.zeros((2, 20, 20), int)
+    labels[:, :3] = 1
+    first, again, other = (sample_pixels(labels.shape, 200, labels, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(first.index, again.index) and not np.array_equal(first.index, other.index)
+    assert len(set(first.index)) == 200 and np.bincount(labels.reshape(-1)[first.index]).tolist() == [100, 100]
+    assert first.sentence == "A sample is shown: 200 of 800 pixels, classes in equal shares."
+    assert sample_pixels(labels.shape, 10_000, labels).sentence == "All 800 pixels are shown."
+    slices, rows, columns = first.places
+    assert np.array_equal((slices * 20 + rows) * 20 + columns, first.index)
+
+
+def test_pca_is_the_singular_value_decomposition_with_fixed_signs(clouds):
+    vectors, _ = clouds
+    made = pca(vectors)
+    centred = vectors - vectors.mean(0)
+    left, values, _ = np.linalg.svd(centred, full_matrices=False)
+    np.testing.assert_allclose(np.abs(made.places), np.abs(left[:, :2] * values[:2]), atol=1e-4)
+    assert made.kept == pytest.approx((values[:2] ** 2).sum() / (values**2).sum(), rel=1e-5)
+    order = np.random.default_rng(1).permutation(len(vectors))
+    np.testing.assert_allclose(pca(vectors[order]).places, made.places[order], atol=1e-4)
+
+
+def test_neighbours_are_exact(clouds):
+    vectors, _ = clouds
+    near, distance = neighbours(vectors, 5, block=64)
+    square = ((vectors[:, None].astype(float) - vectors[None]) ** 2).sum(-1)
+    np.fill_diagonal(square, np.inf)
+    np.testing.assert_allclose(distance, np.sqrt(np.sort(square, axis=1)[:, :5]), atol=1e-3)
+    assert not (near == np.arange(len(vectors))[:, None]).any()
+
+
+@pytest.mark.parametrize("vectors, says", [(np.zeros((2, 8)), "too few"), (np.full((9, 8), np.nan), "NaN"), (np.zeros(8), "expected")])
+def test_vectors_that_make_no_map_are_refused(vectors, says):
+    for make in (pca, umap_map):
+        with pytest.raises(ValueError, match=says):
+            make(vectors)
+
+
+def test_umap_is_seeded_kept_by_content_and_tells_its_progress(clouds, tmp_path):
+    vectors, labels = clouds
+    heard = []
+    settings = UmapSettings(epochs=50)
+    first = umap_map(vectors, settings, lambda share, text: heard.append(share))
+    assert heard == sorted(heard) and heard[-1] == 1 and len(heard) > 3
+    (kept,) = (tmp_path / "cache" / "maps").glob("*.npy")
+    heard.clear()
+    again = umap_map(vectors, settings, lambda share, text: heard.append(share))
+    assert heard == [1.0] and np.array_equal(first.places, again.places)
+    kept.unlink()
+    assert np.array_equal(umap_map(vectors, settings).places, first.places)
+    assert neighbour_agreement(neighbours(first.places, 10)[0], labels) > 0.9
+    kept.write_bytes(b"not an array")
+    assert np.array_equal(umap_map(vectors, settings).places, first.places)
+
+
+def test_a_map_survives_a_cache_that_cannot_be_written(clouds, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "file"))
+    assert np.isfinite(umap_map(clouds[0][:60], UmapSettings(epochs=20)).places).all()
+
+
+@pytest.mark.parametrize("method", ["PCA", "UMAP"])
+def test_epochs_share_one_layout(clouds, method):
+    vectors, _ = clouds
+    moved = vectors.copy()
+    moved[:10] = vectors[:10][:, ::-1]
+    first, second = aligned([vectors, moved], method, UmapSettings(epochs=50))
+    step = np.linalg.norm(first.places - second.places, axis=1)
+    assert np.median(step[10:]) < 0.1 * np.ptp(first.places) < 10 * np.median(step[:10])
+    if method == "PCA":
+        assert step[10:].max() == 0
+
+
+def test_epochs_of_different_pixels_are_refused(clouds):
+    with pytest.raises(ValueError, match="same pixels"):
+        aligned([clouds[0], clouds[0][:-1]])
+
+
+def test_trustworthiness_is_that_of_scikit_learn(clouds):
+    vectors, _ = clouds
+    for places in (pca(vectors).places, np.random.default_rng(0).random((300, 2)).astype(np.float32)):
+        assert trustworthiness(vectors, places, 10, block=77) == pytest.approx(sklearn_trustworthiness(vectors, places, n_neighbors=10), abs=1e-3)
+
+
+def test_alignment_and_uniformity_are_means_over_pairs(clouds):
+    vectors, labels = clouds
+    square = ((vectors[:, None].astype(float) - vectors[None]) ** 2).sum(-1)
+    others = ~np.eye(len(vectors), dtype=bool)
+    by_class = [square[np.ix_(labels == c, labels == c)][others[np.ix_(labels == c, labels == c)]].mean() for c in range(3)]
+    assert alignment(vectors, labels) == pytest.approx(np.mean(by_class), rel=1e-4)
+    assert uniformity(vectors, block=64) == pytest.approx(np.log(np.exp(-2 * square[others]).mean()), rel=1e-4)
+
+
+def test_numbers_beat_their_controls_only_where_there_is_structure(clouds):
+    vectors, labels = clouds
+    real = {n.name: n for n in trust(vectors, labels, pca(vectors).places)}
+    noise = {n.name: n for n in trust(vectors, np.random.default_rng(5).permutation(labels))}
+    assert real["neighbour agreement"].value > 0.9 and real["neighbour agreement"].control < 0.45
+    assert real["silhouette"].value > 0.2 > abs(real["silhouette"].control)
+    assert real["alignment"].value < real["alignment"].control
+    assert real["trustworthiness"].value > 0.7 and abs(real["trustworthiness"].control - 0.5) < 0.1
+    assert abs(noise["neighbour agreement"].value - noise["neighbour agreement"].control) < 0.1
+    assert abs(noise["silhouette"].value) < 0.05
+
+
+def test_numbers_without_two_classes_are_nan_and_not_errors(clouds):
+    vectors, labels = clouds
+    for marks in (None, np.zeros(300, int), np.eye(300, dtype=int)[0]):
+        found = {n.name: n.value for n in trust(vectors, marks)}
+        assert np.isnan(found["silhouette"]) and np.isfinite(found["uniformity"])
