@@ -8,7 +8,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/evaluate.html.md"""
 __all__ = ['native_map', 'surface_distance', 'overlap_and_distance', 'score_volume', 'mean_known', 'Report', 'without_nan',
            'chosen_slices', 'evaluate', 'report_of', 'spread', 'segment']
 
-# %% ../nbs/07_evaluate.ipynb #8c5cd3e2
+# %% ../nbs/07_evaluate.ipynb #8109aa90
 import math
 import warnings
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from .data import Cohort, DataError, Grid, from_grid, native_labels, normalise, read_image, to_grid
-from .dice import dice_of, overlap_counts, pooled_dice, predict
+from .dice import dice_of, overlap_counts, predict
 
 # %% ../nbs/07_evaluate.ipynb #bb491ef0
 def native_map(
@@ -122,7 +122,7 @@ def without_nan(
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
-# %% ../nbs/07_evaluate.ipynb #81418de4
+# %% ../nbs/07_evaluate.ipynb #cd065137
 def chosen_slices(
     cohort: Cohort,  # all slices
     chosen: np.ndarray | Sequence[int] | Sequence[str],  # indices of slices, or names of volumes
@@ -138,10 +138,10 @@ def chosen_slices(
         raise ValueError(f"chosen: indices {chosen.min()} to {chosen.max()} came, expected 0 to {len(cohort.images) - 1}")
     kept = np.unique(chosen[cohort.labelled[chosen]] if chosen.size else chosen.astype(int))
     if kept.size == 0:
-        raise DataError(f"chosen: none of the {chosen.size} slices of {cohort.name} has a complete outline, so there is nothing to compare with")
+        raise DataError(f"chosen: none of the {chosen.size} slices of {cohort.name} has a complete outline to compare with")
     return kept
 
-# %% ../nbs/07_evaluate.ipynb #948662e4
+# %% ../nbs/07_evaluate.ipynb #d5103359
 def evaluate(
     model: torch.nn.Module,  # images -> logits
     cohort: Cohort,  # slices and native geometry
@@ -157,7 +157,7 @@ def evaluate(
         rows = indices[cohort.volume[indices] == v]
         shares = predict(model, cohort.images[rows], batch, flips, precision)
         if shares.shape[1] != classes:
-            raise ValueError(f"model: predicts {shares.shape[1]} classes, expected the {classes} of {cohort.name}: {', '.join(cohort.classes)}")
+            raise ValueError(f"model: predicts {shares.shape[1]} classes, expected the {classes} of {cohort.name}: {cohort.classes}")
         counts += overlap_counts(shares.argmax(1), cohort.labels[rows], classes)
         volume, place = cohort.volumes[v], np.searchsorted(np.flatnonzero(cohort.volume == v), rows)
         truth = native_labels(cohort, v)[:, :, place]
@@ -166,7 +166,7 @@ def evaluate(
         scores.append((volume, len(rows), dice, hd95))
     return report_of(cohort.classes[1:], dice_of(counts)[1:], scores)
 
-# %% ../nbs/07_evaluate.ipynb #59dc996e
+# %% ../nbs/07_evaluate.ipynb #78482edd
 def report_of(
     names: Sequence[str],  # foreground classes
     pooled: np.ndarray,  # pooled Dice of each
@@ -182,8 +182,9 @@ def report_of(
             "volumes": int((~np.isnan(dice)).sum()), "missed": int((dice == 0).sum()),
         }  # fmt: skip
     volumes = [
-        {"name": v.name, "subject": v.subject, "slices": n, "dice": dict(zip(names, d.tolist(), strict=True)), "hd95": dict(zip(names, h.tolist(), strict=True))}
-        for v, n, d, h in scores
+        {"name": v.name, "subject": v.subject, "slices": n}
+        | {key: dict(zip(names, scored.tolist(), strict=True)) for key, scored in (("dice", dice), ("hd95", hd95))}
+        for v, n, dice, hd95 in scores
     ]
     means = {key: mean_known([entry[key] for entry in per_class.values()]) for key in ("pooled_dice", "volume_dice", "hd95")}
     return Report(**means, per_class=per_class, volumes=volumes, slices=sum(score[1] for score in scores))

@@ -144,13 +144,13 @@ class State:
         "The network that is validated and kept."
         return self.model if self.smooth is None else self.smooth
 
-# %% ../nbs/05f_loop.ipynb #da3df993
+# %% ../nbs/05f_loop.ipynb #e570445c
 def start(
     model: torch.nn.Module,  # the network to train
     settings: StageSettings,  # rate, weight decay, averaging
 ) -> State:
     "The state before the first step."
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=True)
     smooth = copy.deepcopy(model).requires_grad_(False) if settings.average else None
     return State(model, optimiser, smooth=smooth)
 

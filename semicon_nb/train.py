@@ -6,9 +6,10 @@ Docs: https://semicon-nb.github.io/semicon_nb/train.html.md"""
 
 # %% auto #0
 __all__ = ['STAGES', 'Slices', 'check_split', 'allowed', 'pair_of', 'identity_of', 'device_of', 'train_global', 'at_step',
-           'pixel_loss', 'train_local', 'validator', 'finetune']
+           'pixel_loss', 'train_local', 'validator', 'finetune', 'StageSettings', 'Step', 'cross_entropy_dice', 'fit',
+           'run']
 
-# %% ../nbs/06_train.ipynb #52618a73
+# %% ../nbs/06_train.ipynb #b39adde6
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -19,13 +20,13 @@ import torch
 from .data import Cohort, LeakError, Split, guard, labelled_indices, part_indices, unlabelled_indices
 from .dice import at_precision, cross_entropy_dice, pooled_dice, predict
 from .files import content_key
-from .loop import StageSettings, Step, draw, fit, generator_of, run, settings_from
+from .loop import StageSettings, Step, draw, fit, generator_of, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
-from .strategies import Downsampling, FullResolution
+from .strategies import FullResolution
 from .unet import UNet
 from .views import FINETUNE, GLOBAL, LOCAL, Views, augment, views
 
-# %% ../nbs/06_train.ipynb #f7d3c6fd
+# %% ../nbs/06_train.ipynb #88b7934e
 @dataclass(frozen=True)
 class Slices:
     "Slices that a stage may use, on the network's device."
@@ -37,8 +38,6 @@ class Slices:
         "A batch: images [B, 1, H, W] float32, and labels [B, H, W] or None."
         rows = rows.to(self.images.device)
         return self.images[rows, None].float(), None if self.labels is None else self.labels[rows]
-
-# The split is a file that anybody can edit. So it is not believed blindly: parts that overlap, labels outside the training volumes, or a subject on both sides are refused.
 
 # %% ../nbs/06_train.ipynb #de2771c6
 def check_split(
@@ -54,7 +53,7 @@ def check_split(
         if both := sorted(parts[one] & parts[other]):
             raise LeakError(f"{both[0]}: this subject is in {one} and in {other} of the split; make the split anew")
 
-# %% ../nbs/06_train.ipynb #689a778e
+# %% ../nbs/06_train.ipynb #1667f1dc
 def allowed(
     cohort: Cohort,  # all slices
     split: Split,  # who may be used for what
@@ -66,7 +65,7 @@ def allowed(
     guard(cohort, split, indices, use)
     check_split(cohort, split)
     if len(indices) == 0:
-        raise ValueError(f"split: no slice of cohort {cohort.name} may be used for {use!r}, expected at least one; raise the labelled fraction")
+        raise ValueError(f"split: no slice of {cohort.name} may be used for {use!r}, expected at least one; raise the labelled fraction")
     images = torch.from_numpy(cohort.images[indices]).to(device)
     labels = None if use.startswith("images") else torch.from_numpy(cohort.labels[indices]).to(device)
     return Slices(images, labels)
@@ -83,13 +82,15 @@ def pair_of(
     images, labels = slices.pick(draw(count, min(settings.batch, count), step, *parts))
     return views(images, labels, settings.views, 2, generator_of(*parts, "views", step))
 
-# %% ../nbs/06_train.ipynb #ec3433c3
+# %% ../nbs/06_train.ipynb #9ba1a79b
 STAGES: dict[str, StageSettings] = {
     "global": StageSettings(steps=500, batch=48, rate=1e-3, warmup=25, temperature=0.5, views=GLOBAL, validate_every=0),
     "local": StageSettings(steps=300, batch=4, rate=1e-3, warmup=25, temperature=0.1, views=LOCAL, validate_every=0),
     "finetune": StageSettings(steps=1000, batch=16, rate=2e-3, warmup=50, clip=1.0, views=FINETUNE, validate_every=100),
 }
 "Settings of each stage, where a caller gives none."
+
+_all_ = ["StageSettings", "Step", "cross_entropy_dice", "fit", "run"]
 
 # %% ../nbs/06_train.ipynb #5b6642ae
 def identity_of(

@@ -27,7 +27,8 @@ class Oracle(torch.nn.Module):
     def __init__(self, cohort, change=lambda labels: labels):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.known = {image.astype(np.float32).tobytes(): change(labels) for image, labels in zip(cohort.images, cohort.labels, strict=True)}
+        pairs = zip(cohort.images, cohort.labels, strict=True)
+        self.known = {image.astype(np.float32).tobytes(): change(labels) for image, labels in pairs}
         self.classes = len(cohort.classes)
 
     def forward(self, images):
@@ -126,7 +127,8 @@ def test_pooled_and_per_volume_differ_as_computed_by_hand(cohort):
         missed, found = ((cohort.labels[cohort.volume == v] == c).sum() for v in (0, 1))
         entry = report.per_class[name]
         assert entry["pooled_dice"] == pytest.approx(2 * found / (2 * found + missed))
-        assert entry["volume_dice"] == pytest.approx(0.5) and entry["missed"] == 1 and entry["volume_dice_spread"] == pytest.approx(math.sqrt(0.5))
+        assert entry["volume_dice"] == pytest.approx(0.5) and entry["missed"] == 1
+        assert entry["volume_dice_spread"] == pytest.approx(math.sqrt(0.5))
     assert abs(report.pooled_dice - report.volume_dice) > 0.01
     assert [v["dice"][cohort.classes[1]] for v in report.volumes] == [0, 1]
 
@@ -276,7 +278,12 @@ def test_segment_agrees_with_predict(cohort):
 
 @pytest.mark.parametrize(
     ("scan", "word"),
-    [(np.full((9, 9, 3), 4.0), "everywhere"), (np.full((9, 9), np.nan), "NaN"), (np.zeros((2, 2, 2, 2)), "shape"), (np.zeros((0, 3)), "shape")],
+    [
+        (np.full((9, 9, 3), 4.0), "everywhere"),
+        (np.full((9, 9), np.nan), "NaN"),
+        (np.zeros((2, 2, 2, 2)), "shape"),
+        (np.zeros((0, 3)), "shape"),
+    ],
 )
 def test_a_scan_that_cannot_be_used_is_refused(scan, word):
     with pytest.raises(ValueError, match=word):
