@@ -10,9 +10,9 @@ __all__ = ['MMWHS', 'COHORTS', 'folder', 'person', 'asked', 'hippocampus', 'card
            'guard', 'labelled_indices', 'load_split', 'native_labels', 'normalise', 'part_indices', 'phantom',
            'read_image', 'read_labels', 'save_split', 'split', 'take', 'to_grid', 'unlabelled_indices']
 
-# %% ../nbs/00_data.ipynb #641a6f8e
+# %% ../nbs/00_data.ipynb #27d099a6
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,8 +126,10 @@ def mmwhs(
     source = {"cohort": "mmwhs", **asked(data=data, modality=modality, size=size)}
     return assemble("mmwhs", ("background", *MMWHS), codes, volumes, Grid(size), source)
 
-# %% ../nbs/00_data.ipynb #d9248c20
-COHORTS = {"phantom": phantom, "phantom-cardiac": cardiac, "hippocampus": hippocampus, "sunnybrook": sunnybrook, "mmwhs": mmwhs}
+# %% ../nbs/00_data.ipynb #8a470c1d
+COHORTS: dict[str, Callable[..., Cohort]] = {
+    "phantom": phantom, "phantom-cardiac": cardiac, "hippocampus": hippocampus, "sunnybrook": sunnybrook, "mmwhs": mmwhs,
+}  # fmt: skip
 
 
 def load(
@@ -138,7 +140,7 @@ def load(
     """A cohort by its name, or from a folder; `load(**cohort.source)` gives a cohort back."""
     place = Path(cohort).expanduser()
     if cohort in COHORTS:
-        found = COHORTS[cohort](**settings)
+        found = COHORTS[str(cohort)](**settings)
     elif not place.is_dir():
         raise FileNotFoundError(f"{cohort}: neither a cohort ({', '.join(COHORTS)}) nor a folder; check the spelling or the path")
     elif place.resolve().name == "Task04_Hippocampus":

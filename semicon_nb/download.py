@@ -7,8 +7,9 @@ Docs: https://semicon-nb.github.io/semicon_nb/4_download.html.md"""
 # %% auto #0
 __all__ = ['ARCHIVES', 'places', 'locate', 'not_found', 'Archive', 'ask', 'receive', 'fetch', 'checked', 'unpack', 'download']
 
-# %% ../nbs/00_4_download.ipynb #a0468455
+# %% ../nbs/00_4_download.ipynb #b6497b61
 import hashlib
+import io
 import os
 import shutil
 import tarfile
@@ -148,7 +149,7 @@ def checked(
         raise DataError(f"{archive}: holds {member.name!r}, a link or device; do not use this archive")
     return path if member.isfile() else None
 
-# %% ../nbs/00_4_download.ipynb #81c126ca
+# %% ../nbs/00_4_download.ipynb #5e8ad628
 def unpack(
     archive: Path,  # a tar file
     folder: str,  # the folder that it must hold
@@ -167,8 +168,8 @@ def unpack(
                     raise DataError(f"{archive}: is larger than expected when unpacked; do not use this archive")
                 if path is not None and not path.name.startswith("._"):
                     (room / path).parent.mkdir(parents=True, exist_ok=True)
-                    with (room / path).open("wb") as file:
-                        shutil.copyfileobj(tar.extractfile(member), file)
+                    with (room / path).open("wb") as file, tar.extractfile(member) or io.BytesIO() as content:
+                        shutil.copyfileobj(content, file)
         if not (room / folder).is_dir():
             raise DataError(f"{archive}: does not hold the folder {folder}; it is another archive")
         os.replace(room / folder, into / folder)

@@ -8,10 +8,11 @@ Docs: https://semicon-nb.github.io/semicon_nb/7_layout.html.md"""
 __all__ = ['SUFFIXES', 'read_json', 'named_classes', 'read_index', 'stem', 'listed', 'side', 'check_pairs', 'picture_size',
            'paired', 'discovered', 'layout']
 
-# %% ../nbs/00_7_layout.ipynb #97657164
+# %% ../nbs/00_7_layout.ipynb #d2bfbdb3
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,10 +31,10 @@ def read_json(path: Path) -> dict:
         raise DataError(f"{path}: holds {type(found).__name__}, expected an object with 'labels'; correct it")
     return found
 
-# %% ../nbs/00_7_layout.ipynb #0ed4b6fe
+# %% ../nbs/00_7_layout.ipynb #f309cac4
 def named_classes(about: dict, path: Path) -> tuple[tuple[str, ...], Codes]:
     """Names of the classes and what the numbers mean, from the 'labels' of a dataset.json."""
-    labels = about.get("labels")
+    labels: Any = about.get("labels")
     try:
         pairs = sorted((int(k), str(v)) if str(k).lstrip("-").isdigit() else (int(v), str(k)) for k, v in labels.items())
     except (AttributeError, TypeError, ValueError):
@@ -110,12 +111,13 @@ def picture_size(path: Path) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a picture ({error}); copy it again") from error
 
-# %% ../nbs/00_7_layout.ipynb #099574c8
+# %% ../nbs/00_7_layout.ipynb #70d6cdae
 def paired(folder: Path, index: dict[str, dict[str, str]]) -> list[Volume]:
     """The volumes of a folder with images/ and labels/."""
     (image_place, images), (label_place, labels) = side(folder, ("images", "imagesTr")), side(folder, ("labels", "labelsTr"))
     check_pairs(folder, images, labels, index)
-    volumes, stacks = [], {}
+    volumes: list[Volume] = []
+    stacks: dict[tuple[str, tuple[int, int]], list[tuple[str, bool]]] = {}
     for key, name in images.items():
         line = index.get(name, {})
         who, outlined = line.get("subject", key), key in labels and line.get("labelled", "1") != "0"
@@ -128,8 +130,8 @@ def paired(folder: Path, index: dict[str, dict[str, str]]) -> list[Volume]:
     several = len({who for who, _ in stacks}) < len(stacks)
     for (who, (w, h)), pairs in stacks.items():
         name = f"{who}-{h}x{w}" if several else who
-        files, outlined = zip(*pairs, strict=True)
-        volumes.append(Volume(name, who, str(image_place), str(label_place), files=files, outlined=outlined))
+        files, has = tuple(file for file, _ in pairs), tuple(outlined for _, outlined in pairs)
+        volumes.append(Volume(name, who, str(image_place), str(label_place), files=files, outlined=has))
     return sorted(volumes, key=lambda volume: volume.name)
 
 # %% ../nbs/00_7_layout.ipynb #34eaaa12

@@ -186,7 +186,7 @@ def scan_of(kind: Kind, size: int, seed: int, person: int, side: int) -> tuple[n
         image, labels = image[:, :, ::-1], labels[:, :, ::-1]
     return eight_bits(scanner(image, scan)).astype(np.uint8), labels
 
-# %% ../nbs/00_3_phantom.ipynb #d70465b9
+# %% ../nbs/00_3_phantom.ipynb #f1d30a93
 def phantom(
     kind: str = "hippocampus",  # "hippocampus": two touching structures; "cardiac": seven
     subjects: int = 24,  # how many people
@@ -199,17 +199,17 @@ def phantom(
     if not isinstance(subjects, int) or subjects < 1:
         raise ValueError(f"subjects: {subjects!r}, expected a whole number of people from 1 upwards")
     grid, spec = Grid(size), KINDS[kind]
-    volumes, images, labels = [], [], []
+    volumes: list[Volume] = []
+    drawn: list[tuple[np.ndarray, np.ndarray]] = []
     for person in range(subjects):
         for side, name in enumerate(spec.sides):
-            image, label = scan_of(spec, size, seed, person, side)
-            images.append(image)
-            labels.append(label)
+            drawn.append(scan_of(spec, size, seed, person, side))
             who = f"subject{person + 1:02d}"
             volumes.append(Volume(f"{who}-{name}".rstrip("-"), who, shape=(size, size, spec.slices), spacing=spec.spacing))
-    images, labels, n = np.concatenate(images), np.concatenate(labels), len(volumes)
+    images, labels = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
+    n, shades = len(volumes), images.astype(np.float64) / 255
     return Cohort(
-        "phantom", spec.classes, (images / 255).astype(np.float16), labels, np.ones(len(images), bool),
+        "phantom", spec.classes, shades.astype(np.float16), labels, np.ones(len(images), bool),
         np.repeat(np.arange(n, dtype=np.int32), spec.slices), np.tile(np.linspace(0, 1, spec.slices, dtype=np.float32), n),
         tuple(volumes), grid, content_key(kind, seed, images, labels),
         {"cohort": "phantom", "kind": kind, "subjects": subjects, "size": size, "seed": seed},

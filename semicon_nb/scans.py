@@ -8,10 +8,11 @@ Docs: https://semicon-nb.github.io/semicon_nb/1_scans.html.md"""
 __all__ = ['DataError', 'read_nifti', 'read_picture', 'read_image', 'normalise', 'Grid', 'linear_weights', 'nearest_index',
            'stretch', 'centre', 'to_grid', 'from_grid']
 
-# %% ../nbs/00_1_scans.ipynb #ac0bbc40
+# %% ../nbs/00_1_scans.ipynb #20473096
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -21,11 +22,11 @@ from PIL import Image
 class DataError(ValueError):
     """A scan, label map or folder that cannot be used; the message names it and says what to do."""
 
-# %% ../nbs/00_1_scans.ipynb #e60ba911
+# %% ../nbs/00_1_scans.ipynb #64935911
 def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels [X, Y, Z] as float32 and the affine [4, 4] of a NIfTI file."""
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         voxels = image.get_fdata(dtype=np.float32)
     except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
         raise DataError(f"{path}: cannot be read as NIfTI, it may be truncated or of another format ({error}); copy it again") from error
@@ -51,7 +52,7 @@ def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray]:
         pixels = pixels[..., 0]
     return pixels[..., None], np.eye(4)
 
-# %% ../nbs/00_1_scans.ipynb #3079255a
+# %% ../nbs/00_1_scans.ipynb #ed7f82e3
 def read_image(
     path: str | Path,  # a .nii, .nii.gz or .png file
 ) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
@@ -61,8 +62,8 @@ def read_image(
         raise FileNotFoundError(f"{path}: there is no such file; check the path")
     reader = read_picture if path.suffix.lower() == ".png" else read_nifti
     voxels, affine = reader(path)
-    spacing = tuple(float(s) for s in np.sqrt((affine[:3, :3] ** 2).sum(0)))
-    return voxels, spacing, affine
+    x, y, z = (float(s) for s in np.sqrt((affine[:3, :3] ** 2).sum(0)))
+    return voxels, (x, y, z), affine
 
 # %% ../nbs/00_1_scans.ipynb #cfb14146
 def normalise(
@@ -131,7 +132,7 @@ def centre(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     out[..., target[0], target[1]] = values[..., source[0], source[1]]
     return out
 
-# %% ../nbs/00_1_scans.ipynb #0dbc3274
+# %% ../nbs/00_1_scans.ipynb #4e629f6b
 def to_grid(
     slices: np.ndarray,  # [n, h, w], intensities or labels
     grid: Grid,  # where they go
@@ -149,4 +150,4 @@ def from_grid(
     grid: Grid,  # where the values are
 ) -> np.ndarray:
     """Values on the native raster [n, h, w] or [n, C, h, w]; what a centre crop never saw is 0."""
-    return (stretch if grid.fit == "resize" else centre)(np.asarray(values), tuple(shape))
+    return (stretch if grid.fit == "resize" else centre)(np.asarray(values), (shape[0], shape[1]))

@@ -8,7 +8,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/6_slices.html.md"""
 __all__ = ['ARRAYS', 'Loaded', 'load_scan', 'load_pictures', 'files_of', 'stamp', 'digest', 'keep', 'recall', 'unique',
            'read_all', 'assemble']
 
-# %% ../nbs/00_6_slices.ipynb #53f7acdc
+# %% ../nbs/00_6_slices.ipynb #93783868
 import hashlib
 import io
 import json
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Loaded:
     labelled: np.ndarray  # [n] bool
     position: np.ndarray  # [n] float32
 
-# %% ../nbs/00_6_slices.ipynb #3029c039
+# %% ../nbs/00_6_slices.ipynb #08aa1298
 def load_scan(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
     """A volume that is one file, and its labels if it has any."""
     voxels, spacing, affine = read_image(volume.image)
@@ -47,8 +48,8 @@ def load_scan(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
     if volume.label:
         labels = np.moveaxis(read_labels(volume.label, codes, volume.image, voxels.shape, affine), grid.axis, 0)
     position = np.linspace(0, 1, n, dtype=np.float32) if n > 1 else np.full(1, np.nan, np.float32)
-    order = [a for a in range(3) if a != grid.axis] + [grid.axis]
-    known = replace(volume, shape=(h, w, n), spacing=tuple(spacing[a] for a in order))
+    down, along = (a for a in range(3) if a != grid.axis)
+    known = replace(volume, shape=(h, w, n), spacing=(spacing[down], spacing[along], spacing[grid.axis]))
     images, labels = to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True)
     return Loaded(known, images, labels, np.full(n, bool(volume.label)), position)
 
@@ -97,18 +98,18 @@ def digest(volume: Volume) -> str:
 # %% ../nbs/00_6_slices.ipynb #da951bd5
 ARRAYS = ("images", "labels", "labelled", "volume", "position")
 
-# %% ../nbs/00_6_slices.ipynb #598bab83
+# %% ../nbs/00_6_slices.ipynb #82994380
 def keep(path: Path, cohort: Cohort) -> None:
     """Write a cohort's arrays and facts to the cache; a cache that cannot be written costs only time."""
     facts = {"volumes": [asdict(volume) for volume in cohort.volumes], "fingerprint": cohort.fingerprint}
     buffer = io.BytesIO()
     np.savez(buffer, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **{name: getattr(cohort, name) for name in ARRAYS})
     try:
-        write_atomic(path, buffer.getbuffer())
+        write_atomic(path, buffer.getvalue())
     except OSError as error:
         warnings.warn(f"{path}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=2)
 
-# %% ../nbs/00_6_slices.ipynb #0d85ca34
+# %% ../nbs/00_6_slices.ipynb #e0e67668
 def recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
     """Arrays, volumes and fingerprint from the cache, or None where there is no whole file."""
     if not path.is_file():
@@ -119,7 +120,7 @@ def recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] 
             arrays = {name: stored[name] for name in ARRAYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    lists = [{key: tuple(value) if isinstance(value, list) else value for key, value in volume.items()} for volume in facts["volumes"]]
+    lists: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in volume.items()} for volume in facts["volumes"]]
     return arrays, tuple(Volume(**volume) for volume in lists), facts["fingerprint"]
 
 # %% ../nbs/00_6_slices.ipynb #b29867f5

@@ -8,9 +8,9 @@ Docs: https://semicon-nb.github.io/semicon_nb/5_split.html.md"""
 __all__ = ['LeakError', 'Split', 'shares', 'shuffled', 'scored', 'split', 'save_split', 'list_of', 'load_split', 'consistent',
            'belongs', 'rows_of', 'unlabelled_indices', 'labelled_indices', 'part_indices', 'guard']
 
-# %% ../nbs/00_5_split.ipynb #1ad04cb5
+# %% ../nbs/00_5_split.ipynb #0a913eaa
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -54,17 +54,17 @@ def shuffled(people: list[str], seed: int) -> list[str]:
     tickets = np.random.PCG64(seed).random_raw(len(people))
     return [people[i] for i in np.argsort(tickets, kind="stable")]
 
-# %% ../nbs/00_5_split.ipynb #47d655a1
+# %% ../nbs/00_5_split.ipynb #b1c5c9fa
 def scored(cohort: Cohort) -> dict[str, list[str]]:
     """Names of the volumes with at least one labelled slice, by subject."""
     known = np.bincount(cohort.volume[cohort.labelled], minlength=len(cohort.volumes)) > 0
-    found = {}
+    found: dict[str, list[str]] = {}
     for volume, has in zip(cohort.volumes, known, strict=True):
         if has:
             found.setdefault(volume.subject, []).append(volume.name)
     return found
 
-# %% ../nbs/00_5_split.ipynb #e487186c
+# %% ../nbs/00_5_split.ipynb #e41dae01
 def split(
     cohort: Cohort,
     labelled: float = 0.1,  # share of the training volumes whose labels may be used, above 0 up to 1
@@ -90,15 +90,15 @@ def split(
         raise DataError(f"labelled: {labelled:g} of the {len(train)} training volumes of {cohort.name} leaves none; {least}")
     kept_out = {*order[n_train:]}
     pool = [v.name for v in cohort.volumes if v.subject not in kept_out and v.name not in train]
-    named = {"train": tuple(sorted(train + pool)), "val": tuple(sorted(val)), "test": tuple(sorted(test))}
-    return Split(cohort.name, cohort.fingerprint, seed, labelled, labelled=tuple(train[:count]), **named)
+    named = (tuple(sorted(part)) for part in (train + pool, val, test))
+    return Split(cohort.name, cohort.fingerprint, seed, labelled, *named, tuple(train[:count]))
 
 # %% ../nbs/00_5_split.ipynb #da41ba07
 def save_split(split: Split, path: str | Path) -> Path:
     """The split as a JSON file."""
     return write_atomic(path, json.dumps(asdict(split), indent=1) + "\n")
 
-# %% ../nbs/00_5_split.ipynb #f0b53716
+# %% ../nbs/00_5_split.ipynb #e76dff82
 def list_of(names: object) -> list[str]:
     """The names, or TypeError where they are no list of names."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -115,8 +115,8 @@ def load_split(
         raise FileNotFoundError(f"{path}: there is no such split file; write one with save_split")
     try:
         values = json.loads(Path(path).read_text())
-        lists = ("train", "val", "test", "labelled")
-        found = Split(**{f.name: tuple(list_of(values[f.name])) if f.name in lists else values[f.name] for f in fields(Split)})
+        plain = (values["cohort"], values["fingerprint"], int(values["seed"]), float(values["labelled_fraction"]))
+        found = Split(*plain, *(tuple(list_of(values[part])) for part in ("train", "val", "test", "labelled")))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: is no split file ({error}); write one with save_split") from error
     consistent(found, path)
@@ -133,7 +133,7 @@ def consistent(split: Split, path: str | Path) -> None:
     if stray := sorted(set(split.labelled) - set(split.train)):
         raise DataError(f"{path}: {stray[0]} is labelled but not in train; write the file anew with save_split")
 
-# %% ../nbs/00_5_split.ipynb #9df15997
+# %% ../nbs/00_5_split.ipynb #fa1bacb1
 def belongs(cohort: Cohort, split: Split) -> None:
     """Raise DataError unless the split was made of this cohort."""
     names = {v.name for v in cohort.volumes}
@@ -142,7 +142,7 @@ def belongs(cohort: Cohort, split: Split) -> None:
         raise DataError(f"split: names {missing[0]}, which the cohort {cohort.name} does not have; use the cohort that was split")
     if split.fingerprint != cohort.fingerprint:
         raise DataError(f"split: was made of {split.cohort} {split.fingerprint}, this is {cohort.name} {cohort.fingerprint}; split it anew")
-    part_of = {}
+    part_of: dict[str, str] = {}
     for volume in cohort.volumes:
         part = next((part for part in ("train", "val", "test") if volume.name in getattr(split, part)), None)
         if part and part_of.setdefault(volume.subject, part) != part:
