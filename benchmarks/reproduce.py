@@ -1,0 +1,69 @@
+"""Run the committed experiments again from nothing: `make reproduce`, or `python benchmarks/reproduce.py --help`.
+
+Every grid below is one file of results. A grid that was stopped continues where it stood when the same command is given again.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+PAPER = "scratch global global+local(self) local(stride) local(block) global+local(stride) global+local(block) mixup tcsm".split()
+OURS = ["local(exact)", "global+local(exact)", "global+local(random)"]
+RIVALS = "mean-teacher cross-pseudo-supervision fixmatch pcl joint best".split()
+CARDIAC = "scratch global global+local(stride) global+local(block) global+local(exact) mean-teacher".split()
+FRACTIONS = (0.05, 0.1, 0.2)
+
+GRIDS = {
+    "hippocampus": {"methods": PAPER + OURS, "data": "hippocampus", "full": ["scratch"]},
+    "hippocampus-rivals": {"methods": RIVALS, "data": "hippocampus"},
+    "hippocampus-defects": {
+        "methods": ["scratch", "global+local(stride)"],
+        "data": "hippocampus",
+        "labels": (0.1,),
+        "defects": ("bilinear_labels", "identical_views", "split_by_volume"),
+    },
+    "sunnybrook": {"methods": CARDIAC, "data": "sunnybrook"},
+}
+
+
+def arguments() -> argparse.Namespace:
+    """The budget, and where results go."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grids", default="hippocampus", help=f"some of {','.join(GRIDS)}, or all (default: hippocampus)")
+    parser.add_argument("--preset", default="laptop", help="demo, laptop or paper (default: laptop)")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage (default: 1)")
+    parser.add_argument("--splits", type=int, default=3, help="splits by subject (default: 3)")
+    parser.add_argument("--labels", default=None, help="labelled fractions, such as 0.05,0.2 (default: those of each grid)")
+    parser.add_argument("--methods", default=None, help="methods, comma between them (default: those of each grid)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes with one thread each (default: the number of cores)")
+    parser.add_argument("--out", default="reproduced", help="folder for results, runs and stages (default: reproduced)")
+    parser.add_argument("--keep", action="store_true", help="keep the RUN folders")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the grids and print their tables."""
+    given = arguments()
+    out = Path(given.out).resolve()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.setdefault("SEMICON_CACHE", str(out / "cache"))
+    from semicon_nb.experiment import run_grid
+    from semicon_nb.tables import table
+
+    chosen = list(GRIDS) if given.grids == "all" else given.grids.split(",")
+    if unknown := [name for name in chosen if name not in GRIDS]:
+        print(f"--grids: found {unknown[0]}, expected some of {', '.join(GRIDS)}", file=sys.stderr)
+        return 2
+    for name in chosen:
+        plan = {"labels": FRACTIONS, "splits": range(given.splits), **GRIDS[name]}
+        plan |= {"labels": tuple(map(float, given.labels.split(",")))} if given.labels else {}
+        plan |= {"methods": given.methods.split(","), "full": ()} if given.methods else {}
+        how = {"preset": given.preset, "scale": given.scale, "workers": given.workers, "keep": given.keep}
+        rows = run_grid(name, results=out, folder=out / "runs" / name, **plan, **how)
+        print(f"\n## {name}\n\n{table(rows) if len(rows) else 'No run finished; see the .failed.jsonl file.'}\n", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

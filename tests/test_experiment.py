@@ -1,0 +1,367 @@
+"""A grid loses nothing and does nothing twice, whatever is killed; its tables say what the runs can bear."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from semicon_nb import experiment
+from semicon_nb.data import part_indices, phantom, split
+from semicon_nb.defects import method_with, resized_as_released, train_local_identical, with_defects
+from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, table, todo
+from semicon_nb.methods import METHODS, PRESETS, Method, Stage
+from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary
+from semicon_nb.train import finetune
+
+DATA = {"cohort": "phantom", "subjects": 6, "size": 32}
+TINY = replace(PRESETS["demo"], name="tiny", width=2).scaled(0.02)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+
+
+def small_grid(name, methods, tmp_path, **how):
+    usual = {"labels": (0.3,), "splits": (0, 1), "data": DATA, "preset": TINY, "results": tmp_path, "executor": Serial(), "progress": False}
+    return run_grid(name, methods, **{**usual, **how})
+
+
+# ---- the table of runs
+
+
+def test_grid_has_one_row_a_run_with_the_smallest_fraction_first():
+    rows = grid(["scratch", "global"], (0.3, 0.6), (0, 1), (0, 1), data=DATA, preset=TINY)
+    assert len(rows) == 16 and rows["key"].is_unique
+    assert rows["labels"].tolist() == ([0.3] * 4 + [0.6] * 4) * 2
+    assert rows["split"].tolist()[:4] == [0, 0, 1, 1] and rows["method"].tolist()[:2] == ["scratch", "global"]
+
+
+def test_key_changes_with_what_can_change_the_result():
+    def key(method="scratch", **changes):
+        return grid([method], **{"labels": (0.3,), "splits": (0,), "data": DATA, "preset": TINY, **changes})["key"][0]
+
+    longer = replace(METHODS["scratch"], stages=(replace(METHODS["scratch"].stages[0], changes={"rate": 0.5}),))
+    keys = [
+        key(), key("global"), key(longer), key(labels=(0.6,)), key(splits=(1,)), key(seeds=(1,)), key(preset=replace(TINY, width=3)),
+        key(scale=2.0), key(defects=("identical_views",)), key(data={**DATA, "seed": 1}),
+    ]  # fmt: skip
+    assert len(set(keys)) == len(keys) and key() == keys[0]
+
+
+# ---- the file of results
+
+
+def test_append_is_whole_and_once(tmp_path):
+    path = tmp_path / "results" / "a.jsonl"
+    assert append(path, {"key": "one", "value": 1}) and not append(path, {"key": "one", "value": 2})
+    assert append(path, {"key": "two"})
+    assert [record["key"] for record in read_lines(path)] == ["one", "two"] and read_lines(path)[0]["value"] == 1
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_torn_line_is_healed_wherever_it_was_cut(cut, tmp_path):
+    path = tmp_path / "a.jsonl"
+    append(path, {"key": "one"})
+    append(path, {"key": "two"})
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert [record["key"] for record in read_lines(path)][0] == "one"
+    append(path, {"key": "three"})
+    assert [record["key"] for record in read_lines(path)] == ["one", "three"]
+    assert heal(path) == 0
+
+
+def test_broken_line_in_the_middle_is_an_error(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"key": "one"}\n{"key": \n{"key": "two"}\n')
+    with pytest.raises(ValueError, match="a.jsonl, line 2"):
+        read_lines(path)
+
+
+def append_many(path, start):
+    for i in range(start, start + 20):
+        append(Path(path), {"key": str(i), "padding": "x" * 5000})
+
+
+def test_two_writers_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("fork")
+    jobs = [context.Process(target=append_many, args=(tmp_path / "a.jsonl", start)) for start in (0, 10)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(120)
+    assert [job.exitcode for job in jobs] == [0, 0]
+    assert sorted(int(record["key"]) for record in read_lines(tmp_path / "a.jsonl")) == list(range(30))
+
+
+# ---- runs
+
+
+def test_grid_continues_and_records_everything(tmp_path):
+    first = small_grid("g", ["scratch"], tmp_path)
+    before = (tmp_path / "g.jsonl").read_bytes()
+    both = small_grid("g", ["scratch", "global"], tmp_path, full=["scratch"])
+    assert len(first) == 2 and len(both) == 6 and sorted(both["labels"]) == [0.3] * 4 + [1.0] * 2
+    assert (tmp_path / "g.jsonl").read_bytes().startswith(before)
+    record = read_lines(tmp_path / "g.jsonl")[0]
+    wanted = "method data labels seed split preset pooled_dice volume_dice hd95 per_class volumes validation"
+    wanted += " settings commit versions machine seconds"
+    assert set(wanted.split()) <= set(record)
+    assert len(record["volumes"]) == 2 and set(record["per_class"]) == {"anterior", "posterior"}
+    assert record["settings"]["trained"]["finetune"]["steps"] == TINY.stages["finetune"].steps
+    assert not list((tmp_path / "cache" / "runs" / "g").glob("*/")) and not list((tmp_path / "cache" / "runs" / "g").glob("*.json"))
+
+
+def test_stage_one_is_shared_between_runs(tmp_path):
+    small_grid("g", ["global", "global+local(stride)"], tmp_path, labels=(0.3, 0.6), splits=(0,))
+    reused = [record["settings"]["trained"]["global"]["reused"] for record in read_lines(tmp_path / "g.jsonl")]
+    assert reused == [False, True, True, True]
+
+
+def test_failed_run_is_recorded_and_the_rest_goes_on(tmp_path):
+    finished = small_grid("g", ["scratch"], tmp_path, labels=(1e-9, 0.3))
+    failed = read_lines(tmp_path / "g.failed.jsonl")
+    assert len(finished) == 2 and len(failed) == 2
+    assert "leaves none" in failed[0]["error"] and "Traceback" in failed[0]["traceback"]
+    assert len(read_results(tmp_path)) == 2
+    small_grid("g", ["scratch"], tmp_path, labels=(1e-9,))
+    assert len(read_lines(tmp_path / "g.failed.jsonl")) == 4
+
+
+def test_run_that_was_measured_but_not_noted_is_not_trained_again(tmp_path):
+    row = grid(["scratch"], (0.3,), (0,), data=DATA, preset=TINY).iloc[0].to_dict()
+    record = run_one(row, METHODS["scratch"], TINY, tmp_path)
+    assert run_one(row, None, None, tmp_path) == record
+
+
+def test_kept_run_can_be_loaded(tmp_path):
+    from semicon_nb.evaluate import evaluate
+    from semicon_nb.methods import load_run
+
+    row = small_grid("g", ["local(exact)"], tmp_path, splits=(0,), keep=True, folder=tmp_path / "runs").iloc[0]
+    run = load_run(tmp_path / "runs" / row["key"])
+    cohort = run.cohort
+    again = evaluate(run.model, cohort, part_indices(cohort, run.split, "test"))
+    assert again.pooled_dice == pytest.approx(row["pooled_dice"], abs=1e-6)
+    assert again.volume_dice == pytest.approx(row["volume_dice"], abs=1e-6)
+
+
+def test_any_executor_and_own_methods(tmp_path):
+    own = Method("own", (Stage("finetune", finetune, changes={"rate": 1e-4}),))
+    with ThreadPoolExecutor(2) as pool:
+        rows = small_grid("g", ["scratch", own], tmp_path, executor=pool)
+    assert sorted(rows["method"]) == ["own", "own", "scratch", "scratch"]
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_lost_worker_is_replaced_and_its_runs_start_again(ahead):
+    """A worker that dies once costs nothing; a run whose workers die twice is an error, and the others go on."""
+    starts, pools = Counter(), []
+
+    def task(row):
+        starts[row["key"]] += 1
+        if row["key"] == "greedy" or (row["key"] == "unlucky" and starts["unlucky"] == 1):
+            raise BrokenProcessPool("a worker died")
+        return row
+
+    def pool():
+        pools.append(Serial())
+        return pools[-1]
+
+    rows = [{"key": key} for key in ("a", "unlucky", "greedy", "b", "c")]
+    found = {row["key"]: result for row, result in outcomes(rows, lambda pool, row: pool.submit(task, row), pool, ahead)}
+    assert set(found) == {"a", "unlucky", "greedy", "b", "c"}
+    assert isinstance(found["greedy"], BrokenProcessPool)
+    assert all(found[key] == {"key": key} for key in ("a", "unlucky", "b", "c"))
+    assert starts["greedy"] == 2 and starts["unlucky"] == 2 and len(pools) >= 3
+
+
+GRID = """
+from dataclasses import replace
+from pathlib import Path
+from semicon_nb.experiment import run_grid
+from semicon_nb.methods import PRESETS
+if __name__ == "__main__":
+    preset = replace(PRESETS["demo"], name="tiny", width=2).scaled(0.25)
+    data = {"cohort": "phantom", "subjects": 6, "size": 32}
+    run_grid("g", ["scratch", "global"], labels=(0.3,), splits=(0, 1), data=data, preset=preset, results=".", workers=2, progress=False)
+"""
+
+
+def children(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
+    return [int(child) for child in found]
+
+
+@pytest.mark.slow
+def test_killed_grid_continues_where_it_stood(tmp_path):
+    (tmp_path / "start.py").write_text(GRID)
+    where = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(Path(experiment.__file__).parents[1])}}
+    job = subprocess.Popen([sys.executable, "start.py"], **where)
+    results, deadline = tmp_path / "g.jsonl", time.time() + 300
+    while not (results.exists() and read_lines(results)) and time.time() < deadline:
+        time.sleep(0.05)
+    workers = children(job.pid)
+    os.kill(job.pid, signal.SIGKILL)
+    job.wait()
+    before = read_lines(results)
+    assert 0 < len(before) < 4 and workers
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers), "workers outlived the grid"
+    with results.open("ab") as file:
+        file.write(b'{"key": "torn')
+    assert subprocess.run([sys.executable, "start.py"], **where).returncode == 0
+    after = read_lines(results)
+    assert after[: len(before)] == before and len(after) == 4 and len({record["key"] for record in after}) == 4
+
+
+@pytest.mark.slow
+def test_killed_worker_costs_no_run(tmp_path):
+    (tmp_path / "start.py").write_text(GRID)
+    where = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(Path(experiment.__file__).parents[1])}}
+    job = subprocess.Popen([sys.executable, "start.py"], **where)
+    runs, deadline = tmp_path / "cache" / "runs" / "g", time.time() + 300
+    while not list(runs.glob("*/run.json")) and time.time() < deadline:
+        time.sleep(0.05)
+    spawned = [pid for pid in children(job.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(spawned[0], signal.SIGKILL)
+    assert job.wait(300) == 0
+    assert len({record["key"] for record in read_lines(tmp_path / "g.jsonl")}) == 4
+
+
+# ---- the released code's defects
+
+
+def test_bilinear_resizing_makes_labels_that_nobody_drew():
+    labels = np.zeros((10, 10, 1), np.uint8)
+    labels[3:7, 3:7] = 2
+    found = resized_as_released(labels, (16, 16))[0]
+    assert set(np.unique(found)) == {0, 1, 2}, "a rim of class 1 around class 2"
+
+
+def test_defects_change_what_they_say():
+    cohort = phantom(subjects=6, size=32)
+    leaky = with_defects(cohort, ["split_by_volume"])
+    parts = [split(leaky, 0.5, seed=seed) for seed in range(3)]
+    shared = [{name.split("-")[0] for name in part.train} & {name.split("-")[0] for name in part.test} for part in parts]
+    assert any(shared) and with_defects(cohort, ["identical_views"]) is cohort
+    assert with_defects(cohort, ["bilinear_labels"]).fingerprint != cohort.fingerprint
+    with pytest.raises(ValueError, match="defects: found typo"):
+        with_defects(cohort, ["typo"])
+    changed = method_with(METHODS["global+local(block)"], ["identical_views"])
+    assert changed.stages[1].train is train_local_identical and changed.key != METHODS["global+local(block)"].key
+
+
+def test_identical_views_are_identical(monkeypatch):
+    from semicon_nb import defects
+    from semicon_nb.methods import train_method
+
+    seen = []
+
+    def watched(model, pair, *rest):
+        seen.append(pair)
+        return model.embed_pixels(pair.images[:, 0]).square().mean()
+
+    monkeypatch.setattr(defects, "pixel_loss", watched)
+    cohort = phantom(subjects=6, size=32)
+    method = method_with(METHODS["local(stride)"], ["identical_views"])
+    train_method(method, cohort, split(cohort, 0.5), TINY, progress=False, cache=False)
+    assert seen and all((pair.images[:, 0] == pair.images[:, 1]).all() and (pair.labels[:, 0] == pair.labels[:, 1]).all() for pair in seen)
+
+
+def test_defective_run_is_measured_with_correct_labels(tmp_path):
+    rows = small_grid("g", ["local(stride)"], tmp_path, splits=(0,), defects=("bilinear_labels", "identical_views", "split_by_volume"))
+    record = read_lines(tmp_path / "g.jsonl")[0]
+    assert len(rows) == 1 and record["defects"] == ["bilinear_labels", "identical_views", "split_by_volume"]
+    assert 0 <= record["as_released"] <= 1 and record["pooled_dice"] is not None
+
+
+# ---- tables
+
+
+def invented(gains, splits=4, seeds=1, fraction=0.05):
+    base = np.linspace(0.78, 0.86, splits)
+    return [
+        {"method": method, "labels": fraction, "split": s, "seed": k, "pooled_dice": base[s] + gain[s % len(gain)] + 0.001 * k,
+         "volume_dice": base[s], "hd95": 2.0, "validation": base[s] + gain[s % len(gain)], "seconds": 1.0}
+        for method, gain in gains.items() for s in range(splits) for k in range(seeds)
+    ]  # fmt: skip
+
+
+GAINS = {"scratch": [0.0], "better": [0.010, 0.012, 0.009, 0.011], "noisy": [0.05, -0.04, 0.06, -0.03]}
+
+
+def test_interval_is_students():
+    values = [0.81, 0.84, 0.79, 0.83]
+    mean, half, count = interval(values)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (mean - half, mean + half) == pytest.approx((expected.low, expected.high)) and count == 4
+    assert np.isnan(interval([0.8])[1]) and interval([])[2] == 0 and interval([0.8, None, 0.9])[2] == 2
+
+
+def test_paired_differences_are_students():
+    rows = paired(invented(GAINS))
+    for name in ("better", "noisy"):
+        base = np.linspace(0.78, 0.86, 4)
+        expected = stats.ttest_rel(base + np.array(GAINS[name]), base).confidence_interval(0.95)
+        found = rows.loc[(0.05, name)]
+        assert (found["difference"] - found["half"], found["difference"] + found["half"]) == pytest.approx((expected.low, expected.high))
+    assert (0.05, "scratch") not in rows.index
+
+
+def test_seeds_of_a_split_count_once():
+    one, three = summary(invented(GAINS)), summary(invented(GAINS, seeds=3))
+    assert three["splits"].tolist() == one["splits"].tolist() == [4, 4, 4]
+    assert three["half"].to_numpy() == pytest.approx(one["half"].to_numpy())
+
+
+def test_only_shared_splits_are_compared():
+    records = [record for record in invented(GAINS) if not (record["method"] == "better" and record["split"] == 0)]
+    assert paired(records).loc[(0.05, "better"), "splits"] == 3
+
+
+def test_rival_is_chosen_on_validation_not_on_test():
+    records = invented({"scratch": [0.0], "a": [0.01], "b": [0.02]})
+    for record in records:
+        if record["method"] == "a":
+            record["validation"] += 0.5
+    assert best_other(records)[0.05] == {"scratch": "a", "a": "b", "b": "a"}
+
+
+@pytest.mark.parametrize("form, piece", [("markdown", "| `better` |"), ("latex", r"\begin{tabular}{lrrr}"), ("html", "<table")])
+def test_table_in_each_form(form, piece):
+    text = table(invented(GAINS), form)
+    assert piece in text and "4 splits by subject" in text and "better" in text
+    assert form != "latex" or all(line.count("&") == 3 for line in text.splitlines() if line.endswith(r"\\"))
+
+
+def test_single_split_has_no_interval_and_bad_arguments_are_named(tmp_path):
+    rows = compare(invented(GAINS, splits=1))
+    assert "±" not in "".join(rows.to_numpy().ravel())
+    with pytest.raises(ValueError, match="form: found 'pdf'"):
+        table(invented(GAINS), "pdf")
+    with pytest.raises(ValueError, match="metric: found 'dice'"):
+        table(invented(GAINS), metric="dice")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(ValueError, match="no finished run"):
+        table(tmp_path / "empty.jsonl")
+
+
+def test_todo_is_what_has_no_line(tmp_path):
+    rows = pd.DataFrame([{"key": "a"}, {"key": "b"}])
+    (tmp_path / "g.jsonl").write_text(json.dumps({"key": "a"}) + "\n")
+    assert todo(rows, tmp_path / "g.jsonl") == [{"key": "b"}] and len(todo(rows, tmp_path / "none.jsonl")) == 2
