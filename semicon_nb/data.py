@@ -49,7 +49,7 @@ def folder(
     source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis}
     return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis), source)
 
-# %% ../nbs/00_data.ipynb #81010c7d
+# %% ../nbs/00_data.ipynb #eecbb6b1
 def person(name: str) -> str:
     """Whose hippocampus `hippocampus_NNN` is: ids 2k - 1 and 2k are one person's two. Inferred, not documented."""
     number = re.fullmatch(r"hippocampus_(\d+)", name)
@@ -70,6 +70,8 @@ def hippocampus(
 ) -> Cohort:
     """Hippocampi in MRI: Task04 of the Medical Segmentation Decathlon, two volumes per person."""
     name = "Task04_Hippocampus"
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit: {limit!r}, expected a number of volumes from 1 upwards, or None for all")
     place = locate(name, "dataset.json", data)
     if place is None and not download:
         raise not_found(name, "dataset.json", data, downloads=True)

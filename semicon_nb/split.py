@@ -64,7 +64,7 @@ def scored(cohort: Cohort) -> dict[str, list[str]]:
             found.setdefault(volume.subject, []).append(volume.name)
     return found
 
-# %% ../nbs/00_5_split.ipynb #e41dae01
+# %% ../nbs/00_5_split.ipynb #a0206b33
 def split(
     cohort: Cohort,
     labelled: float = 0.1,  # share of the training volumes whose labels may be used, above 0 up to 1
@@ -90,8 +90,8 @@ def split(
         raise DataError(f"labelled: {labelled:g} of the {len(train)} training volumes of {cohort.name} leaves none; {least}")
     kept_out = {*order[n_train:]}
     pool = [v.name for v in cohort.volumes if v.subject not in kept_out and v.name not in train]
-    named = (tuple(sorted(part)) for part in (train + pool, val, test))
-    return Split(cohort.name, cohort.fingerprint, seed, labelled, *named, tuple(train[:count]))
+    parts_of = tuple(sorted(train + pool)), tuple(sorted(val)), tuple(sorted(test))
+    return Split(cohort.name, cohort.fingerprint, seed, labelled, *parts_of, tuple(train[:count]))
 
 # %% ../nbs/00_5_split.ipynb #da41ba07
 def save_split(split: Split, path: str | Path) -> Path:

@@ -396,6 +396,12 @@ def test_another_task_is_not_taken_for_hippocampi(tmp_path):
         hippocampus(task(tmp_path / "t"))
 
 
+def test_limit_must_leave_something(tmp_path):
+    for limit in (0, -1):
+        with pytest.raises(ValueError, match="limit"):
+            hippocampus(tmp_path, limit=limit)
+
+
 def test_cardiac_phantom_has_a_name():
     assert load("phantom-cardiac", subjects=3, size=16).fingerprint == phantom("cardiac", 3, 16).fingerprint
 
