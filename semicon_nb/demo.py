@@ -298,7 +298,7 @@ def segmentations_shown(
     names = [volumes[i]["name"] for i in order]
     return {"images": bytes_of(cohort.images[rows]), "truth": cohort.labels[rows], "found": found, "scores": scores, "names": names}
 
-# %% ../nbs/12a_demo.ipynb #ca48414e
+# %% ../nbs/12a_demo.ipynb #b89e83d0
 def facts(
     cohort: Cohort,  # slices
     chosen: Split,  # who may be learned from
@@ -312,11 +312,13 @@ def facts(
     counts = {"subjects": cohort.subjects, "volumes": cohort.volumes, "slices": cohort.images, "train": chosen.train}
     counts |= {"labelled": chosen.labelled, "test": chosen.test}
     texts = {name: f"{len(found):,}" for name, found in counts.items()} | {
-        "size": cohort.size, "share": f"{100 * chosen.labelled_fraction:g} %", "structures": f"{len(cohort.classes) - 1} structures ({', '.join(cohort.classes[1:])})",
+        "size": cohort.size, "share": f"{100 * chosen.labelled_fraction:g} %",
+        "structures": f"{len(cohort.classes) - 1} structures ({', '.join(cohort.classes[1:])})",
         "scratch": f"{base:.3f}", "stages": f"{other:.3f}", "verdict": verdict(reports),
         "kind": "Generated scans" if phantom else "Real scans", "command": command, "place": shlex.quote(str(cohort.source["cohort"])),
         "run": shlex.quote(str(run.folder)), "seed": run.settings["seed"], "filters": run.settings["network"]["width"],
-        "steps": f"{run.settings['stages']['finetune']['steps']:,}", "seconds": f"{sum(one.settings['seconds'] for one in runs.values()):.0f}",
+        "steps": f"{run.settings['stages']['finetune']['steps']:,}",
+        "seconds": f"{sum(one.settings['seconds'] for one in runs.values()):.0f}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }  # fmt: skip
     return {name: html.escape(str(value)) for name, value in texts.items()}

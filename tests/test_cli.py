@@ -1,0 +1,339 @@
+"""The command: its words, its numbers, and what it says when something is wrong."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semicon_nb import cli, methods
+from semicon_nb.cli import main
+from semicon_nb.data import phantom, split
+from semicon_nb.methods import PRESETS, train_method
+from semicon_nb.show import PALETTE, rgb
+
+TINY = replace(PRESETS["demo"], name="tiny", width=4).scaled(0.04)
+COMMANDS = ("demo", "data", "train", "evaluate", "predict", "explore", "experiment", "table")
+AFFINE = np.array([[0, 0.9, 0.1, -40], [0.8, 0, 0, 12], [0, 0.1, -1.1, 3], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture(scope="session")
+def cohort():
+    return phantom(subjects=6, size=32)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, cohort) -> Path:
+    """A finished run of a few steps."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    train_method("scratch", cohort, split(cohort, 0.3), TINY, out=folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def decathlon(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the Decathlon's layout that no run has seen."""
+    other, folder = phantom(subjects=3, size=40, seed=5), tmp_path_factory.mktemp("task") / "Task99_Other"
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    pairs = []
+    for v, volume in enumerate(other.volumes[:4]):
+        for name, stack in (("imagesTr", other.images.astype(np.float32) * 900), ("labelsTr", other.labels)):
+            voxels = np.moveaxis(stack[other.volume == v], 0, 2)
+            nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), folder / name / f"{volume.name}.nii.gz")
+        pairs.append({"image": f"./imagesTr/{volume.name}.nii.gz", "label": f"./labelsTr/{volume.name}.nii.gz"})
+    labels = {"0": "background", "1": "anterior", "2": "posterior"}
+    (folder / "dataset.json").write_text(json.dumps({"name": "Other", "labels": labels, "training": pairs}))
+    return folder
+
+
+def refused(capsys: pytest.CaptureFixture, *arguments: object) -> str:
+    """Run a command that must fail: exit code 2, one line, nothing on the standard output."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith(f"semicon-nb {arguments[0]}: ") and "Traceback" not in err
+    return err
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"] if command else ["--help"])
+    out = capsys.readouterr().out
+    assert stopped.value.code == 0 and "usage: semicon-nb" in out
+    assert command or all(name in out for name in COMMANDS)
+
+
+def test_the_words_that_scripts_use_are_understood() -> None:
+    parse = cli.make_parser().parse_args
+    words = "train global+local(block) --data phantom --labels 0.1 --seed 0 --out RUN --preset paper --resume".split()
+    assert vars(parse(words)) | {"method": "global+local(block)", "labels": 0.1, "preset": "paper", "resume": True} == vars(parse(words))
+    assert parse("evaluate RUN --data F --part all --json".split()).json
+    assert parse("predict RUN IMAGE -o MASK".split()).out == Path("MASK")
+    assert parse("explore RUN -o PAGE.html".split()).out == Path("PAGE.html")
+    assert parse("experiment --methods a,b --labels 0.1,0.2 --splits 0,1".split()).labels == (0.1, 0.2)
+
+
+def test_help_does_not_wait_for_pytorch() -> None:
+    code = "import sys; from semicon_nb.cli import make_parser; make_parser().format_help(); print([m for m in ('torch', 'monai', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [[], ["fly"], ["train", "scratch"], ["train", "scratch", "--out", "x", "--labels", "many"]])
+def test_words_that_are_none_end_with_code_2(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2 and "semicon-nb" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+def test_data_lists_and_describes(capsys: pytest.CaptureFixture, decathlon: Path, tmp_path: Path) -> None:
+    assert main(["data"]) == 0 and "sunnybrook" in capsys.readouterr().out
+    assert main(["data", str(decathlon), "--size", "32", "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert "4 volumes" in capsys.readouterr().out and Image.open(tmp_path / "sheet.png").size[0] > 200
+    assert main(["data", str(decathlon), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["volumes"]) == 4
+
+
+def test_data_that_is_not_there(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert "nowhere" in refused(capsys, "data", "nowhere")
+    assert str(tmp_path) in refused(capsys, "data", tmp_path)
+    assert "cannot be downloaded" in refused(capsys, "data", "sunnybrook", "--download")
+
+
+# ------------------------------------------------------------------------------------------------ train
+
+
+def test_train_makes_a_run_and_does_not_touch_one(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decathlon: Path
+) -> None:
+    monkeypatch.setitem(methods.PRESETS, "tiny", TINY)
+    words = [
+        "train",
+        "scratch",
+        "--data",
+        decathlon,
+        "--labels",
+        "0.5",
+        "--preset",
+        "tiny",
+        "--size",
+        "32",
+        "--out",
+        tmp_path / "run",
+        "--quiet",
+    ]
+    assert main([str(w) for w in words]) == 0
+    out = capsys.readouterr().out
+    assert "semicon-nb evaluate" in out and (tmp_path / "run" / "model.pt").is_file()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert "in use" in refused(capsys, *words)
+    assert main([str(w) for w in [*words, "--resume"]]) == 0
+    assert "another run" in refused(capsys, *words, "--resume", "--seed", "1")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_train_refuses_what_it_cannot_do(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert "global+local(block)" in refused(capsys, "train", "scratsh", "--out", out)
+    assert "laptop" in refused(capsys, "train", "scratch", "--preset", "desktop", "--out", out)
+    assert "0.0001" in refused(capsys, "train", "scratch", "--labels", "0.0001", "--out", out)
+    assert "labelled" in refused(capsys, "train", "scratch", "--labels", "1.5", "--out", out)
+    assert "no such split" in refused(capsys, "train", "scratch", "--split", tmp_path / "s.json", "--out", out)
+    assert not out.exists()
+
+
+def test_an_interrupted_command_says_how_to_go_on(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(methods, "train_method", interrupt)
+    assert main(["train", "global+local(block)", "--out", str(tmp_path / "a run")]) == 130
+    assert f"semicon-nb train 'global+local(block)' --out '{tmp_path}/a run' --resume" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ evaluate
+
+
+def test_evaluate_prints_one_object(capsys: pytest.CaptureFixture, made: Path) -> None:
+    found = {}
+    for part in ("all", "train", "val", "test"):
+        assert main(["evaluate", str(made), "--data", "phantom", "--part", part, "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert out.count("\n") == 1
+        found[part] = json.loads(out)
+        assert {"pooled_dice", "volume_dice", "hd95", "per_class", "volumes"} <= set(found[part])
+    names = {part: {volume["name"] for volume in report["volumes"]} for part, report in found.items()}
+    assert names["train"] | names["val"] | names["test"] == names["all"] and not names["train"] & names["test"]
+    assert main(["evaluate", str(made)]) == 0
+    assert "pooled Dice" in capsys.readouterr().out
+
+
+def test_evaluate_on_a_folder_that_the_run_has_never_seen(capsys: pytest.CaptureFixture, made: Path, decathlon: Path) -> None:
+    assert main(["evaluate", str(made), "--data", str(decathlon), "--part", "all", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["volumes"]) == 4 and 0 <= report["pooled_dice"] <= 1
+    assert "--part all" in refused(capsys, "evaluate", made, "--data", decathlon, "--part", "test")
+
+
+def test_evaluate_agrees_with_the_library(capsys: pytest.CaptureFixture, made: Path, cohort) -> None:
+    from semicon_nb.data import part_indices
+    from semicon_nb.evaluate import evaluate
+    from semicon_nb.methods import load_run
+
+    run = load_run(made)
+    wanted = evaluate(run.model, cohort, part_indices(cohort, run.split, "test")).to_dict()
+    assert main(["evaluate", str(made), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(wanted))
+
+
+# ------------------------------------------------------------------------------------------------ predict
+
+
+@pytest.fixture
+def scan(tmp_path: Path, cohort) -> Path:
+    """A scan of an odd shape, with an oblique affine, a slope and both orientation codes."""
+    voxels = np.moveaxis(cohort.images[:5, :29, :31].astype(np.float32) * 700, 0, 2).astype(np.int16)
+    image = nibabel.Nifti1Image(voxels, AFFINE)
+    image.set_sform(AFFINE, code=2)
+    image.set_qform(AFFINE, code=1, strip_shears=True)
+    image.header.set_slope_inter(2.0, 10.0)
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+@pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nii", "new folder/mask.nii.gz"])
+def test_a_mask_lies_on_its_scan(made: Path, scan: Path, tmp_path: Path, name: str) -> None:
+    assert main(["predict", str(made), str(scan), "-o", str(tmp_path / name)]) == 0
+    mask, image = nibabel.load(tmp_path / name), nibabel.load(scan)
+    assert mask.shape == image.shape == (29, 31, 5) and np.array_equal(mask.affine, image.affine)
+    for form in ("sform", "qform"):
+        (here, code), (there, wanted) = (getattr(one, f"get_{form}")(coded=True) for one in (mask, image))
+        assert code == wanted and np.allclose(here, there)
+    values = np.asanyarray(mask.dataobj)
+    assert values.dtype == np.uint8 and set(np.unique(values)) <= {0, 1, 2} and mask.header.get_zooms() == image.header.get_zooms()
+
+
+def test_a_mask_is_what_the_library_says(made: Path, scan: Path, tmp_path: Path) -> None:
+    from semicon_nb.data import Grid
+    from semicon_nb.evaluate import segment
+    from semicon_nb.methods import load_run
+
+    main(["predict", str(made), str(scan), "-o", str(tmp_path / "mask.nii.gz")])
+    run = load_run(made)
+    wanted = segment(run.model, scan, Grid(**run.settings["grid"]))
+    assert np.array_equal(np.asanyarray(nibabel.load(tmp_path / "mask.nii.gz").dataobj), wanted)
+    first = (tmp_path / "mask.nii.gz").read_bytes()
+    main(["predict", str(made), str(scan), "-o", str(tmp_path / "mask.nii.gz")])
+    assert (tmp_path / "mask.nii.gz").read_bytes() == first
+
+
+def test_a_picture_becomes_a_labelled_picture(made: Path, tmp_path: Path, cohort) -> None:
+    Image.fromarray((cohort.images[3, :30].astype(np.float32) * 255).astype(np.uint8)).save(tmp_path / "slice.png")
+    assert main(["predict", str(made), str(tmp_path / "slice.png"), "-o", str(tmp_path / "mask.png")]) == 0
+    mask = Image.open(tmp_path / "mask.png")
+    assert mask.mode == "P" and mask.size == (32, 30) and set(np.unique(np.asarray(mask))) <= {0, 1, 2}
+    palette = np.array(mask.getpalette()).reshape(-1, 3)
+    assert tuple(palette[0]) == (0, 0, 0) and tuple(palette[1]) == rgb(PALETTE[1])
+
+
+def test_predict_refuses_what_it_cannot_do_and_leaves_nothing(
+    capsys: pytest.CaptureFixture, made: Path, scan: Path, tmp_path: Path
+) -> None:
+    mask = tmp_path / "out" / "mask.nii.gz"
+    assert "missing.nii.gz" in refused(capsys, "predict", made, tmp_path / "missing.nii.gz", "-o", mask)
+    assert "nifti" in refused(capsys, "predict", made, scan, "-o", tmp_path / "out" / "mask.png")
+    assert "overwritten" in refused(capsys, "predict", made, scan, "-o", scan)
+    (tmp_path / "scan.txt").write_text("no scan")
+    assert ".nii" in refused(capsys, "predict", made, tmp_path / "scan.txt", "-o", mask)
+    torn = tmp_path / "torn.nii.gz"
+    torn.write_bytes(scan.read_bytes()[:900])
+    assert "torn.nii.gz" in refused(capsys, "predict", made, torn, "-o", mask)
+    for name, voxels in (("nan", np.full((9, 9, 3), np.nan, np.float32)), ("constant", np.ones((9, 9, 3), np.float32))):
+        nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), tmp_path / f"{name}.nii.gz")
+        assert f"{name}.nii.gz" in refused(capsys, "predict", made, tmp_path / f"{name}.nii.gz", "-o", mask)
+    assert "no RUN folder" in refused(capsys, "predict", tmp_path / "norun", scan, "-o", mask)
+    assert not mask.parent.exists()
+
+
+# ------------------------------------------------------------------------------------------------ damaged runs
+
+
+def test_weights_of_another_network_are_one_sentence(capsys: pytest.CaptureFixture, made: Path, scan: Path, tmp_path: Path) -> None:
+    from semicon_nb.unet import UNet
+
+    damaged = tmp_path / "run"
+    shutil.copytree(made, damaged)
+    torch.save(UNet(width=8).state_dict(), damaged / "model.pt")
+    for words in (
+        ["evaluate", damaged],
+        ["predict", damaged, scan, "-o", tmp_path / "mask.nii.gz"],
+        ["explore", damaged, "-o", tmp_path / "p.html"],
+    ):
+        assert "another network" in refused(capsys, *words)
+    (damaged / "model.pt").write_bytes(b"no weights")
+    assert "model.pt" in refused(capsys, "evaluate", damaged)
+    (damaged / "run.json").write_text('{"method": ')
+    assert "run.json" in refused(capsys, "evaluate", damaged)
+    assert not (tmp_path / "mask.nii.gz").exists() and not (tmp_path / "p.html").exists()
+
+
+def test_the_number_of_classes_must_agree(capsys: pytest.CaptureFixture, made: Path) -> None:
+    cardiac = phantom(kind="cardiac", subjects=3, size=32)
+
+    def other(*arguments: object, **named: object):
+        return cardiac
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "load_named", other)
+        assert "was trained on background, anterior, posterior" in refused(capsys, "evaluate", made, "--data", "hearts", "--part", "all")
+
+
+# ------------------------------------------------------------------------------------------------ the rest
+
+
+def test_explore_writes_a_page_of_a_run(capsys: pytest.CaptureFixture, made: Path, tmp_path: Path) -> None:
+    assert ".html" in refused(capsys, "explore", made, "-o", tmp_path / "page.txt")
+    assert "no RUN folder" in refused(capsys, "explore", tmp_path, "-o", tmp_path / "page.html")
+
+
+def test_table_of_nothing_is_refused(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert "semicon-nb experiment" in refused(capsys, "table", tmp_path / "none")
+    (tmp_path / "results").mkdir()
+    assert "no finished run" in refused(capsys, "table", tmp_path / "results")
+
+
+def test_errors_of_the_system_are_one_line_too(capsys: pytest.CaptureFixture, tmp_path: Path, made: Path, scan: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in refused(capsys, "predict", made, scan, "-o", tmp_path / "file" / "mask.nii.gz")
+
+
+def test_the_real_command_in_a_process_of_its_own(made: Path, scan: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+
+    def run(*words: object) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "semicon_nb", *map(str, words)], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+
+    failed = run("train", "scratch", "--out", made)
+    assert failed.returncode == 2 and failed.stdout == "" and failed.stderr.count("\n") == 1 and "in use" in failed.stderr
+    done = run("predict", made, scan, "-o", "mask.nii.gz")
+    assert done.returncode == 0, done.stderr
+    assert nibabel.load(tmp_path / "mask.nii.gz").shape == (29, 31, 5) and gzip.open(tmp_path / "mask.nii.gz").read(4)
