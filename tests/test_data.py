@@ -570,12 +570,14 @@ def test_failed_loading_leaves_no_cache(tmp_path):
 def test_loading_times(data_folder):
     start = time.perf_counter()
     cold = hippocampus(data_folder)
-    between = time.perf_counter()
-    warm = hippocampus(data_folder)
-    end = time.perf_counter()
+    from_files, from_cache = time.perf_counter() - start, []
+    for _ in range(3):
+        start = time.perf_counter()
+        warm = hippocampus(data_folder)
+        from_cache.append(time.perf_counter() - start)
     assert len(cold.volumes) == 209 and same(cold, warm)
-    print(f"209 hippocampi: {between - start:.2f} s cold, {end - between:.2f} s from cache")
-    assert between - start < 20 and end - between < 1
+    print(f"209 hippocampi: {from_files:.2f} s from the files, {min(from_cache):.2f} s from the cache (best of three)")
+    assert from_files < 20 and min(from_cache) < 1
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
