@@ -4,6 +4,7 @@ description: Every public name, the page that explains it, and its source.
 ---"""
 
 import ast
+import re
 from pathlib import Path
 
 from nbdev.config import get_config
@@ -36,12 +37,19 @@ def rows(module: str, pages: dict[str, str]) -> list[str]:
     return lines
 
 
+def place(module: str) -> str:
+    """The name of the notebook that exports a module: the story's order."""
+    exports = re.compile(rf"#\|\s*default_exp\s+{module}\b")
+    found = (path.name for path in sorted(config.nbs_path.glob("*.ipynb")) if exports.search(path.read_text(encoding="utf-8")))
+    return next(found, "~")
+
+
 print("Each name leads to the page that builds it, runs it and explains it; `source` is the line of the module that the page exports.\n")
 exported = {}
 for module, names in index["syms"].items():
     short = module.split(".")[-1]
     exported[short] = {name.rsplit(".", 1)[-1]: place[0] for name, place in names.items() if name.count(".") == 2}
-for short, pages in exported.items():
+for short, pages in sorted(exported.items(), key=lambda item: place(item[0])):
     if pages and (config.lib_path / f"{short}.py").exists():
         page = next(iter(pages.values())).split("#")[0]
         print(f"## [{short}]({page}) {{#{short}}}\n", *rows(short, pages), "", sep="\n")

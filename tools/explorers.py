@@ -8,16 +8,20 @@ from functools import cache
 from pathlib import Path
 
 from semicon_nb.data import phantom, split
-from semicon_nb.explore_cohort import CohortBrowser
-from semicon_nb.explore_pixels import PixelExplorer
-from semicon_nb.explore_replay import TrainingReplay
-from semicon_nb.explore_strategy import StrategyExplorer
-from semicon_nb.explore_temperature import TemperatureExplorer
+from semicon_nb.explore import (
+    CohortBrowser,
+    PixelExplorer,
+    ResultsExplorer,
+    StrategyExplorer,
+    TemperatureExplorer,
+    TrainingReplay,
+)
 from semicon_nb.files import content_key
 from semicon_nb.methods import PRESETS, train_method
 from semicon_nb.runs import Run
 
 PACKAGE = Path(__file__).resolve().parent.parent / "semicon_nb"
+RESULTS = PACKAGE.parent / "results"
 PLOTLY = "../site_libs/plotly/plotly.min.js"
 
 
@@ -34,6 +38,7 @@ EXPLORERS: dict[type, tuple[str, Callable]] = {
     TemperatureExplorer: ("temperature", lambda: TemperatureExplorer()),
     TrainingReplay: ("replay", lambda: TrainingReplay(trained())),
     CohortBrowser: ("cohort", lambda: CohortBrowser()),
+    ResultsExplorer: ("results", lambda: ResultsExplorer(sorted(RESULTS.glob("*.jsonl")), [trained()])),
 }
 HEIGHTS = {"pixels": 1250, "strategies": 1100}
 
