@@ -1,4 +1,4 @@
-"""Every contrastive loss is a short formula on the same sums over pairs of pixels: here they are exact, in memory that grows with the pixels and not with their square.
+"""Every contrastive loss is a short formula on sums over pairs of pixels: exact, in memory that grows with the pixels.
 
 Docs: https://semicon-nb.github.io/semicon_nb/contrast.html.md"""
 
@@ -94,7 +94,7 @@ def cut(values: Tensor | None, part: slice, rows: slice) -> Tensor | None:
     """Some rows of some groups of [G, M], if there are any values."""
     return None if values is None else values[part, rows]
 
-# %% ../nbs/03_contrast.ipynb #9808e8de
+# %% ../nbs/03_contrast.ipynb #8eba02a3
 def stacks(extents: tuple[tuple[int, int], ...], size: int) -> Iterator[tuple[slice, int, int]]:
     """Groups that share tiles, with the most rows and anchors among them, from the (rows, anchors) of every group."""
     height, width = (min(size, max(extent[k] for extent in extents)) for k in (1, 0))
@@ -113,7 +113,9 @@ def stacked_tiles(extents: tuple[tuple[int, int], ...], size: int) -> Iterator[t
 
 def tile_memory(unit: Tensor, extents: tuple[tuple[int, int], ...], size: int) -> Tensor:
     """Memory for the largest tile of any stack."""
-    return unit.new_empty(max((part.stop - part.start) * min(size, anchors) * min(size, rows) for part, rows, anchors in stacks(extents, size)))
+    return unit.new_empty(
+        max((part.stop - part.start) * min(size, anchors) * min(size, rows) for part, rows, anchors in stacks(extents, size))
+    )
 
 # %% ../nbs/03_contrast.ipynb #c2d74e4f
 def add_tile(sums: Tensor, tile: Tensor, weight: Tensor | None, part: slice, i: slice, j: slice) -> None:
@@ -144,7 +146,7 @@ def pair_sums(
         add_tile(sums[0], tile, weight, part, i, j)
     return sums
 
-# %% ../nbs/03_contrast.ipynb #8cad9ae8
+# %% ../nbs/03_contrast.ipynb #92350118
 def pair_gradient(
     unit: Tensor,  # [G, M, C] unit rows, anchors first
     share: Tensor,  # [kinds, G, M] g / sum of each anchor, 0 for other rows
@@ -160,7 +162,7 @@ def pair_gradient(
     for part, i, j in stacked_tiles(extents, size):
         tile = exponentials(unit[part, i], unit[part, j], temperature, i == j, memory)
         weights = cut(weight, part, i), cut(weight, part, j)
-        factor, *rest = (bracket(kind[part, i], kind[part, j], *weights, flat) for kind, flat in zip(share, factors))
+        factor, *rest = (bracket(kind[part, i], kind[part, j], *weights, flat) for kind, flat in zip(share, factors, strict=True))
         same = same_class(classes, part, i, j)
         tile.mul_(factor if same is None else torch.where(same, factor, rest[0]))
         gradient[part, i].baddbmm_(tile, unit[part, j])
@@ -194,7 +196,7 @@ class LogPairSums(Function):
             gradient = gradient if basis is None else gradient @ basis.T
         return gradient, *[None] * 6
 
-# %% ../nbs/03_contrast.ipynb #2712cc87
+# %% ../nbs/03_contrast.ipynb #cc8c90f0
 def low_rank_basis(
     unit: Tensor,  # [G, M, C] unit rows
     tolerance: float = 2e-6,  # largest length of a row outside the basis
@@ -202,6 +204,8 @@ def low_rank_basis(
 ) -> Tensor | None:  # [C, r] orthonormal columns, None where no smaller basis holds all rows
     """A basis of few dimensions that provably holds every row."""
     rows = unit.detach().flatten(0, 1)
+    if torch.linalg.matrix_rank(rows[:: max(1, len(rows) // (2 * rows.shape[1]))], tol=tolerance) > least_gain * rows.shape[1]:
+        return None
     gram = sum(part.double().T @ part.double() for part in rows.split(4096)).cpu()
     values, vectors = torch.linalg.eigh(gram)
     rank = int((values.cumsum(0) > len(rows) * (tolerance / 4) ** 2).sum())

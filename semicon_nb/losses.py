@@ -155,12 +155,12 @@ def check_labels(labels: Tensor, features: Tensor) -> Tensor:
         raise ValueError(f"labels: found {int(labels.min())}, expected 0 for background and positive numbers for classes")
     return labels
 
-# %% ../nbs/05_losses.ipynb #5907b94a
+# %% ../nbs/05_losses.ipynb #ecaeebfc
 def supervised_local_contrastive_loss(
     features: Tensor,  # [B, V, C, H, W] raw embeddings of every pixel, any float type
     labels: Tensor,  # [B, V, H, W] class of every pixel, any integer type, 0 background
     temperature: float = 0.1,  # t
-    strategy: Strategy = FullResolution(),  # which pixels are compared
+    strategy: Strategy = FullResolution(),  # which pixels are compared  # noqa: B008
     form: str = "supcon",  # "supcon" as released, "printed" as in the paper
     background: bool = True,  # whether background pixels are keys, or left out
 ) -> Tensor:  # scalar
@@ -180,11 +180,11 @@ def pixel_rows(features: Tensor) -> Tensor:
     """Features [B, V, C, H, W] as one row a pixel [P, C]."""
     return features.movedim(2, -1).reshape(-1, features.shape[2])
 
-# %% ../nbs/05_losses.ipynb #bd8e85f8
+# %% ../nbs/05_losses.ipynb #021ffa59
 def local_contrastive_loss(
     features: Tensor,  # [B, V, C, H, W] raw embeddings of every pixel, any float type
     temperature: float = 0.1,  # t
-    strategy: Strategy = FullResolution(),  # which pixels are compared
+    strategy: Strategy = FullResolution(),  # which pixels are compared  # noqa: B008
 ) -> Tensor:  # scalar
     """Pull a pixel and the same pixel in the other views together, push all others away: no labels."""
     check_features("features", features, "[B, V, C, H, W]")

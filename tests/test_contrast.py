@@ -43,12 +43,15 @@ def test_tiles_meet_every_pair_with_an_anchor_once(rows, anchors, size):
     assert (met[:anchors] == 1).all() and (met[:, :anchors] == 1).all() and (met[anchors:, anchors:] == 0).all()
 
 
-@given(extents=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)).map(lambda e: (max(e), min(e))), min_size=1, max_size=12), size=st.integers(1, 40))
+@given(
+    extents=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)).map(lambda e: (max(e), min(e))), min_size=1, max_size=12),
+    size=st.integers(1, 40),
+)
 def test_stacks_hold_every_group_and_all_of_it(extents, size):
     met = torch.zeros(len(extents), 30, 30, dtype=torch.int64)
     for part, i, j in stacked_tiles(tuple(extents), size):
         met[part, i, j] += 1
-    for seen, (rows, anchors) in zip(met, extents):
+    for seen, (rows, anchors) in zip(met, extents, strict=False):
         triangle = torch.ones(rows, rows).triu().bool()[:anchors]
         assert (seen[:anchors, :rows][triangle] == 1).all()
 
@@ -85,7 +88,9 @@ def test_gradcheck():
 def attention_log_sums(unit, temperature):
     """Logarithms of the sums read off attention: a value column that is 1 for the key itself gives exp(s_ii) / sum."""
     rows = unit.shape[0]
-    share = scaled_dot_product_attention(unit[None], unit[None], torch.eye(rows, dtype=unit.dtype)[None], scale=1 / temperature)[0].diagonal()
+    share = scaled_dot_product_attention(unit[None], unit[None], torch.eye(rows, dtype=unit.dtype)[None], scale=1 / temperature)[
+        0
+    ].diagonal()
     everything = (unit * unit).sum(1) / temperature - share.log()
     return everything + torch.log1p(-share)
 
@@ -153,7 +158,9 @@ def test_rank_compression_is_certified(rank):
 
 
 def test_compressed_value_and_gradient_equal_dense_float64():
-    rows = torch.randn(1200, 17, generator=torch.Generator().manual_seed(1)) @ torch.randn(17, 64, generator=torch.Generator().manual_seed(2))
+    rows = torch.randn(1200, 17, generator=torch.Generator().manual_seed(1)) @ torch.randn(
+        17, 64, generator=torch.Generator().manual_seed(2)
+    )
     raw = rows.requires_grad_()
     everything = torch.arange(1200)[None]
     assert low_rank_basis(UnitRows.apply(raw, everything)) is not None
@@ -172,7 +179,19 @@ def test_a_row_of_length_zero_gets_no_gradient():
     assert (unit[0, 2] == 0).all() and (gradient[2] == 0).all() and gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("temperature, error", [(0, ValueError), (-1.0, ValueError), (math.nan, ValueError), (math.inf, ValueError), (0.001, ValueError), ("0.1", TypeError), (True, TypeError), (None, TypeError)])
+@pytest.mark.parametrize(
+    "temperature, error",
+    [
+        (0, ValueError),
+        (-1.0, ValueError),
+        (math.nan, ValueError),
+        (math.inf, ValueError),
+        (0.001, ValueError),
+        ("0.1", TypeError),
+        (True, TypeError),
+        (None, TypeError),
+    ],
+)
 def test_a_bad_temperature_is_named(temperature, error):
     with pytest.raises(error, match="temperature: found"):
         log_pair_sums(unit_rows(1, 4, 2), temperature)
@@ -183,5 +202,5 @@ def test_cuda_equals_cpu():
     unit = unit_rows(2, 700, 16, dtype=torch.float32)
     on_device = unit.detach().cuda().requires_grad_()
     sums = [log_pair_sums(rows, 0.1) for rows in (unit, on_device)]
-    gradients = [torch.autograd.grad(s.mean(), rows)[0].cpu() for s, rows in zip(sums, (unit, on_device))]
+    gradients = [torch.autograd.grad(s.mean(), rows)[0].cpu() for s, rows in zip(sums, (unit, on_device), strict=False)]
     assert relative(sums[1].cpu(), sums[0]) < 1e-6 and relative(gradients[1], gradients[0]) < 2e-5

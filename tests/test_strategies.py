@@ -74,7 +74,10 @@ def test_what_is_compared_is_where_the_gradient_goes(strategy, shape, background
 def test_costs_count_what_is_compared(strategy, shape, background):
     labels = random_labels(shape)
     cost = strategy.cost(labels, 8, background)
-    pictures = [strategy.compared(labels, tuple(anchor), background) for anchor in torch.cartesian_prod(*(torch.arange(n) for n in shape)).view(-1, 4).tolist()]
+    pictures = [
+        strategy.compared(labels, tuple(anchor), background)
+        for anchor in torch.cartesian_prod(*(torch.arange(n) for n in shape)).view(-1, 4).tolist()
+    ]
     assert cost.anchors == sum(bool((seen == 3).any()) for seen in pictures)
     assert cost.pairs == sum(int(((seen == 1) | (seen == 2)).sum()) for seen in pictures)
 
@@ -109,7 +112,9 @@ def test_a_balanced_sample_is_balanced_and_weighs_back():
     counts = torch.bincount(labels.flatten()[batch.index[0]])
     assert counts.tolist() == [141, 141, 18]
     for name in range(3):
-        assert batch.weight[0][labels.flatten()[batch.index[0]] == name].sum().item() == pytest.approx(int((labels == name).sum()), rel=1e-5)
+        assert batch.weight[0][labels.flatten()[batch.index[0]] == name].sum().item() == pytest.approx(
+            int((labels == name).sum()), rel=1e-5
+        )
 
 
 def test_samples_follow_the_seed():
