@@ -246,7 +246,7 @@ def draw_exact(
         hovertext=[f"every pixel: {cost:.0f} ms, {entry['pairs']:,.0f} pairs"], hoverinfo="text",
     )  # fmt: skip
 
-# %% ../nbs/06a_gradient.ipynb #e79e9008
+# %% ../nbs/06a_gradient.ipynb #e08d121e
 def gradient_figure(
     results: dict,  # of benchmarks/gradient.py: "summary" is used
     background: bool = True,  # background pixels are keys (as released), or left out
@@ -261,6 +261,8 @@ def gradient_figure(
     figure = make_subplots(len(cohorts), len(points), shared_yaxes=True, subplot_titles=titles, **spacing)
     top = 10 ** math.floor(math.log10(min(height(e["cosine_high"]) for e in entries if e["family"] in FAMILIES)))
     for row, cohort in enumerate(cohorts, 1):
+        costs = np.log10([e["milliseconds"] for e in entries if e["cohort"] == cohort])
+        figure.update_xaxes(range=[costs.min() - 0.3 * np.ptp(costs), costs.max() + 0.1 * np.ptp(costs)], row=row)
         for column, point in enumerate(points, 1):
             panel = [e for e in entries if e["cohort"] == cohort and e["point"] == point]
             draw_exact(figure, next(e for e in panel if e["family"] == "every pixel"), (row, column), top)
@@ -268,19 +270,21 @@ def gradient_figure(
                 draw_family(figure, [e for e in panel if e["family"] == family], (row, column))
     return finish(figure, len(cohorts), top)
 
-# %% ../nbs/06a_gradient.ipynb #7aa8383f
+# %% ../nbs/06a_gradient.ipynb #cb0d205c
 def finish(
     figure: go.Figure,  # with all families drawn
     rows: int,  # of panels
     top: float,  # where the panels end, as 1 - cosine
 ) -> go.Figure:
     "Axes, ticks and fonts."
-    style(figure, height=140 + 310 * rows)
+    style(figure, height=140 + 330 * rows)
     ticks = [10.0**k for k in range(round(math.log10(top)), 0)] + [0.5, 1.0]
     names = [f"{1 - t:.{max(1, -round(math.log10(t)))}f}" if t < 0.5 else f"{1 - t:g}" for t in ticks]
     figure.update_yaxes(type="log", range=[math.log10(2), math.log10(top) - 0.15], tickvals=ticks, ticktext=names)
     figure.update_yaxes(title="cosine to the exact gradient", col=1)
-    figure.update_xaxes(type="log", matches="x", tickvals=[m * 10**k for k in range(-1, 6) for m in (1, 2, 3, 5)], showticklabels=True)
+    costs = [m * 10**k for k in range(6) for m in (1, 2, 5)]
+    marks = [f"{c // 1000} s" if c >= 1000 else f"{c}" for c in costs]
+    figure.update_xaxes(type="log", tickvals=costs, ticktext=marks, tickangle=0, showticklabels=True)
     figure.update_xaxes(title="processor time of the loss, ms", row=rows)
     figure.update_annotations(font={"size": 13})
     figure.update_layout(margin={"l": 70, "r": 20, "t": 40, "b": 60}, legend={"orientation": "h", "y": -0.09 - 0.09 / rows, "x": 0})
