@@ -10,7 +10,7 @@ __all__ = ['COMMANDS', 'add_data', 'list_cohorts', 'load_named', 'data', 'add_tr
            'predict', 'add_explore', 'explore', 'words', 'numbers', 'whole_numbers', 'add_experiment', 'experiment',
            'add_table', 'table', 'add_demo', 'demo', 'make_parser', 'sentence_of', 'how_to_go_on', 'main']
 
-# %% ../nbs/12_cli.ipynb #40809f1b
+# %% ../nbs/12_cli.ipynb #d2ce3c39
 import argparse
 import gzip
 import io
@@ -19,7 +19,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ def list_cohorts() -> str:
         [*lines, "", f"Looked for in {looked}.", "Any folder with images/ and labels/, or a Decathlon task, can be named too."]
     )
 
-# %% ../nbs/12_cli.ipynb #54443517
+# %% ../nbs/12_cli.ipynb #4a36321a
 def load_named(
     place: str,  # a cohort's name, or a folder
     size: int | None = None,  # rows and columns of a slice; None: the cohort's own
@@ -60,7 +60,7 @@ def load_named(
 
     if run is not None and place == run.settings["data"].get("cohort"):
         return run.cohort
-    settings: dict[str, object] = {} if size is None else {"size": size}
+    settings: dict[str, Any] = {} if size is None else {"size": size}
     if run is not None:
         settings = (
             dict(run.settings["grid"])
@@ -199,7 +199,7 @@ def evaluate(options: argparse.Namespace) -> None:
         .to_string()
     )
 
-# %% ../nbs/12_cli.ipynb #33d773c2
+# %% ../nbs/12_cli.ipynb #3556cad9
 def mask_bytes(
     mask: "np.ndarray",  # label map, the scan's shape, uint8
     image: Path,  # the scan, a NIfTI file
@@ -209,7 +209,7 @@ def mask_bytes(
     import nibabel
     import numpy as np
 
-    scan = nibabel.load(image)
+    scan: Any = nibabel.load(image)
     header = nibabel.Nifti1Header.from_header(scan.header, check=False)
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)

@@ -9,7 +9,7 @@ __all__ = ['CONTENDERS', 'SAYS', 'demo_preset', 'claim', 'train_contenders', 'vo
            'bytes_of', 'largest_slices', 'scans_shown', 'views_shown', 'stage_shown', 'stages_shown', 'map_shown',
            'embeddings_shown', 'segmentations_shown', 'facts', 'data_shown', 'write_demo_page', 'demo']
 
-# %% ../nbs/12a_demo.ipynb #f0ed06a4
+# %% ../nbs/12a_demo.ipynb #de6597db
 import html
 import json
 import os
@@ -34,7 +34,7 @@ from .page import asset, encode, script, table, without_nan
 from .runs import Run, code_key
 from .show import PALETTE, SYMBOLS
 from .stages import Preset
-from .views import GLOBAL, views
+from .views import GLOBAL, correspondence, views
 
 # %% ../nbs/12a_demo.ipynb #66dc6b62
 CONTENDERS = {"from scratch": "scratch", "three stages": "global+local(block)"}
@@ -85,7 +85,7 @@ def train_contenders(
         apart.result()
     return {title: load_run(folder) for title, folder in folders.items()}
 
-# %% ../nbs/12a_demo.ipynb #7fdb4c95
+# %% ../nbs/12a_demo.ipynb #b95553f6
 def volume_scores(
     report: Report,  # of a run
 ) -> np.ndarray:
@@ -107,11 +107,9 @@ def verdict(
     else:
         lead = f"{(second if ahead > 0 else first).capitalize()} is ahead by {abs(ahead):.3f} pooled Dice"
     lead = lead.replace("Three stages is", "Three stages are")
-    spread = (
-        f", mean difference {f'{np.nanmean(gap):+.3f}'.replace('-', '−')}, standard deviation {np.nanstd(gap, ddof=1):.3f}"
-        if len(gap) > 1
-        else ""
-    )
+    known, spread = gap[~np.isnan(gap)], ""
+    if len(known) > 1:
+        spread = f", mean difference {known.mean():+.3f}, standard deviation {known.std(ddof=1):.3f}".replace("-", "−")
     counted = f"Three stages are better on {better} of {len(gap)} test volumes{spread}"
     return f"{lead}. {counted}. One split and one seed: another split may say the opposite."
 
@@ -178,7 +176,7 @@ def scans_shown(
     rows = largest_slices(cohort, names)
     return {"images": bytes_of(cohort.images[rows]), "labels": cohort.labels[rows], "names": names}
 
-# %% ../nbs/12a_demo.ipynb #84ad3bd5
+# %% ../nbs/12a_demo.ipynb #1f8eb484
 def views_shown(
     cohort: Cohort,  # slices
     row: int,  # which slice
@@ -187,10 +185,10 @@ def views_shown(
     "Two views of a slice, their labels, and where each pixel of the first lies in the second."
     image, labels = torch.tensor(cohort.images[[row]], dtype=torch.float32)[:, None], torch.tensor(cohort.labels[[row]])
     pair = views(image, labels, GLOBAL, generator=torch.Generator().manual_seed(seed))
-    where = pair.where[0].numpy().round(1)
+    where = correspondence(pair, 0, 1)[0].numpy().round(1)
     return {
         "images": bytes_of(pair.images[0, :, 0].numpy()),
-        "labels": pair.labels[0].numpy().astype(np.uint8),
+        "labels": torch.as_tensor(pair.labels)[0].numpy().astype(np.uint8),
         "where": np.nan_to_num(where, nan=-9),
     }
 

@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/02_unet.ipynb #2df53fd0
+# %% ../nbs/02_unet.ipynb #aa73930e
 def double_convolution(
     ins: int,  # channels that come in
     outs: int,  # channels that go out
     norm: bool = True,  # normalise after each convolution
 ) -> nn.Sequential:
     "Twice a 3 x 3 convolution, instance normalisation (or none) and LeakyReLU."
-    layers = []
+    layers: list[nn.Module] = []
     for channels in (ins, outs):
         layers.append(nn.Conv2d(channels, outs, 3, padding=1))
         if norm:
@@ -78,9 +78,9 @@ class Decoder(nn.Module):
             found = block(torch.cat([beside, up(found)], dim=1))
         return found
 
-# %% ../nbs/02_unet.ipynb #d3bf1ee9
+# %% ../nbs/02_unet.ipynb #b67c0e01
 def margins(
-    shape: tuple[int, int],  # height and width, pixels
+    shape: Sequence[int],  # height and width, pixels
     depth: int,  # number of halvings
 ) -> tuple[int, int, int, int]:
     "Pixels to add at the left, right, top and bottom, in the order that `F.pad` wants."
@@ -88,7 +88,7 @@ def margins(
     extra = [max(2, ceil(side / step)) * step - side for side in shape]
     return extra[1] // 2, extra[1] - extra[1] // 2, extra[0] // 2, extra[0] - extra[0] // 2
 
-# %% ../nbs/02_unet.ipynb #2af81537
+# %% ../nbs/02_unet.ipynb #e6110a3f
 class Body(nn.Module):
     "Encoder and decoder, for images of any size."
 
@@ -99,6 +99,7 @@ class Body(nn.Module):
         decoder_norm: bool,  # normalise in the decoder too
     ):
         super().__init__()
+        self.channels = channels
         self.encoder = Encoder(channels, widths)
         self.decoder = Decoder(widths, decoder_norm)
 
@@ -107,8 +108,8 @@ class Body(nn.Module):
         images: Tensor,  # [B, channels, H, W], any H and W
     ) -> list[Tensor]:
         "The encoder's maps of the padded images, full resolution first."
-        check_images(images, self.encoder.blocks[0][0].in_channels)
-        margin = margins(tuple(images.shape[2:]), len(self.encoder.blocks) - 1)
+        check_images(images, self.channels)
+        margin = margins(images.shape[2:], len(self.encoder.blocks) - 1)
         return self.encoder(F.pad(images, margin, mode="replicate") if any(margin) else images)
 
     def features(

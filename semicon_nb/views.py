@@ -10,8 +10,9 @@ __all__ = ['GLOBAL', 'LOCAL', 'FINETUNE', 'IDENTITY', 'PIECE', 'ViewSettings', '
            'blur', 'change_intensities', 'Views', 'views', 'views_of_piece', 'join', 'check_slices', 'augment',
            'invert', 'widened', 'centred_pixels', 'correspondence']
 
-# %% ../nbs/01_views.ipynb #dadb0357
+# %% ../nbs/01_views.ipynb #ee15c72e
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 
@@ -276,7 +277,7 @@ class Views:
         "Row and column [B, H, W, 2] in view 1 of each pixel of view 0; nan where it has left it. None with one view."
         return correspondence(self, 0, 1) if self.images.shape[1] > 1 else None
 
-# %% ../nbs/01_views.ipynb #5d034ea8
+# %% ../nbs/01_views.ipynb #713943c3
 def views(
     images: Tensor,  # slices [B, 1, H, W] in [0, 1]
     labels: Tensor | None = None,  # their labels [B, H, W], any integer type
@@ -288,10 +289,10 @@ def views(
     check_slices(images, labels, count)
     per_piece = max(1, PIECE // (count * images[0].numel())) if images.device.type == "cpu" else len(images)
     image_pieces = images.float().split(per_piece)
-    label_pieces = [None] * len(image_pieces) if labels is None else labels.split(per_piece)
+    label_pieces: Sequence[Tensor | None] = [None] * len(image_pieces) if labels is None else labels.split(per_piece)
     return join([views_of_piece(*piece, settings, count, generator) for piece in zip(image_pieces, label_pieces, strict=True)])
 
-# %% ../nbs/01_views.ipynb #b33affd7
+# %% ../nbs/01_views.ipynb #91394dd1
 PIECE = 2**17  # pixels of all views that a CPU's cache holds with all that is made from them
 
 
@@ -305,28 +306,28 @@ def views_of_piece(
     "`count` views of each slice: one warp, one reading, then the intensities."
     B, _, H, W = images.shape
     warp = draw_warp(settings, (B, count), (H, W), generator, images.device)
-    grid = warp.grid() if warp else None
-    moved = sample(images[:, 0], grid) if warp else images.repeat(1, count, 1, 1)
-    seen = None
-    if labels is not None:
-        seen = sample(labels.float(), grid, "nearest").long() if warp else labels.long()[:, None].repeat(1, count, 1, 1)
+    if warp is None:
+        moved = images.repeat(1, count, 1, 1)
+        seen = None if labels is None else labels.long()[:, None].repeat(1, count, 1, 1)
+    else:
+        grid = warp.grid()
+        moved = sample(images[:, 0], grid)
+        seen = None if labels is None else sample(labels.float(), grid, "nearest").long()
     changed = change_intensities(moved.flatten(0, 1), settings, generator)
     return Views(changed.view(B, count, 1, H, W), seen, warp)
 
-# %% ../nbs/01_views.ipynb #b6041b58
+# %% ../nbs/01_views.ipynb #0f5f0b96
 def join(
     pieces: list[Views],  # views of consecutive slices
 ) -> Views:
     "The pieces as one batch."
-    first = pieces[0]
     if len(pieces) == 1:
-        return first
-    labels = None if first.labels is None else torch.cat([piece.labels for piece in pieces])
-    warp = None
-    if first.warp is not None:
-        tensors = [torch.cat([getattr(piece.warp, name) for piece in pieces]) for name in ("matrix", "shift", "control")]
-        warp = Warp(*tensors, first.warp.shape)
-    return Views(torch.cat([piece.images for piece in pieces]), labels, warp)
+        return pieces[0]
+    labels = [piece.labels for piece in pieces if piece.labels is not None]
+    warps = [piece.warp for piece in pieces if piece.warp is not None]
+    matrix, shift, control = ([getattr(warp, name) for warp in warps] for name in ("matrix", "shift", "control"))
+    warp = Warp(torch.cat(matrix), torch.cat(shift), torch.cat(control), warps[0].shape) if warps else None
+    return Views(torch.cat([piece.images for piece in pieces]), torch.cat(labels) if labels else None, warp)
 
 # %% ../nbs/01_views.ipynb #9f7c84cd
 def check_slices(

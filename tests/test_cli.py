@@ -88,7 +88,8 @@ def test_the_words_that_scripts_use_are_understood() -> None:
 
 
 def test_help_does_not_wait_for_pytorch() -> None:
-    code = "import sys; from semicon_nb.cli import make_parser; make_parser().format_help(); print([m for m in ('torch', 'monai', 'numpy') if m in sys.modules])"
+    found = "print([m for m in ('torch', 'monai', 'numpy') if m in sys.modules])"
+    code = f"import sys; from semicon_nb.cli import make_parser; make_parser().format_help(); {found}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -196,8 +196,12 @@ def test_the_page_draws_everything_at_every_width(opened, width: int, scheme: st
     counts = {"#scan-strip canvas": 3, "#pair canvas": 2, "#stage-cards svg": 3, "#maps svg.map": 4, "#grid canvas": 8, "#paired circle": 2}
     assert {name: page.locator(name).count() >= least for name, least in counts.items()} == dict.fromkeys(counts, True)
     assert page.locator("canvas:not([aria-label]), svg:not([aria-label]):not([aria-hidden])").count() == 0
-    painted = "[...document.querySelectorAll('canvas')].every(c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size > 5)"
-    assert page.evaluate(painted) and page.locator("#failure").is_hidden() and problems == []
+    colours = "new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
+    assert (
+        page.evaluate(f"[...document.querySelectorAll('canvas')].every(c => {colours} > 5)")
+        and page.locator("#failure").is_hidden()
+        and problems == []
+    )
 
 
 @pytest.mark.browser
