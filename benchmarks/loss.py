@@ -10,6 +10,7 @@ resident before it (after a small call that loads the libraries).
 
 import argparse
 import ctypes
+import functools
 import gc
 import json
 import math
@@ -35,14 +36,14 @@ def status(field: str) -> int:
     raise KeyError(field)
 
 
-def extra_memory(call) -> int:
-    """Peak resident bytes during a call beyond those before it (Linux)."""
+def extra_memory(call) -> tuple[int, float]:
+    """Peak resident bytes during a call beyond those before it (Linux), and what the call returned."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
-    call()
-    return status("VmHWM") - before
+    answer = call()
+    return status("VmHWM") - before, answer
 
 
 def problem(n: int, seed: int = 0, rank: int | None = None, foreground: float = 1.0, channels: int = CHANNELS):
@@ -86,8 +87,8 @@ def one(name: str, sizes: list[int], repeats: int, settings: dict) -> list[dict]
     step(function, *problem(512))
     for n in sizes:
         rows, labels = problem(n, **settings)
-        seconds, rates = [], []
-        memory = extra_memory(lambda: seconds.append(step(function, rows, labels)))
+        memory, first = extra_memory(functools.partial(step, function, rows, labels))
+        seconds, rates = [first], []
         for _ in range(repeats if n <= 8192 or settings else 0):
             seconds.append(step(function, rows, labels))
             if name == OURS:

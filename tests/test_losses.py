@@ -58,9 +58,8 @@ def reference(features, labels, t=0.1, strategy=STRATEGIES[0], form="supcon", ba
     losses = []
     for groups in strategy.groups(labels, tuple(labels.shape)):
         weights = [None] * len(groups.index) if groups.weight is None else groups.weight
-        losses += [
-            formula(unit[index], labels.flatten()[index], t, form, background, weight) for index, weight in zip(groups.index, weights, strict=False)
-        ]
+        for index, weight in zip(groups.index, weights, strict=True):
+            losses.append(formula(unit[index], labels.flatten()[index], t, form, background, weight))
     losses = [loss for loss in losses if loss is not None]
     return torch.stack(losses).mean()
 
