@@ -51,8 +51,8 @@ lab: .venv/.package  ## JupyterLab at the index page
 docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else with the fallback
 	$(BIN)/python tools/site.py
 
-reproduce: .venv/.package  ## the paper's grid, resumable, into results/; see the page on the experiment
-	$(BIN)/semicon-nb experiment --data "$(if $(filter phantom,$(DATA)),hippocampus,$(DATA))"
+reproduce: .venv/.package  ## the committed grids from nothing, resumable, into reproduced/; REPRODUCE="--scale 0.4" sets the budget
+	$(BIN)/python benchmarks/reproduce.py $(REPRODUCE)
 
 export: .venv/.dev  ## notebooks -> semicon_nb/, clean notebooks, navigation, README.md
 	$(BIN)/nbdev-export

@@ -230,7 +230,7 @@ def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
     added = (terms * (chance >= context.threshold)).mean()
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * added
 
-# %% ../nbs/07c_semisupervised.ipynb #602f4e33
+# %% ../nbs/07c_semisupervised.ipynb #096fcef7
 def chosen_pixels(
     labels: Tensor,  # [P] classes
     sure: Tensor,  # [P] bool, pixels that may take part
@@ -249,14 +249,15 @@ def pixel_contrast(nets: Student, batch: Batch, context: Context, pixels: int = 
     """Logits of the labelled slices, and the contrast of labelled and confidently pseudo-labelled pixels."""
     images = torch.cat([batch.images, batch.weak])
     features = at_precision(nets.student.features, images, context.precision)
-    logits, vectors = nets.student.class_head(features), nets.student.pixel_head(features)
+    logits = nets.student.class_head(features)
     known = len(batch.images)
     label, chance = pseudo_labels(logits[known:])
     labels = torch.cat([batch.labels, label]).flatten()
     sure = torch.cat([torch.ones_like(batch.labels, dtype=torch.bool), chance >= context.threshold]).flatten()
     picked = chosen_pixels(labels, sure, pixels, batch.generator)
-    rows = vectors.movedim(1, -1).reshape(-1, vectors.shape[1])[picked]
-    loss = supervised_local_contrastive_loss(rows.T[None, None, :, None], labels[picked][None, None, None], context.temperature)
+    rows = features.movedim(1, -1).reshape(-1, features.shape[1])[picked]
+    vectors = nets.student.pixel_head(rows.T[None, :, None])
+    loss = supervised_local_contrastive_loss(vectors[None], labels[picked][None, None, None], context.temperature)
     return logits[:known], loss
 
 
