@@ -40,7 +40,8 @@ EXPLORERS: dict[type, tuple[str, Callable]] = {
     CohortBrowser: ("cohort", lambda: CohortBrowser()),
     ResultsExplorer: ("results", lambda: ResultsExplorer(sorted(RESULTS.glob("*.jsonl")), [trained()])),
 }
-HEIGHTS = {"pixels": 1250, "strategies": 1100}
+HEIGHTS = {"pixels": 1380, "strategies": 2280, "temperature": 1290, "replay": 1210, "cohort": 1060, "results": 1490}
+"""Of each page in pixels, in the width that a page of the site has for it."""
 
 
 def page_of(title: str) -> str | None:

@@ -142,7 +142,8 @@ class Pages(Processor):
     def output(self, data: dict, cell) -> dict:
         """What one stored output becomes."""
         if PLOTLY in data and (page := page_of(joined(data.get("text/plain", "")))):
-            return {"text/markdown": f"::: {{.column-page-right}}\n{raw(live(self.up + page, joined(data['text/plain'])))}\n:::"}
+            cell.source = f"#| column: page-right\n{cell.source}"
+            return {"text/markdown": raw(live(self.up + page, joined(data["text/plain"])))}
         if PLOTLY in data:
             return {"text/markdown": raw(self.figure(data[PLOTLY]))}
         if WIDGET in data:
