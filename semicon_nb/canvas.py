@@ -93,3 +93,27 @@ def beside(pictures: Sequence[str], texts: Sequence[str], anchor: Sequence[int],
         figure.update_layout({f"xaxis{number}": across, f"yaxis{number}": down})
         figure.add_annotation(x=(k + 0.5) / count, y=1.0, xref="paper", yref="paper", yanchor="bottom", showarrow=False, text=text)
     return style(figure, height=height).update_layout(margin={"l": 5, "r": 5, "t": 55, "b": 5})
+
+
+def chart(figure: go.Figure, height: int) -> go.FigureWidget:
+    """A figure as a live widget that keeps its own legend and margins, fills its column and needs no template."""
+    figure.update_layout(template="none", autosize=True, height=height, font={"size": 13, "color": "#7a7a7a"})
+    widget = go.FigureWidget(figure)
+    widget._config = {"responsive": True, "displaylogo": False}
+    return widget
+
+
+def redrawn(widget: go.FigureWidget, figure: go.Figure, traces: Sequence[int] | None = None) -> None:
+    """Give traces of a widget the points of a freshly made figure, as plain lists and in one message.
+
+    Before a FigureWidget is first shown, arrays and nested properties in an update leave its browser side empty (plotly 7.1).
+    """
+    chosen = range(len(figure.data)) if traces is None else traces
+    with widget.batch_update():
+        for i in chosen:
+            widget.data[i].x, widget.data[i].y = plain(figure.data[i].x), plain(figure.data[i].y)
+
+
+def plain(values: object) -> list:
+    """Numbers or words as a list."""
+    return [] if values is None else np.asarray(values).tolist()

@@ -10,7 +10,7 @@ __all__ = ['PARTS', 'USES', 'SETTINGS', 'FRACTIONS', 'windowed', 'class_colours'
            'CohortChoices', 'CohortParts', 'CohortCallbacks', 'CohortDrawing', 'CohortBrowser', 'runs',
            'sampled_volumes', 'some', 'stored', 'volume_data', 'fitting', 'cohort_page', 'page_lead', 'cohort_body']
 
-# %% ../nbs/11d_cohort_browser.ipynb #ae2b81bd
+# %% ../nbs/11d_cohort_browser.ipynb #4c1e51ad
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +21,9 @@ import plotly.graph_objects as go
 import torch
 
 from . import page
-from .canvas import PixelCanvas, mixed, swatches
+from .canvas import PixelCanvas, chart, mixed, redrawn, swatches
 from .data import Cohort, Split, phantom, split
-from .live import Explorer, column, figure_widget, frame, in_place, labelled, row, safely
+from .live import Explorer, column, frame, in_place, labelled, row, safely
 from .show import PALETTE, SYMBOLS, style
 from .split import belongs
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
@@ -202,7 +202,7 @@ class CohortChoices(Explorer):
         """What is shown, in words."""
         return slice_words(self.cohort, self.parts, here, self.k, len(self.rows), self.pixel)
 
-# %% ../nbs/11d_cohort_browser.ipynb #729274d3
+# %% ../nbs/11d_cohort_browser.ipynb #c4b23de2
 class CohortParts(CohortChoices):
     """The widget of the cohort browser."""
 
@@ -222,8 +222,8 @@ class CohortParts(CohortChoices):
         self.again = ipywidgets.Button(description="Draw other views", layout=ipywidgets.Layout(width="150px"))
         self.canvases = [PixelCanvas(widest=460, picks=k == 0) for k in range(3)]
         self.said, self.legend = ipywidgets.HTML(), ipywidgets.HTML(legend_html(self.cohort.classes))
-        self.parts_chart = figure_widget(split_figure(self.cohort, self.parts, self.v), height=250)
-        self.profile_chart = figure_widget(profile_figure(profile(self.cohort, self.rows), self.cohort.classes, self.k), height=250)
+        self.parts_chart = chart(split_figure(self.cohort, self.parts, self.v), 250)
+        self.profile_chart = chart(profile_figure(profile(self.cohort, self.rows), self.cohort.classes, self.k), 250)
         self.connect()
         self.widget = frame(self.title, self.status, *self.arranged())
         self.redraw()
@@ -244,7 +244,7 @@ class CohortParts(CohortChoices):
             figures,
         ]
 
-# %% ../nbs/11d_cohort_browser.ipynb #9609c142
+# %% ../nbs/11d_cohort_browser.ipynb #e2adf6fc
 class CohortCallbacks(CohortParts):
     """What happens when its controls are touched."""
 
@@ -265,11 +265,9 @@ class CohortCallbacks(CohortParts):
         """Show the slice in the middle of another volume."""
         self.v, self.pixel = self.volumes.value, ()
         self.rows = np.flatnonzero(self.cohort.volume == self.v)
-        with self.profile_chart.batch_update():
-            fresh = profile_figure(profile(self.cohort, self.rows), self.cohort.classes, len(self.rows) // 2)
-            for old, new in zip(self.profile_chart.data, fresh.data, strict=True):
-                old.update(x=new.x, y=new.y)
-            self.profile_chart.update_layout(xaxis_range=fresh.layout.xaxis.range, yaxis_range=fresh.layout.yaxis.range)
+        fresh = profile_figure(profile(self.cohort, self.rows), self.cohort.classes, len(self.rows) // 2)
+        redrawn(self.profile_chart, fresh)
+        self.profile_chart.update_layout(xaxis_range=fresh.layout.xaxis.range, yaxis_range=fresh.layout.yaxis.range)
         with self.slice.hold_trait_notifications():
             self.slice.max, self.slice.value = len(self.rows), 1 + len(self.rows) // 2
         self.ring()
@@ -279,9 +277,9 @@ class CohortCallbacks(CohortParts):
     def choose_fraction(self, change=None) -> None:
         """Deal the labels anew."""
         self.parts = self.deal(self.fraction.value)
-        fresh = split_figure(self.cohort, self.parts, self.v).data
-        with self.parts_chart.batch_update():
-            self.parts_chart.data[0].update(y=fresh[0].y, marker=fresh[0].marker)
+        fresh = split_figure(self.cohort, self.parts, self.v)
+        redrawn(self.parts_chart, fresh, [0])
+        self.parts_chart.data[0].marker = fresh.data[0].marker.to_plotly_json()
         self.ring()
         self.redraw()
 

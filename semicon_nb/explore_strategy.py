@@ -11,7 +11,7 @@ __all__ = ['LARGEST', 'SEEN', 'TINTS', 'SHARES', 'MARKS', 'KINDS', 'LEGEND', 'ch
            'StrategyPanels', 'StrategyExplorer', 'slice_or_phantom', 'class_names', 'untrained', 'checked_anchor',
            'side_by_side', 'stop_data', 'panel_html', 'strategy_page']
 
-# %% ../nbs/11b_strategies_explorer.ipynb #8cd55ee8
+# %% ../nbs/11b_strategies_explorer.ipynb #c47f8047
 import os
 import time
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from . import page
-from .canvas import DOT, MINUS, NONE, PLUS, PixelCanvas, beside, mixed, still, swatches
+from .canvas import DOT, MINUS, NONE, PLUS, PixelCanvas, beside, chart, mixed, still, swatches
 from .data import phantom
-from .live import Explorer, column, figure_widget, frame, in_place, labelled, row, safely
+from .live import Explorer, column, frame, in_place, labelled, row, safely
 from .losses import supervised_local_contrastive_loss
 from .show import PALETTE, SYMBOLS, style
 from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
@@ -362,7 +362,7 @@ class Panel:
         self.said.value = f'<div style="line-height:1.35;min-height:4.1em">{page.text(said)}</div>'
         self.table.value = number_table(numbers(self.stop, names))
 
-# %% ../nbs/11b_strategies_explorer.ipynb #bb1c7474
+# %% ../nbs/11b_strategies_explorer.ipynb #5873f372
 class StrategyPanels(Explorer):
     """The widget of the strategy explorer and what happens when its controls are touched."""
 
@@ -374,7 +374,7 @@ class StrategyPanels(Explorer):
         self.panels = [Panel(family, self.moved) for family in self.families]
         for panel in self.panels:
             panel.canvas.observe(self.picked, "anchor")
-        self.chart = figure_widget(trade_off(self.families, [p.slider.value for p in self.panels]), height=340)
+        self.chart = chart(trade_off(self.families, [p.slider.value for p in self.panels]), 340)
         panels = row(*(p.widget for p in self.panels))
         panels.layout.grid_gap = "8px 16px"
         self.widget = frame(self.title, self.status, panels, self.chart)

@@ -10,7 +10,7 @@ __all__ = ['TINTS', 'MARKS', 'TEMPERATURES', 'BINS', 'HEADINGS', 'Felt', 'unit',
            'TemperatureFigures', 'TemperatureCallbacks', 'TemperatureExplorer', 'told', 'middle_anchor', 'nearest_stop',
            'spaced', 'three_temperatures', 'compact', 'temperature_page']
 
-# %% ../nbs/11c_temperature_explorer.ipynb #a891780f
+# %% ../nbs/11c_temperature_explorer.ipynb #036a765d
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from . import page
-from .canvas import DOT, MINUS, NONE, PLUS, PixelCanvas, beside, mixed, still, swatches
+from .canvas import DOT, MINUS, NONE, PLUS, PixelCanvas, beside, chart, mixed, redrawn, still, swatches
 from semicon_nb.explore_strategy import (
     checked_anchor,
     checked_features,
@@ -35,7 +35,7 @@ from semicon_nb.explore_strategy import (
     slice_or_phantom,
     untrained,
 )
-from .live import Explorer, column, figure_widget, frame, in_place, labelled, row, safely
+from .live import Explorer, column, frame, in_place, labelled, row, safely
 from .losses import supervised_local_contrastive_loss
 from .show import PALETTE, style
 from .strategies import RandomSampling
@@ -217,7 +217,7 @@ def facts(found: Felt, temperature: float) -> dict[str, str]:
         "Sum of all pushes": f"{found.force[found.force > 0].sum():.3g}",
     }
 
-# %% ../nbs/11c_temperature_explorer.ipynb #c2deac12
+# %% ../nbs/11c_temperature_explorer.ipynb #91e8eafc
 class TemperatureFigures(Explorer):
     """The widget of the temperature explorer."""
 
@@ -236,8 +236,8 @@ class TemperatureFigures(Explorer):
         self.weights, self.pushes, self.table = PixelCanvas(widest=420), PixelCanvas(widest=420), ipywidgets.HTML()
         for canvas in (self.weights, self.pushes):
             canvas.observe(self.picked, "anchor")
-        self.bars = figure_widget(spread_figure(*spread(self.now(), self.labels, self.anchor)), height=270)
-        self.lines = [figure_widget(figure, height=260) for figure in self.curve_figures()]
+        self.bars = chart(spread_figure(*spread(self.now(), self.labels, self.anchor)), 270)
+        self.lines = [chart(figure, 260) for figure in self.curve_figures()]
         heads = [ipywidgets.HTML(f"<b>{name}</b>") for name in HEADINGS]
         self.widget = frame(
             self.title, self.status, row(self.slider),
@@ -264,7 +264,7 @@ class TemperatureFigures(Explorer):
             curve_figure([f.loss for f in self.sweep], index, "loss of this anchor", False),
         ]
 
-# %% ../nbs/11c_temperature_explorer.ipynb #518a1fc3
+# %% ../nbs/11c_temperature_explorer.ipynb #ebe6157e
 class TemperatureCallbacks(TemperatureFigures):
     """What happens when its controls are touched."""
 
@@ -279,7 +279,7 @@ class TemperatureCallbacks(TemperatureFigures):
         if tuple(change["new"]) != self.anchor and len(change["new"]) == 2:
             self.anchor = checked_anchor(change["new"], self.image.shape)
             for line, figure in zip(self.lines, self.curve_figures(), strict=True):
-                line.data[0].y = figure.data[0].y
+                redrawn(line, figure, [0])
             self.redraw()
 
     def redraw(self) -> None:
@@ -289,10 +289,7 @@ class TemperatureCallbacks(TemperatureFigures):
         self.weights.show(*attention(self.image, found, self.labels, self.anchor), self.labels, self.anchor, 0, f"{HEADINGS[0]}. {said}")
         self.pushes.show(*forces(self.image, found, self.anchor), self.labels, self.anchor, 0, f"{HEADINGS[1]}. {said}")
         self.table.value = number_table(facts(found, TEMPERATURES[index]))
-        middles, positive, negative, pixels = spread(found, self.labels, self.anchor)
-        with self.bars.batch_update():
-            for trace, y in zip(self.bars.data, (negative, positive, pixels), strict=True):
-                trace.update(x=middles, y=y)
+        redrawn(self.bars, spread_figure(*spread(found, self.labels, self.anchor)))
         for line in self.lines:
             line.data[1].update(x=[TEMPERATURES[index]], y=[line.data[0].y[index]])
 

@@ -112,6 +112,11 @@ class Tab:
             self.page.wait_for_timeout(50)
         raise AssertionError(f"waited {seconds} s for {what}; errors so far: {self.errors}")
 
+    def figures(self, count: int) -> None:
+        """Wait until so many plotly figures are drawn, not only there."""
+        drawn = "Array.from(document.querySelectorAll('.js-plotly-plot')).filter(p => p.data && p.calcdata && p._fullLayout).length"
+        self.wait(lambda: self.page.evaluate(drawn) >= count, f"{count} figures to be drawn")
+
     def shot(self, name: str, selector: str | None = None) -> None:
         """Write `name`.png to the folder SEMICON_SCREENSHOTS, where that is set."""
         if folder := os.environ.get("SEMICON_SCREENSHOTS"):

@@ -18,6 +18,7 @@ def test_strategies(lab):  # noqa: F811
     )
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 4, "four pictures")
+    tab.figures(1)
     tab.page.wait_for_timeout(PAUSE)
     tab.shot("strategy-live-before")
     sliders = tab.page.locator(".semicon-explorer .noUi-handle")
@@ -41,5 +42,101 @@ def test_strategies(lab):  # noqa: F811
     assert tab.value("explorer.problem") == ""
     tab.page.wait_for_timeout(PAUSE)
     tab.shot("strategy-live-after")
+    assert not tab.errors and not tab.outside
+    tab.close()
+
+
+def test_temperature(lab):  # noqa: F811
+    name = lab.notebook(
+        "temperature.ipynb",
+        "from semicon_nb.explore_temperature import TEMPERATURES, TemperatureExplorer",
+        "explorer = TemperatureExplorer()\nexplorer",
+    )
+    tab = lab.open(name, size=(1440, 1100))
+    tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 2, "pictures")
+    tab.figures(3)
+    tab.page.wait_for_timeout(PAUSE)
+    tab.shot("temperature-live-before")
+    bars = "document.querySelectorAll('.js-plotly-plot')[0].data.map(t => t.y.length)"
+    assert tab.page.evaluate(bars) == [40, 40, 40]
+    tab.press(".semicon-explorer .noUi-handle", "Home")
+    tab.kernel_until("explorer.slider.value", 0)
+    ring = "document.querySelectorAll('.js-plotly-plot')[1].data[1].x[0]"
+    tab.wait(lambda: abs(tab.page.evaluate(ring) - 0.01) < 1e-9, "the ring at 0.01")
+    tab.slide(".semicon-explorer .noUi-target", 0.5)
+    tab.wait(lambda: abs(tab.page.evaluate(ring) - tab.value("TEMPERATURES[explorer.slider.value]")) < 1e-9, "the ring at the slider")
+    assert 0.06 < tab.value("TEMPERATURES[explorer.slider.value]") < 0.2
+    box = tab.page.locator("canvas.pixels").nth(1).bounding_box()
+    tab.page.mouse.click(box["x"] + 30.5 / 64 * box["width"], box["y"] + 20.5 / 64 * box["height"])
+    tab.kernel_until("list(explorer.anchor)", [20, 30])
+    loss = tab.value("float(explorer.lines[1].data[0].y[5])")
+    shown = "document.querySelectorAll('.js-plotly-plot')[2].data[0].y[5]"
+    tab.wait(lambda: abs(tab.page.evaluate(shown) - loss) < 1e-6, "the curve of the new anchor")
+    assert tab.value("explorer.problem") == ""
+    tab.shot("temperature-live-after")
+    assert not tab.errors and not tab.outside
+    tab.close()
+
+
+def test_cohort(lab):  # noqa: F811
+    name = lab.notebook(
+        "cohort.ipynb",
+        "from semicon_nb.data import phantom\nfrom semicon_nb.explore_cohort import CohortBrowser",
+        "explorer = CohortBrowser(phantom(subjects=8, size=32))\nexplorer",
+    )
+    tab = lab.open(name, size=(1440, 1100))
+    tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 3, "pictures")
+    tab.figures(2)
+    tab.page.wait_for_timeout(PAUSE)
+    tab.shot("cohort-live-before")
+    tab.press(".semicon-explorer .noUi-handle", "Home")
+    tab.kernel_until("explorer.k", 0)
+    x, row = tab.page.evaluate("(() => { const t = document.querySelectorAll('.js-plotly-plot')[0].data[0]; return [t.x[6], t.y[6]]; })()")
+    place = tab.page.evaluate(f"document.querySelectorAll('.js-plotly-plot')[0]._fullLayout.yaxis._categories.indexOf({row!r})")
+    tab.click(".js-plotly-plot", (x, place))
+    tab.kernel_until("explorer.volumes.value", 6)
+    tab.kernel_until("len(explorer.said.value) > 0 and explorer.cohort.volumes[6].name in explorer.said.value", True)
+    box = tab.page.locator("canvas.pixels").nth(0).bounding_box()
+    tab.page.mouse.click(box["x"] + 12.5 / 32 * box["width"], box["y"] + 9.5 / 32 * box["height"])
+    tab.kernel_until("list(explorer.pixel)", [9, 12])
+    tab.kernel("import numpy as np; here = explorer.rows[explorer.k]; labels = explorer.cohort.labels[here]")
+    assert tab.value("np.array_equal(np.frombuffer(explorer.canvases[0].marks, np.uint8).reshape(32, 32), labels)")
+    assert tab.value("explorer.problem") == ""
+    tab.shot("cohort-live-after")
+    assert not tab.errors and not tab.outside
+    tab.close()
+
+
+RUNS = """
+import numpy as np
+def run(method, labels, split):
+    rng = np.random.default_rng([len(method), int(100 * labels), split])
+    names = [{"name": f"v{i}", "subject": f"s{i}", "slices": 8} for i in range(6)]
+    volumes = [{**n, "dice": {"a": float(rng.random())}, "hd95": {"a": 9 * float(rng.random())}} for n in names]
+    mean = float(np.mean([v["dice"]["a"] for v in volumes]))
+    scores = {"pooled_dice": mean, "volume_dice": mean, "hd95": 4.0}
+    return {"method": method, "labels": labels, "split": split, "seed": 0, **scores, "per_class": {"a": scores}, "volumes": volumes}
+runs = [run(m, f, s) for m in ("scratch", "global") for f in (0.05, 0.1) for s in range(3)]
+"""
+
+
+def test_results(lab):  # noqa: F811
+    name = lab.notebook(
+        "results.ipynb", "from semicon_nb.explore_results import ResultsExplorer" + RUNS, "explorer = ResultsExplorer(runs)\nexplorer"
+    )
+    tab = lab.open(name, size=(1440, 1100))
+    tab.figures(2)
+    tab.page.wait_for_timeout(PAUSE)
+    tab.shot("results-live-before")
+    x, y = tab.page.evaluate("(() => { const t = document.querySelectorAll('.js-plotly-plot')[0].data[3]; return [t.x[0], t.y[0]]; })()")
+    tab.click(".js-plotly-plot >> nth=0", (x, y))
+    tab.kernel_until("[explorer.menus['method'].value, explorer.menus['labels'].value]", ["global", 0.05])
+    tab.wait(lambda: len(tab.page.evaluate("document.querySelectorAll('.js-plotly-plot')[1].data[0].x")) == 18, "the volumes")
+    score = tab.value("explorer.ordered[2][1]")
+    tab.page.wait_for_timeout(PAUSE)
+    tab.click(".js-plotly-plot >> nth=1", (3, score))
+    tab.kernel_until("explorer.menus['volume'].value", 2)
+    assert tab.value("explorer.ordered[2][0].volume in explorer.table.value and explorer.problem == ''")
+    tab.shot("results-live-after")
     assert not tab.errors and not tab.outside
     tab.close()
