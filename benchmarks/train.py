@@ -69,7 +69,7 @@ def pieces(stage: str, model: UNet, slices, settings, strategy) -> tuple[Callabl
     def local(out, pair):
         return supervised_local_contrastive_loss(out.unflatten(0, (-1, 2)), pair.labels, settings.temperature, strategy)
 
-    return batch, lambda pair: at_precision(model.embed_pixels, pair.images.flatten(0, 1), settings.precision), local
+    return batch, lambda pair: model.pixel_head(at_precision(model.features, pair.images.flatten(0, 1), settings.precision)), local
 
 
 def time_parts(stage: str, model: UNet, slices, settings, strategy, steps: int, device: str) -> dict[str, float]:
@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parts = split(cohort, labelled=0.2, seed=0)
     print(f"{'stage':20} {'':4} {'':4} {'batch':>5} {'slices/s':>8} " + " ".join(f"{p:>8} ms    " for p in PARTS))
     rows = [row for device in ("cpu", "cuda") if device == "cpu" or torch.cuda.is_available()
-            for row in rows_of(cohort, parts, 3 if chosen.quick else 10, device)]  # fmt: skip
+            for row in rows_of(cohort, parts, 3 if chosen.quick else 4, device)]  # fmt: skip
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     results = {"cohort": cohort.name, "size": cohort.size, "width": 16, "threads": 1, "machine": platform.machine(), "gpu": gpu,
                "versions": versions(), "rows": rows}  # fmt: skip

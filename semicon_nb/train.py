@@ -153,7 +153,7 @@ def at_step(
         return strategy
     return replace(strategy, seed=int(content_key(strategy.seed, *parts), 16) >> 33)
 
-# %% ../nbs/06_train.ipynb #928e9156
+# %% ../nbs/06_train.ipynb #524e9342
 def pixel_loss(
     model: UNet,  # the network
     pair: Views,  # two views of each slice; labels decide which loss
@@ -162,7 +162,8 @@ def pixel_loss(
     form: str = "supcon",  # of the supervised loss: "supcon" or "printed"
 ) -> torch.Tensor:
     "Local contrastive loss of a batch: supervised where the views have labels, else self-supervised."
-    pixels = at_precision(model.embed_pixels, pair.images.flatten(0, 1), settings.precision).unflatten(0, (-1, 2))
+    features = at_precision(model.features, pair.images.flatten(0, 1), settings.precision)
+    pixels = model.pixel_head(features).unflatten(0, (-1, 2))
     if pair.labels is None:
         return local_contrastive_loss(pixels, temperature=settings.temperature, strategy=strategy)
     return supervised_local_contrastive_loss(pixels, pair.labels, temperature=settings.temperature, strategy=strategy, form=form)
