@@ -119,7 +119,7 @@ def test_float32_is_close_to_float64_at_any_temperature(temperature):
 
 def test_worst_case_stays_finite_where_float32_is_used():
     temperature = 1 / (86.9 - math.log(500))
-    assert enough_float32(temperature, 500)
+    assert enough_float32(temperature, 500) and not enough_float32(temperature, 5000)
     unit = torch.zeros(1, 500, 4)
     unit[..., 0] = 1
     unit[0, 250:, 0] = -1
@@ -155,6 +155,9 @@ def test_rank_compression_is_certified(rank):
     one_outside[0, 7] = normalize(torch.randn(64, generator=generator), dim=0)
     found = low_rank_basis(one_outside)
     assert found is None or found.shape[1] == rank + 1
+    hardly_outside = unit.clone()
+    hardly_outside[0, 7] = normalize(unit[0, 7] + 1e-5 * normalize(torch.randn(64, generator=generator), dim=0), dim=0)
+    assert low_rank_basis(hardly_outside) is None
 
 
 def test_compressed_value_and_gradient_equal_dense_float64():
