@@ -56,7 +56,7 @@ def read_results(
     rows = pd.DataFrame([{column: record.get(column) for column in COLUMNS} for record in records])
     return rows.drop_duplicates("key") if rows["key"].notna().all() else rows
 
-# %% ../nbs/08a_tables.ipynb #9365c6f1
+# %% ../nbs/08a_tables.ipynb #ea21c0f9
 def interval(
     values: Iterable[float],  # one value for each split
 ) -> tuple[float, float, int]:
@@ -78,7 +78,8 @@ def by_split(
     runs = read_results(results)
     if metric not in runs:
         raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(runs.select_dtypes('number').columns)}")
-    return runs.assign(**{metric: pd.to_numeric(runs[metric])}).pivot_table(index=["labels", "method"], columns="split", values=metric, sort=False)
+    runs = runs.assign(**{metric: pd.to_numeric(runs[metric])})
+    return runs.pivot_table(index=["labels", "method"], columns="split", values=metric, sort=False)
 
 # %% ../nbs/08a_tables.ipynb #4ec71932
 def summary(
@@ -149,15 +150,16 @@ def compare(
             columns[f"{100 * fraction:g} %{title}"] = [cells.get(m, "") for m in methods]
     return pd.DataFrame(columns, index=pd.Index(methods, name="method"))
 
-# %% ../nbs/08a_tables.ipynb #fda36de2
-NAMES = {"pooled_dice": "Pooled Dice", "volume_dice": "Dice per volume", "hd95": "HD95 (mm)", "validation": "Validation Dice", "seconds": "Seconds"}
+# %% ../nbs/08a_tables.ipynb #ebaf1766
+NAMES = {"pooled_dice": "Pooled Dice", "volume_dice": "Dice per volume", "hd95": "HD95 (mm)", "validation": "Validation Dice"}
 
 
 def as_markdown(
     rows: pd.DataFrame,  # texts
 ) -> str:
     """A table in markdown."""
-    lines = [["", *rows.columns], ["---"] * (len(rows.columns) + 1), *([f"`{name}`", *row] for name, row in zip(rows.index, rows.to_numpy(), strict=True))]
+    body = [[f"`{name}`", *row] for name, row in zip(rows.index, rows.to_numpy(), strict=True)]
+    lines = [["", *rows.columns], ["---"] * (len(rows.columns) + 1), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
