@@ -25,7 +25,7 @@ from torch import nn
 from .files import cache_folder, content_key, write_atomic
 from .show import PALETTE, SYMBOLS, style
 
-# %% ../nbs/10_embed.ipynb #99a39c4f
+# %% ../nbs/10_embed.ipynb #05016c91
 def as_slices(
     images: np.ndarray | torch.Tensor | Sequence,  # [H, W], [S, H, W] or [S, 1, H, W], any intensities
 ) -> np.ndarray:  # [S, H, W] float32
@@ -34,7 +34,7 @@ def as_slices(
     if array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (2, 3):
-        raise ValueError(f"images: found shape {array.shape}, expected one slice [H, W] or a stack [S, H, W]; take slices of a volume first")
+        raise ValueError(f"images: found shape {array.shape}, expected one slice [H, W] or several [S, H, W]; cut a volume into slices")
     stack = (array[None] if array.ndim == 2 else array).astype(np.float32)
     if 0 in stack.shape:
         raise ValueError(f"images: found shape {array.shape}, which holds no pixel")
@@ -56,7 +56,7 @@ def layer_of(
     found = getattr(model, methods[layer], None)
     return found if callable(found) else model
 
-# %% ../nbs/10_embed.ipynb #738c64a0
+# %% ../nbs/10_embed.ipynb #4e75b6e7
 def check_output(
     output: object,  # what the network gave
     batch: int,  # slices that went in
@@ -64,10 +64,10 @@ def check_output(
 ) -> torch.Tensor:  # [B, C, H, W] float32
     """The network's output, if it has one vector for each pixel that went in."""
     if not isinstance(output, torch.Tensor):
-        raise TypeError(f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap the model in a function that picks it")
+        raise TypeError(f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap it in a function that picks one")
     if output.ndim != 4 or output.shape[0] != batch or tuple(output.shape[2:]) != tuple(shape):
-        wanted = f"[{batch}, C, {shape[0]}, {shape[1]}]"
-        raise ValueError(f"model: gave {list(output.shape)} for images of {shape[0]} x {shape[1]}, expected {wanted}: one vector for each pixel")
+        wanted = f"[{batch}, C, {shape[0]}, {shape[1]}]: one vector for each pixel"
+        raise ValueError(f"model: gave {list(output.shape)} for images of {shape[0]} x {shape[1]}, expected {wanted}")
     if not torch.isfinite(output).all():
         bad = (~torch.isfinite(output)).any(dim=1).sum().item()
         raise ValueError(f"model: the embeddings of {bad} pixels are NaN or infinite; was training stopped by a loss that was NaN?")
@@ -151,7 +151,7 @@ def sample_pixels(
     drawn = [random.choice(pool, n, replace=False) for pool, n in zip(pools, shares([len(p) for p in pools], count), strict=True)]
     return Sample(np.sort(np.concatenate(drawn)), tuple(shape), True)
 
-# %% ../nbs/10_embed.ipynb #90830de5
+# %% ../nbs/10_embed.ipynb #a9efe17d
 def check_vectors(
     vectors: np.ndarray,  # [N, C]
     least: int = 3,  # fewest vectors that make sense
@@ -161,7 +161,7 @@ def check_vectors(
     if vectors.ndim != 2:
         raise ValueError(f"vectors: found shape {vectors.shape}, expected [pixels, channels]")
     if len(vectors) < least:
-        raise ValueError(f"vectors: {len(vectors)} pixels are too few for a map, expected at least {least}; show more pixels or a larger image")
+        raise ValueError(f"vectors: {len(vectors)} pixels are too few for a map, expected at least {least}; take a larger image")
     if not np.isfinite(vectors).all():
         raise ValueError(f"vectors: {int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} embeddings are NaN or infinite")
     return vectors

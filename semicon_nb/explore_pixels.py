@@ -8,9 +8,9 @@ Docs: https://semicon-nb.github.io/semicon_nb/pixel_explorer.html.md"""
 __all__ = ['SYMBOL_NUMBERS', 'SHAPES', 'marker', 'legend', 'grey_picture', 'points', 'rings', 'picture_axes', 'dot_size',
            'slice_figure', 'map_of_points', 'likeness_figure', 'selection_words', 'anchor_words', 'numbers_table',
            'pixel_controls', 'pixel_under', 'PixelFigures', 'PixelCallbacks', 'PixelAnswers', 'PixelPages',
-           'PixelExplorer', 'tie', 'assemble']
+           'PixelExplorer', 'tie', 'make_figures', 'lay_out']
 
-# %% ../nbs/11a_pixel_explorer.ipynb #4b3feb2e
+# %% ../nbs/11a_pixel_explorer.ipynb #38376957
 import html
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from .embed import Sample, UmapSettings, map_figure, pca, sample_pixels
-from .live import Explorer, column, figure_widget, frame, in_place, labelled, row, safely
+from .live import Explorer, column, figure_widget, frame, heading, in_place, labelled, row, safely
 from .pixel_page import GLOW, TEMPERATURES, Maps, View, gather, write_pixels
 from .pixels import Colouring, attention, similarity
 from .trust import Number
@@ -185,7 +185,7 @@ def numbers_table(
     head = "<tr><th>in the full space</th><th>here</th><th>control</th><th>reads</th></tr>"
     return f"<table style='border-spacing:.8em .1em;text-align:left;line-height:1.5'>{head}{cells}</table>"
 
-# %% ../nbs/11a_pixel_explorer.ipynb #c0b1cca5
+# %% ../nbs/11a_pixel_explorer.ipynb #97b32597
 def pixel_controls(
     view: View,  # what there is to choose from
     count: int,  # shown pixels at first
@@ -198,7 +198,7 @@ def pixel_controls(
     near = min(TEMPERATURES, key=lambda t: abs(np.log(t / temperature)))
     made = {
         "stage": ipywidgets.Dropdown(options=stages, value=stages[-1], description="Stage"),
-        "method": ipywidgets.ToggleButtons(options=["PCA", "UMAP"], value=method, description="Map", style={"button_width": "64px"}),
+        "method": ipywidgets.Dropdown(options=["PCA", "UMAP"], value=method, description="Map"),
         "colour": ipywidgets.Dropdown(options=list(view.colours(stages[-1])), description="Colour by"),
         "count": ipywidgets.SelectionSlider(options=counts, value=min(count, total), description="Shown pixels", continuous_update=False),
         "temperature": ipywidgets.SelectionSlider(options=TEMPERATURES, value=near, description="Temperature"),
@@ -364,7 +364,7 @@ class PixelPages(PixelAnswers):
         self.progress.layout.visibility = "hidden"
         return written
 
-# %% ../nbs/11a_pixel_explorer.ipynb #38137259
+# %% ../nbs/11a_pixel_explorer.ipynb #85d3823a
 class PixelExplorer(PixelPages):
     """Slices beside the map of their pixels' embeddings, linked by lasso, box, hover and keyboard."""
 
@@ -387,11 +387,12 @@ class PixelExplorer(PixelPages):
         self.sample, self.chosen = sample_pixels(self.view.mosaic.shape, 1, None), ()
         self.anchor = int(np.argmax(self.view.labels > 0)) if self.view.labels is not None else self.view.images.size // 2
         self.controls = pixel_controls(self.view, count, method, temperature)
-        self.widget = assemble(self)
+        make_figures(self)
         self.changed()
         self.select(None)
+        self.widget = lay_out(self)
 
-# %% ../nbs/11a_pixel_explorer.ipynb #84caeb4e
+# %% ../nbs/11a_pixel_explorer.ipynb #55a65dab
 def tie(explorer: PixelPages) -> None:
     """Tie figures and controls to the explorer's methods."""
     for figure in (explorer.slices, explorer.map, explorer.likeness):
@@ -408,9 +409,9 @@ def tie(explorer: PixelPages) -> None:
     explorer.controls["anchor"].observe(explorer.step, "value")
 
 
-def assemble(explorer: PixelPages) -> ipywidgets.Widget:
-    """Make the figures and lay everything out."""
-    view, control = explorer.view, explorer.controls
+def make_figures(explorer: PixelPages) -> None:
+    """Make the figures and the places for words."""
+    view = explorer.view
     explorer.slices = figure_widget(slice_figure(view))
     explorer.map, explorer.likeness = figure_widget(map_of_points()), figure_widget(likeness_figure(view))
     for name in ("status", "legend", "numbers", "said_sample", "said_selection", "said_anchor"):
@@ -418,14 +419,12 @@ def assemble(explorer: PixelPages) -> ipywidgets.Widget:
     hidden = ipywidgets.Layout(visibility="hidden", width="auto")
     explorer.progress = ipywidgets.FloatProgress(max=1.0, style={"description_width": "initial"}, layout=hidden)
     tie(explorer)
-    return frame(
-        explorer.title,
-        row(*(control[name] for name in ("stage", "method", "colour", "count", "temperature", "anchor", "light", "follow"))),
-        row(
-            column(ipywidgets.HTML("<b>Slices</b>"), explorer.slices, explorer.legend, explorer.said_selection, width="320px"),
-            column(ipywidgets.HTML("<b>Map</b>"), explorer.map, explorer.progress, explorer.said_sample, width="320px"),
-            column(ipywidgets.HTML("<b>Likeness to the anchor</b>"), explorer.likeness, explorer.said_anchor, width="320px"),
-        ),
-        explorer.numbers,
-        explorer.status,
-    )
+
+
+def lay_out(explorer: PixelPages) -> ipywidgets.Widget:
+    """Put everything in its place."""
+    above = row(*explorer.controls.values())
+    slices = column(heading("Slices"), explorer.slices, explorer.legend, explorer.said_selection, width="320px")
+    places = column(heading("Map"), explorer.map, explorer.progress, explorer.said_sample, width="320px")
+    likeness = column(heading("Likeness to the anchor"), explorer.likeness, explorer.said_anchor, width="320px")
+    return frame(explorer.title, above, row(slices, places, likeness), explorer.numbers, explorer.status)

@@ -170,7 +170,7 @@ def vote_words(
         "which flatters: it tells how labels separate here, not how well the network generalises."
     )
 
-# %% ../nbs/11e_replay.ipynb #2e299278
+# %% ../nbs/11e_replay.ipynb #f9b12a46
 class Screen:
     """The figures of one film, and how they go to a moment."""
 
@@ -181,9 +181,13 @@ class Screen:
         self.film = film
         self.map, self.slices = figure_widget(moving_map(film), 340), figure_widget(segmentation_figure(film), 340)
         self.curves, self.words = figure_widget(curve_figure(film), 340), ipywidgets.HTML()
-        key = legend(Colouring("label", film.recording.labels, film.recording.names, says="what the expert drew"))
+
+    def lay_out(self) -> ipywidgets.Widget:
+        """Words above three columns."""
+        recording = self.film.recording
+        key = legend(Colouring("label", recording.labels, recording.names, says="what the expert drew"))
         boxes = ((self.map, ipywidgets.HTML(key)), (self.slices,), (self.curves,))
-        self.widget = ipywidgets.VBox([self.words, row(*(column(*box, width="300px") for box in boxes))])
+        return ipywidgets.VBox([self.words, row(*(column(*box, width="300px") for box in boxes))])
 
     def show(self, moment: int, method: str) -> None:
         """Go to a moment."""
@@ -241,7 +245,7 @@ class ReplayCallbacks(Explorer):
         methods = ("PCA", "UMAP") if self.method.value == "UMAP" else ("PCA",)
         return write_replay(path, [screen.film for screen in self.screens], self.title, plotly, self.settings, methods)
 
-# %% ../nbs/11e_replay.ipynb #5835e921
+# %% ../nbs/11e_replay.ipynb #90828674
 class TrainingReplay(ReplayCallbacks):
     """Scrub through one training or two: embedding, segmentation, loss and Dice."""
 
@@ -260,13 +264,14 @@ class TrainingReplay(ReplayCallbacks):
         options = [(f"{s.stage} {s.step}", i) for i, s in enumerate(snapshots)]
         self.slider = labelled(ipywidgets.SelectionSlider(options=options, value=0, description="Moment"), "420px")
         self.play = ipywidgets.Play(min=0, max=len(snapshots) - 1, interval=500, description="Play")
-        self.method = labelled(ipywidgets.ToggleButtons(options=["PCA", "UMAP"], description="Map", style={"button_width": "64px"}))
+        self.method = labelled(ipywidgets.Dropdown(options=["PCA", "UMAP"], description="Map"), "160px")
         self.note = ipywidgets.HTML(html.escape(vote_words(self.screens[0].film)))
         self.slider.observe(self.moved, "value")
         self.play.observe(lambda change: setattr(self.slider, "value", change["new"]), "value")
         self.method.observe(self.another, "value")
-        self.widget = frame(self.title, row(self.play, self.slider, self.method), *(s.widget for s in self.screens), self.note, self.status)
         self.moved()
+        above, screens = row(self.play, self.slider, self.method), [screen.lay_out() for screen in self.screens]
+        self.widget = frame(self.title, above, *screens, self.note, self.status)
         self.method.value = method
 
 # %% ../nbs/11e_replay.ipynb #f9c12086

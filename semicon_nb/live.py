@@ -5,10 +5,12 @@ import html
 import os
 import traceback
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import anywidget
 import ipywidgets
+import plotly
 import plotly.graph_objects as go
 import traitlets
 
@@ -114,9 +116,46 @@ CONFIG = {
 """Plotly's settings everywhere: its button that uploads a chart to its makers is gone."""
 
 
+BUNDLE = Path(plotly.__file__).with_name("package_data").joinpath("widgetbundle.js").read_text(encoding="utf-8")
+"""Plotly's widget for the browser."""
+
+
+class LiveFigure(go.FigureWidget):
+    """A figure that goes to the browser complete, at the moment when something else first refers to it.
+
+    Plotly's own sends an empty figure first and its traces in a second message, which a busy browser may draw too early.
+    """
+
+    _esm = asset("figure.js")
+    _bundle = traitlets.Unicode(BUNDLE).tag(sync=True)
+    _asked = traitlets.Int(0).tag(sync=True)
+    _answered = traitlets.Int(0).tag(sync=True)
+    _complete = False
+
+    @traitlets.observe("_asked")
+    def _answer(self, change: dict) -> None:
+        """Send the figure as it is now, then say so."""
+        self._widget_data, self._widget_layout = deepcopy(self._data), deepcopy(self._layout_obj._props)
+        self._answered = change["new"]
+
+    def open(self) -> None:
+        """Wait until the figure is complete."""
+        if self._complete:
+            super().open()
+
+    @property
+    def model_id(self) -> str:
+        """The name under which the browser knows the figure; asking for it sends the figure."""
+        if self.comm is None and not self._complete:
+            self._widget_data, self._widget_layout = deepcopy(self._data), deepcopy(self._layout_obj._props)
+            self._complete = True
+            self.open()
+        return super().model_id
+
+
 def figure_widget(figure: go.Figure, height: int = 420) -> go.FigureWidget:
     """A figure that fills its column, follows light and dark pages, and needs no template."""
-    widget = go.FigureWidget(style(figure, height=height))
+    widget = LiveFigure(style(figure, height=height))
     widget.update_layout(template="none", autosize=True)
     widget._config = CONFIG
     return widget
@@ -134,10 +173,14 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.HBox:
 
 def frame(title: str, *children: ipywidgets.Widget) -> ipywidgets.VBox:
     """The whole explorer: its heading, its parts, and the check that the kernel still answers."""
-    heading = ipywidgets.HTML(f"<strong>{html.escape(title)}</strong>")
-    box = ipywidgets.VBox([heading, *children, Pulse()], layout=ipywidgets.Layout(width="100%"))
+    box = ipywidgets.VBox([heading(title), *children, Pulse()], layout=ipywidgets.Layout(width="100%"))
     box.add_class("semicon-explorer")
     return box
+
+
+def heading(text: str) -> ipywidgets.HTML:
+    """The heading of a figure."""
+    return ipywidgets.HTML(f"<b>{html.escape(text)}</b>")
 
 
 def labelled(widget: ipywidgets.Widget, width: str = "260px") -> ipywidgets.Widget:

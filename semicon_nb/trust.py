@@ -92,7 +92,7 @@ def label_numbers(
         Number("alignment", alignment(vectors, labels), alignment(vectors, mixed), "0 is perfect, 2 unrelated"),
     ]
 
-# %% ../nbs/10a_trust.ipynb #f76d0748
+# %% ../nbs/10a_trust.ipynb #8cc97050
 def trust(
     vectors: np.ndarray,  # [N, C] unit vectors
     labels: np.ndarray | None = None,  # [N]; the label measures are nan without
@@ -115,5 +115,6 @@ def trust(
     rows.append(Number("uniformity", uniformity(few), uniformity(even), "lower is more even"))
     if places is not None:
         maps = places[pick]
-        rows.append(Number("trustworthiness", trustworthiness(few, maps), trustworthiness(few, random.permutation(maps)), "1: no invented neighbour"))
+        invented = trustworthiness(few, random.permutation(maps))
+        rows.append(Number("trustworthiness", trustworthiness(few, maps), invented, "1: no invented neighbour"))
     return rows
