@@ -1,0 +1,150 @@
+"""TrainingReplay: recordings that do not disturb what they watch, one layout for all moments, and one slider for everything."""
+
+import numpy as np
+import pytest
+import torch
+from browser_tools import lab, static_page  # noqa: F401
+
+from semicon_nb.data import part_indices, split
+from semicon_nb.explore_replay import Film, TrainingReplay, curve_data, outline, write_replay
+from semicon_nb.pixels import mosaic_of
+from semicon_nb.record import Recorder, as_recording, load_recording
+from semicon_nb.train import StageSettings, finetune, train_local
+from semicon_nb.unet import UNet
+
+SETTINGS = StageSettings(steps=6, batch=2, rate=1e-3, validate_every=3)
+
+
+def fresh() -> UNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return UNet(width=4, depth=2, pixel_dim=8)
+
+
+@pytest.fixture(scope="module")
+def parts(small_phantom):
+    return split(small_phantom, labelled=1.0, seed=0)
+
+
+@pytest.fixture(scope="module")
+def watched(small_phantom, parts):
+    chosen = part_indices(small_phantom, parts, "test")[6:7]
+    return small_phantom.images[chosen], np.maximum(small_phantom.labels[chosen], np.eye(32, dtype=int)[None])
+
+
+@pytest.fixture(scope="module")
+def recorded(small_phantom, parts, watched, tmp_path_factory):
+    """A recording of a local stage and a fine-tuning, its network, and its folder."""
+    folder, model = tmp_path_factory.mktemp("recording"), fresh()
+    recorder = Recorder(model, *watched, small_phantom.classes, every=2, folder=folder, name="both stages", count=120)
+    list(recorder.watch(train_local(model, small_phantom, parts, SETTINGS, seed=0)))
+    list(recorder.watch(finetune(model, small_phantom, parts, SETTINGS, seed=0)))
+    return recorder, model, folder
+
+
+def test_a_watched_training_ends_where_an_unwatched_one_does(small_phantom, parts, recorded):
+    model = fresh()
+    list(train_local(model, small_phantom, parts, SETTINGS, seed=0))
+    list(finetune(model, small_phantom, parts, SETTINGS, seed=0))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, recorded[1].state_dict()[name]), name
+
+
+def test_moments_are_taken_every_few_steps_of_every_stage(recorded):
+    moments = [(snap.stage, snap.step) for snap in recorded[0].recording.snapshots]
+    assert moments == [("initial", 0), ("local", 2), ("local", 4), ("local", 6), ("finetune", 8), ("finetune", 10), ("finetune", 12)]
+    assert [step.step for step in recorded[0].recording.history] == list(range(1, 13))
+    assert all(np.allclose(np.linalg.norm(s.vectors.astype(float), axis=1), 1, atol=2e-3) for s in recorded[0].recording.snapshots)
+
+
+def test_a_recording_comes_back_from_its_folder(recorded):
+    kept, again = recorded[0].recording, load_recording(recorded[2])
+    assert again.history == kept.history and again.names == tuple(kept.names) and again.sample.sentence == kept.sample.sentence
+    for a, b in zip(kept.snapshots, again.snapshots, strict=True):
+        assert (a.stage, a.step, a.dice, a.agreement) == pytest.approx((b.stage, b.step, b.dice, b.agreement), nan_ok=True)
+        assert np.array_equal(a.vectors, b.vectors) and np.array_equal(a.prediction, b.prediction)
+
+
+def test_all_moments_share_one_layout(recorded):
+    film = Film(recorded[0].recording)
+    vectors = np.concatenate([s.vectors.astype(float) for s in film.recording.snapshots])
+    _, _, axes = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+    flat = film.places["PCA"].reshape(-1, 2).astype(float)
+    expected = (vectors - vectors.mean(0)) @ axes[:2].T
+    for axis in range(2):
+        assert abs(np.corrcoef(flat[:, axis], expected[:, axis])[0, 1]) > 0.999
+    assert flat.min() >= -1e-5 and flat.max() <= 1 + 1e-5
+
+
+def test_the_outline_runs_between_pixels_of_different_labels():
+    labels = np.zeros((1, 5, 5), int)
+    labels[0, 2, 2] = 1
+    rows, columns = outline(labels, mosaic_of(labels.shape))
+    assert sorted(set(rows[~np.isnan(rows)])) == sorted(set(columns[~np.isnan(columns)])) == [1.5, 2.5] and np.isnan(rows).sum() == 4
+
+
+def test_the_slider_moves_map_segmentation_curves_and_words(recorded):
+    replay = TrainingReplay(recorded[0], recorded[2])
+    assert not replay.problem, replay.trace
+    replay.slider.value = 3
+    for screen in replay.screens:
+        snap = screen.film.recording.snapshots[3]
+        np.testing.assert_allclose(screen.map.data[0].x, screen.film.places["PCA"][3][:, 0])
+        assert np.array_equal(np.array(screen.slices.data[1].z), screen.film.mosaic.picture(snap.prediction))
+        assert tuple(screen.curves.data[-1].x) == (6, 6) and "local, step 6 of 12" in screen.words.value
+    replay.play.value = 5
+    assert replay.slider.value == 5 and not replay.problem
+
+
+def test_curves_hold_what_was_measured(recorded):
+    found = curve_data(Film(recorded[0].recording))
+    assert {"loss, local", "loss, finetune", "validation Dice", "Dice of the slices", "neighbour agreement"} == set(found)
+    assert found["neighbour agreement"][1] == [round(s.agreement, 4) for s in recorded[0].recording.snapshots]
+
+
+@pytest.mark.parametrize("given, says", [(("nowhere",), "slices.npz"), ((), "one or two"), ((3,), "found int")])
+def test_bad_recordings_are_sentences(given, says):
+    assert says in TrainingReplay(*given).problem
+
+
+def test_slices_without_foreground_are_refused():
+    with pytest.raises(ValueError, match="no foreground"):
+        Recorder(fresh(), np.zeros((1, 16, 16)), np.zeros((1, 16, 16), int))
+    with pytest.raises(TypeError, match="expected a Recording"):
+        as_recording(None)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width, dark", [(1440, False), (390, True)])
+def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):  # noqa: F811
+    films = [Film(recorded[0].recording), Film(load_recording(recorded[2]))]
+    path = write_replay(tmp_path / "replay.html", films, "Replay", methods=("PCA",))
+    assert path.stat().st_size < 6e6
+    assert write_replay(tmp_path / "shared.html", films, "Replay", "shared", methods=("PCA",)).stat().st_size < 1.5e6
+    tab = static_page(path, size=(width, 1000), dark=dark)
+    tab.wait(lambda: tab.page.evaluate("document.body.dataset.ready === 'true'"), "the page to be ready", 30)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+    tab.shot(f"replay-page-{width}-before")
+    tab.press("#moment", "ArrowRight", 3, pause=200)
+    tab.wait(lambda: "local, step 6 of 12" in tab.page.inner_text("#words-1"), "the words of the moment")
+    shown = tab.page.evaluate("Array.from(document.getElementById('map-1').data[0].x)")
+    np.testing.assert_allclose(shown, films[1].places["PCA"][3][:, 0], atol=1e-4)
+    assert tab.page.evaluate("document.getElementById('segmentation-0').data[1].z.flat()") == films[0].recording.snapshots[3].prediction.reshape(-1).tolist()
+    tab.shot(f"replay-page-{width}-after")
+    tab.page.click("#play")
+    tab.wait(lambda: tab.page.evaluate("semicon.state().moment") == 6, "the end of the film", 30)
+
+
+@pytest.mark.browser
+def test_live_the_slider_replays(lab, recorded):  # noqa: F811
+    tab = lab.open(lab.notebook("replay.ipynb", f"from semicon_nb.explore import TrainingReplay\nreplay = TrainingReplay({str(recorded[2])!r})\nreplay"))
+    tab.wait(lambda: tab.page.locator(".semicon-explorer .js-plotly-plot").count() == 3, "three figures", 60)
+    tab.shot("replay-live-before")
+    tab.press(".semicon-explorer .noUi-handle", "ArrowRight", 3, pause=300)
+    tab.kernel_until("replay.slider.value", 3)
+    x = tab.value("[float(v) for v in replay.screens[0].map.data[0].x]")
+    figure = tab.page.locator(".semicon-explorer .js-plotly-plot").first
+    tab.wait(lambda: np.allclose(figure.evaluate("f => Array.from(f.data[0].x)"), x, atol=1e-5), "the moved points")
+    tab.shot("replay-live-after")
+    assert not tab.outside
+    tab.close()
