@@ -1,8 +1,7 @@
-"""Every page runs from top to bottom in a fresh kernel, in under a minute, without data and without network."""
+"""Every page runs from top to bottom in a fresh kernel, in under a minute of one core, without data and without network."""
 
 import os
 import re
-import time
 from pathlib import Path
 
 import nbformat
@@ -31,11 +30,12 @@ def test_page_runs(path, tmp_path, record_property):
     environment |= {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost", "PLOTLY_RENDERER": "plotly_mimetype"}
     environment |= {"SEMICON_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     before = set(path.parent.iterdir())
-    client = NotebookClient(runnable(path), timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
-    begun = time.perf_counter()
+    book = runnable(path)
+    book.cells.append(nbformat.v4.new_code_cell("import time\ntime.process_time()"))  # a busy machine must not make a page look slow
+    client = NotebookClient(book, timeout=10 * SECONDS, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
     client.execute(env=environment)
-    seconds = time.perf_counter() - begun
+    seconds = float(book.cells[-1].outputs[-1]["data"]["text/plain"])
     record_property("seconds", round(seconds, 1))
     left = {p.name for p in set(path.parent.iterdir()) - before if not p.name.startswith(".")}
     assert not left, f"the page leaves files beside it: {left}"
-    assert seconds < SECONDS, f"{seconds:.0f} s"
+    assert seconds < SECONDS, f"the page took {seconds:.0f} s of one core, expected less than {SECONDS}"

@@ -77,9 +77,9 @@ def test_seeds_and_people():
 
 
 def test_default_is_quick():
-    start = time.perf_counter()
+    start = time.process_time()
     cohort = phantom()
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert len(cohort.subjects) == 24 and cohort.size == 64
 
 
