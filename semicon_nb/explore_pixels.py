@@ -102,7 +102,7 @@ def rings(
     sizes = ((10, "#000000", 2), (8, "#ffffff", 2.5))
     return [pixel | {"x0": -r, "x1": r, "y0": -r, "y1": r, "line": {"color": c, "width": w}} for r, c, w in sizes]
 
-# %% ../nbs/11a_pixel_explorer.ipynb #a987b67f
+# %% ../nbs/11a_pixel_explorer.ipynb #ebedd236
 def picture_axes(figure: go.Figure, view: View) -> go.Figure:
     """Rows downwards, square pixels, no numbers."""
     height, width = view.mosaic.size
@@ -131,7 +131,7 @@ def map_of_points() -> go.Figure:
 
 def likeness_figure(view: View) -> go.Figure:
     """The slices under the likeness of every pixel to the anchor."""
-    bar = {"thickness": 10, "len": 0.9, "title": {"text": "like<br>ness"}, "tickvals": [0, 0.5, 1], "outlinewidth": 0}
+    bar = {"thickness": 10, "len": 0.9, "tickvals": [0, 0.5, 1], "outlinewidth": 0}
     none = view.mosaic.picture(np.zeros(view.mosaic.shape))
     glow = go.Heatmap(z=none, zmin=0, zmax=1, colorscale=GLOW, colorbar=bar, hoverinfo="none", name="likeness")
     return picture_axes(go.Figure([grey_picture(view), glow]), view)
@@ -224,7 +224,7 @@ def pixel_under(
     place = first if isinstance(first, tuple | list) else (found.ys[0], found.xs[0])
     return view.mosaic.pixel(*(int(v) for v in place))
 
-# %% ../nbs/11a_pixel_explorer.ipynb #8644682a
+# %% ../nbs/11a_pixel_explorer.ipynb #3102dab7
 class PixelFigures(Explorer):
     """The three figures of a PixelExplorer, and what they can be told."""
 
@@ -245,8 +245,8 @@ class PixelFigures(Explorer):
         """Light up the chosen ones of the shown pixels on both figures; None lights all."""
         lit = None if chosen is None else tuple(int(c) for c in chosen)
         for figure in (self.slices, self.map):
-            with figure.batch_update():
-                figure.data[-1].selectedpoints = lit
+            figure.data[-1].selectedpoints = None  # the browser has its own idea of what is lit: start afresh
+            figure.data[-1].selectedpoints = lit
         self.chosen = lit or ()
         self.said_selection.value = selection_words(self.chosen, self.view, self.sample)
 
@@ -392,7 +392,7 @@ class PixelExplorer(PixelPages):
         self.select(None)
         self.widget = lay_out(self)
 
-# %% ../nbs/11a_pixel_explorer.ipynb #55a65dab
+# %% ../nbs/11a_pixel_explorer.ipynb #47d071c1
 def tie(explorer: PixelPages) -> None:
     """Tie figures and controls to the explorer's methods."""
     for figure in (explorer.slices, explorer.map, explorer.likeness):
@@ -400,7 +400,7 @@ def tie(explorer: PixelPages) -> None:
             trace.on_hover(explorer.touched)
             trace.on_click(explorer.clicked)
     for figure in (explorer.slices, explorer.map):
-        figure.data[-1].on_selection(lambda trace, found, selector: explorer.select(found.point_inds))
+        figure.data[-1].on_selection(lambda trace, found, selector: explorer.select(found.point_inds or explorer.chosen or None))
         figure.data[-1].on_deselect(lambda trace, found: explorer.select(None))
     for name in ("stage", "method", "colour", "count"):
         explorer.controls[name].observe(explorer.changed, "value")

@@ -155,7 +155,8 @@ class LiveFigure(go.FigureWidget):
 
 def figure_widget(figure: go.Figure, height: int = 420) -> go.FigureWidget:
     """A figure that fills its column, follows light and dark pages, and needs no template."""
-    widget = LiveFigure(style(figure, height=height))
+    margin = figure.layout.margin.to_plotly_json()
+    widget = LiveFigure(style(figure, height=height).update_layout(margin=margin))
     widget.update_layout(template="none", autosize=True)
     widget._config = CONFIG
     return widget

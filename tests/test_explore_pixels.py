@@ -425,6 +425,8 @@ def test_live_a_lasso_reaches_python_and_lights_up_the_right_pixels(notebook):
     lit = "f => { const p = f.data[f.data.length - 1].selectedpoints; return p ? Array.from(p).length : 0; }"
     map_figure = tab.page.locator(FIGURE.format(1)).first
     tab.wait(lambda: map_figure.evaluate(lit) == 195, "195 lit points on the map")
+    touched = tab.page.locator(FIGURE.format(0)).first
+    tab.wait(lambda: touched.evaluate(lit) == 195, "195 lit points on the slices")
     assert "195 of 4,096 shown pixels are lit" in tab.page.inner_text(".semicon-explorer")
     tab.shot("pixels-live-after")
 

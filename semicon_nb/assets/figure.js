@@ -27,6 +27,13 @@ export default {
       model.set("_asked", model.get("_asked") + 1);
       model.save_changes();
     });
-    return widget.render({ model, el });
+    const gone = widget.render({ model, el });
+    // The line of a lasso is dropped: plotly keeps it in the wrong place here, and would ask it again, wrongly, at every redraw
+    const listen = setInterval(() => {
+      if (!el.on) return;
+      clearInterval(listen);
+      el.on("plotly_relayout", (change) => { if (change && change.selections && el.layout) el.layout.selections = []; });
+    }, 50);
+    return gone;
   },
 };
