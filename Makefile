@@ -15,7 +15,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 SOURCES := constraints.txt settings.ini setup.py pyproject.toml
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check pytest lab docs reproduce export clean
+.PHONY: help demo test check pytest slow lab docs reproduce export clean
 
 help:
 	@sed -n 's/^# \(.*\)/\1/p' Makefile
@@ -43,7 +43,10 @@ check: .venv/.dev
 	$(BIN)/mypy
 
 pytest: .venv/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+slow: .venv/.dev  ## what takes too long to run often: killed grids and workers, loading times, learnability
+	$(BIN)/python -m pytest -m slow
 
 lab: .venv/.package  ## JupyterLab at the index page
 	$(BIN)/jupyter lab nbs/index.ipynb

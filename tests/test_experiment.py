@@ -23,7 +23,7 @@ from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.defects import method_with, resized_as_released, train_local_identical, with_defects
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, table, todo
 from semicon_nb.methods import METHODS, PRESETS, Method, Stage
-from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary
+from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary, table
 from semicon_nb.train import finetune
 
 DATA = {"cohort": "phantom", "subjects": 6, "size": 32}
@@ -365,3 +365,15 @@ def test_todo_is_what_has_no_line(tmp_path):
     rows = pd.DataFrame([{"key": "a"}, {"key": "b"}])
     (tmp_path / "g.jsonl").write_text(json.dumps({"key": "a"}) + "\n")
     assert todo(rows, tmp_path / "g.jsonl") == [{"key": "b"}] and len(todo(rows, tmp_path / "none.jsonl")) == 2
+
+
+def test_runs_of_different_experiments_are_never_averaged():
+    record = {"method": "scratch", "labels": 0.05, "split": 0, "seed": 0, "pooled_dice": 0.8, "validation": 0.8, "preset": "laptop"}
+    others = [{"data": {"cohort": "b"}}, {"data": {"cohort": "a"}, "scale": 0.5}, {"data": {"cohort": "a"}, "defects": ["identical_views"]}]
+    mixed = [record | {"data": {"cohort": "a"}}, *(record | other | {"pooled_dice": 0.5} for other in others)]
+    with pytest.raises(ValueError, match="cannot be compared.*a, laptop"):
+        summary(mixed)
+    found = table(mixed)
+    assert found.count("0.500") == 3 and found.count("0.800") == 1
+    for name in ("(a, laptop)", "(b, laptop)", "(a, laptop x 0.5)", "(a, laptop, identical_views)"):
+        assert name in found

@@ -203,6 +203,8 @@ def scrolled(markup: str) -> str:
 
 def colab(nb, up: str):
     """A line that says where the page can be run, after its title."""
+    if any("colab.research.google.com" in cell.source for cell in nb.cells if cell.cell_type == "markdown"):
+        return None  # the page says so itself
     config = get_config()
     place = Path(nb.path_).resolve().relative_to(config.config_path.resolve()).as_posix()
     address = f"https://colab.research.google.com/github/{config.user}/{config.repo}/blob/{config.branch}/{place}"
