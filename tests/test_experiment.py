@@ -23,7 +23,7 @@ from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.defects import method_with, resized_as_released, train_local_identical, with_defects
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, table, todo
 from semicon_nb.methods import METHODS, PRESETS, Method, Stage
-from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary, table
+from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary
 from semicon_nb.train import finetune
 
 DATA = {"cohort": "phantom", "subjects": 6, "size": 32}
