@@ -78,7 +78,7 @@ def grey_picture(
     """The slices side by side in grey."""
     low, high = np.quantile(view.images, [0.005, 0.995])
     look = {"colorscale": [[0, "#000"], [1, "#fff"]], "showscale": False, "hoverinfo": "none", "zmin": low, "zmax": max(high, low + 1e-6)}
-    return go.Heatmap(z=view.mosaic.picture(view.images), name="slices", **look)
+    return go.Heatmap(z=view.mosaic.cells(view.images), name="slices", **look)
 
 
 def points(
@@ -132,7 +132,7 @@ def map_of_points() -> go.Figure:
 def likeness_figure(view: View) -> go.Figure:
     """The slices under the likeness of every pixel to the anchor."""
     bar = {"thickness": 10, "len": 0.9, "tickvals": [0, 0.5, 1], "outlinewidth": 0}
-    none = view.mosaic.picture(np.zeros(view.mosaic.shape))
+    none = view.mosaic.cells(np.zeros(view.mosaic.shape))
     glow = go.Heatmap(z=none, zmin=0, zmax=1, colorscale=GLOW, colorbar=bar, hoverinfo="none", name="likeness")
     return picture_axes(go.Figure([grey_picture(view), glow]), view)
 
@@ -257,7 +257,7 @@ class PixelFigures(Explorer):
         r, c = (int(v[0]) for v in self.view.mosaic.place(np.array([anchor])))
         near = np.flatnonzero(self.sample.index == anchor)
         on_map = self.current.places[near[0]] if len(near) else (None, None)
-        self.likeness.data[1].z = self.view.mosaic.picture(self.weights.reshape(self.view.mosaic.shape))
+        self.likeness.data[1].z = self.view.mosaic.cells(self.weights.reshape(self.view.mosaic.shape))
         if self.ringed != (anchor, *on_map):
             self.ringed = (anchor, *on_map)
             for figure, x, y in ((self.slices, c, r), (self.likeness, c, r), (self.map, *on_map)):

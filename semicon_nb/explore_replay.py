@@ -140,8 +140,8 @@ def segmentation_figure(
     """The slices in grey, what is predicted as a tint, and the true outline."""
     images, classes = film.recording.images, len(film.recording.names)
     quiet = {"showscale": False, "hoverinfo": "skip"}
-    grey = go.Heatmap(z=film.mosaic.picture(images), colorscale=[[0, "#000"], [1, "#fff"]], **quiet)
-    over = go.Heatmap(z=film.mosaic.picture(film.recording.snapshots[0].prediction), colorscale=tint(film.recording.names), **quiet)
+    grey = go.Heatmap(z=film.mosaic.cells(images), colorscale=[[0, "#000"], [1, "#fff"]], **quiet)
+    over = go.Heatmap(z=film.mosaic.cells(film.recording.snapshots[0].prediction), colorscale=tint(film.recording.names), **quiet)
     rows, columns = outline(film.recording.labels, film.mosaic)
     line = go.Scatter(x=columns, y=rows, mode="lines", line={"color": "white", "width": 1.5}, hoverinfo="skip", name="true outline")
     figure = go.Figure([grey, over.update(zmin=-0.5, zmax=classes - 0.5), line])
@@ -196,7 +196,7 @@ class Screen:
         with self.map.batch_update():
             self.map.data[0].update(x=places[:, 0], y=places[:, 1])
         with self.slices.batch_update():
-            self.slices.data[1].z = film.mosaic.picture(snap.prediction)
+            self.slices.data[1].z = film.mosaic.cells(snap.prediction)
         with self.curves.batch_update():
             self.curves.data[-1].x = [snap.step, snap.step]
         self.words.value = html.escape(moment_words(film, moment))

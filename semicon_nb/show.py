@@ -70,14 +70,14 @@ def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles
 def style(figure: go.Figure, title: str = "", height: int = 360) -> go.Figure:
     """Fonts, margins and see-through backgrounds that read well on light and on dark pages."""
     figure.update_layout(
-        title=title,
+        title={"text": title, "y": 0.98, "yanchor": "top"},
         height=height,
-        margin={"l": 60, "r": 20, "t": 50 if title else 20, "b": 50},
+        margin={"l": 60, "r": 20, "t": 80 if title else 40, "b": 50},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#7a7a7a"},
         colorway=[*PALETTE[1:]],
-        legend={"orientation": "h", "y": -0.2},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
     figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
     figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)

@@ -159,7 +159,7 @@ def test_pointing_at_a_pixel_shows_what_resembles_it(explorer):
     explorer.likeness.data[0]._dispatch_on_hover(found, None)
     assert explorer.anchor == 700
     expected = explorer.view.mosaic.picture(similarity(explorer.view.flat("two"), 700, 0.1).reshape(explorer.view.mosaic.shape))
-    np.testing.assert_allclose(np.array(explorer.likeness.data[1].z), expected)
+    np.testing.assert_allclose(np.array(explorer.likeness.data[1].z, dtype=float), expected)
     explorer.map.data[0]._dispatch_on_click(Points(point_inds=[5], xs=[], ys=[], trace_name="", trace_index=0), None)
     explorer.likeness.data[0]._dispatch_on_hover(found, None)
     assert explorer.anchor == explorer.sample.index[5], "a click pins the anchor"

@@ -20,6 +20,8 @@ def readme(book: nbformat.NotebookNode) -> str:
     """The index page as Markdown for the repository's front page; links lead to the pages' files."""
     parts = []
     for cell in book.cells:
+        if re.search(r"^#\|\s*hide\b", cell.source, re.M):
+            continue
         source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M).strip()
         if cell.cell_type == "markdown":
             parts.append(re.sub(r"\{#[\w-]+\}$", "", source, flags=re.M).rstrip())
