@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from nbdev.config import get_config
+
 from semicon_nb._modidx import d as index
 
 config = get_config()
