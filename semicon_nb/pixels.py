@@ -251,7 +251,9 @@ class Mosaic:
     def cells(self, values: np.ndarray) -> np.ndarray:
         """The same picture as a heatmap takes it: None in the gaps, since JSON knows no nan."""
         whole = self.picture(values)
-        return np.where(np.isnan(whole), None, whole) if self.shape[0] > 1 else whole
+        holed = whole.astype(object)
+        holed[np.isnan(whole)] = None
+        return holed if self.shape[0] > 1 else whole
 
     def pixel(self, row: int, column: int) -> int | None:
         """Which pixel (position in the flattened stack) lies here; None in a gap."""
