@@ -294,36 +294,42 @@ def test_a_crash_inside_a_step_falls_back_to_the_checkpoint(name, cohort, shares
     assert same(model, straight) and lines == list(range(1, SETTINGS[name].steps + 1))
 
 
-KILLED = """
+ALONE = """
 import sys, torch
 sys.path.insert(0, {tests!r})
 torch.set_num_threads(1)
 import test_train as t
-cohort = t.phantom(subjects=6, size=16)
-t.run(t.long_run(t.network(), cohort, t.split(cohort, labelled=0.5, seed=1), {folder!r}), False)
+cohort, model = t.phantom(subjects=6, size=16), t.network(seed={seed})
+steps = t.run(t.long_run(model, cohort, t.split(cohort, labelled=0.5, seed=1), {folder!r}, resume={resume}), False)
+torch.save((steps[0].step, model.state_dict()), {out!r})
 """
 
 
-def long_run(model, cohort, shares, folder=None, resume=False):
-    plan = replace(SETTINGS["finetune"], steps=150, save_every=5, validate_every=50)
+def long_run(model, cohort, shares, folder, resume=False):
+    plan = replace(SETTINGS["finetune"], steps=60, save_every=5, validate_every=20)
     return finetune(model, cohort, shares, plan, folder=folder, resume=resume)
 
 
-def test_killed_for_real_and_resumed_to_the_last_bit(cohort, shares, tmp_path):
-    script = KILLED.format(tests=str(os.path.dirname(__file__)), folder=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})
+def alone(folder, out, seed=0, resume=False):
+    """The long run in a process of its own, as a user would start it."""
+    script = ALONE.format(tests=str(os.path.dirname(__file__)), seed=seed, folder=str(folder), resume=resume, out=str(out))
+    return subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_killed_for_real_and_resumed_to_the_last_bit(tmp_path):
+    straight = alone(tmp_path / "straight", tmp_path / "straight.out")
+    process = alone(tmp_path / "killed", tmp_path / "never.out")
     deadline = time.monotonic() + 120
-    while not (tmp_path / "finetune.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (tmp_path / "killed" / "finetune.pt").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    reached = read_checkpoint(tmp_path / "finetune.pt")["step"]
-    assert 0 < reached < 150
-    model, straight = network(seed=7), network()
-    rest = run(long_run(model, cohort, shares, tmp_path, resume=True), False)
-    run(long_run(straight, cohort, shares), False)
-    assert rest[0].step == reached + 1 and same(model, straight)
+    reached = read_checkpoint(tmp_path / "killed" / "finetune.pt")["step"]
+    assert 0 < reached < 60 and not (tmp_path / "never.out").exists()
+    assert alone(tmp_path / "killed", tmp_path / "resumed.out", seed=7, resume=True).wait() == 0 and straight.wait() == 0
+    (first, resumed), (_, whole) = (torch.load(tmp_path / f"{name}.out") for name in ("resumed", "straight"))
+    assert first == reached + 1
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
 def test_a_finished_stage_resumes_to_its_result(cohort, shares, tmp_path):
