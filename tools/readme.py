@@ -38,7 +38,7 @@ def summary(folder: Path) -> str:
     lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     runs = [run for run in map(json.loads, lines) if "pooled_dice" in run]
     if not runs:
-        return "No finished runs are stored in `results/` yet, so there is nothing to report here."
+        return "No finished run of the grid is stored in `results/` yet."
     table = ["| Data | Labels | Method | Pooled Dice | Volume Dice | Runs |", "|:--|--:|:--|--:|--:|--:|"]
     groups: dict[tuple, list[dict]] = {}
     for run in runs:
