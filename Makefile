@@ -52,7 +52,7 @@ lab: .venv/.package  ## JupyterLab at the index page
 	$(BIN)/jupyter lab nbs/index.ipynb
 
 docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else with the fallback
-	$(BIN)/python tools/site.py
+	$(BIN)/python tools/build_site.py
 
 reproduce: .venv/.package  ## the committed grids from nothing, resumable, into reproduced/; REPRODUCE="--scale 0.4" sets the budget
 	$(BIN)/python benchmarks/reproduce.py $(REPRODUCE)

@@ -217,7 +217,7 @@ def test_exported_cells_are_short_and_plain(path):
 
 
 def test_pages_are_named_by_number_and_word():
-    wrong = [i for i in IDS if i != "index" and not re.fullmatch(r"([a-z]+/)?\d\d[a-z]?(_\d+)?_[a-z0-9_]+", i)]
+    wrong = [i for i in IDS if i != "index" and not re.fullmatch(r"([a-z]+/)?\d\d[a-z]?_[a-z][a-z0-9_]*", i)]
     assert not wrong, f"pages are NN_name or NNa_name: {wrong}"
 
 

@@ -31,7 +31,7 @@ TAKEN_CARE_OF = ("output-file", "html-math-method", "highlight-style", "theme.sc
 
 
 class Fallback(Site):
-    """smalldocs, with nbdev's names for pages: 00_data.ipynb becomes data.html."""
+    """smalldocs, with nbdev's names for pages: 00h_data.ipynb becomes data.html."""
 
     def read(self, src: PurePosixPath) -> Page:
         """Read a page; its front matter may name the file it becomes."""
