@@ -100,7 +100,7 @@ def data(options: argparse.Namespace) -> None:
         contact_sheet(cohort).save(buffer, "PNG")
         print(f"Wrote {write_atomic(options.sheet, buffer.getvalue())}", file=sys.stderr)
 
-# %% ../nbs/12_cli.ipynb #768a514a
+# %% ../nbs/12_cli.ipynb #edb10f3d
 def add_train(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb train`."
     parser.add_argument("method", metavar="METHOD", help='such as scratch, global, "global+local(block)"; an unknown one lists all')
@@ -112,6 +112,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", type=Path, metavar="FILE.json", help="a split file, instead of --labels and the seed's")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder for the run")
     parser.add_argument("--preset", default="laptop", help="laptop, paper or demo (default: %(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage (default: %(default)s)")
     parser.add_argument("--size", type=int, help="rows and columns of a slice (default: the cohort's own)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -123,13 +124,13 @@ def train(options: argparse.Namespace) -> None:
     from semicon_nb.methods import named_method, named_preset, train_method
 
     named_method(options.method)
-    named_preset(options.preset)
+    preset = named_preset(options.preset).scaled(options.scale)
     if options.out.is_dir() and any(options.out.iterdir()) and not options.resume:
         raise ValueError(f"{options.out}: this folder is in use; go on with it by --resume, or choose another --out")
     cohort = load_named(options.data, options.size)
     chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed)
     made = train_method(
-        options.method, cohort, chosen, options.preset, options.seed, options.out, options.resume, progress=not options.quiet
+        options.method, cohort, chosen, preset, options.seed, options.out, options.resume, progress=not options.quiet
     )
     measured = [step.dice for step in made.history if step.dice is not None]
     print(

@@ -35,7 +35,7 @@ class Volume:
     files: tuple[str, ...] = ()  # names of the slices' files where the volume is a folder of pictures
     outlined: tuple[bool, ...] = ()  # for each of these files, whether a complete outline exists
 
-# %% ../nbs/00b_cohort.ipynb #43097ab3
+# %% ../nbs/00b_cohort.ipynb #091efaff
 @dataclass(frozen=True)
 class Codes:
     """Which number in a label file means which class."""
@@ -48,11 +48,14 @@ class Codes:
         with np.errstate(invalid="ignore"):
             whole = np.asarray(values).astype(np.int32)
         if (odd := whole != values).any():
-            raise DataError(f"{name}: labels must be whole numbers, found {values[odd].flat[0]:g}; was it interpolated?")
+            todo = "were they resampled with interpolation? Make the file again by nearest neighbour"
+            raise DataError(f"{name}: labels must be whole numbers, found {values[odd].flat[0]:g}; {todo}")
         found, known = distinct(whole), dict(self.classes)
         unknown = [number for number in found.tolist() if number not in known]
         if unknown and self.other is None:
-            raise DataError(f"{name}: holds the unknown label {unknown[0]}, expected {sorted(known)}; add it to dataset.json")
+            between = min(known, default=0) < unknown[0] < max(known, default=0)
+            asked = "it lies between them: were labels resampled with interpolation? If it is a class, " * between
+            raise DataError(f"{name}: holds the unknown label {unknown[0]}, expected {sorted(known)}; {asked}add it to dataset.json")
         table = np.array([known.get(number, self.other or 0) for number in found.tolist()], np.uint8)
         return table[np.searchsorted(found, whole)]
 

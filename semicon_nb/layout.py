@@ -134,7 +134,7 @@ def paired(folder: Path, index: dict[str, dict[str, str]]) -> list[Volume]:
         volumes.append(Volume(name, who, str(image_place), str(label_place), files=files, outlined=has))
     return sorted(volumes, key=lambda volume: volume.name)
 
-# %% ../nbs/00g_layout.ipynb #34eaaa12
+# %% ../nbs/00g_layout.ipynb #e7c94f3b
 def discovered(volumes: list[Volume], most: int = 32) -> tuple[tuple[str, ...], Codes]:
     """Classes and codes from the numbers that occur in the label files."""
     found: set[int] = {0}
@@ -143,8 +143,8 @@ def discovered(volumes: list[Volume], most: int = 32) -> tuple[tuple[str, ...], 
         for path in paths or [Path(volume.label)] * bool(volume.label and not volume.files):
             values = np.unique(read_image(path)[0])
             if len(values) > most or not np.isfinite(values).all() or (values != np.round(values)).any():
-                example = values[len(values) // 2]
-                raise DataError(f"{path}: holds {len(values)} values such as {example:g}, expected a few whole numbers; is it a label map?")
+                example, todo = values[len(values) // 2], "is it a label map, and was it resampled with interpolation?"
+                raise DataError(f"{path}: holds {len(values)} values such as {example:g}, expected a few whole numbers; {todo}")
             found.update(int(value) for value in values)
     numbers = sorted(found - {0})
     codes = Codes(((0, 0), *((number, i + 1) for i, number in enumerate(numbers))))

@@ -81,6 +81,7 @@ def test_the_words_that_scripts_use_are_understood() -> None:
     parse = cli.make_parser().parse_args
     words = "train global+local(block) --data phantom --labels 0.1 --seed 0 --out RUN --preset paper --resume".split()
     assert vars(parse(words)) | {"method": "global+local(block)", "labels": 0.1, "preset": "paper", "resume": True} == vars(parse(words))
+    assert parse("train scratch --scale 0.5 --out RUN".split()).scale == 0.5
     assert parse("evaluate RUN --data F --part all --json".split()).json
     assert parse("predict RUN IMAGE -o MASK".split()).out == Path("MASK")
     assert parse("explore RUN -o PAGE.html".split()).out == Path("PAGE.html")
@@ -147,13 +148,25 @@ def test_train_makes_a_run_and_does_not_touch_one(
     assert "in use" in refused(capsys, *words)
     assert main([str(w) for w in [*words, "--resume"]]) == 0
     assert "another run" in refused(capsys, *words, "--resume", "--seed", "1")
+    assert "another run" in refused(capsys, *words, "--resume", "--scale", "2")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_train_with_a_scale_takes_that_share_of_every_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decathlon: Path) -> None:
+    monkeypatch.setitem(methods.PRESETS, "tiny", TINY)
+    words = f"train global --data {decathlon} --labels 0.5 --preset tiny --size 32 --scale 0.5 --out {tmp_path / 'run'} --quiet"
+    assert main(words.split()) == 0
+    trained = json.loads((tmp_path / "run" / "run.json").read_text())["trained"]
+    assert {name: about["steps"] for name, about in trained.items()} == {
+        name: max(1, round(0.5 * TINY.stages[name].steps)) for name in ("global", "finetune")
+    }
 
 
 def test_train_refuses_what_it_cannot_do(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert "global+local(block)" in refused(capsys, "train", "scratsh", "--out", out)
     assert "laptop" in refused(capsys, "train", "scratch", "--preset", "desktop", "--out", out)
+    assert "scale: found 0.0" in refused(capsys, "train", "scratch", "--scale", "0", "--out", out)
     assert "0.0001" in refused(capsys, "train", "scratch", "--labels", "0.0001", "--out", out)
     assert "labelled" in refused(capsys, "train", "scratch", "--labels", "1.5", "--out", out)
     assert "no such split" in refused(capsys, "train", "scratch", "--split", tmp_path / "s.json", "--out", out)

@@ -158,8 +158,18 @@ def test_float_label_files_are_read_and_fractions_refused(tmp_path):
     nifti(place / "labelsTr" / "scan_001.nii.gz", scan(1)[1].astype(np.float32))
     assert np.array_equal(native_labels(folder(place), 0), scan(1)[1])
     nifti(place / "labelsTr" / "scan_001.nii.gz", scan(1)[1] * np.float32(0.5))
-    with pytest.raises(DataError, match="scan_001.nii.gz: labels must be whole numbers.*interpolated"):
+    with pytest.raises(DataError, match="scan_001.nii.gz: labels must be whole numbers.*resampled with interpolation"):
         folder(place)
+
+
+def test_numbers_between_the_known_ones_look_like_interpolation():
+    codes = Codes(((0, 0), (60, 1), (120, 2)))
+    with pytest.raises(DataError, match=r"a: holds the unknown label 3, expected \[0, 60, 120\]; it lies between .* interpolation.*dataset.json"):
+        codes(np.array([0, 3, 60, 120]), "a")
+    for beyond in (-3, 121):
+        with pytest.raises(DataError, match=f"unknown label {beyond}") as found:
+            codes(np.array([0, beyond, 60]), "a")
+        assert "interpolation" not in str(found.value), "a number outside the known range is a forgotten class, no blend of two"
 
 
 def test_the_two_float_labels_of_the_decathlon(data_folder):
@@ -713,7 +723,7 @@ def test_image_saved_as_label(tmp_path):
     image = (np.random.default_rng(0).random((40, 40)) * 255).astype(np.uint8)
     png(tmp_path / "t" / "images" / "a.png", image)
     png(tmp_path / "t" / "labels" / "a.png", image)
-    with pytest.raises(DataError, match="a.png: holds .* values .* is it a label map"):
+    with pytest.raises(DataError, match="a.png: holds .* values .* is it a label map, and was it resampled with interpolation"):
         folder(tmp_path / "t")
 
 
