@@ -33,6 +33,10 @@ help:
 	$(PIP) install --quiet -c constraints.txt -e ".[dev,cluster]"
 	@touch $@
 
+.venv/.lab: .venv/.package
+	$(PIP) install --quiet -c constraints.txt -e ".[cluster]"
+	@touch $@
+
 demo: .venv/.package  ## the main job, start to finish, into $(OUT)/index.html
 	$(BIN)/semicon-nb demo --data "$(DATA)" --out "$(OUT)"
 
@@ -48,7 +52,7 @@ pytest: .venv/.dev
 slow: .venv/.dev  ## what takes too long to run often: killed grids and workers, loading times, learnability
 	$(BIN)/python -m pytest -m slow
 
-lab: .venv/.package  ## JupyterLab at the index page
+lab: .venv/.lab  ## JupyterLab at the index page, with what every page needs
 	$(BIN)/jupyter lab nbs/index.ipynb
 
 docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else with the fallback

@@ -10,7 +10,6 @@ import re
 from functools import cache
 from pathlib import Path
 
-from fastcore.nbio import mk_cell
 from nbdev.config import get_config
 from nbdev.process import Processor
 
@@ -19,6 +18,8 @@ from tools.explorers import HEIGHTS, page_of
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+RUN_ME = re.compile(r"^\[Open in Colab\]\(\S+\)$", re.M)
+"""The line below a page's title that says where the page can be run."""
 LIVE = """::: {.callout-note .live title="Alive in Jupyter"}
 This cell shows an explorer that answers to your mouse. Run the page in JupyterLab (`make lab`) to use it.
 :::"""
@@ -37,7 +38,7 @@ def raw(markup: str) -> str:
 
 def plain(markdown: str, limit: int = 240) -> str:
     """The last sentence or two of a prose cell, without Markdown's marks: what a picture below it shows."""
-    lines = [line for line in markdown.splitlines() if line.strip() and not re.match(r"\s*(#|:::|\||```|<|\$\$|!\[)", line)]
+    lines = [line for line in markdown.splitlines() if line.strip() and not re.match(r"\s*(#|:::|\||```|<|\$\$|!\[|\[Open in)", line)]
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(lines))
     text = re.sub(r"\$[^$]*\$", "…", re.sub(r"[*_`>]", "", text))
     text = " ".join(text.split())
@@ -126,9 +127,13 @@ class Pages(Processor):
     def cell(self, cell) -> None:
         """Treat one cell."""
         if cell.cell_type == "markdown":
+            cell.source = RUN_ME.sub(r"\g<0>{.run-me}", cell.source)
             cell.source = cell.source.replace(f"]({self.home}", f"]({self.up}")
             self.section = self.section or bool(re.search(r"^## ", cell.source, re.M))
             self.near = plain(cell.source) or self.near
+        if cell.cell_type == "code" and "%pip install" in cell.source:
+            cell.source = None
+            return
         if cell.cell_type == "code" and {"default_exp", "exporti"} & cell.directives_.keys():
             self.module = self.module or cell.directives_.get("default_exp", "")
             cell.source = None
@@ -180,8 +185,6 @@ class Pages(Processor):
     def end(self) -> None:
         """Drop the widget state that nbdev gathers: it would load a widget manager from elsewhere."""
         self.nb.metadata.pop("widgets", None)
-        if badge := colab(self.nb, self.up):
-            self.nb.cells.insert(1, badge)
 
 
 def live(address: str, title: str) -> str:
@@ -199,13 +202,3 @@ def scrolled(markup: str) -> str:
     markup = re.sub(r"<style scoped>.*?</style>", "", markup, flags=re.S)
     markup = re.sub(r' border="1"| style="text-align: right;"', "", markup)
     return f'<div class="wide" tabindex="0" role="region" aria-label="Table">{markup}</div>' if "<table" in markup else markup
-
-
-def colab(nb, up: str):
-    """A line that says where the page can be run, after its title."""
-    if any("colab.research.google.com" in cell.source for cell in nb.cells if cell.cell_type == "markdown"):
-        return None  # the page says so itself
-    config = get_config()
-    place = Path(nb.path_).resolve().relative_to(config.config_path.resolve()).as_posix()
-    address = f"https://colab.research.google.com/github/{config.user}/{config.repo}/blob/{config.branch}/{place}"
-    return mk_cell(f"[Open in Colab]({address}){{.run-me}}", "markdown")
