@@ -152,7 +152,7 @@ def open_run(
         first = str(error).strip().splitlines()[-1].strip()
         raise ValueError(f"{folder}: model.pt is from another network than run.json describes ({first}); train the run again") from error
 
-# %% ../nbs/12_cli.ipynb #7fb2f0e6
+# %% ../nbs/12_cli.ipynb #6caf4e0b
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb evaluate`."
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
@@ -166,7 +166,7 @@ def slices_of_part(
     cohort: "Cohort",  # what is measured
     part: str,  # "all", "train", "val" or "test"
 ) -> "np.ndarray":
-    "Labelled slices of a part of the run's own split; of any other cohort all, and only all."
+    "Labelled slices of a part of the run's own split; of any other cohort all, and only all; indices [n] int64."
     import numpy as np
 
     from semicon_nb.data import part_indices
@@ -200,9 +200,9 @@ def evaluate(options: argparse.Namespace) -> None:
         .to_string()
     )
 
-# %% ../nbs/12_cli.ipynb #3556cad9
+# %% ../nbs/12_cli.ipynb #2682183a
 def mask_bytes(
-    mask: "np.ndarray",  # label map, the scan's shape, uint8
+    mask: "np.ndarray",  # label map [X, Y, Z] uint8, of the scan's shape
     image: Path,  # the scan, a NIfTI file
     compress: bool,  # gzip it
 ) -> bytes:

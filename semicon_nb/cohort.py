@@ -35,7 +35,7 @@ class Volume:
     files: tuple[str, ...] = ()  # names of the slices' files where the volume is a folder of pictures
     outlined: tuple[bool, ...] = ()  # for each of these files, whether a complete outline exists
 
-# %% ../nbs/00b_cohort.ipynb #091efaff
+# %% ../nbs/00b_cohort.ipynb #cf8bdbe4
 @dataclass(frozen=True)
 class Codes:
     """Which number in a label file means which class."""
@@ -61,7 +61,7 @@ class Codes:
 
 
 def distinct(whole: np.ndarray) -> np.ndarray:
-    """The different numbers in an array, sorted; counting them is quicker than sorting a large volume."""
+    """The different numbers [n] in an array [...] of whole numbers, sorted; counting them is quicker than sorting a large volume."""
     low, high = int(whole.min()), int(whole.max())
     return np.unique(whole) if high - low > 100_000 else np.flatnonzero(np.bincount((whole - low).ravel())) + low
 
@@ -83,7 +83,7 @@ def read_labels(
         raise DataError(f"{path}: lies up to {apart:.3g} mm away from its image {image} (affines differ); resample it onto the image")
     return codes(values, str(path))
 
-# %% ../nbs/00b_cohort.ipynb #22e6260c
+# %% ../nbs/00b_cohort.ipynb #8364e761
 @dataclass(frozen=True)
 class Cohort:
     """All slices of a data set, with subject, volume, position and geometry."""
@@ -95,8 +95,8 @@ class Cohort:
     labelled: np.ndarray  # [S] bool, whether a complete outline exists
     volume: np.ndarray  # [S] int32, index into volumes
     position: np.ndarray  # [S] float32, 0 to 1 through the volume, nan where unknown
-    volumes: tuple[Volume, ...]
-    grid: Grid
+    volumes: tuple[Volume, ...]  # scans, in the order that `volume` counts
+    grid: Grid  # raster that all slices share
     fingerprint: str  # changes with content and settings
     source: dict = field(default_factory=dict)  # load(**source) gives the cohort back
     codes: Codes = Codes(())  # what the numbers of the label files mean

@@ -34,20 +34,20 @@ def tiles(
 # %% ../nbs/03_contrast.ipynb #41246f87
 def tile_size(device: torch.device) -> int:
     """Side of a tile: what stays in a core's cache, or what fills a GPU."""
-    return 384 if device.type == "cpu" else 4096
+    return 576 if device.type == "cpu" else 4096
 
 # %% ../nbs/03_contrast.ipynb #aee77c05
 def enough_float32(temperature: float, rows: int) -> bool:
     """Whether a sum of `rows` terms of up to exp(1/temperature) stays below float32's largest number."""
     return 1 / temperature + math.log(rows) < 87
 
-# %% ../nbs/03_contrast.ipynb #5af010fa
+# %% ../nbs/03_contrast.ipynb #1d5d0b3d
 def exponentials(
     left: Tensor,  # [g, m, C] unit rows
     right: Tensor,  # [g, n, C] unit rows
     temperature: float,  # t
     diagonal: bool,  # whether the two are the same rows: then each is left out with itself
-    memory: Tensor,  # flat, for the tile
+    memory: Tensor,  # [at least g * m * n], for the tile
 ) -> Tensor:  # [g, m, n] exp(left . right / t)
     """One tile of exp(s), as a power of two of a scaled product."""
     shape = left.shape[0], left.shape[1], right.shape[1]
@@ -58,13 +58,13 @@ def exponentials(
         tile.diagonal(dim1=1, dim2=2).zero_()
     return tile
 
-# %% ../nbs/03_contrast.ipynb #12a7e6e5
+# %% ../nbs/03_contrast.ipynb #7253fce6
 def bracket(
     share_i: Tensor,  # [g, m] g / sum of the rows, 0 where a row is no anchor
     share_j: Tensor,  # [g, n] of the columns
     weight_i: Tensor | None,  # [g, m] how often a row counts as a key, None for once
     weight_j: Tensor | None,  # [g, n] of the columns
-    memory: Tensor,  # flat, for the tile
+    memory: Tensor,  # [at least g * m * n], for the tile
 ) -> Tensor:  # [g, m, n]
     """What a tile of exp(s) is multiplied with in the backward pass."""
     shape = share_i.shape[0], share_i.shape[1], share_j.shape[1]
@@ -94,7 +94,7 @@ def cut(values: Tensor | None, part: slice, rows: slice) -> Tensor | None:
     """Some rows of some groups of [G, M], if there are any values."""
     return None if values is None else values[part, rows]
 
-# %% ../nbs/03_contrast.ipynb #8eba02a3
+# %% ../nbs/03_contrast.ipynb #acf5b766
 def stacks(extents: tuple[tuple[int, int], ...], size: int) -> Iterator[tuple[slice, int, int]]:
     """Groups that share tiles, with the most rows and anchors among them, from the (rows, anchors) of every group."""
     height, width = (min(size, max(extent[k] for extent in extents)) for k in (1, 0))
@@ -112,7 +112,7 @@ def stacked_tiles(extents: tuple[tuple[int, int], ...], size: int) -> Iterator[t
 
 
 def tile_memory(unit: Tensor, extents: tuple[tuple[int, int], ...], size: int) -> Tensor:
-    """Memory for the largest tile of any stack."""
+    """Memory [n] for the largest tile of any stack of the unit rows [G, M, C], of their type and on their device."""
     return unit.new_empty(
         max((part.stop - part.start) * min(size, anchors) * min(size, rows) for part, rows, anchors in stacks(extents, size))
     )
@@ -170,12 +170,13 @@ def pair_gradient(
             gradient[part, j].baddbmm_(tile.mT, unit[part, i])
     return gradient
 
-# %% ../nbs/03_contrast.ipynb #e753e12c
+# %% ../nbs/03_contrast.ipynb #909e23d9
 class LogPairSums(Function):
     """Logarithms of the sums over pairs, computed tile by tile, and again in the backward pass."""
 
     @staticmethod
     def forward(ctx, unit, basis, temperature, extents, weight, classes, size):
+        """Logarithms [kinds, G, A] of the sums of unit rows [G, M, C], rotated by the basis [C, r] where there is one."""
         unit = unit if basis is None else unit @ basis
         sums = pair_sums(unit, temperature, extents, weight, classes, size)
         ctx.save_for_backward(unit, basis, sums, weight, classes)
@@ -185,6 +186,7 @@ class LogPairSums(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream):
+        """Gradient [G, M, C] of the unit rows from that of the logarithms [kinds, G, A]; the other arguments have none."""
         unit, basis, sums, weight, classes = ctx.saved_tensors
         temperature, extents, size = ctx.settings
         used = upstream != 0
@@ -244,12 +246,13 @@ def check_temperature(temperature: float) -> None:
     if not 0.002 <= temperature < math.inf:
         raise ValueError(f"temperature: found {temperature}, expected a positive number of at least 0.002 (exp(1/t) must fit in float64)")
 
-# %% ../nbs/03_contrast.ipynb #309c1f7b
+# %% ../nbs/03_contrast.ipynb #4fd33944
 class UnitRows(Function):
     """Rows of unit length picked from a table, with the gradient of the raw rows."""
 
     @staticmethod
-    def forward(ctx, rows, index):  # rows [P, C] any float type, index [G, M] int64 (-1 for none) -> [G, M, C]
+    def forward(ctx, rows, index):
+        """Unit rows [G, M, C] of rows [P, C] of any float type at index [G, M] int64, -1 for none."""
         unit = rows.index_select(0, index.clamp(min=0).flatten()).to(torch.promote_types(rows.dtype, torch.float32))
         norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
         if not bool(torch.isfinite(norm).all()):
@@ -263,6 +266,7 @@ class UnitRows(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream):
+        """Gradient [P, C] of the raw rows from that of the unit rows [G, M, C]."""
         unit, scale, index = ctx.saved_tensors
         shape, dtype = ctx.rows
         upstream = upstream.reshape(unit.shape)
@@ -273,6 +277,6 @@ class UnitRows(Function):
 
 
 def not_finite(values: Tensor) -> str:
-    """What is wrong with rows whose length is not a finite number."""
+    """What is wrong with values [...] whose length is not a finite number."""
     nan, infinite = int(values.isnan().sum()), int(values.isinf().sum())
     return f"{nan} NaN and {infinite} infinite values" if nan or infinite else "values too large to square"

@@ -34,7 +34,7 @@ from .strategies import FullResolution
 from .train import allowed, device_of, identity_of, pair_of, train_global, train_local
 from .unet import UNet
 
-# %% ../nbs/09b_distributed.ipynb #3a27a106
+# %% ../nbs/09b_distributed.ipynb #8b5aaa7e
 class Gather(torch.autograd.Function):
     """Rows of all ranks, whose gradients find their way back."""
 
@@ -48,7 +48,7 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(context: object, gradient: Tensor) -> Tensor:
-        """The sum over ranks of the gradients of this rank's rows."""
+        """Gradients [N, ...] of this rank's rows, summed over ranks, from those [R * N, ...] of all rows."""
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         start = dist.get_rank() * context.count
@@ -61,7 +61,7 @@ def gathered(
     """Rows [R * N, ...] of all ranks; the rows themselves where there is one process."""
     return Gather.apply(rows) if dist.is_initialized() and dist.get_world_size() > 1 else rows
 
-# %% ../nbs/09b_distributed.ipynb #e4600e98
+# %% ../nbs/09b_distributed.ipynb #a3562268
 class Objective(nn.Module):
     """A network with the contrastive loss of the batch of all ranks."""
 
@@ -83,7 +83,7 @@ class Objective(nn.Module):
         images: Tensor,  # [b, 2, 1, H, W] two views of this rank's slices
         labels: Tensor | None,  # [b, 2, H, W], or None
     ) -> Tensor:
-        """The loss of all ranks' views together."""
+        """The loss of all ranks' views together, a scalar."""
         embed = self.model.embed_images if self.stage == "global" else self.model.embed_pixels
         vectors = at_precision(embed, images.flatten(0, 1), self.settings.precision).unflatten(0, (-1, 2))
         vectors, heat = gathered(vectors), self.settings.temperature
@@ -143,9 +143,9 @@ def train_shared(
     yield from fit(net, lambda net, batch: net(*batch), batches, settings, place, resume, stage, identity=identity)
     model.requires_grad_(True)
 
-# %% ../nbs/09b_distributed.ipynb #a6718750
+# %% ../nbs/09b_distributed.ipynb #b3091ff1
 @contextmanager
-def process_group():
+def process_group() -> Iterator[torch.device]:
     """The processes that torchrun started, on GPUs where there are any; a single process otherwise."""
     if "RANK" not in os.environ:
         yield torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -165,11 +165,11 @@ def shared_stage(
     model: UNet,  # trained in place
     stage: Stage,  # global or local
     settings: StageSettings,  # its settings
-    cohort: Cohort,
-    split: Split,
-    seed: int,
+    cohort: Cohort,  # slices
+    split: Split,  # who may be learned from
+    seed: int,  # of slices and views
     key: str,  # under which it is kept
-    progress: bool,
+    progress: bool,  # the first process shows a bar
 ) -> None:
     """Train one stage on all processes, or take it from the cache; the first process keeps it there."""
     place, rank = cache_folder() / "stages" / f"{key}.pt", world()[0]
@@ -182,16 +182,16 @@ def shared_stage(
         write_atomic(place.with_suffix(".jsonl"), "".join(json.dumps(asdict(step)) + "\n" for step in steps))
         save_weights(place, model)
 
-# %% ../nbs/09b_distributed.ipynb #8f418dd2
+# %% ../nbs/09b_distributed.ipynb #0913a264
 def pretrain(
     method: str,  # a name in METHODS
-    cohort: Cohort,
-    part: Split,
+    cohort: Cohort,  # slices
+    part: Split,  # who may be learned from
     preset: str = "laptop",  # a name in PRESETS
-    seed: int = 0,
+    seed: int = 0,  # of weights, slices and views
     scale: float = 1.0,  # multiplies the steps
-    device: torch.device | str = "cpu",
-    progress: bool = True,
+    device: torch.device | str = "cpu",  # where this process trains
+    progress: bool = True,  # show a bar
 ) -> UNet:
     """Train a method's contrastive stages on all processes and keep them for `train_method`."""
     sizes = named_preset(preset).scaled(scale)

@@ -7,7 +7,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/download.html.md"""
 # %% auto #0
 __all__ = ['ARCHIVES', 'places', 'locate', 'not_found', 'Archive', 'ask', 'receive', 'fetch', 'checked', 'unpack', 'download']
 
-# %% ../nbs/00d_download.ipynb #b6497b61
+# %% ../nbs/00d_download.ipynb #f5c224cf
 import hashlib
 import io
 import os
@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -79,8 +80,11 @@ ARCHIVES = {
     )
 }
 
-# %% ../nbs/00d_download.ipynb #5238101d
-def ask(address: str, start: int):
+# %% ../nbs/00d_download.ipynb #0e55986d
+def ask(
+    address: str,  # where the file is
+    start: int,  # first byte wanted
+) -> tuple[Any, bool]:
     """The server's answer to a request for the bytes from `start` on, and whether it will send just those."""
     request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
     try:

@@ -64,7 +64,7 @@ def overlap_and_distance(
     neither = ~there & ~expected
     return np.where(neither, np.nan, dice), np.where(neither, np.nan, hd95)
 
-# %% ../nbs/07_evaluate.ipynb #2c0b3c19
+# %% ../nbs/07_evaluate.ipynb #641fa775
 def score_volume(
     predicted: np.ndarray,  # label map [X, Y, n]
     truth: np.ndarray,  # label map [X, Y, n]
@@ -80,7 +80,7 @@ def score_volume(
 
 
 def mean_known(values: Sequence[float] | np.ndarray) -> float:
-    "Mean of the values that are known; nan if none is."
+    "Mean of the values [n] that are known; nan if none is."
     values = np.asarray(values, float)
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else math.nan
@@ -122,11 +122,11 @@ def without_nan(
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
-# %% ../nbs/07_evaluate.ipynb #cd065137
+# %% ../nbs/07_evaluate.ipynb #6323d54e
 def chosen_slices(
     cohort: Cohort,  # all slices
-    chosen: np.ndarray | Sequence[int] | Sequence[str],  # indices of slices, or names of volumes
-) -> np.ndarray:  # int64, sorted
+    chosen: np.ndarray | Sequence[int] | Sequence[str],  # [n] indices of slices, or names of volumes
+) -> np.ndarray:  # [n] int64, sorted
     "Indices of the labelled slices among the chosen ones."
     chosen = np.asarray(chosen)
     if chosen.dtype.kind in "US":
@@ -141,11 +141,11 @@ def chosen_slices(
         raise DataError(f"chosen: none of the {chosen.size} slices of {cohort.name} has a complete outline to compare with")
     return kept
 
-# %% ../nbs/07_evaluate.ipynb #d5103359
+# %% ../nbs/07_evaluate.ipynb #5ef5a2a4
 def evaluate(
     model: torch.nn.Module,  # images -> logits
     cohort: Cohort,  # slices and native geometry
-    chosen: np.ndarray | Sequence[int] | Sequence[str],  # indices of slices, or names of volumes
+    chosen: np.ndarray | Sequence[int] | Sequence[str],  # [n] indices of slices, or names of volumes
     flips: bool = False,  # average with the prediction of the mirrored slice
     precision: str = "fp32",  # "fp32" or "bf16"
     batch: int = 64,  # slices at a time
@@ -166,10 +166,10 @@ def evaluate(
         scores.append((volume, len(rows), dice, hd95))
     return report_of(cohort.classes[1:], dice_of(counts)[1:], scores)
 
-# %% ../nbs/07_evaluate.ipynb #78482edd
+# %% ../nbs/07_evaluate.ipynb #a7fa191c
 def report_of(
     names: Sequence[str],  # foreground classes
-    pooled: np.ndarray,  # pooled Dice of each
+    pooled: np.ndarray,  # [classes - 1] pooled Dice of each
     scores: Sequence[tuple],  # volume, slices, Dice and HD95 of each class
 ) -> Report:
     "Summarise scores of volumes."
@@ -191,7 +191,7 @@ def report_of(
 
 
 def spread(values: np.ndarray) -> float:
-    "Standard deviation over the volumes that are known; nan for fewer than two."
+    "Standard deviation of the values [n] that are known; nan for fewer than two."
     known = values[~np.isnan(values)]
     return float(known.std(ddof=1)) if known.size > 1 else math.nan
 

@@ -49,7 +49,7 @@ CANDIDATES = (
 )
 "What is compared; the first is the reference."
 
-# %% ../nbs/06a_gradient.ipynb #c134bd4d
+# %% ../nbs/06a_gradient.ipynb #b9ef539e
 def loss_gradient(
     pixels: torch.Tensor,  # [B, V, C, H, W] embeddings with a graph
     labels: torch.Tensor,  # [B, V, H, W]
@@ -57,7 +57,7 @@ def loss_gradient(
     temperature: float,  # of the loss
     background: bool,  # background pixels are keys, or left out
 ) -> tuple[torch.Tensor, float, float]:  # gradient by the embeddings, loss, processor seconds
-    "Loss and gradient by the embeddings, and the processor time of both."
+    "Gradient by the embeddings [B, V, C, H, W], the loss, and the processor time of both in seconds."
     leaf = pixels.detach().requires_grad_()
     began = time.process_time()
     loss = supervised_local_contrastive_loss(leaf, labels, temperature=temperature, strategy=strategy, background=background)
@@ -66,8 +66,8 @@ def loss_gradient(
 
 
 def agreement(
-    exact: torch.Tensor,  # gradient by all weights, one vector
-    other: torch.Tensor,  # the gradient that is judged
+    exact: torch.Tensor,  # [n] gradient by all weights
+    other: torch.Tensor,  # [n] the gradient that is judged
 ) -> tuple[float, float]:  # cosine, length ratio
     "Direction and length of a gradient, measured by the exact one; a gradient of zero agrees with nothing."
     exact, other = exact.double(), other.double()

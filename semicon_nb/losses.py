@@ -122,9 +122,9 @@ def contrast(
             count += len(index)
     return total / count if count else rows.to(torch.promote_types(rows.dtype, torch.float32)).mul(0).sum()
 
-# %% ../nbs/05_losses.ipynb #36b7f779
+# %% ../nbs/05_losses.ipynb #9a138fb4
 def check_features(name: str, features: Tensor, axes: str) -> None:
-    """Raise an error that names `name` unless it is a floating-point tensor with these axes."""
+    """Raise an error that names `name` unless it is a floating-point tensor with these axes, such as [N, D]."""
     if not isinstance(features, Tensor):
         raise TypeError(f"{name}: found {type(features).__name__}, expected a torch.Tensor {axes}")
     if not features.is_floating_point():
@@ -142,7 +142,7 @@ def check_strategy(strategy: Strategy) -> None:
 
 
 def check_labels(labels: Tensor, features: Tensor) -> Tensor:
-    """The labels as int64 beside the features, or an error that names them."""
+    """The labels [B, V, H, W] as int64 beside the features [B, V, C, H, W], or an error that names them."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels: found {type(labels).__name__}, expected an integer torch.Tensor [B, V, H, W]")
     if labels.is_floating_point() or labels.is_complex():

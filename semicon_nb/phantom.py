@@ -69,13 +69,13 @@ CARDIAC = (
     Part(6, "blood", (-0.10, -0.14, 0.70), (0.16, 0.16, 0.70)),
 )
 
-# %% ../nbs/00c_phantom.ipynb #041924f7
+# %% ../nbs/00c_phantom.ipynb #a89734bd
 @dataclass(frozen=True)
 class Kind:
     """Everything that makes one kind of phantom."""
 
-    parts: tuple[Part, ...]
-    classes: tuple[str, ...]
+    parts: tuple[Part, ...]  # drawn in this order, each over those before it
+    classes: tuple[str, ...]  # the first is "background"
     tissues: dict[str, tuple[float, float]]  # brightness: lowest and highest over the scans; "around" is the rest
     distractors: tuple[str, ...]  # tissues of the blobs around, one each
     sides: tuple[str, ...]  # names of a subject's volumes
@@ -97,9 +97,9 @@ KINDS = {
         ("blood",) * 4 + ("muscle",) * 4, ("",), 12, "", (2.0, 2.0, 8.0)),
 }
 
-# %% ../nbs/00c_phantom.ipynb #2c5bdc73
+# %% ../nbs/00c_phantom.ipynb #a0ffa7a8
 def wave(x: np.ndarray) -> np.ndarray:
-    """A smooth wave of period 1 between -1 and 1; a polynomial, since no two machines need agree on a sine."""
+    """A smooth wave of period 1 between -1 and 1, at places [...]; a polynomial, since no two machines need agree on a sine."""
     ramp = 1 - 4 * np.abs(x - np.floor(x) - 0.5)
     return ramp * (1.5 - 0.5 * ramp * ramp)
 

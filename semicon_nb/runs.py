@@ -66,15 +66,15 @@ def build(
         torch.manual_seed(seed)
         return AveragedUNet(**network) if looks else UNet(**network)
 
-# %% ../nbs/07e_runs.ipynb #208ee904
+# %% ../nbs/07e_runs.ipynb #a5047db7
 @dataclass(frozen=True)
 class Run:
     """A trained method: network, split, settings, history."""
 
-    folder: Path
+    folder: Path  # the RUN folder
     model: UNet  # trained, on the CPU, ready to predict
-    method: Method
-    split: Split
+    method: Method  # what was trained
+    split: Split  # on whom
     settings: dict  # the content of run.json
     history: list[Step]  # all stages, in order
 
@@ -212,13 +212,13 @@ def cached_stage(
         save_weights(place, model)
     return steps, False
 
-# %% ../nbs/07e_runs.ipynb #4c66c3d6
+# %% ../nbs/07e_runs.ipynb #761bda35
 def description(
-    method: Method,
-    cohort: Cohort,
-    split: Split,
-    preset: Preset,
-    seed: int,
+    method: Method,  # stages to train
+    cohort: Cohort,  # slices
+    split: Split,  # who may be learned from
+    preset: Preset,  # network and stage settings
+    seed: int,  # of weights, slices and views
 ) -> dict:
     """What a run is, before it starts: the part of run.json that a resumed run must agree with."""
     stages = {stage.name: asdict(settings_for(stage, preset, cohort, split)) for stage in method.stages}
@@ -248,16 +248,16 @@ def open_folder(
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
-# %% ../nbs/07e_runs.ipynb #366017b4
+# %% ../nbs/07e_runs.ipynb #e3ddd868
 def run_stages(
     model: UNet,  # trained in place
-    method: Method,
-    cohort: Cohort,
-    split: Split,
-    preset: Preset,
-    seed: int,
+    method: Method,  # stages to train
+    cohort: Cohort,  # slices
+    split: Split,  # who may be learned from
+    preset: Preset,  # network and stage settings
+    seed: int,  # of slices and views
     folder: Path,  # RUN folder
-    progress: bool,
+    progress: bool,  # show a bar
     cache: bool,  # use and keep pre-trained stages
 ) -> dict[str, dict]:
     """Train or restore each stage in turn, leaving its weights and history in the folder; returns its seconds."""
@@ -288,12 +288,12 @@ def earlier(
     """The history of the other stages."""
     return [step for step in read_history(folder / "history.jsonl") if step.stage != stage]
 
-# %% ../nbs/07e_runs.ipynb #c5ce66e6
+# %% ../nbs/07e_runs.ipynb #4cf7dad0
 def train_run(
-    method: Method,
-    cohort: Cohort,
-    split: Split,
-    preset: Preset,
+    method: Method,  # stages to train
+    cohort: Cohort,  # slices
+    split: Split,  # who may be learned from
+    preset: Preset,  # network and stage settings
     seed: int = 0,  # of weights, slices and views
     out: str | Path | None = None,  # RUN folder; a temporary one by default
     resume: bool = False,  # go on with a folder that was interrupted

@@ -158,36 +158,36 @@ def logits_of(
     """Logits [B, classes, H, W] in float32, computed in the stage's precision."""
     return at_precision(model, images, context.precision)
 
-# %% ../nbs/07c_semisupervised.ipynb #16bf7186
+# %% ../nbs/07c_semisupervised.ipynb #3d6b1398
 Objective = Callable[[Student, Batch, Context], Tensor]
 
 
 def supervised(nets: Student, batch: Batch, context: Context) -> Tensor:
-    """Cross entropy and soft Dice on the labelled slices."""
+    """Cross entropy and soft Dice on the labelled slices; a scalar."""
     return cross_entropy_dice(logits_of(nets.student, batch.images, context), batch.labels)
 
 
 def mixup(nets: Student, batch: Batch, context: Context) -> Tensor:
-    """The supervised loss on blends of two labelled slices; labelled slices only."""
+    """The supervised loss on blends of two labelled slices; labelled slices only; a scalar."""
     seed = int(torch.randint(2**31, (1,), generator=batch.generator))
     share = float(np.random.default_rng(seed).beta(0.4, 0.4))
     other = torch.randperm(len(batch.images), generator=batch.generator).to(batch.images.device)
     logits = logits_of(nets.student, share * batch.images + (1 - share) * batch.images[other], context)
     return share * cross_entropy_dice(logits, batch.labels) + (1 - share) * cross_entropy_dice(logits, batch.labels[other])
 
-# %% ../nbs/07c_semisupervised.ipynb #57dcd776
+# %% ../nbs/07c_semisupervised.ipynb #32b8981f
 def turned(
     values: Tensor,  # [B, C, H, W]
     quarters: int,  # quarter turns
     mirror: bool,  # mirror the columns as well
 ) -> Tensor:
-    """A turned and mirrored copy; exact, since no pixel falls between others."""
+    """A turned and mirrored copy [B, C, H, W] (H and W change places in a quarter turn); exact, since no pixel falls between others."""
     values = torch.rot90(values, quarters, (2, 3))
     return values.flip(3) if mirror else values
 
 
 def mean_teacher(nets: Teacher, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and agreement of the student on the strong view with the teacher on the weak one."""
+    """Supervised loss, and agreement of the student on the strong view with the teacher on the weak one; a scalar."""
     nets.follow(batch.step)
     with torch.no_grad():
         target = logits_of(nets.teacher, batch.weak, context).softmax(1)
@@ -196,7 +196,7 @@ def mean_teacher(nets: Teacher, batch: Batch, context: Context) -> Tensor:
 
 
 def tcsm(nets: Teacher, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and agreement of the student on a turned image with the teacher's turned answer."""
+    """Supervised loss, and agreement of the student on a turned image with the teacher's turned answer; a scalar."""
     nets.follow(batch.step)
     quarters, mirror = (int(torch.randint(high, (1,), generator=batch.generator)) for high in (4, 2))
     with torch.no_grad():
@@ -204,7 +204,7 @@ def tcsm(nets: Teacher, batch: Batch, context: Context) -> Tensor:
     guess = logits_of(nets.student, turned(batch.strong, quarters, bool(mirror)), context).softmax(1)
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * F.mse_loss(guess, target)
 
-# %% ../nbs/07c_semisupervised.ipynb #d94d7851
+# %% ../nbs/07c_semisupervised.ipynb #28bc837b
 def pseudo_labels(
     logits: Tensor,  # [B, classes, H, W]
 ) -> tuple[Tensor, Tensor]:
@@ -214,7 +214,7 @@ def pseudo_labels(
 
 
 def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss of both networks, and cross entropy of each with the other's classes on unlabelled slices."""
+    """Supervised loss of both networks, and cross entropy of each with the other's classes on unlabelled slices; a scalar."""
     both = [logits_of(net, torch.cat([batch.images, batch.weak]), context) for net in (nets.student, nets.twin)]
     known = len(batch.images)
     loss = sum(cross_entropy_dice(logits[:known], batch.labels) for logits in both)
@@ -223,21 +223,21 @@ def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
 
 
 def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and cross entropy of the strong view with the confident classes of the weak view."""
+    """Supervised loss, and cross entropy of the strong view with the confident classes of the weak view; a scalar."""
     with torch.no_grad():
         label, chance = pseudo_labels(logits_of(nets.chosen, batch.weak, context))
     terms = F.cross_entropy(logits_of(nets.student, batch.strong, context), label, reduction="none")
     added = (terms * (chance >= context.threshold)).mean()
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * added
 
-# %% ../nbs/07c_semisupervised.ipynb #096fcef7
+# %% ../nbs/07c_semisupervised.ipynb #b83442e9
 def chosen_pixels(
     labels: Tensor,  # [P] classes
     sure: Tensor,  # [P] bool, pixels that may take part
     count: int,  # pixels wanted
     generator: torch.Generator,  # which ones
 ) -> Tensor:
-    """Positions of up to `count` sure pixels, as evenly over the classes as they allow."""
+    """Positions [n] int64 of up to `count` sure pixels, as evenly over the classes as they allow."""
     order = torch.randperm(len(labels), generator=generator).to(labels.device)
     order = order[sure[order]]
     classes = labels[order].unique()
@@ -246,7 +246,7 @@ def chosen_pixels(
 
 
 def pixel_contrast(nets: Student, batch: Batch, context: Context, pixels: int = 1024) -> tuple[Tensor, Tensor]:
-    """Logits of the labelled slices, and the contrast of labelled and confidently pseudo-labelled pixels."""
+    """Logits [B, classes, H, W] of the labelled slices, and the contrast of labelled and confidently pseudo-labelled pixels."""
     images = torch.cat([batch.images, batch.weak])
     features = at_precision(nets.student.features, images, context.precision)
     logits = nets.student.class_head(features)
@@ -262,13 +262,13 @@ def pixel_contrast(nets: Student, batch: Batch, context: Context, pixels: int = 
 
 
 def joint(nets: Student, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and the supervised local contrast with pseudo-labels."""
+    """Supervised loss, and the supervised local contrast with pseudo-labels; a scalar."""
     logits, contrast = pixel_contrast(nets, batch, context)
     return cross_entropy_dice(logits, batch.labels) + context.weight * ramp(batch.step, context.steps) * contrast
 
-# %% ../nbs/07c_semisupervised.ipynb #65b50878
+# %% ../nbs/07c_semisupervised.ipynb #a7f4e01a
 def recipe(nets: Teacher, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, cross entropy with the teacher's confident classes, and a tenth of the pixel contrast."""
+    """Supervised loss, cross entropy with the teacher's confident classes, and a tenth of the pixel contrast; a scalar."""
     nets.follow(batch.step)
     with torch.no_grad():
         label, chance = pseudo_labels(logits_of(nets.teacher, batch.weak, context))
@@ -327,7 +327,7 @@ def finetune_with(
     yield from fit(nets, loss_of, batches, settings, folder, resume, "finetune", validator(cohort, split, settings), identity)
     model.load_state_dict(nets.chosen.state_dict())
 
-# %% ../nbs/07c_semisupervised.ipynb #536fdf77
+# %% ../nbs/07c_semisupervised.ipynb #79f9fc41
 def positional_loss(
     vectors: Tensor,  # [N, D] raw embeddings of views
     positions: Tensor,  # [N] 0 to 1, nan where unknown
@@ -335,7 +335,7 @@ def positional_loss(
     temperature: float = 0.1,  # tau
     near: float = 0.1,  # positions closer than this are positives
 ) -> Tensor:
-    """Global contrast whose positives are views of slices from nearly the same position."""
+    """Global contrast whose positives are views of slices from nearly the same position; a scalar."""
     if vectors.ndim != 2 or len(vectors) != len(positions) or len(vectors) != len(slices):
         raise ValueError(f"vectors: found shape {list(vectors.shape)}, expected [{len(positions)}, D], a row for each position")
     check_temperature(temperature)
@@ -375,7 +375,7 @@ def train_positional(
     identity = identity_of(model, cohort, split, indices, seed, near=near)
     return fit(model, loss_of, batches, settings, folder, resume, "global", identity=identity)
 
-# %% ../nbs/07c_semisupervised.ipynb #b13a843c
+# %% ../nbs/07c_semisupervised.ipynb #2096a462
 LOOKS = ((0.0, 1.0), (0.15, 1.0), (-0.15, 1.0), (0.0, 1.12), (0.0, 0.9))
 """Turn (radians) and magnification of each look."""
 
@@ -385,7 +385,7 @@ def look(
     turn: float,  # radians
     size: float,  # magnification
 ) -> Tensor:
-    """The values turned and magnified about the centre, in pixels of the same size; the border repeats."""
+    """The values [B, C, H, W] turned and magnified about the centre, in pixels of the same size; the border repeats."""
     high, wide = values.shape[2:]
     cos, sin = math.cos(turn) / size, math.sin(turn) / size
     matrix = torch.tensor([[cos, -sin * high / wide, 0], [sin * wide / high, cos, 0]], device=values.device, dtype=values.dtype)

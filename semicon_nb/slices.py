@@ -109,9 +109,9 @@ def keep(path: Path, cohort: Cohort) -> None:
     except OSError as error:
         warnings.warn(f"{path}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=2)
 
-# %% ../nbs/00f_slices.ipynb #e0e67668
+# %% ../nbs/00f_slices.ipynb #1f25490d
 def recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
-    """Arrays, volumes and fingerprint from the cache, or None where there is no whole file."""
+    """Arrays [S, ...] by name, volumes and fingerprint from the cache, or None where there is no whole file."""
     if not path.is_file():
         return None
     try:
@@ -134,9 +134,9 @@ def unique(volumes: Sequence[Volume], name: str) -> None:
             raise DataError(f"{name}: two volumes are called {volume.name}; rename one")
         seen.add(volume.name)
 
-# %% ../nbs/00f_slices.ipynb #9cbaa532
+# %% ../nbs/00f_slices.ipynb #9d51e6a3
 def read_all(volumes: Sequence[Volume], grid: Grid, codes: Codes) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
-    """The arrays of a cohort, and its volumes with their native shapes."""
+    """The arrays [S, ...] of a cohort by name, and its volumes with their native shapes."""
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
         loaded = list(pool.map(lambda volume: (load_pictures if volume.files else load_scan)(volume, grid, codes), volumes))
     arrays = {name: np.concatenate([getattr(one, name) for one in loaded]) for name in ARRAYS if name != "volume"}

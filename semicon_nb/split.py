@@ -23,19 +23,19 @@ from .scans import DataError
 class LeakError(ValueError):
     """A stage was about to use a volume that the split does not give it."""
 
-# %% ../nbs/00e_split.ipynb #15a4c99d
+# %% ../nbs/00e_split.ipynb #0e8df089
 @dataclass(frozen=True)
 class Split:
     """Which volumes train, validate and test, and whose labels may be learned from."""
 
     cohort: str  # name of the cohort
     fingerprint: str  # of the cohort that was split
-    seed: int
+    seed: int  # of the shuffle of the subjects
     labelled_fraction: float  # share of the training volumes whose labels may be used
     train: tuple[str, ...]  # names of volumes
-    val: tuple[str, ...]
-    test: tuple[str, ...]
-    labelled: tuple[str, ...]  # inside train
+    val: tuple[str, ...]  # names of volumes
+    test: tuple[str, ...]  # names of volumes
+    labelled: tuple[str, ...]  # names of volumes, inside train
 
 # %% ../nbs/00e_split.ipynb #d48ec5eb
 def shares(count: int, parts: tuple[float, ...]) -> list[int]:
@@ -98,7 +98,7 @@ def save_split(split: Split, path: str | Path) -> Path:
     """The split as a JSON file."""
     return write_atomic(path, json.dumps(asdict(split), indent=1) + "\n")
 
-# %% ../nbs/00e_split.ipynb #e76dff82
+# %% ../nbs/00e_split.ipynb #858e0cc8
 def list_of(names: object) -> list[str]:
     """The names, or TypeError where they are no list of names."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -107,7 +107,7 @@ def list_of(names: object) -> list[str]:
 
 
 def load_split(
-    path: str | Path,
+    path: str | Path,  # file that save_split wrote
     cohort: Cohort | None = None,  # where given, the split must be of this cohort
 ) -> Split:
     """The split in a JSON file."""

@@ -8,11 +8,13 @@ Docs: https://semicon-nb.github.io/semicon_nb/strategies.html.md"""
 __all__ = ['Shape', 'Groups', 'pixel_grid', 'places', 'Cost', 'count_pairs', 'Strategy', 'check_count', 'gathered',
            'FullResolution', 'Downsampling', 'BlockDivision', 'rank_in_class', 'stands_for', 'RandomSampling']
 
-# %% ../nbs/04_strategies.ipynb #8e9dbd02
+# %% ../nbs/04_strategies.ipynb #73cb5ed6
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .contrast import tile_size
 
 # %% ../nbs/04_strategies.ipynb #18dfce9e
 Shape = tuple[int, int, int, int]
@@ -65,7 +67,7 @@ def count_pairs(
     pairs = anchors * (kept - 1)
     return int(kept.sum()), int(anchors.sum()), int(pairs.sum()), int((pairs - anchors * (anchors - 1) // 2).sum())
 
-# %% ../nbs/04_strategies.ipynb #7d68ca2a
+# %% ../nbs/04_strategies.ipynb #f123d753
 class Strategy:
     """Which pixels meet; a strategy of your own is a frozen dataclass with a `groups` of its own."""
 
@@ -96,19 +98,19 @@ class Strategy:
         return seen.view(classes.shape)
 
     def cost(self, labels: Tensor | Shape, channels: int, background: bool = True) -> Cost:
-        """Pixels, pairs, memory and operations of one loss with its gradient."""
+        """What one loss with its gradient costs, for labels [B, V, H, W] or a shape."""
         classes, batches = self.batches(labels)
         counts = [count_pairs(classes.flatten()[batch.index.to(classes.device)], background) for batch in batches]
         pixels, anchors, pairs, met = (sum(count[k] for count in counts) for k in range(4))
-        return Cost(pixels, anchors, pairs, 28 * pixels * channels + 2 * 384**2 * 4, 8 * met * channels, 12 * pairs)
+        return Cost(pixels, anchors, pairs, 28 * pixels * channels + 2 * tile_size(torch.device("cpu")) ** 2 * 4, 8 * met * channels, 12 * pairs)
 
     def batches(self, labels: Tensor | Shape) -> tuple[Tensor, tuple[Groups, ...]]:
-        """Classes of all pixels and the groups, from labels or from a shape alone."""
+        """Classes [B, V, H, W] of all pixels and the groups, from labels [B, V, H, W] or from a shape alone."""
         if isinstance(labels, Tensor):
             return labels.to(torch.int64), self.groups(labels.to(torch.int64), tuple(labels.shape))
         return places(labels), self.groups(None, labels)
 
-# %% ../nbs/04_strategies.ipynb #2aa81c52
+# %% ../nbs/04_strategies.ipynb #0f4fd00c
 def check_count(name: str, value: int) -> None:
     """Raise an error unless the value is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -129,10 +131,10 @@ class FullResolution(Strategy):
     per_image: bool = False  # only within an image and its views
 
     def groups(self, labels: Tensor | None, shape: Shape) -> tuple[Groups, ...]:
-        """All pixels."""
+        """All pixels of labels [B, V, H, W] or a shape."""
         return (gathered(pixel_grid(shape, None if labels is None else labels.device), self.per_image),)
 
-# %% ../nbs/04_strategies.ipynb #a0ffe467
+# %% ../nbs/04_strategies.ipynb #462261a1
 @dataclass(frozen=True)
 class Downsampling(Strategy):
     """Every `stride`-th row and column, whose pixels all meet."""
@@ -144,11 +146,11 @@ class Downsampling(Strategy):
         check_count("stride", self.stride)
 
     def groups(self, labels: Tensor | None, shape: Shape) -> tuple[Groups, ...]:
-        """The pixels that are kept; where the stride is larger than the image, its first."""
+        """The pixels of labels [B, V, H, W] or a shape that are kept; where the stride is larger than the image, its first."""
         grid = pixel_grid(shape, None if labels is None else labels.device)
         return (gathered(grid[..., :: self.stride, :: self.stride], self.per_image),)
 
-# %% ../nbs/04_strategies.ipynb #d66cf1b3
+# %% ../nbs/04_strategies.ipynb #11e0e455
 @dataclass(frozen=True)
 class BlockDivision(Strategy):
     """Pixels meet within square blocks; those at the border are smaller, never dropped."""
@@ -160,7 +162,7 @@ class BlockDivision(Strategy):
         check_count("size", self.size)
 
     def groups(self, labels: Tensor | None, shape: Shape) -> tuple[Groups, ...]:
-        """Whole blocks, then those cut by the right edge, the bottom edge and both."""
+        """Blocks of labels [B, V, H, W] or a shape: whole ones, then those cut by the right edge, the bottom edge and both."""
         grid = pixel_grid(shape, None if labels is None else labels.device)
         high, wide = (length - length % self.size for length in shape[2:])
         pieces = [grid[..., rows, columns] for rows in (slice(high), slice(high, None)) for columns in (slice(wide), slice(wide, None))]
@@ -174,9 +176,9 @@ class BlockDivision(Strategy):
         order, together = ((0, 2, 4, 1, 3, 5), views) if self.per_image else ((2, 4, 0, 1, 3, 5), images * views)
         return Groups(cut.permute(order).reshape(-1, together * rows * columns))
 
-# %% ../nbs/04_strategies.ipynb #ff39f44f
+# %% ../nbs/04_strategies.ipynb #a6eaf766
 def rank_in_class(labels: Tensor) -> Tensor:
-    """How many of the same class come before each pixel: taking the lowest ranks first balances the classes."""
+    """How many of the same class come before each pixel [P] int64, from the labels [P]: taking the lowest ranks first balances the classes."""
     order = labels.argsort(stable=True)
     ordered = labels[order]
     first = torch.searchsorted(ordered, ordered)
@@ -184,12 +186,12 @@ def rank_in_class(labels: Tensor) -> Tensor:
 
 
 def stands_for(labels: Tensor, chosen: Tensor) -> Tensor:
-    """Pixels of the class for each chosen one of it."""
+    """Pixels of the class for each chosen one of it [n], from labels [P] and positions [n]."""
     _, number, total = labels.unique(return_inverse=True, return_counts=True)
     kept = torch.bincount(number[chosen], minlength=len(total))
     return (total / kept.clamp(min=1))[number[chosen]]
 
-# %% ../nbs/04_strategies.ipynb #f5422c22
+# %% ../nbs/04_strategies.ipynb #94418af0
 @dataclass(frozen=True)
 class RandomSampling(Strategy):
     """A random sample of the pixels, which all meet."""
@@ -202,7 +204,7 @@ class RandomSampling(Strategy):
         check_count("pixels", self.pixels)
 
     def groups(self, labels: Tensor | None, shape: Shape) -> tuple[Groups, ...]:
-        """The sampled pixels; without labels, whole places with all their views."""
+        """The sampled pixels of labels [B, V, H, W]; without labels, whole places with all their views."""
         generator = None if self.seed is None else torch.Generator().manual_seed(self.seed)
         if labels is None:
             grid = pixel_grid(shape).movedim(1, -1).reshape(-1, shape[1])

@@ -53,11 +53,11 @@ def check_split(
         if both := sorted(parts[one] & parts[other]):
             raise LeakError(f"{both[0]}: this subject is in {one} and in {other} of the split; make the split anew")
 
-# %% ../nbs/06_train.ipynb #1667f1dc
+# %% ../nbs/06_train.ipynb #80867e30
 def allowed(
     cohort: Cohort,  # all slices
     split: Split,  # who may be used for what
-    indices: np.ndarray,  # slices wanted
+    indices: np.ndarray,  # [n] slices wanted
     use: str,  # "images", "images+test", "labels" or "select"
     device: torch.device | str = "cpu",  # where the slices go
 ) -> Slices:
@@ -92,12 +92,12 @@ STAGES: dict[str, StageSettings] = {
 
 _all_ = ["StageSettings", "Step", "cross_entropy_dice", "fit", "run"]
 
-# %% ../nbs/06_train.ipynb #5b6642ae
+# %% ../nbs/06_train.ipynb #a25035ed
 def identity_of(
     model: torch.nn.Module,  # the network
     cohort: Cohort,  # the data
     split: Split,  # who is used for what
-    indices: np.ndarray,  # slices that the stage trains on
+    indices: np.ndarray,  # [n] slices that the stage trains on
     seed: int,  # of batches and views
     **more: object,  # anything else that decides the outcome
 ) -> dict:
@@ -153,7 +153,7 @@ def at_step(
         return strategy
     return replace(strategy, seed=int(content_key(strategy.seed, *parts), 16) >> 33)
 
-# %% ../nbs/06_train.ipynb #524e9342
+# %% ../nbs/06_train.ipynb #e96ddc10
 def pixel_loss(
     model: UNet,  # the network
     pair: Views,  # two views of each slice; labels decide which loss
@@ -161,7 +161,7 @@ def pixel_loss(
     strategy: object,  # which pixels meet
     form: str = "supcon",  # of the supervised loss: "supcon" or "printed"
 ) -> torch.Tensor:
-    "Local contrastive loss of a batch: supervised where the views have labels, else self-supervised."
+    "Local contrastive loss of a batch: supervised where the views have labels, else self-supervised; a scalar."
     features = at_precision(model.features, pair.images.flatten(0, 1), settings.precision)
     pixels = model.pixel_head(features).unflatten(0, (-1, 2))
     if pair.labels is None:

@@ -32,7 +32,7 @@ def double_convolution(
         layers.append(nn.LeakyReLU(inplace=True))
     return nn.Sequential(*layers)
 
-# %% ../nbs/02_unet.ipynb #bb004c24
+# %% ../nbs/02_unet.ipynb #d48d43fa
 class Encoder(nn.Module):
     "Maps of doubling width and halving size; the last one is the bottleneck."
 
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         self,
         images: Tensor,  # [B, channels, H, W], H and W multiples of 2 ** (len(widths) - 1)
     ) -> list[Tensor]:
-        "All maps, the full resolution first."
+        "All maps [B, widths[i], H / 2^i, W / 2^i], the full resolution first."
         maps = [self.blocks[0](images)]
         for block in self.blocks[1:]:
             maps.append(block(F.max_pool2d(maps[-1], 2)))
@@ -88,7 +88,7 @@ def margins(
     extra = [max(2, ceil(side / step)) * step - side for side in shape]
     return extra[1] // 2, extra[1] - extra[1] // 2, extra[0] // 2, extra[0] - extra[0] // 2
 
-# %% ../nbs/02_unet.ipynb #e6110a3f
+# %% ../nbs/02_unet.ipynb #d3398cd6
 class Body(nn.Module):
     "Encoder and decoder, for images of any size."
 
@@ -107,7 +107,7 @@ class Body(nn.Module):
         self,
         images: Tensor,  # [B, channels, H, W], any H and W
     ) -> list[Tensor]:
-        "The encoder's maps of the padded images, full resolution first."
+        "The encoder's maps [B, widths[i], h, w] of the padded images, full resolution first."
         check_images(images, self.channels)
         margin = margins(images.shape[2:], len(self.encoder.blocks) - 1)
         return self.encoder(F.pad(images, margin, mode="replicate") if any(margin) else images)
@@ -199,9 +199,9 @@ class Carried:
             lines.append(f"{name:8}{len(tensors):4} tensors   {', '.join(parts) or '-'}")
         return "\n".join(lines)
 
-# %% ../nbs/02_unet.ipynb #9db464e3
+# %% ../nbs/02_unet.ipynb #9f2d74bb
 def carry(
-    weights: Mapping[str, Tensor],  # a state dict of another network
+    weights: Mapping[str, Tensor],  # a state dict of another network, name -> [...]
     model: nn.Module,  # the network that receives them
     parts: Sequence[str] = ("encoder", "decoder"),  # which submodules are carried
 ) -> Carried:
@@ -218,10 +218,10 @@ def carry(
             own[name].copy_(weights[name])
     return Carried(tuple(sorted(wanted)), tuple(n for n in weights if n not in given), tuple(n for n in own if n not in wanted))
 
-# %% ../nbs/02_unet.ipynb #4b33ab17
+# %% ../nbs/02_unet.ipynb #2f9f3899
 def check_fit(
-    weights: Mapping[str, Tensor],  # what is offered
-    own: Mapping[str, Tensor],  # the network's state dict
+    weights: Mapping[str, Tensor],  # what is offered, name -> [...]
+    own: Mapping[str, Tensor],  # the network's state dict, name -> [...]
     wanted: set[str],  # names that must be offered
     given: set[str],  # names that are offered in the same parts
 ) -> None:

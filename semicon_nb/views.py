@@ -73,7 +73,7 @@ FINETUNE = ViewSettings(
 )  # fmt: skip
 IDENTITY = ViewSettings()
 
-# %% ../nbs/01_views.ipynb #7fc54f5f
+# %% ../nbs/01_views.ipynb #27c13c76
 def uniform(
     count: tuple[int, ...],  # shape of what is drawn
     low: float,  # smallest value
@@ -81,7 +81,7 @@ def uniform(
     generator: torch.Generator | None,  # source of randomness; None: torch's own
     device: torch.device,  # where the values go
 ) -> Tensor:
-    "Values between `low` and `high`, drawn on the generator's device."
+    "Values [*count] between `low` and `high`, drawn on the generator's device."
     source = generator.device if generator is not None else device
     return torch.rand(count, generator=generator, device=source).to(device) * (high - low) + low
 
@@ -204,13 +204,13 @@ def sample(
     read = F.grid_sample(repeated[:, None], grid.flatten(0, 1), mode=mode, padding_mode="zeros", align_corners=False)
     return read.view(grid.shape[:-1])
 
-# %% ../nbs/01_views.ipynb #9727d4ea
+# %% ../nbs/01_views.ipynb #ab37d61f
 def change_contrast(
     stack: Tensor,  # slices [N, H, W]
     settings: ViewSettings,  # the ranges
     generator: torch.Generator | None,  # source of randomness
 ) -> Tensor:
-    "Random gamma, contrast about the mean, and brightness, one value of each for every slice."
+    "Slices [N, H, W] with random gamma, contrast about the mean, and brightness, one value of each for every slice."
 
     def draw(low: float, high: float) -> Tensor:
         return uniform((len(stack), 1, 1), low, high, generator, stack.device)
@@ -223,13 +223,13 @@ def change_contrast(
         stack = (stack * factor).add_(stack.mean((1, 2), keepdim=True) * (1 - factor) + added)
     return stack
 
-# %% ../nbs/01_views.ipynb #21db68d4
+# %% ../nbs/01_views.ipynb #9e1a10fa
 def blur(
     stack: Tensor,  # slices [N, H, W]
     sigma: Tensor,  # standard deviation for each slice [N], pixels
     largest: float,  # the largest sigma that can occur, pixels; sets the kernel's reach
 ) -> Tensor:
-    "Gaussian blur with a width of its own for each slice; the border repeats its last pixel."
+    "Slices [N, H, W] under a Gaussian blur with a width of its own for each; the border repeats its last pixel."
     H, W = stack.shape[1:]
     reach = max(1, math.ceil(2.5 * largest))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=stack.device) / sigma[:, None].clamp_min(0.05)) ** 2)
@@ -243,13 +243,13 @@ def blur(
         down.addcmul_(across[:, tap : tap + H], weights[tap])
     return down
 
-# %% ../nbs/01_views.ipynb #611d0f38
+# %% ../nbs/01_views.ipynb #e40ea7ae
 def change_intensities(
     stack: Tensor,  # slices [N, H, W]
     settings: ViewSettings,  # the ranges
     generator: torch.Generator | None,  # source of randomness
 ) -> Tensor:
-    "Random contrast, bias field, blur and noise, drawn for each slice; never in place."
+    "Slices [N, H, W] with random contrast, bias field, blur and noise, drawn for each; never in place."
     N, H, W = stack.shape
     stack = change_contrast(stack, settings, generator)
     if settings.bias:
