@@ -9,8 +9,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+
+hypothesis.settings.register_profile("semicon", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("semicon")
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:

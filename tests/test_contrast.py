@@ -56,7 +56,7 @@ def test_stacks_hold_every_group_and_all_of_it(extents, size):
         assert (seen[:anchors, :rows][triangle] == 1).all()
 
 
-@pytest.mark.parametrize("size", [1, 7, 16, 64, 384])
+@pytest.mark.parametrize("size", [1, 7, 16, 64, 576])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("kinds", [1, 2])
 def test_value_and_gradient_equal_dense_float64(size, weighted, kinds):
