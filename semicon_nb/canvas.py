@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import traitlets
 from PIL import Image
 
+from semicon_nb.live import CONFIG, LiveFigure
 from semicon_nb.page import asset
 from semicon_nb.show import rgb as three
 from semicon_nb.show import style
@@ -98,16 +99,13 @@ def beside(pictures: Sequence[str], texts: Sequence[str], anchor: Sequence[int],
 def chart(figure: go.Figure, height: int) -> go.FigureWidget:
     """A figure as a live widget that keeps its own legend and margins, fills its column and needs no template."""
     figure.update_layout(template="none", autosize=True, height=height, font={"size": 13, "color": "#7a7a7a"})
-    widget = go.FigureWidget(figure)
-    widget._config = {"responsive": True, "displaylogo": False}
+    widget = LiveFigure(figure)
+    widget._config = CONFIG
     return widget
 
 
 def redrawn(widget: go.FigureWidget, figure: go.Figure, traces: Sequence[int] | None = None) -> None:
-    """Give traces of a widget the points of a freshly made figure, as plain lists and in one message.
-
-    Before a FigureWidget is first shown, arrays and nested properties in an update leave its browser side empty (plotly 7.1).
-    """
+    """Give traces of a widget the points of a freshly made figure, in one message."""
     chosen = range(len(figure.data)) if traces is None else traces
     with widget.batch_update():
         for i in chosen:

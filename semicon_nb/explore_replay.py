@@ -8,7 +8,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/replay.html.md"""
 __all__ = ['Film', 'smooth', 'curve_data', 'curve_figure', 'moving_map', 'tint', 'outline', 'segmentation_figure', 'moment_words',
            'vote_words', 'Screen', 'ReplayCallbacks', 'TrainingReplay', 'film_data', 'film_panels', 'write_replay']
 
-# %% ../nbs/11e_replay.ipynb #7f010189
+# %% ../nbs/11e_replay.ipynb #517504b0
 import html
 import os
 import threading
@@ -22,7 +22,7 @@ import plotly.graph_objects as go
 from . import page
 from .embed import UmapSettings, aligned, map_figure
 from .explore_pixels import legend, marker, picture_axes, points
-from .live import Explorer, column, figure_widget, frame, in_place, labelled, row, safely
+from .live import Explorer, column, figure_widget, frame, in_place, labelled, reported, row, safely
 from .pixels import Colouring, Mosaic, mosaic_of
 from .record import Recording, as_recording
 from .show import PALETTE
@@ -111,7 +111,7 @@ def moving_map(
     figure = go.Figure([dots]).update_xaxes(**hidden).update_yaxes(scaleanchor="x", **hidden)
     return figure.update_layout(showlegend=False, dragmode="pan", margin={"l": 4, "r": 4, "t": 4, "b": 4})
 
-# %% ../nbs/11e_replay.ipynb #81e47e6b
+# %% ../nbs/11e_replay.ipynb #cd8d169a
 def tint(
     names: tuple[str, ...],  # of the classes
 ) -> list:
@@ -170,7 +170,7 @@ def vote_words(
         "which flatters: it tells how labels separate here, not how well the network generalises."
     )
 
-# %% ../nbs/11e_replay.ipynb #f9b12a46
+# %% ../nbs/11e_replay.ipynb #62c1fc9e
 class Screen:
     """The figures of one film, and how they go to a moment."""
 
@@ -201,7 +201,7 @@ class Screen:
             self.curves.data[-1].x = [snap.step, snap.step]
         self.words.value = html.escape(moment_words(film, moment))
 
-# %% ../nbs/11e_replay.ipynb #3c670241
+# %% ../nbs/11e_replay.ipynb #16a2eb30
 class ReplayCallbacks(Explorer):
     """What a TrainingReplay does when it is touched."""
 
@@ -224,7 +224,7 @@ class ReplayCallbacks(Explorer):
             self.making = threading.Thread(target=self.make, daemon=True)
             self.making.start()
 
-    @safely
+    @reported
     def make(self) -> None:
         """Make the UMAP of every film, then show it."""
         for screen in self.screens:
@@ -241,9 +241,8 @@ class ReplayCallbacks(Explorer):
         return map_figure(shown, film.marks, film.recording.names)
 
     def write(self, path: str | os.PathLike, plotly: str) -> Path:
-        """Write the page; a UMAP is in it where it is the map that is chosen."""
-        methods = ("PCA", "UMAP") if self.method.value == "UMAP" else ("PCA",)
-        return write_replay(path, [screen.film for screen in self.screens], self.title, plotly, self.settings, methods)
+        """Write the page with both maps; the one that is chosen here is shown first."""
+        return write_replay(path, [screen.film for screen in self.screens], self.title, plotly, self.settings, start=self.method.value)
 
 # %% ../nbs/11e_replay.ipynb #90828674
 class TrainingReplay(ReplayCallbacks):
@@ -304,7 +303,7 @@ def film_panels(
     parts = [page.panel(f"{what}-{number}", f"{name}: {what}", alt, tall.get(what, 360)) for what, alt in alts.items()]
     return f'<p id="words-{number}" aria-live="polite"></p>{page.columns(*parts)}'
 
-# %% ../nbs/11e_replay.ipynb #02cc97d4
+# %% ../nbs/11e_replay.ipynb #642ebc24
 def write_replay(
     path: str | os.PathLike,  # of the page
     films: list[Film],  # one or two
@@ -312,6 +311,7 @@ def write_replay(
     plotly: str = "inline",  # "inline", "shared", or the path of a plotly.min.js
     settings: UmapSettings = UmapSettings(),  # of the UMAP
     methods: tuple[str, ...] = ("PCA", "UMAP"),  # maps to write
+    start: str = "PCA",  # the one shown first
 ) -> Path:
     """Write the page, making the maps that are missing."""
     for film in films:
@@ -322,7 +322,7 @@ def write_replay(
     controls = page.controls(
         page.button("play", "Play"),
         page.slider("moment", "Moment", [f"{s.stage} {s.step}" for s in snaps]),
-        page.select("method", "Map", list(methods), methods[-1]),
+        page.select("method", "Map", list(methods), start),
     )
     body = controls + "".join(film_panels(i, film) for i, film in enumerate(films)) + '<ul class="legend" id="legend"></ul>'
     data = {"films": [film_data(film) for film in films], "palette": list(PALETTE)}

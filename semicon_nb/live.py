@@ -3,6 +3,7 @@
 import functools
 import html
 import os
+import threading
 import traceback
 from collections.abc import Callable
 from copy import deepcopy
@@ -45,8 +46,8 @@ def in_place(build: Callable) -> Callable:
     return guarded
 
 
-def safely(callback: Callable) -> Callable:
-    """Let a method called by a control or a click show its failure in `self.status` and leave the rest of the page alone."""
+def reported(callback: Callable) -> Callable:
+    """Let a method show its failure in `self.status` and leave the rest of the page alone."""
 
     @functools.wraps(callback)
     def guarded(self, *args, **kwargs):
@@ -55,6 +56,21 @@ def safely(callback: Callable) -> Callable:
         except Exception as error:
             self.problem, self.trace = sentence(error), traceback.format_exc()
             self.status.value = notice(self.problem).value
+
+    return guarded
+
+
+def safely(callback: Callable) -> Callable:
+    """Like `reported`, and one at a time: controls call in one thread, cells and work in the background in others.
+
+    Two threads that change a plotly figure at once lose a message: the figure holds only the newest one until it is sent.
+    """
+    shown = reported(callback)
+
+    @functools.wraps(callback)
+    def guarded(self, *args, **kwargs):
+        with self.__dict__.setdefault("_turn", threading.RLock()):
+            return shown(self, *args, **kwargs)
 
     return guarded
 

@@ -1,18 +1,15 @@
 """Strategy, temperature, cohort and results explorers in a real JupyterLab: real pointers and keys, state read from the kernel."""
 
-import importlib
-import os
-
-import numpy as np
 import pytest
-from browser_tools import lab, static_page  # noqa: F401
+from browser_tools import lab, static_page, swift  # noqa: F401
+
+from semicon_nb.data import phantom, split
+from semicon_nb.explore import CohortBrowser, StrategyExplorer, TemperatureExplorer, TrainingReplay
+from semicon_nb.record import Recorder
+from semicon_nb.train import StageSettings, train_local
+from semicon_nb.unet import UNet
 
 pytestmark = pytest.mark.browser
-PAUSE = 400
-
-
-def percentile(values: list[float], share: float = 95) -> float:
-    return float(np.percentile(values, share))
 
 
 def test_strategies(lab):  # noqa: F811
@@ -22,28 +19,23 @@ def test_strategies(lab):  # noqa: F811
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 4, "four pictures")
     tab.figures(1)
-    tab.page.wait_for_timeout(PAUSE)
     tab.shot("strategy-live-before")
-    sliders = tab.page.locator(".semicon-explorer .noUi-handle")
-    assert sliders.count() == 4
+    assert tab.page.locator(".semicon-explorer .noUi-handle").count() == 4
     tab.press(".semicon-explorer .noUi-handle >> nth=1", "ArrowRight")
     tab.kernel_until("explorer.panels[1].slider.value", 3)
-    tab.kernel_until("explorer.chart.data[-1].x[1] == explorer.families[1].stops[3].pairs", True)
-    canvas = tab.page.locator("canvas.pixels").nth(2)
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    tab.page.mouse.click(box["x"] + 24.5 / 64 * box["width"], box["y"] + 28.5 / 64 * box["height"])
-    tab.kernel_until("list(explorer.anchor)", [28, 24])
-    tab.page.keyboard.press("ArrowDown")
-    tab.kernel_until("list(explorer.anchor)", [29, 24])
-    lit = tab.value("[sorted(set(p.canvas.marks)) for p in explorer.panels]")
-    assert lit[0] == [1, 2, 3] and 0 in lit[2]
+    ring = "(() => { const d = document.querySelector('.js-plotly-plot').data; return [d[d.length - 1].x[1], d[d.length - 1].y[1]]; })()"
+    tab.near(ring, tab.value("[(s.pairs, s.cosine) for s in [explorer.families[1].stops[3]]][0]"), "the ring at the next stride")
+    tab.pick("canvas.pixels >> nth=2", 28, 24, (64, 64))
+    for _ in range(3):
+        tab.page.keyboard.press("ArrowDown")
+    tab.kernel_until("list(explorer.anchor)", [31, 24])
     tab.kernel("import numpy as np; table = np.array([0, 1, 2, 3])")
-    tab.kernel("truth = [table[compared(p.stop.strategy, explorer.labels, explorer.anchor)] for p in explorer.panels]")
-    tab.kernel("drawn = [np.frombuffer(p.canvas.marks, np.uint8).reshape(64, 64) for p in explorer.panels]")
-    assert tab.value("all((a == b).all() for a, b in zip(truth, drawn))")
+    tab.kernel("truth = [table[compared(p.stop.strategy, explorer.labels, (31, 24))] for p in explorer.panels]")
+    tab.kernel("def drawn():\n    return [np.frombuffer(p.canvas.marks, np.uint8).reshape(64, 64) for p in explorer.panels]")
+    tab.kernel_until("all((a == b).all() for a, b in zip(truth, drawn()))")
+    lit = tab.value("[sorted(set(a.ravel().tolist())) for a in truth]")
+    assert lit[0] == [1, 2, 3] and 0 in lit[2]
     assert tab.value("explorer.problem") == ""
-    tab.page.wait_for_timeout(PAUSE)
     tab.shot("strategy-live-after")
     assert not tab.errors and not tab.outside
     tab.close()
@@ -52,29 +44,27 @@ def test_strategies(lab):  # noqa: F811
 def test_temperature(lab):  # noqa: F811
     name = lab.notebook(
         "temperature.ipynb",
-        "from semicon_nb.explore_temperature import TEMPERATURES, TemperatureExplorer",
+        "from semicon_nb.explore_temperature import TEMPERATURES, TemperatureExplorer, felt",
         "explorer = TemperatureExplorer()\nexplorer",
     )
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 2, "pictures")
     tab.figures(3)
-    tab.page.wait_for_timeout(PAUSE)
-    tab.shot("temperature-live-before")
     bars = "document.querySelectorAll('.js-plotly-plot')[0].data.map(t => t.y ? t.y.length : 0)"
     tab.wait(lambda: tab.page.evaluate(bars) == [40, 40, 40], "forty bars")
+    tab.shot("temperature-live-before")
     tab.press(".semicon-explorer .noUi-handle", "Home")
     tab.kernel_until("explorer.slider.value", 0)
     ring = "document.querySelectorAll('.js-plotly-plot')[1].data[1].x[0]"
-    tab.wait(lambda: abs(tab.page.evaluate(ring) - 0.01) < 1e-9, "the ring at 0.01")
+    tab.near(ring, 0.01, "the ring at 0.01")
     tab.slide(".semicon-explorer .noUi-target", 0.5)
-    tab.wait(lambda: abs(tab.page.evaluate(ring) - tab.value("TEMPERATURES[explorer.slider.value]")) < 1e-9, "the ring at the slider")
-    assert 0.06 < tab.value("TEMPERATURES[explorer.slider.value]") < 0.2
-    box = tab.page.locator("canvas.pixels").nth(1).bounding_box()
-    tab.page.mouse.click(box["x"] + 30.5 / 64 * box["width"], box["y"] + 20.5 / 64 * box["height"])
+    tab.kernel_until("0.06 < TEMPERATURES[explorer.slider.value] < 0.2")
+    tab.near(ring, tab.value("TEMPERATURES[explorer.slider.value]"), "the ring at the slider")
+    tab.pick("canvas.pixels >> nth=1", 20, 30, (64, 64))
     tab.kernel_until("list(explorer.anchor)", [20, 30])
-    loss = tab.value("float(explorer.lines[1].data[0].y[5])")
-    shown = "document.querySelectorAll('.js-plotly-plot')[2].data[0].y[5]"
-    tab.wait(lambda: abs(tab.page.evaluate(shown) - loss) < 1e-6, "the curve of the new anchor")
+    loss = tab.value("[felt(explorer.vectors, explorer.labels, (20, 30), t).loss for t in TEMPERATURES]")
+    tab.near("Array.from(document.querySelectorAll('.js-plotly-plot')[2].data[0].y)", loss, "the curve of the new anchor")
+    tab.near("document.querySelectorAll('.js-plotly-plot')[2].data[1].y[0]", loss[tab.value("explorer.slider.value")], "its ring")
     assert tab.value("explorer.problem") == ""
     tab.shot("temperature-live-after")
     assert not tab.errors and not tab.outside
@@ -90,7 +80,6 @@ def test_cohort(lab):  # noqa: F811
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 3, "pictures")
     tab.figures(2)
-    tab.page.wait_for_timeout(PAUSE)
     tab.shot("cohort-live-before")
     tab.press(".semicon-explorer .noUi-handle", "Home")
     tab.kernel_until("explorer.k", 0)
@@ -98,12 +87,12 @@ def test_cohort(lab):  # noqa: F811
     place = tab.page.evaluate(f"document.querySelectorAll('.js-plotly-plot')[0]._fullLayout.yaxis._categories.indexOf({row!r})")
     tab.click(".js-plotly-plot", (x, place))
     tab.kernel_until("explorer.volumes.value", 6)
-    tab.kernel_until("len(explorer.said.value) > 0 and explorer.cohort.volumes[6].name in explorer.said.value", True)
-    box = tab.page.locator("canvas.pixels").nth(0).bounding_box()
-    tab.page.mouse.click(box["x"] + 12.5 / 32 * box["width"], box["y"] + 9.5 / 32 * box["height"])
+    tab.kernel_until("explorer.cohort.volumes[6].name in explorer.said.value")
+    tab.pick("canvas.pixels >> nth=0", 9, 12, (32, 32))
     tab.kernel_until("list(explorer.pixel)", [9, 12])
     tab.kernel("import numpy as np; here = explorer.rows[explorer.k]; labels = explorer.cohort.labels[here]")
-    assert tab.value("np.array_equal(np.frombuffer(explorer.canvases[0].marks, np.uint8).reshape(32, 32), labels)")
+    tab.kernel_until("np.array_equal(np.frombuffer(explorer.canvases[0].marks, np.uint8).reshape(32, 32), labels)")
+    tab.kernel_until("'Row 9, column 12' in explorer.said.value")
     assert tab.value("explorer.problem") == ""
     tab.shot("cohort-live-after")
     assert not tab.errors and not tab.outside
@@ -129,51 +118,47 @@ def test_results(lab):  # noqa: F811
     )
     tab = lab.open(name, size=(1440, 1100))
     tab.figures(2)
-    tab.page.wait_for_timeout(PAUSE)
     tab.shot("results-live-before")
     x, y = tab.page.evaluate("(() => { const t = document.querySelectorAll('.js-plotly-plot')[0].data[3]; return [t.x[0], t.y[0]]; })()")
     tab.click(".js-plotly-plot >> nth=0", (x, y))
     tab.kernel_until("[explorer.menus['method'].value, explorer.menus['labels'].value]", ["global", 0.05])
-    tab.wait(lambda: len(tab.page.evaluate("document.querySelectorAll('.js-plotly-plot')[1].data[0].x")) == 18, "the volumes")
-    score = tab.value("explorer.ordered[2][1]")
-    tab.page.wait_for_timeout(PAUSE)
-    tab.click(".js-plotly-plot >> nth=1", (3, score))
+    tab.kernel("from semicon_nb.explore_results import records_of, volume_scores, worst_first")
+    worst = tab.value("[[v.volume, s] for v, s in worst_first(volume_scores(records_of(runs), 'global', 0.05), 'pooled_dice', 'mean')]")
+    strip = "Array.from(document.querySelectorAll('.js-plotly-plot')[1].data[0].y)"
+    tab.near(strip, [score for _, score in worst], "the volumes, worst first")
+    tab.click(".js-plotly-plot >> nth=1", (3, worst[2][1]))
     tab.kernel_until("explorer.menus['volume'].value", 2)
-    assert tab.value("explorer.ordered[2][0].volume in explorer.table.value and explorer.problem == ''")
+    tab.kernel_until(f"{worst[2][0]!r} in explorer.table.value and explorer.problem == ''")
     tab.shot("results-live-after")
     assert not tab.errors and not tab.outside
     tab.close()
 
 
-def quiet() -> bool:
-    """Whether this machine has nothing else to do, so that times mean something."""
-    return os.getloadavg()[0] < 0.75 * (os.cpu_count() or 1)
+def recording(folder):
+    """A recording of a few steps at 64 x 64 with 4,096 pixels."""
+    cohort = phantom(subjects=4, size=64)
+    most = int((cohort.labels > 0).sum((1, 2)).argmax())
+    recorder = Recorder(UNet(width=4, depth=2), cohort.images[[most]], cohort.labels[[most]], cohort.classes, 2, folder, "a run", 4096)
+    list(recorder.watch(train_local(recorder.model, cohort, split(cohort, 1.0), StageSettings(steps=8, batch=2, rate=1e-3))))
+    return recorder.recording
 
 
-def report(name: str, times: list[float]) -> None:
-    """Print median and 95th percentile; hold the latter to 100 ms where the machine is quiet."""
-    print(
-        f"{name}: median {percentile(times, 50):.0f} ms, 95th percentile {percentile(times):.0f} ms of {len(times)}, load {os.getloadavg()[0]:.1f}"
-    )
-    assert not quiet() or percentile(times) < 100
-
-
-PAGES = {
-    "strategy": ("explore_strategy", "StrategyExplorer", "stop3", "anchor"),
-    "temperature": ("explore_temperature", "TemperatureExplorer", "temperature", None),
-    "cohort": ("explore_cohort", "CohortBrowser", "slice", None),
+EXPLORERS = {
+    "strategy": ("stop3", lambda folder: StrategyExplorer()),
+    "temperature": ("temperature", lambda folder: TemperatureExplorer()),
+    "cohort": ("slice", lambda folder: CohortBrowser()),
+    "replay": ("moment", lambda folder: TrainingReplay(recording(folder), recording(folder))),
 }
+KEYS = ["ArrowLeft"] * 4 + ["ArrowRight"] * 4 + ["ArrowLeft"] * 4
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", EXPLORERS)
 def test_how_long_a_slider_of_a_page_takes(name, static_page, tmp_path):  # noqa: F811
-    module, kind, control, _ = PAGES[name]
-    explorer = getattr(importlib.import_module(f"semicon_nb.{module}"), kind)()
-    tab = static_page(explorer.to_html(tmp_path / f"{name}.html"), size=(1440, 900))
-    tab.page.wait_for_timeout(1500)
-    for key in ["ArrowLeft"] * 6 + ["ArrowRight"] * 6 + ["ArrowLeft"] * 6:
-        tab.press(f"#{control}", key, pause=250)
-    report(f"page {name}, 4,096 pixels", tab.page.evaluate(f"semicon.timings.{control}"))
+    control, made = EXPLORERS[name]
+    tab = static_page(made(tmp_path / "recording").to_html(tmp_path / f"{name}.html"), size=(1440, 900))
+    tab.figures(1)
+    tab.swept(f"#{control}", 4)
+    swift(f"page {name}, 4,096 pixels", lambda: tab.swept(f"#{control}", 20))
 
 
 def test_how_long_a_live_slider_takes(lab):  # noqa: F811
@@ -185,12 +170,10 @@ def test_how_long_a_live_slider_takes(lab):  # noqa: F811
     )
     tab = lab.open(name, size=(1440, 1100))
     tab.figures(4)
-    tab.page.evaluate("document.querySelectorAll('.semicon-explorer').forEach((box, k) => { box.id = 'explorer' + k; })")
-    tab.page.evaluate("document.querySelectorAll('canvas.pixels').forEach((canvas, k) => { canvas.id = 'canvas' + k; })")
-    tab.page.evaluate("document.querySelectorAll('.noUi-handle').forEach((handle, k) => { handle.id = 'handle' + k; })")
-    keys = ["ArrowLeft"] * 4 + ["ArrowRight"] * 4 + ["ArrowLeft"] * 4
-    report("live strategy, picture", tab.latencies("#handle3", "#canvas3", keys))
-    report("live temperature, picture", tab.latencies("#handle4", "#canvas4", keys))
-    report("live temperature, bars", tab.latencies("#handle4", "#explorer1 .js-plotly-plot", keys))
+    for kind, selector in {"explorer": ".semicon-explorer", "canvas": "canvas.pixels", "handle": ".noUi-handle"}.items():
+        tab.page.evaluate(f"document.querySelectorAll({selector!r}).forEach((found, k) => {{ found.id = {kind!r} + k; }})")
+    swift("live strategy, picture", lambda: tab.latencies("#handle3", "#canvas3", KEYS))
+    swift("live temperature, picture", lambda: tab.latencies("#handle4", "#canvas4", KEYS))
+    swift("live temperature, bars", lambda: tab.latencies("#handle4", "#explorer1 .js-plotly-plot", KEYS))
     assert not tab.errors and not tab.outside
     tab.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from semicon_nb import demo as module
 from semicon_nb.cli import main
@@ -213,11 +214,12 @@ def test_a_pixel_can_be_followed_with_pointer_and_keys(opened, shown: tuple[Path
     box = first.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
     said = page.locator("#pair-said")
-    assert said.inner_text().startswith("Row 16, column 16 of view 0 ")
+    expect(said).to_have_text(re.compile("^Row 16, column 16 of view 0 "))
     first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowDown")
-    assert said.inner_text().startswith("Row 21, column 17 of view 0 ") and problems == []
+    expect(said).to_have_text(re.compile("^Row 21, column 17 of view 0 "))
+    assert problems == []
 
 
 @pytest.mark.browser
@@ -225,7 +227,8 @@ def test_maps_are_linked_labels_can_be_hidden_and_colours_turned(opened) -> None
     go, problems = opened
     page = go()
     page.locator("#maps svg.map").nth(2).hover()
-    assert page.locator("#maps .mark[visibility=visible]").count() == 4 and "Row" in page.locator("#maps .where figcaption").inner_text()
+    expect(page.locator("#maps .mark[visibility=visible]")).to_have_count(4)
+    expect(page.locator("#maps .where figcaption")).to_contain_text("Row")
     look = "document.querySelector('#scan-strip canvas').toDataURL()"
     before = page.evaluate(look)
     page.locator("#outlines").uncheck()

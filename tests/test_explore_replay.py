@@ -122,29 +122,28 @@ def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):
     assert path.stat().st_size < 6e6
     assert write_replay(tmp_path / "shared.html", films, "Replay", "shared", methods=("PCA",)).stat().st_size < 1.5e6
     tab = static_page(path, size=(width, 1000), dark=dark)
-    tab.wait(lambda: tab.page.evaluate("document.body.dataset.ready === 'true'"), "the page to be ready", 30)
+    tab.wait(lambda: tab.page.evaluate("document.body.dataset.ready === 'true'"), "the page to be ready")
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
     tab.shot(f"replay-page-{width}-before")
     tab.press("#moment", "ArrowRight", 3, pause=200)
     tab.wait(lambda: "local, step 6 of 12" in tab.page.inner_text("#words-1"), "the words of the moment")
-    shown = tab.page.evaluate("Array.from(document.getElementById('map-1').data[0].x)")
-    np.testing.assert_allclose(shown, films[1].places["PCA"][3][:, 0], atol=1e-4)
-    assert tab.page.evaluate("document.getElementById('segmentation-0').data[1].z.flat()") == films[0].recording.snapshots[3].prediction.reshape(-1).tolist()
+    tab.near("Array.from(document.getElementById('map-1').data[0].x)", films[1].places["PCA"][3][:, 0], "the points of the moment", 1e-4)
+    predicted = films[0].recording.snapshots[3].prediction.reshape(-1)
+    tab.near("document.getElementById('segmentation-0').data[1].z.flat()", predicted, "the prediction of the moment")
     tab.shot(f"replay-page-{width}-after")
     tab.page.click("#play")
-    tab.wait(lambda: tab.page.evaluate("semicon.state().moment") == 6, "the end of the film", 30)
+    tab.wait(lambda: tab.page.evaluate("semicon.state().moment") == 6, "the end of the film")
 
 
 @pytest.mark.browser
 def test_live_the_slider_replays(lab, recorded):  # noqa: F811
     tab = lab.open(lab.notebook("replay.ipynb", f"from semicon_nb.explore import TrainingReplay\nreplay = TrainingReplay({str(recorded[2])!r})\nreplay"))
-    tab.wait(lambda: tab.page.locator(".semicon-explorer .js-plotly-plot").count() == 3, "three figures", 60)
+    tab.figures(3)
     tab.shot("replay-live-before")
     tab.press(".semicon-explorer .noUi-handle", "ArrowRight", 3, pause=300)
     tab.kernel_until("replay.slider.value", 3)
-    x = tab.value("[float(v) for v in replay.screens[0].map.data[0].x]")
-    figure = tab.page.locator(".semicon-explorer .js-plotly-plot").first
-    tab.wait(lambda: np.allclose(figure.evaluate("f => Array.from(f.data[0].x)"), x, atol=1e-5), "the moved points")
+    x = tab.value("[float(v) for v in replay.screens[0].film.places['PCA'][3][:, 0]]")
+    tab.near("Array.from(document.querySelector('.semicon-explorer .js-plotly-plot').data[0].x)", x, "the moved points", 1e-5)
     tab.shot("replay-live-after")
-    assert not tab.outside
+    assert tab.value("replay.problem") == "" and not tab.errors and not tab.outside
     tab.close()

@@ -206,16 +206,16 @@ def test_the_page_compares_as_python_does(explorer, static_page, tmp_path):  # n
 def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # noqa: F811
     tab = static_page(explorer.to_html(tmp_path / "s.html", "shared"))
     tab.shot("strategy-page-before")
-    box = tab.page.locator("#picture3 canvas").bounding_box()
-    rows, columns = explorer.labels.shape
-    tab.page.mouse.click(box["x"] + 16.5 / columns * box["width"], box["y"] + 10.5 / rows * box["height"])
-    assert tab.page.evaluate("strategies.state().anchor") == [10, 16]
+    tab.figures(1)
+    tab.pick("#picture3 canvas", 10, 16, explorer.labels.shape)
+    tab.wait(lambda: tab.page.evaluate("strategies.state().anchor") == [10, 16], "the anchor")
     tab.page.keyboard.press("ArrowDown")
     tab.page.keyboard.press("ArrowRight")
-    assert tab.page.evaluate("strategies.state().anchor") == [11, 17]
+    tab.wait(lambda: tab.page.evaluate("strategies.state().anchor") == [11, 17], "the anchor moved by keys")
     tab.press("#stop1", "End")
     stop = explorer.families[1].stops[-1]
     seen = compared(stop.strategy, explorer.labels, (11, 17))
-    assert tab.page.locator("#said1").text_content() == told(seen, explorer.labels, (11, 17), explorer.classes)
+    words = told(seen, explorer.labels, (11, 17), explorer.classes)
+    tab.wait(lambda: tab.page.locator("#said1").text_content() == words, words)
     assert f"{stop.cosine:.3f}" in tab.page.locator("#numbers1").text_content()
     tab.shot("strategy-page-after")

@@ -86,17 +86,19 @@ function pixelCanvas(place, pick) {
 
   if (pick) {
     canvas.style.cursor = "crosshair";
+    // The ring goes there at once: the next key moves on from it, however late the picture comes
+    const choose = (row, column) => { draw({ ...now, cursor: [row, column] }); pick(row, column); };
     const clamp = (value, size) => Math.max(0, Math.min(size - 1, value));
     canvas.addEventListener("click", (event) => {
       const box = canvas.getBoundingClientRect();
-      if (now) pick(clamp(Math.floor((event.clientY - box.top) / box.height * now.height), now.height), clamp(Math.floor((event.clientX - box.left) / box.width * now.width), now.width));
+      if (now) choose(clamp(Math.floor((event.clientY - box.top) / box.height * now.height), now.height), clamp(Math.floor((event.clientX - box.left) / box.width * now.width), now.width));
     });
     const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     canvas.addEventListener("keydown", (event) => {
       if (!steps[event.key] || !now || !now.cursor) return;
       event.preventDefault(); event.stopPropagation();
       const far = event.shiftKey ? 8 : 1;
-      pick(clamp(now.cursor[0] + far * steps[event.key][0], now.height), clamp(now.cursor[1] + far * steps[event.key][1], now.width));
+      choose(clamp(now.cursor[0] + far * steps[event.key][0], now.height), clamp(now.cursor[1] + far * steps[event.key][1], now.width));
     });
   }
   const watch = new ResizeObserver(() => { if (now) draw(now); });

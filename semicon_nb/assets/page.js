@@ -3,7 +3,7 @@
 const semicon = (() => {
   const data = JSON.parse(document.getElementById("semicon-data").textContent);
   const figures = new Map();
-  const timings = {};
+  const timings = {}, handled = {};
   const kinds = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array, uint32: Uint32Array, float32: Float32Array };
 
   // {dtype, shape, data} -> typed array
@@ -71,15 +71,16 @@ const semicon = (() => {
     if (out) out.textContent = shown;
   }
 
-  // Milliseconds from an event to the frame in which its work is on the screen: semicon.timings[name]
+  // Milliseconds from an event to the frame in which its work is on the screen: semicon.timings[name]; of these, until the work
+  // was done: semicon.handled[name]
   function timed(name, work) {
-    const start = performance.now();
+    const start = performance.now(), note = (where) => (where[name] = where[name] || []).push(performance.now() - start);
     let done;
     try { done = work(); } catch (error) { fail(error); }
-    return Promise.resolve(done).then(() => new Promise((next) => requestAnimationFrame(() => setTimeout(() => {
-      (timings[name] = timings[name] || []).push(performance.now() - start);
-      next();
-    }, 0)))).catch(fail);
+    return Promise.resolve(done).then(() => new Promise((next) => {
+      note(handled);
+      requestAnimationFrame(() => setTimeout(() => { note(timings); next(); }, 0));
+    })).catch(fail);
   }
 
   // Call work(value) when the control `id` changes: at most one call under way, always ending with the newest value
@@ -122,5 +123,5 @@ const semicon = (() => {
   }
 
   const median = (values, q = 0.5) => { const s = [...values].sort((a, b) => a - b); return s.length ? s[Math.min(s.length - 1, Math.floor(q * s.length))] : NaN; };
-  return { data, array, plot, on, put, value, timed, timings, say, note, fail, legend, colour, dark, repaint, onTheme: (heard) => listeners.push(heard), quantile: median };
+  return { data, array, plot, on, put, value, timed, timings, handled, say, note, fail, legend, colour, dark, repaint, onTheme: (heard) => listeners.push(heard), quantile: median };
 })();
