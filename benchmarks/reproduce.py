@@ -10,7 +10,7 @@ from pathlib import Path
 
 PAPER = "scratch global global+local(self) local(stride) local(block) global+local(stride) global+local(block) mixup tcsm".split()
 OURS = ["local(exact)", "global+local(exact)", "global+local(random)"]
-RIVALS = "mean-teacher cross-pseudo-supervision fixmatch pcl joint best".split()
+RIVALS = "best scratch(strong) mean-teacher cross-pseudo-supervision fixmatch pcl joint".split()
 CARDIAC = "scratch global global+local(stride) global+local(block) global+local(exact) mean-teacher".split()
 FRACTIONS = (0.05, 0.1, 0.2)
 

@@ -32,13 +32,14 @@ class Stage:
     images: str = "labelled"  # whose images it sees: "labelled" volumes, or all of "train"
     labels: bool = True  # whether it reads the labelled volumes' labels
     changes: dict = field(default_factory=dict)  # stage settings that differ from the preset's
+    longer: float = 1.0  # multiplies the preset's steps
 
     def describe(self) -> dict:
         """Everything that decides what the stage does, as plain values."""
         options = {name: value if isinstance(value, (str, int, float)) else repr(value) for name, value in self.options.items()}
         trainer = f"{self.train.__module__}.{self.train.__qualname__}"
         seen = {"images": self.images, "labels": self.labels}
-        return {"stage": self.name, "train": trainer, "options": options, **seen, "changes": self.changes}
+        return {"stage": self.name, "train": trainer, "options": options, **seen, "changes": self.changes, "longer": self.longer}
 
 # %% ../nbs/07d_stages.ipynb #9c706aff
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def paper_preset() -> Preset:
 
 PRESETS: dict[str, Preset] = {
     "demo": preset_of("demo", (120, 60, 240), (24, 2, 8), width=8, pixel_dim=32),
-    "laptop": preset_of("laptop", (400, 200, 1000), (32, 4, 16)),
+    "laptop": preset_of("laptop", (400, 200, 500), (32, 4, 16)),
     "paper": paper_preset(),
 }
 
@@ -139,12 +140,13 @@ def settings_for(
     cohort: Cohort,  # slices
     split: Split,  # who may be learned from
 ) -> StageSettings:
-    """A stage's settings: the preset's, with the method's own changes."""
+    """A stage's settings: the preset's, with the method's own changes and length."""
     if stage.name not in preset.stages:
         raise ValueError(f"stage: found {stage.name!r}, expected one of the preset's {', '.join(preset.stages)}")
     settings = replace(preset.stages[stage.name], **stage.changes)
-    if not (epochs := preset.epochs.get(stage.name)):
-        return settings
-    slices = unlabelled_indices(cohort, split) if stage.images == "train" and stage.name != "finetune" else labelled_indices(cohort, split)
-    per_epoch = math.ceil(len(slices) / settings.batch)
-    return replace(settings, steps=epochs * per_epoch, validate_every=10 * per_epoch if settings.validate_every else 0)
+    if epochs := preset.epochs.get(stage.name):
+        pool = stage.images == "train" and stage.name != "finetune"
+        slices = unlabelled_indices(cohort, split) if pool else labelled_indices(cohort, split)
+        per_epoch = math.ceil(len(slices) / settings.batch)
+        settings = replace(settings, steps=epochs * per_epoch, validate_every=10 * per_epoch if settings.validate_every else 0)
+    return settings if stage.longer == 1 else scaled_stage(settings, stage.longer)

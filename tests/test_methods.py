@@ -96,7 +96,7 @@ def test_method_uses_what_it_says(name, cohort, part, tmp_path):
 
 def test_every_row_of_the_issue_is_there():
     wanted = "scratch global global+local(self) local(stride) local(block) global+local(stride) global+local(block) mixup tcsm"
-    wanted += " local(exact) global+local(exact) global+local(random) mean-teacher cross-pseudo-supervision fixmatch pcl joint best"
+    wanted += " local(exact) global+local(exact) global+local(random) mean-teacher cross-pseudo-supervision fixmatch pcl joint scratch(strong) best"
     assert set(METHODS) == set(wanted.split())
     assert [row["method"] for row in method_table()] == list(METHODS)
     assert all(row["source"] for row in method_table())
@@ -107,8 +107,11 @@ def test_all_methods_of_a_preset_finetune_alike(preset, cohort, part):
     """Equal steps, batches, rates, augmentation and selection in the last stage."""
     from semicon_nb.stages import settings_for
 
-    last = {settings_for(method.stages[-1], PRESETS[preset], cohort, part) for method in METHODS.values()}
-    assert len(last) == 1
+    rows = [method for method in METHODS.values() if method.name not in ("scratch(strong)", "best")]
+    usual = {settings_for(method.stages[-1], PRESETS[preset], cohort, part) for method in rows}
+    assert len(usual) == 1
+    own = {name: settings_for(METHODS[name].stages[-1], PRESETS[preset], cohort, part) for name in ("scratch(strong)", "best")}
+    assert own["scratch(strong)"].steps == 2 * own["best"].steps == 4 * usual.pop().steps
     assert all(method.stages[-1].name == "finetune" for method in METHODS.values())
 
 

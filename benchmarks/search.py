@@ -1,0 +1,101 @@
+"""The search that chose the laptop preset's rates: each setting judged on validation subjects only, and written down.
+
+    python benchmarks/search.py [--workers 2] [--data hippocampus] [--out benchmarks/results/search.jsonl]
+
+Every method's own stage gets the same number of values for the knob that matters most to it; all else is the preset's. One split,
+5 % of the labels, one seed: the table shows what was tried, not which of two close values is better. No test subject is looked at.
+A search that was stopped goes on where it stood. Needs SEMICON_DATA with the cohort.
+"""
+
+import argparse
+import json
+import os
+import sys
+from concurrent.futures import as_completed
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from semicon_nb.data import load, split  # noqa: E402
+from semicon_nb.experiment import local_pool, validation  # noqa: E402
+from semicon_nb.files import content_key, versions  # noqa: E402
+from semicon_nb.methods import METHODS, recipe_of, train_method  # noqa: E402
+from semicon_nb.stages import PRESETS  # noqa: E402
+from semicon_nb.views import FINETUNE, LOCAL  # noqa: E402
+
+RATES = (3e-4, 1e-3, 3e-3)
+VIEWS = {"intensity": LOCAL, "geometric": FINETUNE}
+CANDIDATES = [
+    *({"method": "scratch", "stage": "finetune", "rate": rate} for rate in (1e-3, 2e-3, 4e-3)),
+    *({"method": "local(stride)", "stage": "local", "rate": rate, "views": "intensity"} for rate in RATES),
+    *({"method": "local(stride)", "stage": "local", "rate": rate, "views": "geometric"} for rate in RATES),
+    *({"method": "global", "stage": "global", "rate": rate} for rate in RATES),
+    *({"method": "mean-teacher", "stage": "finetune", "weight": weight} for weight in (1.0, 10.0, 30.0)),
+    *({"method": "fixmatch", "stage": "finetune", "weight": weight} for weight in (0.3, 1.0, 3.0)),
+    *({"method": "cross-pseudo-supervision", "stage": "finetune", "weight": weight} for weight in (0.3, 1.0, 3.0)),
+    *({"method": "joint", "stage": "finetune", "weight": weight} for weight in (0.03, 0.1, 0.3)),
+    *({"method": "best", "stage": "finetune", "pretraining": stages} for stages in ("none", "local", "global+local")),
+]
+
+
+def try_one(candidate: dict, data: str, labels: float, seed: int) -> dict:
+    """Train with one setting and measure it on the validation subjects."""
+    cohort = load(data)
+    part = split(cohort, labels, seed=seed)
+    knobs = {name: value for name, value in candidate.items() if name not in ("method", "stage")}
+    method = METHODS[candidate["method"]]
+    if "pretraining" in knobs:
+        method = recipe_of(pretraining=tuple(name for name in knobs.pop("pretraining").split("+") if name != "none"))
+    options = {"weight": knobs.pop("weight")} if "weight" in knobs else {}
+    changes = knobs | ({"views": VIEWS[knobs["views"]]} if "views" in knobs else {})
+    stages = tuple(replace(s, options=s.options | options) if s.name == candidate["stage"] else s for s in method.stages)
+    usual = PRESETS["laptop"]
+    preset = replace(usual, stages=usual.stages | {candidate["stage"]: replace(usual.stages[candidate["stage"]], **changes)})
+    run = train_method(replace(method, stages=stages), cohort, part, preset, progress=False)
+    dice = validation(run.model, cohort, part, preset.stages["finetune"].precision)
+    seconds = round(sum(step.seconds for step in run.history), 1)
+    steps = {name: settings["steps"] for name, settings in run.settings["stages"].items()}
+    return {**candidate, "validation": round(dice, 4), "steps": steps, "labels": labels, "split": seed, "data": data, "seconds": seconds}
+
+
+def main() -> int:
+    """Try what has not been tried yet, append each result, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="hippocampus", help="cohort (default: %(default)s)")
+    parser.add_argument("--labels", type=float, default=0.05, help="labelled fraction (default: %(default)s)")
+    parser.add_argument("--split", type=int, default=0, help="seed of the split (default: %(default)s)")
+    parser.add_argument("--methods", default=None, help="methods, comma between them (default: all)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "search.jsonl", help="results (default: benchmarks/results)")
+    given = parser.parse_args()
+    done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    keys = {row["key"] for row in done}
+    chosen = [c for c in CANDIDATES if given.methods is None or c["method"] in given.methods.split(",")]
+    left = {content_key(c, given.data, given.labels, given.split, repr(PRESETS["laptop"])): c for c in chosen}
+    with local_pool(given.workers) as pool:
+        running = {
+            pool.submit(try_one, candidate, given.data, given.labels, given.split): key
+            for key, candidate in left.items() if key not in keys
+        }  # fmt: skip
+        for future in as_completed(running):
+            row = {"key": running[future], **future.result(), "versions": versions()}
+            done.append(row)
+            with given.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(f"{row['method']:26} {row['stage']:9} {own_of(row):34} {row['validation']:.3f}", flush=True)
+    print("\n| method | stage | setting | validation Dice |\n|---|---|---|---|")
+    for row in sorted((row for row in done if row["key"] in left), key=lambda row: (row["method"], own_of(row))):
+        print(f"| {row['method']} | {row['stage']} | {own_of(row)} | {row['validation']:.3f} |")
+    return 0
+
+
+def own_of(row: dict) -> str:
+    """The setting that was tried, in words."""
+    return ", ".join(f"{name} {row[name]}" for name in ("rate", "views", "weight", "pretraining") if name in row)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
