@@ -20,6 +20,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 RUN_ME = re.compile(r"^\[Open in Colab\]\(\S+\)$", re.M)
 """The line below a page's title that says where the page can be run."""
+TABLE = re.compile(r"(?:^\|.*\|[ ]*$\n?)+", re.M)
+"""A table of a prose cell."""
+SCROLLED = '::: {.wide tabindex="0" role="region" aria-label="Table"}\n\\g<0>\n:::\n'
 LIVE = """::: {.callout-note .live title="Alive in Jupyter"}
 This cell shows an explorer that answers to your mouse. Run the page in JupyterLab (`make lab`) to use it.
 :::"""
@@ -109,7 +112,11 @@ def after_its_names(cells: list) -> list:
 
 def imports_only(source: str) -> bool:
     """Whether a cell does nothing but import."""
-    return all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(source).body)
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # a cell with a notebook's magic
+        return False
+    return bool(body) and all(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
 
 
 class Pages(Processor):
@@ -127,7 +134,7 @@ class Pages(Processor):
     def cell(self, cell) -> None:
         """Treat one cell."""
         if cell.cell_type == "markdown":
-            cell.source = RUN_ME.sub(r"\g<0>{.run-me}", cell.source)
+            cell.source = TABLE.sub(SCROLLED, RUN_ME.sub(r"\g<0>{.run-me}", cell.source))
             cell.source = cell.source.replace(f"]({self.home}", f"]({self.up}")
             self.section = self.section or bool(re.search(r"^## ", cell.source, re.M))
             self.near = plain(cell.source) or self.near
@@ -138,8 +145,9 @@ class Pages(Processor):
             self.module = self.module or cell.directives_.get("default_exp", "")
             cell.source = None
             return
-        if cell.cell_type == "code" and "export" in cell.directives_ and imports_only(cell.source):
-            cell.source = f'#| code-fold: true\n#| code-summary: "Imports"\n{cell.source}'
+        if cell.cell_type == "code" and "code-fold" not in cell.source and imports_only(cell.source):
+            words = "Imports" if "export" in cell.directives_ or not self.module else "Imports of the examples"
+            cell.source = f'#| code-fold: true\n#| code-summary: "{words}"\n{cell.source}'
         for output in cell.get("outputs", []):
             if "data" in output:
                 output["data"] = self.output(output["data"], cell)
