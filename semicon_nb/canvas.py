@@ -27,7 +27,7 @@ class PixelCanvas(anywidget.AnyWidget):
     rgb = traitlets.Bytes(b"").tag(sync=True)
     marks = traitlets.Bytes(b"").tag(sync=True)
     labels = traitlets.Bytes(b"").tag(sync=True)
-    anchor = traitlets.List([]).tag(sync=True)
+    anchor: traitlets.List = traitlets.List([]).tag(sync=True)
     grid = traitlets.Int(0).tag(sync=True)
     alt = traitlets.Unicode("").tag(sync=True)
     picks = traitlets.Bool(True).tag(sync=True)

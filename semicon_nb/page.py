@@ -27,7 +27,7 @@ POLICY = (
 
 
 def packed(array: np.ndarray) -> dict:
-    """An array as {dtype, shape, data (base64)}: `semicon.array` in page.js turns it back into a typed array."""
+    """An array [...] as {dtype, shape, data (base64)}: `semicon.array` in page.js turns it back into a typed array."""
     array = np.ascontiguousarray(array)
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
@@ -181,7 +181,7 @@ def page(title: str, body: str, data: Mapping[str, object], scripts: Sequence[st
 
 def write_page(
     path: str | os.PathLike,  # where the page goes; its folder is made
-    title: str,
+    title: str,  # of the window, and heading of the page
     body: str,  # HTML made with the functions above
     data: Mapping[str, object],  # what the scripts read as `semicon.data`; arrays and figures are welcome
     scripts: Sequence[str] = (),  # names of files in semicon_nb/assets

@@ -15,7 +15,8 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "
 
 def rgb(colour: str) -> tuple[int, int, int]:
     """`#e69f00` as three numbers from 0 to 255."""
-    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return red, green, blue
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -49,17 +50,17 @@ def overlay(image: np.ndarray, labels: np.ndarray | None = None, opacity: float 
 
 
 def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles: Sequence[str] = (), gap: int = 6) -> Image.Image:
-    """Pictures of one size side by side on white, each under its title."""
-    pictures = [p if isinstance(p, Image.Image) else overlay(p) for p in pictures]
-    if not pictures:
+    """Pictures or grey images [H, W] of one size side by side on white, each under its title, `gap` pixels apart."""
+    drawn = [p if isinstance(p, Image.Image) else overlay(p) for p in pictures]
+    if not drawn:
         raise ValueError("pictures: none were given, expected at least one")
-    width, height = (max(p.size[axis] for p in pictures) for axis in (0, 1))
+    width, height = (max(p.size[axis] for p in drawn) for axis in (0, 1))
     head = 16 if titles else 0
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
+    columns = min(columns, len(drawn))
+    rows = -(-len(drawn) // columns)
     page = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + head + gap) + gap), "white")
     pen = ImageDraw.Draw(page)
-    for i, picture in enumerate(pictures):
+    for i, picture in enumerate(drawn):
         x, y = gap + (i % columns) * (width + gap), gap + (i // columns) * (height + head + gap)
         if i < len(titles):
             pen.text((x, y), titles[i], fill="#333333")
