@@ -1,6 +1,8 @@
 """The house holds together: metadata said once, the package as its notebooks export it, notebooks small and clean."""
 
 import ast
+import importlib
+import inspect
 import json
 import os
 import re
@@ -249,8 +251,40 @@ def test_readme_python_runs(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-EXAMPLE = re.compile(r"^\*\*(An? [a-z]+)\*\* \(page[^\n]*\n+```python\n(.*?)^```", re.M | re.S)
+PROSE = [
+    pytest.param(block, id=f"{name}-{k}")
+    for path, name in zip(NOTEBOOKS, IDS, strict=True)
+    for k, block in enumerate(
+        found
+        for cell in nbformat.read(path, 4).cells
+        if cell.cell_type == "markdown"
+        for found in re.findall(r"^```python\n(.*?)^```", cell.source, re.M | re.S)
+    )
+]
+
+
+@pytest.mark.parametrize("code", PROSE)
+def test_code_in_prose_names_what_there_is(code):
+    known = {}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("semicon_nb"):
+            module = importlib.import_module(node.module)
+            known |= {alias.name: getattr(module, alias.name) for alias in node.names}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in known:
+            parameters = inspect.signature(known[node.func.id]).parameters
+            open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+            stray = [word.arg for word in node.keywords if word.arg and word.arg not in parameters]
+            assert open_ended or not stray, f"{node.func.id} has no argument {stray}"
+
+
+EXAMPLE = re.compile(r"^\*\*(An? [a-z]+)\*\* \(page[^\n]*\n+<details><summary>[^\n]*</summary>\n\n```python\n(.*?)^```\n\n</details>", re.M | re.S)
 CONTRIBUTED = EXAMPLE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+
+
+def test_contributing_fits_a_screen():
+    text = re.sub(r"<details>.*?</details>", "", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.S)
+    assert sum(1 + len(line) // 120 for line in text.splitlines()) <= 45, "what stands unfolded is more than a screen"
 
 
 def test_contributing_shows_the_four_things_people_add():
