@@ -31,7 +31,7 @@ def tiles(
         for left in range(bottom, rows, size):
             yield slice(top, bottom), slice(left, min(left + size, rows))
 
-# %% ../nbs/03_contrast.ipynb #41246f87
+# %% ../nbs/03_contrast.ipynb #6099db02
 def tile_size(device: torch.device) -> int:
     """Side of a tile: what stays in a core's cache, or what fills a GPU."""
     return 576 if device.type == "cpu" else 4096
