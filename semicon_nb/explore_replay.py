@@ -273,14 +273,17 @@ class TrainingReplay(ReplayCallbacks):
         self.widget = frame(self.title, above, *screens, self.note, self.status)
         self.method.value = method
 
-# %% ../nbs/11e_replay.ipynb #f9c12086
+# %% ../nbs/11e_replay.ipynb #d2e7f213
 def film_data(
     film: Film,  # to write
 ) -> dict:
     """A film as the page reads it."""
-    snaps = film.recording.snapshots
+    snaps, images = film.recording.snapshots, film.recording.images
+    low, high = np.quantile(images, [0.005, 0.995])
+    grey = ((images - low) / max(high - low, 1e-6)).clip(0, 1) * 255
     return {
-        "map": moving_map(film), "slices": segmentation_figure(film), "curves": curve_figure(film),
+        "grey": grey.astype(np.uint8), "truth": film.recording.labels.astype(np.uint8), "marks": film.marks.astype(np.uint8),
+        "curves": curve_figure(film),
         "places": {method: np.round(places.clip(0, 1) * 65535).astype(np.uint16) for method, places in film.places.items()},
         "prediction": np.stack([s.prediction for s in snaps]).astype(np.uint8), "steps": [s.step for s in snaps],
         "shape": list(film.mosaic.shape), "across": film.mosaic.across, "gap": film.mosaic.gap,
@@ -303,7 +306,7 @@ def film_panels(
     parts = [page.panel(f"{what}-{number}", f"{name}: {what}", alt, tall.get(what, 360)) for what, alt in alts.items()]
     return f'<p id="words-{number}" aria-live="polite"></p>{page.columns(*parts)}'
 
-# %% ../nbs/11e_replay.ipynb #642ebc24
+# %% ../nbs/11e_replay.ipynb #40f11338
 def write_replay(
     path: str | os.PathLike,  # of the page
     films: list[Film],  # one or two
@@ -324,7 +327,7 @@ def write_replay(
         page.slider("moment", "Moment", [f"{s.stage} {s.step}" for s in snaps]),
         page.select("method", "Map", list(methods), start),
     )
-    body = controls + "".join(film_panels(i, film) for i, film in enumerate(films)) + '<ul class="legend" id="legend"></ul>'
+    body = controls + '<ul class="legend" id="legend"></ul>' + "".join(film_panels(i, film) for i, film in enumerate(films))
     data = {"films": [film_data(film) for film in films], "palette": list(PALETTE)}
     lead = "Move the slider: one layout holds all moments, so what moves on the map moved in the embedding."
-    return page.write_page(path, title, body + page.note(vote_words(films[0])), data, ("replay.js",), lead, plotly)
+    return page.write_page(path, title, body + page.note(vote_words(films[0])), data, ("canvas.js", "replay.js"), lead, plotly)

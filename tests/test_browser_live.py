@@ -4,7 +4,8 @@ import pytest
 from browser_tools import lab, static_page, swift  # noqa: F401
 
 from semicon_nb.data import phantom, split
-from semicon_nb.explore import CohortBrowser, StrategyExplorer, TemperatureExplorer, TrainingReplay
+from semicon_nb.explore import CohortBrowser, StrategyExplorer, TemperatureExplorer
+from semicon_nb.explore_replay import Film, write_replay
 from semicon_nb.record import Recorder
 from semicon_nb.train import StageSettings, train_local
 from semicon_nb.unet import UNet
@@ -143,11 +144,16 @@ def recording(folder):
     return recorder.recording
 
 
+def replay_page(path):
+    film = Film(recording(path.parent / "recording"))
+    return write_replay(path, [film, film], "Replay", methods=("PCA",))
+
+
 EXPLORERS = {
-    "strategy": ("stop3", lambda folder: StrategyExplorer()),
-    "temperature": ("temperature", lambda folder: TemperatureExplorer()),
-    "cohort": ("slice", lambda folder: CohortBrowser()),
-    "replay": ("moment", lambda folder: TrainingReplay(recording(folder), recording(folder))),
+    "strategy": ("stop3", lambda path: StrategyExplorer().to_html(path)),
+    "temperature": ("temperature", lambda path: TemperatureExplorer().to_html(path)),
+    "cohort": ("slice", lambda path: CohortBrowser().to_html(path)),
+    "replay": ("moment", replay_page),
 }
 KEYS = ["ArrowLeft"] * 4 + ["ArrowRight"] * 4 + ["ArrowLeft"] * 4
 
@@ -155,7 +161,7 @@ KEYS = ["ArrowLeft"] * 4 + ["ArrowRight"] * 4 + ["ArrowLeft"] * 4
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_how_long_a_slider_of_a_page_takes(name, static_page, tmp_path):  # noqa: F811
     control, made = EXPLORERS[name]
-    tab = static_page(made(tmp_path / "recording").to_html(tmp_path / f"{name}.html"), size=(1440, 900))
+    tab = static_page(made(tmp_path / f"{name}.html"), size=(1440, 900))
     tab.figures(1)
     tab.swept(f"#{control}", 4)
     swift(f"page {name}, 4,096 pixels", lambda: tab.swept(f"#{control}", 20))

@@ -114,6 +114,9 @@ def test_slices_without_foreground_are_refused():
         as_recording(None)
 
 
+DRAWN = "Array.from(document.querySelectorAll('.panel canvas'), c => c.toDataURL())"
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width, dark", [(1440, False), (390, True)])
 def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):  # noqa: F811
@@ -125,11 +128,14 @@ def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):
     tab.wait(lambda: tab.page.evaluate("document.body.dataset.ready === 'true'"), "the page to be ready")
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
     tab.shot(f"replay-page-{width}-before")
+    first = tab.page.evaluate(DRAWN)
+    assert len(first) == 4
     tab.press("#moment", "ArrowRight", 3, pause=200)
     tab.wait(lambda: "local, step 6 of 12" in tab.page.inner_text("#words-1"), "the words of the moment")
-    tab.near("Array.from(document.getElementById('map-1').data[0].x)", films[1].places["PCA"][3][:, 0], "the points of the moment", 1e-4)
-    predicted = films[0].recording.snapshots[3].prediction.reshape(-1)
-    tab.near("document.getElementById('segmentation-0').data[1].z.flat()", predicted, "the prediction of the moment")
+    tab.near("semicon.state().films[1].x", films[1].places["PCA"][3][:, 0], "the points of the moment", 1e-4)
+    tab.near("semicon.state().films[0].predicted", films[0].recording.snapshots[3].prediction.reshape(-1), "the prediction of the moment")
+    tab.near("semicon.state().films.map(f => f.step)", [6, 6], "the lines at the moment")
+    assert all(before != after for before, after in zip(first, tab.page.evaluate(DRAWN), strict=True)), "every picture has changed"
     tab.shot(f"replay-page-{width}-after")
     tab.page.click("#play")
     tab.wait(lambda: tab.page.evaluate("semicon.state().moment") == 6, "the end of the film")
