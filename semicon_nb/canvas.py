@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import anywidget
 import numpy as np
@@ -107,9 +107,14 @@ def chart(figure: go.Figure, height: int) -> go.FigureWidget:
 def redrawn(widget: go.FigureWidget, figure: go.Figure, traces: Sequence[int] | None = None) -> None:
     """Give traces of a widget the points of a freshly made figure, in one message."""
     chosen = range(len(figure.data)) if traces is None else traces
+    moved(widget, {i: (figure.data[i].x, figure.data[i].y) for i in chosen})
+
+
+def moved(widget: go.FigureWidget, places: Mapping[int, tuple]) -> None:
+    """Give traces of a widget other points (x and y), in one message; a slider has no time for a whole figure."""
     with widget.batch_update():
-        for i in chosen:
-            widget.data[i].x, widget.data[i].y = plain(figure.data[i].x), plain(figure.data[i].y)
+        for i, (x, y) in places.items():
+            widget.data[i].x, widget.data[i].y = plain(x), plain(y)
 
 
 def plain(values: object) -> list:

@@ -10,7 +10,7 @@ __all__ = ['TINTS', 'MARKS', 'TEMPERATURES', 'BINS', 'HEADINGS', 'Felt', 'unit',
            'TemperatureFigures', 'TemperatureCallbacks', 'TemperatureExplorer', 'told', 'middle_anchor', 'nearest_stop',
            'spaced', 'three_temperatures', 'compact', 'temperature_page']
 
-# %% ../nbs/11c_temperature_explorer.ipynb #036a765d
+# %% ../nbs/11c_temperature_explorer.ipynb #2bd3cafa
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from . import page
-from .canvas import DOT, MINUS, NONE, PLUS, PixelCanvas, beside, chart, mixed, redrawn, still, swatches
+from .canvas import DOT, MINUS, NONE, PLUS, PixelCanvas, beside, chart, mixed, moved, redrawn, still, swatches
 from semicon_nb.explore_strategy import (
     checked_anchor,
     checked_features,
@@ -264,7 +264,7 @@ class TemperatureFigures(Explorer):
             curve_figure([f.loss for f in self.sweep], index, "loss of this anchor", False),
         ]
 
-# %% ../nbs/11c_temperature_explorer.ipynb #ebe6157e
+# %% ../nbs/11c_temperature_explorer.ipynb #f5515158
 class TemperatureCallbacks(TemperatureFigures):
     """What happens when its controls are touched."""
 
@@ -289,9 +289,10 @@ class TemperatureCallbacks(TemperatureFigures):
         self.weights.show(*attention(self.image, found, self.labels, self.anchor), self.labels, self.anchor, 0, f"{HEADINGS[0]}. {said}")
         self.pushes.show(*forces(self.image, found, self.anchor), self.labels, self.anchor, 0, f"{HEADINGS[1]}. {said}")
         self.table.value = number_table(facts(found, TEMPERATURES[index]))
-        redrawn(self.bars, spread_figure(*spread(found, self.labels, self.anchor)))
+        middles, positive, negative, pixels = spread(found, self.labels, self.anchor)
+        moved(self.bars, {0: (middles, negative), 1: (middles, positive), 2: (middles, pixels)})
         for line in self.lines:
-            line.data[1].update(x=[TEMPERATURES[index]], y=[line.data[0].y[index]])
+            moved(line, {1: ([TEMPERATURES[index]], [line.data[0].y[index]])})
 
 # %% ../nbs/11c_temperature_explorer.ipynb #30964c71
 class TemperatureExplorer(TemperatureCallbacks):
