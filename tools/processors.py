@@ -72,6 +72,12 @@ def words_for(figure: dict, near: str) -> str:
     return re.sub(r"<[^>]+>", " ", "; ".join(part.rstrip(".:") for part in parts))
 
 
+def written_words(source: str) -> str:
+    """What a cell's `#| fig-alt:` says its picture shows."""
+    found = re.search(r"^#\|\s*fig-alt:\s*(.+)$", source, re.M)
+    return found[1].strip("\"' ") if found else ""
+
+
 class Heading:
     """What `show_doc` shows: a name as a heading; the exported cell itself follows, so nothing is said twice."""
 
@@ -158,7 +164,7 @@ class Pages(Processor):
             cell.source = f"#| column: page-right\n{cell.source}"
             return {"text/markdown": raw(live(self.up + page, joined(data["text/plain"])))}
         if PLOTLY in data:
-            return {"text/markdown": raw(self.figure(data[PLOTLY]))}
+            return {"text/markdown": raw(self.figure(data[PLOTLY], written_words(cell.source)))}
         if WIDGET in data:
             return {"text/markdown": raw(joined(data["text/html"])) if "text/html" in data else LIVE}
         if "text/html" in data:
@@ -177,12 +183,12 @@ class Pages(Processor):
         link = f'\n\n[source]({source}){{.source-link aria-label="Source of {name}"}}\n' if source else ""
         return f"{'###' if self.section else '##'} {name}{link}"
 
-    def figure(self, figure: dict) -> str:
-        """A plotly figure as an element that figures.js draws when it comes into view."""
+    def figure(self, figure: dict, words: str = "") -> str:
+        """A plotly figure as an element that figures.js draws when it comes into view, with the page's own words for it if there are any."""
         self.figures += 1
         layout = dict(figure.get("layout") or {})
         layout.pop("template", None)
-        words = html.escape(words_for(figure, self.near), quote=True)
+        words = html.escape(words or words_for(figure, self.near), quote=True)
         content = json.dumps({"data": figure.get("data", []), "layout": layout}, separators=(",", ":")).replace("<", "\\u003c")
         script = f'<script src="{self.up}site_libs/plotly/figures.js" defer></script>\n' if self.figures == 1 else ""
         return (
