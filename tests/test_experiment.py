@@ -23,7 +23,7 @@ from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.defects import method_with, resized_as_released, train_local_identical, with_defects
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, table, todo
 from semicon_nb.methods import METHODS, PRESETS, Method, Stage
-from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary
+from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary, verdicts
 from semicon_nb.train import finetune
 
 DATA = {"cohort": "phantom", "subjects": 6, "size": 32}
@@ -347,6 +347,17 @@ def test_table_in_each_form(form, piece):
     text = table(invented(GAINS), form)
     assert piece in text and "4 splits by subject" in text and "better" in text
     assert form != "latex" or all(line.count("&") == 3 for line in text.splitlines() if line.endswith(r"\\"))
+
+
+def test_a_claim_holds_is_reversed_or_cannot_be_told():
+    runs = invented(GAINS)
+    claims = [("better", "scratch"), ("scratch", "better"), ("noisy", "scratch"), ("absent", "scratch")]
+    found = verdicts(runs, claims)
+    assert found["verdict"].tolist() == ["holds", "reversed", "cannot tell"]
+    assert found["difference"].tolist() == pytest.approx([0.0105, -0.0105, 0.01]) and set(found["splits"]) == {4}
+    worse = [{**run, "hd95": 2 + (run["method"] == "better") * (1 + 0.1 * run["split"])} for run in runs]
+    assert verdicts(worse, claims[:2], "hd95")["verdict"].tolist() == ["reversed", "holds"]
+    assert verdicts(invented(GAINS, splits=1), claims)["verdict"].tolist() == ["cannot tell"] * 3
 
 
 def test_single_split_has_no_interval_and_bad_arguments_are_named(tmp_path):
