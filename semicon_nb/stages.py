@@ -17,7 +17,7 @@ from .files import content_key
 from .loop import StageSettings, Step
 from .train import STAGES
 
-# %% ../nbs/07d_stages.ipynb #84ba5fbf
+# %% ../nbs/07d_stages.ipynb #c6acc272
 Trainer = Callable[..., Iterator[Step]]
 """(model, cohort, split, settings, seed=, folder=, resume=, **options) -> steps"""
 
@@ -116,7 +116,7 @@ def preset_of(
         stages[stage] = replace(usual, steps=count, batch=size, warmup=warmup, validate_every=every, precision=precision)
     return Preset(name, stages, **network)
 
-# %% ../nbs/07d_stages.ipynb #036d1b48
+# %% ../nbs/07d_stages.ipynb #0d94caa9
 def paper_preset() -> Preset:
     """The paper's network, batches, rates and epochs."""
     usual = preset_of("paper", (70, 70, 120), (120, 4, 8), precision="fp32")
@@ -133,7 +133,7 @@ PRESETS: dict[str, Preset] = {
     "paper": paper_preset(),
 }
 
-# %% ../nbs/07d_stages.ipynb #85a9f67b
+# %% ../nbs/07d_stages.ipynb #31276e5d
 def settings_for(
     stage: Stage,  # of a method
     preset: Preset,  # sizes and settings
