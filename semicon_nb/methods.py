@@ -70,7 +70,7 @@ RIVALS = (
     Method("joint", (tuned_by("joint"),), "after PLC 2023 and ReCo 2022, arXiv 2104.04465"),
 )
 
-# %% ../nbs/08_methods.ipynb #9151e16c
+# %% ../nbs/08_methods.ipynb #a3517ea4
 def recipe_of(
     name: str = "best",  # of the method
     pretraining: tuple[str, ...] = ("local",),  # some of "global" and "local"
@@ -92,7 +92,7 @@ def recipe_of(
 STRONG = recipe_of("scratch(strong)", (), "supervised", longer=4)
 METHODS: dict[str, Method] = {method.name: method for method in (*PAPER_ROWS, *OURS, *RIVALS, STRONG, recipe_of())}
 
-# %% ../nbs/08_methods.ipynb #dceab02b
+# %% ../nbs/08_methods.ipynb #424f28cc
 def method_table(
     methods: tuple[Method, ...] | None = None,  # all by default
 ) -> list[dict]:
