@@ -312,6 +312,12 @@ def test_workflows_are_pinned_and_modest(path):
     assert all("timeout-minutes" in job for job in flow["jobs"].values())
 
 
+@pytest.mark.parametrize("name", ["Makefile", ".ci/run", *(f".github/workflows/{p.name}" for p in (ROOT / ".github" / "workflows").glob("*.yml"))])
+def test_scripts_that_are_called_exist(name):
+    called = re.findall(r"\b(?:tools|benchmarks|tests)/[\w./-]+\.\w+", (ROOT / name).read_text(encoding="utf-8"))
+    assert not (missing := [script for script in called if not (ROOT / script).is_file()]), f"{name} calls {missing}"
+
+
 def test_distributions_hold_what_they_need(tmp_path):
     copy = tmp_path / "project"
     copy.mkdir()
