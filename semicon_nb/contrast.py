@@ -6,12 +6,14 @@ Docs: https://semicon-nb.github.io/semicon_nb/contrast.html.md"""
 
 # %% auto #0
 __all__ = ['tiles', 'tile_size', 'enough_float32', 'exponentials', 'bracket', 'same_class', 'add_sums', 'cut', 'stacks',
-           'stacked_tiles', 'tile_memory', 'add_tile', 'pair_sums', 'pair_gradient', 'LogPairSums', 'low_rank_basis',
-           'log_pair_sums', 'check_temperature', 'UnitRows', 'not_finite']
+           'stacked_tiles', 'tile_memory', 'add_tile', 'pair_sums', 'pair_gradient', 'threads_for', 'over_threads',
+           'LogPairSums', 'low_rank_basis', 'log_pair_sums', 'check_temperature', 'UnitRows', 'not_finite']
 
-# %% ../nbs/03_contrast.ipynb #5fd37261
+# %% ../nbs/03_contrast.ipynb #ce7c7ced
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -117,7 +119,7 @@ def tile_memory(unit: Tensor, extents: tuple[tuple[int, int], ...], size: int) -
         max((part.stop - part.start) * min(size, anchors) * min(size, rows) for part, rows, anchors in stacks(extents, size))
     )
 
-# %% ../nbs/03_contrast.ipynb #c2d74e4f
+# %% ../nbs/03_contrast.ipynb #836d8b06
 def add_tile(sums: Tensor, tile: Tensor, weight: Tensor | None, part: slice, i: slice, j: slice) -> None:
     """Add a tile's row sums to the anchors of its rows, its column sums to those of its columns (sums is [G, A])."""
     add_sums(sums[part, i], tile, cut(weight, part, j))
@@ -133,11 +135,12 @@ def pair_sums(
     weight: Tensor | None,  # [G, M] how often a row counts as a key
     classes: Tensor | None,  # [G, M]
     size: int,  # side of a tile
+    turn: tuple[int, int] = (0, 1),  # (k, n): every n-th tile from the k-th
 ) -> Tensor:  # [kinds, G, A] of exp(s): over all others; or over the own class, and over the rest
     """Sums over the pairs of each anchor."""
     sums = unit.new_zeros(1 if classes is None else 2, len(unit), max(anchors for _, anchors in extents))
     memory = tile_memory(unit, extents, size)
-    for part, i, j in stacked_tiles(extents, size):
+    for part, i, j in islice(stacked_tiles(extents, size), turn[0], None, turn[1]):
         tile = exponentials(unit[part, i], unit[part, j], temperature, i == j, memory)
         same = same_class(classes, part, i, j)
         if same is not None:
@@ -146,7 +149,7 @@ def pair_sums(
         add_tile(sums[0], tile, weight, part, i, j)
     return sums
 
-# %% ../nbs/03_contrast.ipynb #92350118
+# %% ../nbs/03_contrast.ipynb #c9383cd5
 def pair_gradient(
     unit: Tensor,  # [G, M, C] unit rows, anchors first
     share: Tensor,  # [kinds, G, M] g / sum of each anchor, 0 for other rows
@@ -155,11 +158,12 @@ def pair_gradient(
     weight: Tensor | None,  # [G, M] how often a row counts as a key
     classes: Tensor | None,  # [G, M]
     size: int,  # side of a tile
+    turn: tuple[int, int] = (0, 1),  # (k, n): every n-th tile from the k-th
 ) -> Tensor:  # [G, M, C]
     """t times the gradient of the unit rows."""
     gradient, memory = torch.zeros_like(unit), tile_memory(unit, extents, size)
     factors = [torch.empty_like(memory) for _ in share]
-    for part, i, j in stacked_tiles(extents, size):
+    for part, i, j in islice(stacked_tiles(extents, size), turn[0], None, turn[1]):
         tile = exponentials(unit[part, i], unit[part, j], temperature, i == j, memory)
         weights = cut(weight, part, i), cut(weight, part, j)
         factor, *rest = (bracket(kind[part, i], kind[part, j], *weights, flat) for kind, flat in zip(share, factors, strict=True))
@@ -170,7 +174,43 @@ def pair_gradient(
             gradient[part, j].baddbmm_(tile.mT, unit[part, i])
     return gradient
 
-# %% ../nbs/03_contrast.ipynb #909e23d9
+# %% ../nbs/03_contrast.ipynb #00b69f3d
+def threads_for(
+    unit: Tensor,  # [G, M, C]
+    extents: tuple[tuple[int, int], ...],  # rows and anchors of each group
+    size: int,  # side of a tile
+) -> int:
+    """As many threads as PyTorch may use, up to eight; one on a GPU, or where there are few tiles."""
+    count = min(torch.get_num_threads(), 8)
+    enough = 8 * count
+    return count if unit.device.type == "cpu" and sum(1 for _ in islice(stacked_tiles(extents, size), enough)) == enough else 1
+
+
+def over_threads(
+    part: Callable[[tuple[int, int]], Tensor],  # turn -> what every n-th tile adds
+    threads: int,  # n
+) -> Tensor:
+    """The sum of all parts, each computed by a thread of its own on one core."""
+    if threads == 1:
+        return part((0, 1))
+
+    def one(k: int) -> Tensor:
+        torch.set_num_threads(1)
+        with torch.no_grad():  # threads do not inherit it
+            return part((k, threads))
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with ThreadPoolExecutor(threads) as pool:
+            first, *others = pool.map(one, range(threads))
+    finally:
+        torch.set_num_threads(before)
+    for other in others:
+        first += other
+    return first
+
+# %% ../nbs/03_contrast.ipynb #354e723d
 class LogPairSums(Function):
     """Logarithms of the sums over pairs, computed tile by tile, and again in the backward pass."""
 
@@ -178,7 +218,8 @@ class LogPairSums(Function):
     def forward(ctx, unit, basis, temperature, extents, weight, classes, size):
         """Logarithms [kinds, G, A] of the sums of unit rows [G, M, C], rotated by the basis [C, r] where there is one."""
         unit = unit if basis is None else unit @ basis
-        sums = pair_sums(unit, temperature, extents, weight, classes, size)
+        threads = threads_for(unit, extents, size)
+        sums = over_threads(lambda turn: pair_sums(unit, temperature, extents, weight, classes, size, turn), threads)
         ctx.save_for_backward(unit, basis, sums, weight, classes)
         ctx.settings = temperature, extents, size
         return sums.log()
@@ -194,7 +235,9 @@ class LogPairSums(Function):
         share = sums.new_zeros(*sums.shape[:2], unit.shape[1])
         share[..., : sums.shape[2]] = torch.where(used, upstream * (lowest / sums), 0)
         with torch.autocast(unit.device.type, enabled=False):
-            gradient = pair_gradient(unit, share, temperature, extents, weight, classes, size).mul_(1 / (lowest * temperature))
+            threads = threads_for(unit, extents, size)
+            gradient = over_threads(lambda turn: pair_gradient(unit, share, temperature, extents, weight, classes, size, turn), threads)
+            gradient.mul_(1 / (lowest * temperature))
             gradient = gradient if basis is None else gradient @ basis.T
         return gradient, *[None] * 6
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize, scaled_dot_product_attention
 
-from semicon_nb.contrast import UnitRows, enough_float32, log_pair_sums, low_rank_basis, stacked_tiles, tiles
+from semicon_nb.contrast import UnitRows, enough_float32, log_pair_sums, low_rank_basis, over_threads, stacked_tiles, threads_for, tiles
 
 
 def unit_rows(groups, rows, channels, seed=0, dtype=torch.float64):
@@ -207,3 +207,42 @@ def test_cuda_equals_cpu():
     sums = [log_pair_sums(rows, 0.1) for rows in (unit, on_device)]
     gradients = [torch.autograd.grad(s.mean(), rows)[0].cpu() for s, rows in zip(sums, (unit, on_device), strict=False)]
     assert relative(sums[1].cpu(), sums[0]) < 1e-6 and relative(gradients[1], gradients[0]) < 2e-5
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_share_the_tiles_and_give_the_same_bits_each_time(four_threads):
+    torch.manual_seed(0)
+    unit = normalize(torch.randn(2, 90, 6, dtype=torch.float64), dim=2)
+    extents, weight, classes = ((90, 70), (80, 80)), torch.rand(2, 90).double(), torch.randint(0, 3, (2, 90))
+    assert threads_for(unit, extents, 8) == 4 and threads_for(unit, extents, 90) == 1
+
+    def both(threads):
+        torch.set_num_threads(threads)
+        rows = unit.clone().requires_grad_()
+        logs = log_pair_sums(rows, 0.2, extents, weight, classes, size=8)
+        (gradient,) = torch.autograd.grad((logs[:, :, :70] * torch.linspace(0.5, 1, 70)).sum(), rows)
+        assert torch.get_num_threads() == threads
+        return logs.detach(), gradient
+
+    alone, shared, again = both(1), both(4), both(4)
+    for one, other, same in zip(alone, shared, again, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+        assert torch.equal(other, same)
+
+
+def test_a_thread_that_fails_leaves_the_number_of_threads_as_it_was(four_threads):
+    def part(turn):
+        if turn[0] == 2:
+            raise RuntimeError("no memory")
+        return torch.zeros(3)
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        over_threads(part, 4)
+    assert torch.get_num_threads() == 4
