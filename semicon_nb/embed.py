@@ -73,7 +73,7 @@ def check_output(
         raise ValueError(f"model: the embeddings of {bad} pixels are NaN or infinite; was training stopped by a loss that was NaN?")
     return output.float()
 
-# %% ../nbs/10_embed.ipynb #bcbc4095
+# %% ../nbs/10_embed.ipynb #8c55c7aa
 @torch.no_grad()
 def pixel_embeddings(
     model: nn.Module | Callable,  # a network or a function [B, 1, H, W] -> [B, C, H, W]
@@ -83,10 +83,10 @@ def pixel_embeddings(
 ) -> np.ndarray:  # [S, H, W, C] float32, unit length over C
     """The unit vector of every pixel of every slice."""
     stack, call = as_slices(images), layer_of(model, layer)
-    training = getattr(model, "training", False)
-    device = next((p.device for p in model.parameters()), "cpu") if isinstance(model, nn.Module) else "cpu"
+    network = model if isinstance(model, nn.Module) else nn.Identity()
+    training, device = network.training, next((p.device for p in network.parameters()), torch.device("cpu"))
     if training:
-        model.eval()
+        network.eval()
     try:
         parts = []
         for start in range(0, len(stack), batch):
@@ -95,10 +95,10 @@ def pixel_embeddings(
             parts.append(nn.functional.normalize(raw, dim=1).permute(0, 2, 3, 1).cpu().numpy())
     finally:
         if training:
-            model.train()
+            network.train()
     return np.ascontiguousarray(np.concatenate(parts))
 
-# %% ../nbs/10_embed.ipynb #2a24247a
+# %% ../nbs/10_embed.ipynb #59928810
 @dataclass(frozen=True)
 class Sample:
     """Which pixels are shown, and out of how many."""
@@ -110,7 +110,8 @@ class Sample:
     @property
     def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Slice, row and column of each shown pixel, [N] each."""
-        return np.unravel_index(self.index, self.shape)
+        slices, rows, columns = np.unravel_index(self.index, self.shape)
+        return slices, rows, columns
 
     @property
     def sentence(self) -> str:
@@ -133,7 +134,7 @@ def shares(
         left -= given[c]
     return given
 
-# %% ../nbs/10_embed.ipynb #2c434745
+# %% ../nbs/10_embed.ipynb #420b8fa1
 def sample_pixels(
     shape: tuple[int, int, int],  # slices, rows, columns
     count: int = 4096,  # pixels wanted
@@ -142,14 +143,15 @@ def sample_pixels(
     seed: int = 0,  # the same seed draws the same pixels
 ) -> Sample:
     """A seeded sample of pixels without repetition."""
-    total, random = int(np.prod(shape)), np.random.default_rng(seed)
+    slices, rows, columns = shape
+    total, random = slices * rows * columns, np.random.default_rng(seed)
     if count >= total:
-        return Sample(np.arange(total), tuple(shape), False)
+        return Sample(np.arange(total), (slices, rows, columns), False)
     if labels is None or not balanced or len(np.unique(labels)) < 2:
-        return Sample(np.sort(random.choice(total, count, replace=False)), tuple(shape), False)
+        return Sample(np.sort(random.choice(total, count, replace=False)), (slices, rows, columns), False)
     pools = [np.flatnonzero(np.asarray(labels).reshape(-1) == c) for c in np.unique(labels)]
     drawn = [random.choice(pool, n, replace=False) for pool, n in zip(pools, shares([len(p) for p in pools], count), strict=True)]
-    return Sample(np.sort(np.concatenate(drawn)), tuple(shape), True)
+    return Sample(np.sort(np.concatenate(drawn)), (slices, rows, columns), True)
 
 # %% ../nbs/10_embed.ipynb #a9efe17d
 def check_vectors(
@@ -236,7 +238,7 @@ def neighbours(
         found.append(square.topk(count, largest=False))
     return torch.cat([f.indices for f in found]).numpy(), torch.cat([f.values for f in found]).sqrt().numpy()
 
-# %% ../nbs/10_embed.ipynb #b2f1dc8f
+# %% ../nbs/10_embed.ipynb #1d13047f
 @dataclass(frozen=True)
 class UmapSettings:
     """Everything that decides what a UMAP looks like."""
@@ -249,9 +251,9 @@ class UmapSettings:
 
 def kept_file(
     key: str,  # made of everything that the map depends on
-    make: Callable[[], np.ndarray],  # computes it
+    make: Callable[[], np.ndarray],  # computes it, an array [...]
 ) -> np.ndarray:
-    """Read the array with this key from the cache, or make it and keep it where the cache can be written."""
+    """Read the array [...] with this key from the cache, or make it and keep it where the cache can be written."""
     path = cache_folder() / "maps" / f"{key}.npy"
     try:
         return np.load(path, allow_pickle=False)

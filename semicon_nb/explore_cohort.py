@@ -52,22 +52,22 @@ def labelled_picture(
     marks = np.where(labels > 0, 1 + (labels.astype(int) - 1) % 7, 0).astype(np.uint8)
     return mixed(image, swatches(*class_colours(classes))[labels], np.where(labels > 0, 0.45, 0.0)), marks
 
-# %% ../nbs/11d_cohort_browser.ipynb #ea61758d
+# %% ../nbs/11d_cohort_browser.ipynb #fc8b7f27
 PARTS = ("labelled", "train", "val", "test", "unused")
 USES = ("train, labels used", "train, images only", "validation", "test", "not in the split")
 
 
 def part_of_volumes(
-    cohort: Cohort,
+    cohort: Cohort,  # whose volumes
     chosen: Split | None,  # None: no volume is in the split
-) -> np.ndarray:  # int8, index into PARTS for each volume
+) -> np.ndarray:  # [V] int8, index into PARTS for each volume
     """Which part every volume belongs to."""
     names = {} if chosen is None else {name: k for k in (3, 2, 1, 0) for name in getattr(chosen, PARTS[k])}
     return np.array([names.get(volume.name, 4) for volume in cohort.volumes], np.int8)
 
 
 def places(cohort: Cohort) -> np.ndarray:
-    """Where each volume stands along the subjects: whole numbers, volumes of one subject side by side."""
+    """Where each volume [V] stands along the subjects: whole numbers, volumes of one subject side by side."""
     number = {subject: k for k, subject in enumerate(cohort.subjects)}
     seen: dict[str, int] = {}
     found = np.zeros(len(cohort.volumes), np.float32)
@@ -79,7 +79,7 @@ def places(cohort: Cohort) -> np.ndarray:
 
 def split_figure(
     cohort: Cohort,
-    parts: np.ndarray,  # index into PARTS for each volume
+    parts: np.ndarray,  # [V] index into PARTS for each volume
     chosen: int,  # index of the volume that is shown
 ) -> go.Figure:
     """One marker for each volume, in the row of its part, a ring round the volume shown."""
@@ -96,10 +96,10 @@ def split_figure(
     figure.update_xaxes(title="subjects", showticklabels=False, range=[-0.8, len(cohort.subjects) + 0.2])
     return style(figure, height=250).update_layout(showlegend=False, dragmode=False)
 
-# %% ../nbs/11d_cohort_browser.ipynb #3b863ace
+# %% ../nbs/11d_cohort_browser.ipynb #c7ded434
 def profile(
     cohort: Cohort,
-    rows: np.ndarray,  # indices of a volume's slices
+    rows: np.ndarray,  # [n] indices of a volume's slices
 ) -> np.ndarray:  # [classes - 1, n] per cent of the slice
     """Share of each foreground class in each slice."""
     flat = cohort.labels[rows].reshape(len(rows), -1)
@@ -107,7 +107,7 @@ def profile(
 
 
 def profile_figure(shares: np.ndarray, classes: Sequence[str], chosen: int) -> go.Figure:
-    """Share of each class along the slices, and a line at the slice shown."""
+    """Share of each class [classes - 1, n] along the slices, in per cent, and a line at the slice shown."""
     figure, x = go.Figure(), np.arange(1, shares.shape[1] + 1)
     for k, (name, colour) in enumerate(zip(classes[1:], class_colours(len(classes))[1:], strict=True)):
         marker = {"symbol": SYMBOLS[(k + 1) % len(SYMBOLS)], "size": 7}
@@ -120,14 +120,14 @@ def profile_figure(shares: np.ndarray, classes: Sequence[str], chosen: int) -> g
     figure.update_yaxes(title="% of the slice", range=[0, top], automargin=True)
     return style(figure, height=250).update_layout(legend={"y": 1.02, "yanchor": "bottom", "x": 0}, dragmode=False)
 
-# %% ../nbs/11d_cohort_browser.ipynb #432eb524
+# %% ../nbs/11d_cohort_browser.ipynb #5e0eb4ef
 SETTINGS: dict[str, ViewSettings] = {"global (stage 1)": GLOBAL, "local (stage 2)": LOCAL, "fine-tuning (stage 3)": FINETUNE}
 
 
 def two_views(
     image: np.ndarray,  # [H, W] in [0, 1]
     labels: np.ndarray,  # [H, W]
-    settings: ViewSettings,
+    settings: ViewSettings,  # how far a view may depart
     seed: int = 0,  # another seed, other views
 ) -> tuple[np.ndarray, np.ndarray]:  # [2, H, W] in [0, 1] and [2, H, W] uint8
     """Two random views of a slice and of its labels."""
@@ -137,7 +137,7 @@ def two_views(
     )
     return pair.images[0, :, 0].clamp(0, 1).numpy(), pair.labels[0].numpy().astype(np.uint8)
 
-# %% ../nbs/11d_cohort_browser.ipynb #4c457366
+# %% ../nbs/11d_cohort_browser.ipynb #8e8a21a1
 def dealt(cohort: Cohort, fraction: float, seed: int) -> Split | None:
     """A split with this labelled fraction, or with the least that leaves one labelled volume; None where there are too few subjects."""
     try:
@@ -148,7 +148,7 @@ def dealt(cohort: Cohort, fraction: float, seed: int) -> Split | None:
 
 
 def slice_words(cohort: Cohort, parts: np.ndarray, here: int, k: int, count: int, pixel: Sequence[int]) -> str:
-    """Subject, volume, slice, use, and the pixel that was pointed at."""
+    """Subject, volume, slice, use (of the parts [V]), and the pixel that was pointed at."""
     volume = cohort.volumes[cohort.volume[here]]
     use = USES[parts[cohort.volume[here]]]
     outline = "" if cohort.labelled[here] else " This slice has no complete outline: unlabelled, not background."
@@ -169,7 +169,7 @@ def legend_html(classes: Sequence[str]) -> str:
         items.append(f'<span style="margin-right:1.2em;white-space:nowrap">{sign}{page.text(name)}</span>')
     return f'<div style="line-height:1.7;margin-bottom:.5rem">{"".join(items)}</div>'
 
-# %% ../nbs/11d_cohort_browser.ipynb #98e36172
+# %% ../nbs/11d_cohort_browser.ipynb #38114c79
 FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -179,7 +179,7 @@ class CohortChoices(Explorer):
     title = "A cohort, browsed"
 
     def deal(self, fraction: float) -> np.ndarray:
-        """Part of every volume: of the split that was given, or of one dealt with this labelled fraction."""
+        """Part of every volume [V]: of the split that was given, or of one dealt with this labelled fraction."""
         return part_of_volumes(self.cohort, self.split or dealt(self.cohort, fraction, self.split_seed))
 
     def fractions(self) -> list[tuple[str, float]]:
@@ -371,19 +371,19 @@ class CohortBrowser(CohortDrawing):
         """The page, see `cohort_page`."""
         return cohort_page(self, path, plotly)
 
-# %% ../nbs/11d_cohort_browser.ipynb #0cd891fb
+# %% ../nbs/11d_cohort_browser.ipynb #b8bd2c52
 def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A label map as values and lengths of its runs."""
+    """A label map [H, W] as values and lengths [n] of its runs."""
     flat = labels.ravel()
     starts = np.flatnonzero(np.r_[True, flat[1:] != flat[:-1]])
     return flat[starts].astype(np.uint8), np.diff(np.r_[starts, flat.size]).astype(np.uint16 if flat.size < 65536 else np.int32)
 
 
 def sampled_volumes(
-    parts: np.ndarray,  # index into PARTS for each volume
+    parts: np.ndarray,  # [V] index into PARTS for each volume
     count: int,  # how many to keep
 ) -> np.ndarray:
-    """Volumes for the page, in turn from each part, so that every part is seen."""
+    """Indices of volumes [n] for the page, in turn from each part, so that every part is seen."""
     waiting = [list(np.flatnonzero(parts == k)) for k in range(len(PARTS))]
     found: list[int] = []
     while len(found) < min(count, len(parts)):
@@ -394,12 +394,12 @@ def sampled_volumes(
 
 
 def some(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the slices, evenly spaced, the ends among them."""
+    """At most so many of the slices [n], evenly spaced, the ends among them."""
     return rows if len(rows) <= most else rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
 
 
 def stored(image: np.ndarray, labels: np.ndarray) -> dict:
-    """One picture for the page: bytes and runs."""
+    """One picture [H, W] and its labels [H, W] for the page: bytes and runs."""
     values, lengths = runs(labels)
     return {"image": np.rint(np.clip(np.asarray(image, np.float32), 0, 1) * 255).astype(np.uint8), "values": values, "lengths": lengths}
 
@@ -458,7 +458,7 @@ def cohort_page(explorer: CohortBrowser, path: str | os.PathLike, plotly: str = 
         path, explorer.title, cohort_body(explorer, kept, stops, start, most), data, ("canvas.js", "cohort.js"), page_lead(cohort), plotly
     )
 
-# %% ../nbs/11d_cohort_browser.ipynb #0186cd39
+# %% ../nbs/11d_cohort_browser.ipynb #ad9ad567
 def page_lead(cohort: Cohort) -> str:
     """One sentence on the cohort."""
     size = f"{cohort.size} x {cohort.size}"
@@ -466,7 +466,7 @@ def page_lead(cohort: Cohort) -> str:
 
 
 def cohort_body(explorer: CohortBrowser, kept: np.ndarray, stops: Sequence[tuple[str, float]], start: int, most: int) -> str:
-    """Controls, pictures and charts of the page."""
+    """Controls, pictures and charts of the page, which keeps these volumes [n]."""
     cohort = explorer.cohort
     names = {str(i): f"{cohort.volumes[v].subject}: {cohort.volumes[v].name}" for i, v in enumerate(kept)}
     hundred = [f"{k / 50:.2f}" for k in range(51)]

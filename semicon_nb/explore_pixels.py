@@ -71,7 +71,7 @@ def legend(
     ]
     return f"{said}<br>{''.join(items)}"
 
-# %% ../nbs/11a_pixel_explorer.ipynb #eeeadae3
+# %% ../nbs/11a_pixel_explorer.ipynb #3ac3db7d
 def grey_picture(
     view: View,  # the slices
 ) -> go.Heatmap:
@@ -93,7 +93,7 @@ def points(
 
 def rings(
     x: float | None,  # place of the anchor in the figure; None where it is not shown
-    y: float | None,
+    y: float | None,  # the same, downwards
 ) -> list[dict]:
     """The mark of the anchor: a white ring in a black one, seen on any ground."""
     if x is None:
@@ -102,7 +102,7 @@ def rings(
     sizes = ((10, "#000000", 2), (8, "#ffffff", 2.5))
     return [pixel | {"x0": -r, "x1": r, "y0": -r, "y1": r, "line": {"color": c, "width": w}} for r, c, w in sizes]
 
-# %% ../nbs/11a_pixel_explorer.ipynb #ebedd236
+# %% ../nbs/11a_pixel_explorer.ipynb #f979de15
 def picture_axes(figure: go.Figure, view: View) -> go.Figure:
     """Rows downwards, square pixels, no numbers."""
     height, width = view.mosaic.size
@@ -136,7 +136,7 @@ def likeness_figure(view: View) -> go.Figure:
     glow = go.Heatmap(z=none, zmin=0, zmax=1, colorscale=GLOW, colorbar=bar, hoverinfo="none", name="likeness")
     return picture_axes(go.Figure([grey_picture(view), glow]), view)
 
-# %% ../nbs/11a_pixel_explorer.ipynb #53927a2c
+# %% ../nbs/11a_pixel_explorer.ipynb #26c586b1
 def selection_words(
     chosen: Sequence[int],  # positions among the shown pixels
     view: View,  # labels and names
@@ -155,7 +155,7 @@ def selection_words(
 
 def anchor_words(
     anchor: int,  # position in the flattened stack
-    weights: np.ndarray,  # its similarity to every pixel
+    weights: np.ndarray,  # [P] its similarity to every pixel
     temperature: float,  # at which
     view: View,  # labels and names
 ) -> str:
@@ -224,7 +224,7 @@ def pixel_under(
     place = first if isinstance(first, tuple | list) else (found.ys[0], found.xs[0])
     return view.mosaic.pixel(*(int(v) for v in place))
 
-# %% ../nbs/11a_pixel_explorer.ipynb #3102dab7
+# %% ../nbs/11a_pixel_explorer.ipynb #aee877db
 class PixelFigures(Explorer):
     """The three figures of a PixelExplorer, and what they can be told."""
 

@@ -27,7 +27,7 @@ from .pixels import Colouring, Mosaic, mosaic_of
 from .record import Recording, as_recording
 from .show import PALETTE
 
-# %% ../nbs/11e_replay.ipynb #d54f0abe
+# %% ../nbs/11e_replay.ipynb #52932ea8
 class Film:
     """A recording as it is shown: places in one layout, pictures, and curves."""
 
@@ -49,7 +49,7 @@ class Film:
 
     @cached_property
     def marks(self) -> np.ndarray:
-        """The label of each shown pixel."""
+        """The label [n] of each shown pixel."""
         return self.recording.labels.reshape(-1)[self.recording.sample.index]
 
     def at(self, share: float) -> int:
@@ -57,12 +57,12 @@ class Film:
         steps = np.array([snap.step for snap in self.recording.snapshots], float)
         return int(np.abs(steps - share * max(steps[-1], 1)).argmin())
 
-# %% ../nbs/11e_replay.ipynb #96afa604
+# %% ../nbs/11e_replay.ipynb #c4d1ff61
 def smooth(
-    values: np.ndarray,  # loss of each step
+    values: np.ndarray,  # [n] loss of each step
     width: int = 9,  # steps averaged
 ) -> np.ndarray:
-    """A running mean, so that the noise of single batches does not hide the course."""
+    """A running mean [n], so that the noise of single batches does not hide the course."""
     width = max(1, min(width, len(values) // 2))
     padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
     return np.convolve(padded, np.ones(width) / width, mode="valid")
@@ -111,7 +111,7 @@ def moving_map(
     figure = go.Figure([dots]).update_xaxes(**hidden).update_yaxes(scaleanchor="x", **hidden)
     return figure.update_layout(showlegend=False, dragmode="pan", margin={"l": 4, "r": 4, "t": 4, "b": 4})
 
-# %% ../nbs/11e_replay.ipynb #cd8d169a
+# %% ../nbs/11e_replay.ipynb #18f03552
 def tint(
     names: tuple[str, ...],  # of the classes
 ) -> list:
@@ -123,7 +123,7 @@ def tint(
 def outline(
     labels: np.ndarray,  # [S, H, W]
     mosaic: Mosaic,  # where slices lie
-) -> tuple[np.ndarray, np.ndarray]:  # rows and columns of the corners, nan between strokes
+) -> tuple[np.ndarray, np.ndarray]:  # [n] rows and columns of the corners, nan between strokes
     """The true borders between labels as short strokes along the edges of pixels."""
     picture = np.nan_to_num(mosaic.picture(labels), nan=0)
     r, c = np.nonzero(picture[:, 1:] != picture[:, :-1])

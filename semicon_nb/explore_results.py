@@ -69,7 +69,7 @@ def checked_record(record: dict, source: str) -> dict:
         "data": str(data.get("cohort", data)) if isinstance(data, dict) else str(data),
     }
 
-# %% ../nbs/11f_results_explorer.ipynb #d7a96d97
+# %% ../nbs/11f_results_explorer.ipynb #8839c55e
 MEASURES = {"pooled_dice": "Pooled Dice", "volume_dice": "Dice per volume", "hd95": "HD95 (mm)", "validation": "Validation Dice"}
 
 
@@ -77,9 +77,9 @@ MEASURES = {"pooled_dice": "Pooled Dice", "volume_dice": "Dice per volume", "hd9
 class Point:
     """One method at one labelled fraction."""
 
-    method: str
+    method: str  # its name
     labels: float  # labelled fraction
-    mean: float
+    mean: float  # over the splits
     half: float  # half width of the 95 % interval, nan where one split was run
     splits: dict[int, float]  # mean over seeds of each split
 
@@ -100,7 +100,7 @@ def points(records: Sequence[dict], measure: str, name: str) -> list[Point]:
     means = {key: {split: float(np.mean(scores)) for split, scores in by_split.items()} for key, by_split in found.items()}
     return [Point(*key, *interval(by_split.values())[:2], by_split) for key, by_split in means.items()]
 
-# %% ../nbs/11f_results_explorer.ipynb #6692b652
+# %% ../nbs/11f_results_explorer.ipynb #e63833d5
 def look_of(k: int) -> tuple[str, str]:
     """Colour and symbol of the k-th method; the two run in different rhythms, so that no pair repeats soon."""
     return PALETTE[1 + k % (len(PALETTE) - 1)], SYMBOLS[k % len(SYMBOLS)]
@@ -112,7 +112,7 @@ def across(methods: Sequence[str], method: str) -> float:
 
 
 def score_figure(
-    found: Sequence[Point],
+    found: Sequence[Point],  # what is drawn
     methods: Sequence[str],  # all methods, in order
     fractions: Sequence[float],  # all labelled fractions, in order
     chosen: Sequence[str],  # the methods shown
@@ -146,15 +146,15 @@ def spoken(point: Point) -> str:
     half = "" if np.isnan(point.half) else f" ± {point.half:.3f}"
     return f"{point.mean:.3f}{half} over {len(point.splits)} split{'s' if len(point.splits) > 1 else ''}"
 
-# %% ../nbs/11f_results_explorer.ipynb #46fea941
+# %% ../nbs/11f_results_explorer.ipynb #71c950dd
 @dataclass(frozen=True)
 class VolumeScore:
     """One test volume in one run."""
 
-    volume: str
-    subject: str
-    split: int
-    seed: int
+    volume: str  # its name
+    subject: str  # whose it is
+    split: int  # seed of the split
+    seed: int  # of the weights
     dice: dict[str, float | None]  # of each class
     hd95: dict[str, float | None]  # mm
 
@@ -199,12 +199,12 @@ def volume_figure(ordered: Sequence[tuple[VolumeScore, float]], chosen: int, mea
     figure.update_yaxes(title={"text": name, "standoff": 6}, automargin=True, range=None if measure == "hd95" else [-0.04, 1.04])
     return style(figure, height=400).update_layout(showlegend=False, dragmode=False)
 
-# %% ../nbs/11f_results_explorer.ipynb #9e5a80b5
+# %% ../nbs/11f_results_explorer.ipynb #5d8e154e
 @dataclass(frozen=True)
 class SliceScore:
     """One test slice of one run."""
 
-    volume: str
+    volume: str  # its name
     number: int  # in its volume, from 1
     dice: float  # mean over the classes that are there or predicted
     image: np.ndarray  # [H, W]
@@ -216,16 +216,16 @@ class SliceScore:
 class Look:
     """A run whose slices can be looked at."""
 
-    method: str
-    labels: float
-    split: int
-    seed: int
+    method: str  # its name
+    labels: float  # labelled fraction
+    split: int  # seed of the split
+    seed: int  # of the weights
     slices: tuple[SliceScore, ...]  # worst first
     record: dict  # as in a results file
 
 
 def slice_scores(model: torch.nn.Module, cohort: Cohort, indices: np.ndarray) -> tuple[SliceScore, ...]:
-    """Every slice that holds or is given foreground, the worst first."""
+    """Every slice of the indices [n] that holds or is given foreground, the worst first."""
     found, first = [], np.searchsorted(cohort.volume, np.arange(len(cohort.volumes)))
     maps = predict(model, cohort.images[indices].astype(np.float32)).argmax(1).astype(np.uint8)
     for i, predicted in zip(indices, maps, strict=True):
@@ -239,15 +239,15 @@ def slice_scores(model: torch.nn.Module, cohort: Cohort, indices: np.ndarray) ->
             )
     return tuple(sorted(found, key=lambda s: s.dice))
 
-# %% ../nbs/11f_results_explorer.ipynb #82fa34ef
+# %% ../nbs/11f_results_explorer.ipynb #9eb04770
 def look_at(
     model: torch.nn.Module,  # images -> logits
-    cohort: Cohort,
-    indices: np.ndarray,  # test slices
-    method: str,
+    cohort: Cohort,  # slices
+    indices: np.ndarray,  # [n] test slices
+    method: str,  # its name
     labels: float,  # labelled fraction
-    split: int = 0,
-    seed: int = 0,
+    split: int = 0,  # seed of the split
+    seed: int = 0,  # of the weights
 ) -> Look:
     """Score a network on its test slices, and keep them to be looked at."""
     record = {"method": method, "labels": labels, "split": split, "seed": seed, "data": cohort.name}
@@ -270,7 +270,7 @@ FOUND_TINTS = ("#009e73", PALETTE[5], PALETTE[6], PALETTE[4])
 
 
 def compared_slice(found: SliceScore) -> tuple[np.ndarray, np.ndarray]:
-    """Colours and marks of a slice: right, missed (minus), invented (plus), the wrong class (backslash); background untouched."""
+    """Colours [H, W, 3] and marks [H, W] of a slice: right, missed (minus), invented (plus), the wrong class (backslash); background untouched."""
     truth, predicted = found.truth, found.predicted
     kind = np.select([(truth > 0) & (predicted == 0), (truth == 0) & (predicted > 0), truth != predicted], [1, 2, 3], 0)
     there = (truth > 0) | (predicted > 0)

@@ -85,9 +85,9 @@ def checked_features(features: Tensor | np.ndarray, shape: tuple[int, int]) -> T
         raise ValueError(f"features: found {wrong} values that are no numbers (NaN or infinite), expected finite embeddings")
     return features.float()
 
-# %% ../nbs/11b_strategies_explorer.ipynb #e5221439
+# %% ../nbs/11b_strategies_explorer.ipynb #c07dc54a
 def group_map(
-    strategy: Strategy,
+    strategy: Strategy,  # which pixels meet
     labels: np.ndarray,  # [H, W]
 ) -> np.ndarray:  # [H, W] int16: number of the group, -1 where the pixel is not kept
     """Which pixels meet, from the strategy's own groups."""
@@ -118,19 +118,19 @@ def painted(
     colours = mixed(image, swatches(*TINTS)[seen], np.array(SHARES, np.float32)[seen])
     return colours, np.array(MARKS, np.uint8)[seen]
 
-# %% ../nbs/11b_strategies_explorer.ipynb #a8895424
+# %% ../nbs/11b_strategies_explorer.ipynb #a5f7ced9
 @dataclass(frozen=True)
 class Stop:
     """One setting of one strategy: what it keeps, what it costs, and how true its gradient is."""
 
-    strategy: Strategy
+    strategy: Strategy  # which pixels meet
     label: str  # on the slider
     groups: np.ndarray  # [H, W] int16, see group_map
-    pairs: int
-    bytes: int
-    operations: int
+    pairs: int  # (anchor, other pixel) comparisons
+    bytes: int  # working memory of the tiled loss
+    operations: int  # multiplications and additions
     seconds: float  # loss and gradient, measured here
-    loss: float
+    loss: float  # its value
     cosine: float  # of its gradient to the exact one
     kept: tuple[int, ...]  # pixels kept of each class, background first
     lost: int  # connected structures without a single kept pixel
@@ -139,7 +139,7 @@ class Stop:
 def timed_gradient(
     features: Tensor,  # [C, H, W]
     labels: np.ndarray,  # [H, W]
-    strategy: Strategy,
+    strategy: Strategy,  # which pixels meet
     temperature: float,  # t
 ) -> tuple[float, Tensor, float]:  # loss, gradient [C, H, W], seconds
     """The loss of one setting, its gradient with respect to the embeddings, and the shorter time of two runs."""
@@ -152,12 +152,12 @@ def timed_gradient(
         seconds = min(seconds, time.perf_counter() - start)
     return loss.item(), found[0, 0], seconds
 
-# %% ../nbs/11b_strategies_explorer.ipynb #4d300eb4
+# %% ../nbs/11b_strategies_explorer.ipynb #bff4beb2
 def direction(
     features: Tensor,  # [C, H, W], with a graph where they come from a network
     upstream: Tensor,  # [C, H, W] gradient with respect to them
-    parameters: Sequence[Tensor],  # of the network; none: stay with the embeddings
-) -> Tensor:  # flat gradient
+    parameters: Sequence[Tensor],  # [...] of the network; none: stay with the embeddings
+) -> Tensor:  # [n] gradient
     """The gradient with respect to the parameters, or to the embeddings."""
     if not parameters:
         return upstream.flatten()
@@ -166,15 +166,15 @@ def direction(
 
 
 def measured(
-    strategy: Strategy,
+    strategy: Strategy,  # which pixels meet
     label: str,  # on the slider
     features: Tensor,  # [C, H, W]
     labels: np.ndarray,  # [H, W]
     temperature: float,  # t
-    parameters: Sequence[Tensor] = (),
-    exact: Tensor | None = None,  # the exact gradient; None: this is it
+    parameters: Sequence[Tensor] = (),  # [...] of the network; none: the gradient is by the embeddings
+    exact: Tensor | None = None,  # [n] the exact gradient; None: this is it
 ) -> tuple[Stop, Tensor]:
-    """One setting, measured, and its gradient."""
+    """One setting, measured, and its gradient [n]."""
     loss, upstream, seconds = timed_gradient(features, labels, strategy, temperature)
     found = direction(features, upstream, parameters)
     cosine = 1.0 if exact is None else float(torch.cosine_similarity(found, exact, dim=0))
@@ -196,23 +196,23 @@ def measured(
     )
     return stop, found
 
-# %% ../nbs/11b_strategies_explorer.ipynb #14f8a7b2
+# %% ../nbs/11b_strategies_explorer.ipynb #398d2f13
 def lost_structures(labels: np.ndarray, groups: np.ndarray) -> int:
-    """How many connected pieces of a class have no kept pixel at all."""
+    """How many connected pieces of a class in labels [H, W] have no pixel that is kept in groups [H, W]."""
     lost = 0
     for label in np.unique(labels[labels > 0]):
         pieces, count = ndimage.label(labels == label)
         lost += count - len(np.unique(pieces[(groups >= 0) & (pieces > 0)]))
     return lost
 
-# %% ../nbs/11b_strategies_explorer.ipynb #19bd3ebc
+# %% ../nbs/11b_strategies_explorer.ipynb #a4194719
 @dataclass(frozen=True)
 class Family:
     """One panel: a strategy with the stops of its slider."""
 
-    name: str
+    name: str  # above the panel
     control: str  # label of the slider, "" for none
-    stops: tuple[Stop, ...]
+    stops: tuple[Stop, ...]  # of the slider, from left to right
     start: int  # index of the first stop shown
 
 
@@ -220,10 +220,10 @@ def families(
     features: Tensor,  # [C, H, W]
     labels: np.ndarray,  # [H, W]
     temperature: float = 0.1,  # t
-    parameters: Sequence[Tensor] = (),
-    strides: Sequence[int] = (2, 3, 4, 6, 8),
-    blocks: Sequence[int] = (4, 8, 16, 32),
-    samples: Sequence[int] = (64, 128, 256, 512, 1024, 2048),
+    parameters: Sequence[Tensor] = (),  # [...] of the network; none: gradients are by the embeddings
+    strides: Sequence[int] = (2, 3, 4, 6, 8),  # pixels
+    blocks: Sequence[int] = (4, 8, 16, 32),  # pixels a side
+    samples: Sequence[int] = (64, 128, 256, 512, 1024, 2048),  # pixels
 ) -> tuple[Family, ...]:
     """All settings of all strategies, measured on one slice."""
     side, count = max(labels.shape), labels.size
@@ -240,7 +240,7 @@ def families(
             found.append(Family(name, control, stops, min(len(stops) - 1, {"Random sampling": 4}.get(name, 2))))
     return tuple(found)
 
-# %% ../nbs/11b_strategies_explorer.ipynb #4d0edf25
+# %% ../nbs/11b_strategies_explorer.ipynb #10443670
 def short(value: float, unit: str = "") -> str:
     """A number with three digits and a prefix: 16.7 M, 41 MB, 96 ms."""
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ")):
@@ -264,7 +264,7 @@ def numbers(stop: Stop, names: Sequence[str]) -> dict[str, str]:
 def told(
     seen: np.ndarray,  # [H, W] index into SEEN
     labels: np.ndarray,  # [H, W]
-    anchor: tuple[int, int],
+    anchor: tuple[int, int],  # row and column
     names: Sequence[str],  # of the classes
 ) -> str:
     """What happens to this anchor, in words."""
@@ -278,9 +278,9 @@ def told(
     never = f" Never meets: {', '.join(missed)}." if missed else ""
     return f"Sees {positive:,} of {same - 1:,} positives and {negative:,} of {seen.size - same:,} negatives.{never}"
 
-# %% ../nbs/11b_strategies_explorer.ipynb #5ed90886
+# %% ../nbs/11b_strategies_explorer.ipynb #b5ee1346
 def trade_off(
-    panels: Sequence[Family],
+    panels: Sequence[Family],  # all strategies, measured
     chosen: Sequence[int],  # index of the stop shown of each family
 ) -> go.Figure:
     """Gradient cosine against pairs, one line for each strategy, the settings shown now ringed."""
@@ -301,10 +301,10 @@ def trade_off(
     style(figure, height=340)
     return figure.update_layout(legend={"y": 1.02, "yanchor": "bottom", "x": 0})
 
-# %% ../nbs/11b_strategies_explorer.ipynb #5c93e0a0
+# %% ../nbs/11b_strategies_explorer.ipynb #20772d22
 def first_anchor(
     labels: np.ndarray,  # [H, W]
-    panels: Sequence[Family],
+    panels: Sequence[Family],  # all strategies, measured
 ) -> tuple[int, int]:
     """A foreground pixel that all strategies keep where there is one, close to another structure."""
     kept = np.logical_and.reduce([family.stops[family.start].groups >= 0 for family in panels])
@@ -320,7 +320,7 @@ def first_anchor(
     score = np.where(candidates, np.minimum(far, 99) - 0.5 * inside, np.inf)
     return tuple(int(v) for v in np.unravel_index(score.argmin(), labels.shape))
 
-# %% ../nbs/11b_strategies_explorer.ipynb #c5098580
+# %% ../nbs/11b_strategies_explorer.ipynb #ea6fa73f
 def number_table(values: dict[str, str]) -> str:
     """The numbers below a panel as HTML."""
     head, cell = "text-align:left;font-weight:normal;padding-right:.6em", "text-align:right;font-weight:bold"
@@ -352,7 +352,7 @@ class Panel:
         return self.family.stops[self.slider.value]
 
     def show(self, image: np.ndarray, labels: np.ndarray, anchor: tuple[int, int], names: Sequence[str]) -> None:
-        """Draw what the anchor meets under the setting shown now."""
+        """Draw what the anchor meets in an image [H, W] with labels [H, W] under the setting shown now."""
         seen = compared(self.stop.strategy, labels, anchor)
         said = told(seen, labels, anchor, names)
         grid = self.stop.strategy.size if isinstance(self.stop.strategy, BlockDivision) else 0
@@ -441,13 +441,13 @@ class StrategyExplorer(StrategyPanels):
         """The page, see `strategy_page`."""
         return strategy_page(self, path, plotly)
 
-# %% ../nbs/11b_strategies_explorer.ipynb #7c67d607
+# %% ../nbs/11b_strategies_explorer.ipynb #df66bc03
 def slice_or_phantom(
-    image: np.ndarray | None,  # the reader's slice
-    labels: np.ndarray | None,
-    classes: Sequence[str] | None,
+    image: np.ndarray | None,  # [H, W] the reader's slice
+    labels: np.ndarray | None,  # [H, W] its labels
+    classes: Sequence[str] | None,  # names, background first
 ) -> tuple[np.ndarray, np.ndarray, Sequence[str] | None]:
-    """The reader's slice, or the one with most foreground of a few generated subjects."""
+    """The reader's slice [H, W] and labels [H, W], or those with most foreground of a few generated subjects."""
     if (image is None) != (labels is None):
         raise ValueError(f"{'labels' if labels is None else 'image'}: none came, expected image and labels of one slice together")
     if image is not None:
@@ -458,7 +458,7 @@ def slice_or_phantom(
 
 
 def class_names(labels: np.ndarray, classes: Sequence[str] | None) -> tuple[str, ...]:
-    """A name for every class of the labels."""
+    """A name for every class of the labels [H, W]."""
     count = int(labels.max()) + 1
     if classes is not None and len(classes) < count:
         raise ValueError(f"classes: found {len(classes)} names, expected {count} for labels up to {count - 1}")

@@ -59,11 +59,11 @@ def unit(features: Tensor | np.ndarray) -> np.ndarray:  # [H, W, C] float64
     values = np.moveaxis(torch.as_tensor(features).detach().cpu().double().numpy(), 0, -1)
     return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
 
-# %% ../nbs/11c_temperature_explorer.ipynb #d71bf55e
+# %% ../nbs/11c_temperature_explorer.ipynb #997d22c2
 def felt(
     vectors: np.ndarray,  # [H, W, C] of unit length
     labels: np.ndarray,  # [H, W]
-    anchor: tuple[int, int],
+    anchor: tuple[int, int],  # row and column
     temperature: float,  # t
 ) -> Felt:
     """Weights, forces and loss of one anchor against all other pixels."""
@@ -89,17 +89,17 @@ def felt(
         hardest_share(weight, labels != labels[anchor]),
     )
 
-# %% ../nbs/11c_temperature_explorer.ipynb #5290dc25
+# %% ../nbs/11c_temperature_explorer.ipynb #2cf9999a
 def hardest_share(weight: np.ndarray, negative: np.ndarray) -> float:
-    """Share of the negatives' weight that the heaviest hundredth of them carries."""
+    """Share of the negatives' weight [H, W] that the heaviest hundredth of them carries."""
     values = np.sort(weight[negative])[::-1]
     return float(values[: max(1, len(values) // 100)].sum() / max(values.sum(), 1e-300)) if len(values) else float("nan")
 
-# %% ../nbs/11c_temperature_explorer.ipynb #aaacb8f5
+# %% ../nbs/11c_temperature_explorer.ipynb #ca88dfd7
 def briefly_trained(
     image: np.ndarray,  # [H, W]
     labels: np.ndarray,  # [H, W]
-    steps: int = 8,
+    steps: int = 8,  # of training
     temperature: float = 0.1,  # t
 ) -> Tensor:  # [C, H, W]
     """Embeddings of a small network after a few steps of supervised local contrast on this very slice."""
@@ -115,52 +115,56 @@ def briefly_trained(
     with torch.no_grad():
         return embedded(model, image)
 
-# %% ../nbs/11c_temperature_explorer.ipynb #fe9726ea
+# %% ../nbs/11c_temperature_explorer.ipynb #103c5668
 TINTS = ("#10141c", PALETTE[6], PALETTE[5], "#ffffff")
 MARKS = (NONE, PLUS, MINUS, DOT)
 
 
 def strengths(values: np.ndarray) -> np.ndarray:
-    """Values >= 0 as shares of colour: the root, so that the weak are seen too."""
+    """Values [H, W] >= 0 as shares of colour [H, W]: the root, so that the weak are seen too."""
     return 0.9 * np.sqrt(values / max(float(values.max()), 1e-300))
 
 
 def attention(image: np.ndarray, found: Felt, labels: np.ndarray, anchor: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Colours and marks of the weights."""
+    """Colours [H, W, 3] and marks [H, W] of the weights, over an image [H, W] with labels [H, W]."""
     kind = np.where(labels == labels[anchor], 1, 2)
     marks = np.where(found.weight > 1 / (labels.size - 1), kind, 0)
     return coloured(image, strengths(found.weight), kind, marks, anchor)
 
 
 def forces(image: np.ndarray, found: Felt, anchor: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Colours and marks of the forces."""
+    """Colours [H, W, 3] and marks [H, W] of the forces, over an image [H, W]."""
     size = np.abs(found.force)
     kind = np.where(found.force < 0, 1, 2)
     return coloured(image, strengths(size), kind, np.where(size > size.mean(), kind, 0), anchor)
 
 
 def coloured(
-    image: np.ndarray, share: np.ndarray, kind: np.ndarray, marks: np.ndarray, anchor: tuple[int, int]
+    image: np.ndarray,  # [H, W]
+    share: np.ndarray,  # [H, W] of the colour, 0 to 1
+    kind: np.ndarray,  # [H, W] which colour
+    marks: np.ndarray,  # [H, W]
+    anchor: tuple[int, int],  # row and column
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The darkened image mixed with the colour of each pixel's kind, and its mark."""
+    """The darkened image [H, W, 3] mixed with the colour of each pixel's kind, and its marks [H, W]."""
     share, marks = share.copy(), np.array(MARKS, np.uint8)[marks]
     share[anchor], marks[anchor] = 0, DOT
     return mixed(0.45 * image, swatches(*TINTS)[kind], share), marks
 
-# %% ../nbs/11c_temperature_explorer.ipynb #237cc927
+# %% ../nbs/11c_temperature_explorer.ipynb #4aea71c3
 TEMPERATURES = tuple(round(10 ** (-2 + k / 20), 4) for k in range(41))
 """The stops of the slider, evenly spaced in the logarithm from 0.01 to 1."""
 BINS = 40
 
 
 def edges(similarity: np.ndarray) -> np.ndarray:
-    """Borders of the bins, from the least to the largest similarity."""
+    """Borders [n] of the bins, from the least to the largest similarity of [H, W]."""
     low = float(similarity.min())
     return np.linspace(low, 1.0, BINS + 1) if low < 0.999 else np.linspace(0.999, 1.0, BINS + 1)
 
 
 def spread(found: Felt, labels: np.ndarray, anchor: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Middle of each bin of similarity, weight of positives and of negatives in it, and share of the pixels."""
+    """Middle of each bin of similarity [n] (labels are [H, W]), weight of positives and of negatives in it, and share of the pixels."""
     borders = edges(found.similarity)
     same, others = labels == labels[anchor], np.ones(labels.shape, bool)
     others[anchor] = False
@@ -171,7 +175,7 @@ def spread(found: Felt, labels: np.ndarray, anchor: tuple[int, int]) -> tuple[np
 
 
 def spread_figure(middles: np.ndarray, positive: np.ndarray, negative: np.ndarray, pixels: np.ndarray) -> go.Figure:
-    """Weight against similarity, positives on negatives, and the share of the pixels for comparison."""
+    """Weight [n] against similarity [n], positives on negatives, and the share of the pixels for comparison."""
     figure = go.Figure()
     for y, name, colour, shape in ((negative, "weight on negatives", PALETTE[5], "-"), (positive, "weight on positives", PALETTE[6], "+")):
         hatching = {"shape": shape, "size": 6, "solidity": 0.2, "bgcolor": colour, "fgcolor": "#ffffff"}
@@ -329,12 +333,12 @@ class TemperatureExplorer(TemperatureCallbacks):
         """The page, see `temperature_page`."""
         return temperature_page(self, path, plotly)
 
-# %% ../nbs/11c_temperature_explorer.ipynb #91bcf874
+# %% ../nbs/11c_temperature_explorer.ipynb #4c3e2eb6
 HEADINGS = ("Where its attention goes", "Pulled and pushed", "How many pixels it listens to", "Its loss")
 
 
 def told(found: Felt, labels: np.ndarray, anchor: tuple[int, int], names: Sequence[str], temperature: float) -> str:
-    """What the pictures show, in words."""
+    """What the pictures show of labels [H, W], in words."""
     if labels[anchor] == 0:
         return "Background: never an anchor in the loss. Pick a pixel inside an outline."
     where = f"Anchor in row {anchor[0]}, column {anchor[1]}, {names[labels[anchor]]}, at temperature {temperature:.3g}"
@@ -343,7 +347,7 @@ def told(found: Felt, labels: np.ndarray, anchor: tuple[int, int], names: Sequen
 
 
 def middle_anchor(labels: np.ndarray) -> tuple[int, int]:
-    """The pixel deepest inside the largest class."""
+    """The pixel deepest inside the largest class of labels [H, W]."""
     from scipy import ndimage
 
     largest = 1 + int(np.bincount(labels[labels > 0])[1:].argmax())

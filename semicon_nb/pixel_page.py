@@ -63,11 +63,11 @@ class View:
         """The ways to colour the pixels at one stage."""
         return colourings(self.stages[stage], self.images, self.labels, self.names)
 
-# %% ../nbs/10c_pixel_page.ipynb #bef215d7
+# %% ../nbs/10c_pixel_page.ipynb #196efccb
 def gather(
     model: object,  # a network or function, a mapping name -> network, or a run (or its folder)
     images: np.ndarray | None = None,  # [H, W] or [S, H, W]; from the run where None
-    labels: np.ndarray | None = None,  # like the images
+    labels: np.ndarray | None = None,  # like the images, [H, W] or [S, H, W]
     classes: Sequence[str] | None = None,  # names, background first
     layer: str = "features",  # of a UNet: "features", "head" or "output"
     seed: int = 0,  # of the voters
@@ -85,7 +85,7 @@ def gather(
     check_vectors(next(iter(stages.values())).vectors.reshape(stack.size, -1), least=4)
     return View(stack, marks, names, stages, mosaic_of(stack.shape))
 
-# %% ../nbs/10c_pixel_page.ipynb #1912acba
+# %% ../nbs/10c_pixel_page.ipynb #7341dbe2
 @dataclass
 class Maps:
     """Makes maps and numbers in the background and keeps them."""
@@ -93,8 +93,8 @@ class Maps:
     view: View  # the vectors
     settings: UmapSettings  # for UMAP
     ready: dict[tuple, tuple[Map, list[Number]]] = field(default_factory=dict)  # (stage, method, count) -> map and numbers
-    asked: dict[tuple, Future] = field(default_factory=dict)
-    one_at_a_time: threading.RLock = field(default_factory=threading.RLock)
+    asked: dict[tuple, Future] = field(default_factory=dict)  # the same keys, under way
+    one_at_a_time: threading.RLock = field(default_factory=threading.RLock)  # guards both
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="semicon-maps"))
 
     def make(self, stage: str, method: str, sample: Sample, say: Callable = lambda share, text: None) -> tuple[Map, list[Number]]:

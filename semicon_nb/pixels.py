@@ -9,10 +9,11 @@ __all__ = ['STAGES', 'as_labels', 'class_names', 'stages_of_run', 'named_models'
            'head_probabilities', 'make_stage', 'similarity', 'attention', 'Colouring', 'colourings', 'Mosaic',
            'mosaic_of', 'Compact', 'compact']
 
-# %% ../nbs/10b_pixels.ipynb #eb1d6cf7
+# %% ../nbs/10b_pixels.ipynb #410805c1
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -65,18 +66,18 @@ def stages_of_run(
         raise FileNotFoundError(f"{run.folder}: holds the weights of no stage ({wanted}); train the run again")
     return found
 
-# %% ../nbs/10b_pixels.ipynb #a7bd7fb6
+# %% ../nbs/10b_pixels.ipynb #5978c9ad
 def named_models(
     model: object,  # a network, a function, a mapping name -> network, or a run (its folder, or what `load_run` gave)
 ) -> dict[str, Callable]:  # name -> network
     """The networks to compare, by name."""
     if isinstance(model, str | Path | Run):
-        return stages_of_run(model)
+        return dict(stages_of_run(model))
     if isinstance(model, Mapping):
         if not model:
             raise ValueError("model: the mapping is empty, expected at least one name -> network")
         return {str(name): given for name, given in model.items()}
-    return {type(model).__name__ if isinstance(model, nn.Module) else "model": model}
+    return {type(model).__name__ if isinstance(model, nn.Module) else "model": cast(Callable, model)}
 
 # %% ../nbs/10b_pixels.ipynb #643604be
 def vote(
@@ -172,7 +173,7 @@ def attention(
     same = np.delete(labels == labels[anchor], anchor)
     return float(others[same].sum() / max(others.sum(), 1e-300))
 
-# %% ../nbs/10b_pixels.ipynb #02fcb27c
+# %% ../nbs/10b_pixels.ipynb #96d9dff2
 @dataclass(frozen=True)
 class Colouring:
     """One way to colour every pixel."""
@@ -181,7 +182,7 @@ class Colouring:
     values: np.ndarray  # [S, H, W]: codes of `names`, or numbers
     names: tuple[str, ...] = ()  # of the codes; empty for a quantity
     low: float = 0.0  # ends of a quantity's scale
-    high: float = 1.0
+    high: float = 1.0  # the other end
     says: str = ""  # what it means, and where it comes from
 
     @property
@@ -221,7 +222,7 @@ def colourings(
         found.append(Colouring("slice", which, tuple(f"slice {s + 1}" for s in range(len(images))), says="which slice the pixel is from"))
     return {c.name: c for c in found}
 
-# %% ../nbs/10b_pixels.ipynb #70ec88b6
+# %% ../nbs/10b_pixels.ipynb #e1e1fbe9
 @dataclass(frozen=True)
 class Mosaic:
     """Slices laid out in rows and columns with a gap between them."""
@@ -238,7 +239,7 @@ class Mosaic:
         return down * (height + self.gap) - self.gap, self.across * (width + self.gap) - self.gap
 
     def place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where pixels (positions in the flattened stack) lie in the picture: row and column."""
+        """Where pixels (positions [n] in the flattened stack) lie in the picture: row and column."""
         s, row, column = np.unravel_index(index, self.shape)
         return row + s // self.across * (self.shape[1] + self.gap), column + s % self.across * (self.shape[2] + self.gap)
 
@@ -249,7 +250,7 @@ class Mosaic:
         return whole
 
     def cells(self, values: np.ndarray) -> np.ndarray:
-        """The same picture as a heatmap takes it: None in the gaps, since JSON knows no nan."""
+        """Values [S, H, W] as one picture [rows, columns] that a heatmap takes: None in the gaps, since JSON knows no nan."""
         whole = self.picture(values)
         holed = whole.astype(object)
         holed[np.isnan(whole)] = None
@@ -263,13 +264,14 @@ class Mosaic:
         inside = 0 <= s < self.shape[0] and right < self.across and r < height and c < width
         return int(np.ravel_multi_index((s, r, c), self.shape)) if inside else None
 
-# %% ../nbs/10b_pixels.ipynb #55030f1c
+# %% ../nbs/10b_pixels.ipynb #68dc31aa
 def mosaic_of(
     shape: tuple[int, int, int],  # slices, rows, columns
     gap: int = 2,  # pixels between slices
 ) -> Mosaic:
     """A mosaic about as wide as it is high."""
-    return Mosaic(tuple(shape), int(np.ceil(np.sqrt(shape[0]))), gap)
+    slices, rows, columns = shape
+    return Mosaic((slices, rows, columns), int(np.ceil(np.sqrt(slices))), gap)
 
 # %% ../nbs/10b_pixels.ipynb #fb5bd1d1
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from .runs import Run, read_run
 from .trust import neighbour_agreement
 from .unet import UNet
 
-# %% ../nbs/10d_record.ipynb #c6481748
+# %% ../nbs/10d_record.ipynb #96e38f2f
 @dataclass(frozen=True)
 class Snapshot:
     """What a network made of the shown slices at one moment."""
@@ -49,7 +49,7 @@ class Recording:
     labels: np.ndarray  # [S, H, W] int64
     names: tuple[str, ...]  # of the classes
     sample: Sample  # the shown pixels
-    snapshots: tuple[Snapshot, ...]
+    snapshots: tuple[Snapshot, ...]  # one for each moment
     history: tuple[Step, ...]  # every step of the training, numbered from the start of the recording
 
 # %% ../nbs/10d_record.ipynb #0bcea3ab
@@ -68,11 +68,11 @@ def look(
     agreement = neighbour_agreement(neighbours(vectors, 10)[0], marks)
     return Snapshot(stage, step, vectors.astype(np.float16), prediction, pooled_dice(prediction, recording.labels, classes), agreement)
 
-# %% ../nbs/10d_record.ipynb #b8cb97ee
+# %% ../nbs/10d_record.ipynb #adc17b3d
 def empty_recording(
     name: str,  # of the training
     images: np.ndarray,  # [H, W] or [S, H, W]
-    labels: np.ndarray,  # like the images
+    labels: np.ndarray,  # like the images, [H, W] or [S, H, W]
     classes: Sequence[str] | None = None,  # names, background first
     count: int = 500,  # pixels shown
     seed: int = 0,  # of the sample
@@ -124,9 +124,9 @@ class Recorder:
         if self.recording.snapshots[-1].step != self.done or self.recording.snapshots[-1].stage != self.recording.history[-1].stage:
             self.snap(self.recording.history[-1].stage)
 
-# %% ../nbs/10d_record.ipynb #137a7e15
+# %% ../nbs/10d_record.ipynb #86f0fc51
 def packed(**arrays: np.ndarray) -> bytes:
-    """Arrays as the bytes of a compressed .npz file."""
+    """Arrays [...] by name as the bytes of a compressed .npz file."""
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     return file.getvalue()
