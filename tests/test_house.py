@@ -199,6 +199,16 @@ def test_notebook_opens_with_a_title_and_a_line(path):
     assert re.match(r"# \S[^\n]*\n+> \S", first.source), "the first cell is `# Title` and `> what the page is for`"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
+def test_page_says_in_one_way_where_it_can_be_run(path):
+    book = nbformat.read(path, 4)
+    place = path.relative_to(ROOT).as_posix()
+    link = f"[Open in Colab](https://colab.research.google.com/github/semicon-nb/semicon_nb/blob/main/{place})"
+    lines = [line for cell in book.cells if cell.cell_type == "markdown" for line in cell.source.splitlines() if "colab.research" in line]
+    assert lines == [link] and book.cells[1].source.startswith(link + "\n\n"), "below the title: the link on a line of its own, then prose"
+    assert sum("%pip install -q" in cell.source and "semicon_nb" in cell.source for cell in book.cells) == 1, "Colab has no semicon_nb: one cell installs it"
+
+
 def test_pages_keep_apart_when_nbdev_drops_their_numbers():
     from nbdev.config import nbpath2html
 

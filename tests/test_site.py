@@ -190,6 +190,11 @@ def test_source_links_point_at_lines_that_define(site, pages):
 def test_llms_txt_lists_the_pages(site):
     text = (site / "llms.txt").read_text(encoding="utf-8")
     assert text.startswith("# ") and text.count("](") > 10
+    order = [text.index(f"/{name}.llms.md") for name in ("tutorials/start", "scans", "contrast", "losses", "train", "explanations/paper")]
+    assert order == sorted(order), "the pages stand in the order of the course"
+    for name in re.findall(r"semicon_nb/(\S+\.llms\.md)\):", text):
+        page = re.sub(r"^(`{3,})[^`]*?\n.*?^\1$", "", (site / name).read_text(encoding="utf-8"), flags=re.M | re.S)
+        assert "{=html}" not in page and "<div" not in page and "application/json" not in page, f"{name}: markup where words belong"
 
 
 # ------------------------------------------------------------------------------------------------ in Chromium
@@ -233,31 +238,48 @@ def loading(tab, path: Path) -> float:
     return time.perf_counter() - begun
 
 
+EMPTY = """async () => {
+  let empty = 0;
+  for (const box of document.querySelectorAll(".plotly-figure")) {
+    const drawn = () => box.querySelector(".main-svg, canvas"), end = performance.now() + 30000;
+    box.scrollIntoView();
+    while (!drawn() && performance.now() < end) await new Promise((next) => setTimeout(next, 10));
+    empty += !drawn();
+  }
+  return empty;
+}"""
+"""How many figures stay empty although a reader scrolls to them."""
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-def test_pages_in_chromium(site, pages, browser, width, scheme):
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+@pytest.mark.parametrize(("width", "first", "second"), [(390, "dark", "light"), (1440, "light", "dark")])
+def test_pages_in_chromium(site, pages, browser, width, first, second):
+    """Every page as it loads in one scheme and after the reader's change to the other: no error, nothing too wide, faint or empty."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=first)
     tab = context.new_page()
     problems: list[str] = []
     tab.on("console", lambda m: problems.append(f"{tab.url}: {m.text}") if m.type == "error" else None)
     tab.on("pageerror", lambda e: problems.append(f"{tab.url}: {e}"))
     local = ("file:", "data:", "blob:")
     tab.on("request", lambda r: problems.append(f"{tab.url} asks for {r.url}") if not r.url.startswith(local) else None)
+    ground = "getComputedStyle(document.body).backgroundColor"
     for name in pages:
         limit = 3 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # seconds, stretched by as much as the machine is busy
         seconds = next((s for s in (loading(tab, site / name) for _ in range(3)) if s <= limit), None)
         problems += [f"{name}: more than {limit:.0f} s to load, three times"] if seconds is None else []
-        wide = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
-        problems += [f"{name}: {wide} pixels too wide at {width}"] if wide > 0 else []
         tab.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-        problems += [f"{name}, {scheme}: {where} {what}" for where, what in tab.evaluate(CONTRAST)]
-        for box in tab.query_selector_all(".plotly-figure"):
-            box.scroll_into_view_if_needed()
-            try:
-                tab.wait_for_function("(b) => b.querySelector('.main-svg, canvas')", arg=box, timeout=15_000)
-            except Exception:
-                problems.append(f"{name}: a figure stays empty")
+        tab.add_style_tag(content="* { transition: none !important; }")  # colours as they are in the end
+        empty = tab.evaluate(EMPTY)
+        problems += [f"{name}: {empty} figures stay empty"] if empty else []
+        for scheme in (first, second):
+            wide = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
+            problems += [f"{name}, {scheme}: {wide} pixels too wide at {width}"] if wide > 0 else []
+            problems += [f"{name}, {scheme}: {where} {what}" for where, what in tab.evaluate(CONTRAST)]
+            if scheme == first:
+                before = tab.evaluate(ground)
+                tab.evaluate("document.querySelector('.quarto-color-scheme-toggle').click()")
+                tab.wait_for_function(f"({ground}) !== {json.dumps(before)}")
+        tab.evaluate("localStorage.clear()")  # the next page loads in the first scheme again
     context.close()
     assert not problems, "\n".join(dict.fromkeys(problems))
 
@@ -288,13 +310,29 @@ def test_search_finds_without_a_server(site, browser):
     tab.goto((site / "index.html").as_uri())
     tab.keyboard.press("/")
     tab.keyboard.type("supervised_local_contrastive_loss", delay=5)
-    tab.wait_for_selector(".search-result", timeout=10_000)
-    first = tab.query_selector(".search-result")
-    address = first.get_attribute("href")
-    first.click()
-    tab.wait_for_load_state()
-    assert tab.url.endswith(address.split("/")[-1])
+    tab.wait_for_selector(".search-result", timeout=60_000)
+    address = tab.locator(".search-result").first.get_attribute("href")
+    tab.locator(".search-result").first.click()
+    tab.wait_for_url(f"**/{address.split('/')[-1]}")
     tab.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_explorers_follow_the_pages_colours(site, browser, scheme):
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+    tab = context.new_page()
+    tab.goto((site / "cohort_browser.html").as_uri())
+    tab.locator("iframe.explorer").scroll_into_view_if_needed()
+    inside = tab.frame_locator("iframe.explorer")
+    other = "dark" if scheme == "light" else "light"
+    for wanted in (scheme, other, scheme):
+        inside.locator(f"html[data-theme={wanted}]").wait_for(timeout=60_000)
+        ground = inside.locator("body").evaluate("e => getComputedStyle(e).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (wanted == "dark")
+        tab.evaluate("document.querySelector('.quarto-color-scheme-toggle').click()")
+    assert inside.locator("#theme").is_hidden(), "one button for light and dark is enough"
+    context.close()
 
 
 @pytest.mark.browser
@@ -308,5 +346,5 @@ def test_dark_mode_is_remembered(site, browser):
     tab.wait_for_function(f"({ground}) !== {json.dumps(day)}")
     night = tab.evaluate(ground)
     tab.goto((site / "reference.html").as_uri())
-    tab.wait_for_function(f"({ground}) === {json.dumps(night)}", timeout=5_000)
+    tab.wait_for_function(f"({ground}) === {json.dumps(night)}", timeout=60_000)
     context.close()

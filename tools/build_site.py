@@ -25,6 +25,7 @@ from smalldocs.config import load  # noqa: E402
 from smalldocs.site import Page, Site  # noqa: E402
 
 from tools.explorers import build_explorers  # noqa: E402
+from tools.navigation import chapters  # noqa: E402
 
 TAKEN_CARE_OF = ("output-file", "html-math-method", "highlight-style", "theme.scss", "commonmark", "format-links")
 """What smalldocs says it does not read, and this file does, or only Quarto needs."""
@@ -43,6 +44,38 @@ class Fallback(Site):
     def find_page(self, target: PurePosixPath) -> Page | None:
         """Find a page by its source, or by the file that it becomes."""
         return super().find_page(target) or next((page for page in self.pages.values() if page.out == target), None)
+
+
+    def llms_copy(self, page: Page) -> tuple[str, dict[str, bytes]]:
+        """A page for language models: figures in words, tables in Markdown, no markup of ours."""
+        text, files = super().llms_copy(page)
+        return in_words(text), files
+
+    def write_llms_txt(self) -> None:
+        """llms.txt: every page in the order of the course, with its one line."""
+        web = self.project.website
+        lines = [f"# {web['title']}", "", f"> {web['description']}"]
+        for section, sources in {"Home": ["index.ipynb"], **chapters(), "Look up": ["reference.qmd", "contributing.qmd"]}.items():
+            lines += ["", f"## {section}", ""]
+            for page in filter(None, (self.find_page(PurePosixPath(source)) for source in sources)):
+                address = f"{web['site-url'].rstrip('/')}/{page.out.with_suffix('.llms.md')}"
+                lines.append(f"- [{page.title}]({address}): {page.meta.get('description') or page.title}")
+        (self.out / "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def in_words(markdown: str) -> str:
+    """Markdown without raw HTML: a table as rows, a figure or an explorer by its label."""
+
+    def words(block: re.Match) -> str:
+        if "<table" in block[2]:
+            rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", block[2], re.S)]
+            lines = ["| " + " | ".join(html.unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in row) + " |" for row in rows]
+            return "\n".join([lines[0], re.sub(r"[^|]+", "---", lines[0]), *lines[1:]]) + "\n" if lines else ""
+        label = re.search(r'(?:aria-label|title)="([^"]*)"', block[2])
+        return f"*Figure: {html.unescape(label[1])}*\n" if label else html.unescape(re.sub(r"<[^>]+>", "", block[2])).strip() + "\n"
+
+    text = re.sub(r"^(`{3,})\{=html\}\n(.*?)^\1$\n?", words, markdown, flags=re.M | re.S)
+    return re.sub(r'\{\.run-me\}|^<div class="wide"[^>]*>\n+|^</div>$\n?', "", text, flags=re.M)
 
 
 def stage() -> Path:
@@ -115,11 +148,12 @@ SCRIPT_CHANGES = {
 
 
 def libraries(out: Path) -> None:
-    """Put plotly, and the script that draws the figures, where the pages expect them."""
+    """Put plotly, and the scripts that draw figures and tell explorers their colours, where the pages expect them."""
     folder = out / "site_libs" / "plotly"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
-    shutil.copy(ROOT / "tools" / "figures.js", folder / "figures.js")
+    for name in ("figures.js", "embedded.js"):
+        shutil.copy(ROOT / "tools" / name, folder / name)
 
 
 def main() -> int:
