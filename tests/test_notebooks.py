@@ -32,7 +32,8 @@ def test_page_runs(path, tmp_path, record_property):
     before = set(path.parent.iterdir())
     book = runnable(path)
     book.cells.append(nbformat.v4.new_code_cell("import time\ntime.process_time()"))  # a busy machine must not make a page look slow
-    client = NotebookClient(book, timeout=10 * SECONDS, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    how = {"kernel_name": "python3", "resources": {"metadata": {"path": str(path.parent)}}, "shutdown_kernel": "immediate"}
+    client = NotebookClient(book, timeout=10 * SECONDS, **how)
     client.execute(env=environment)
     seconds = float(book.cells[-1].outputs[-1]["data"]["text/plain"])
     record_property("seconds", round(seconds, 1))

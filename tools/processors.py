@@ -162,7 +162,7 @@ class Pages(Processor):
         """What one stored output becomes."""
         if PLOTLY in data and (page := page_of(joined(data.get("text/plain", "")))):
             cell.source = f"#| column: page-right\n{cell.source}"
-            return {"text/markdown": raw(live(self.up + page, joined(data["text/plain"])))}
+            return {"text/markdown": raw(live(self.up, page, joined(data["text/plain"])))}
         if PLOTLY in data:
             return {"text/markdown": raw(self.figure(data[PLOTLY], written_words(cell.source)))}
         if WIDGET in data:
@@ -201,12 +201,14 @@ class Pages(Processor):
         self.nb.metadata.pop("widgets", None)
 
 
-def live(address: str, title: str) -> str:
-    """An explorer's own page inside this one, and a link to have it alone."""
+def live(up: str, page: str, title: str) -> str:
+    """An explorer's own page inside this one, in its colours, and a link to have it alone."""
+    address = up + page
     height = HEIGHTS.get(Path(address).stem, 800)
     words = html.escape(title, quote=True)
     return (
         f'<iframe src="{address}" title="{words}" loading="lazy" class="explorer" style="height:{height}px"></iframe>'
+        f'<script src="{up}site_libs/plotly/embedded.js" defer></script>'
         f'<p class="below"><a href="{address}">{words}, on a page of its own</a></p>'
     )
 

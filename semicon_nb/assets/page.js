@@ -59,6 +59,15 @@ const semicon = (() => {
   }
   document.getElementById("theme").addEventListener("click", () => { document.documentElement.dataset.theme = dark() ? "light" : "dark"; repaint(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  // Inside another page that says whether it is dark (tools/embedded.js on the site), follow it; its own button goes
+  addEventListener("message", (event) => {
+    if (event.source !== window.parent || window.parent === window || !event.data || !["light", "dark"].includes(event.data.semiconTheme)) return;
+    document.getElementById("theme").hidden = true;
+    if (document.documentElement.dataset.theme === event.data.semiconTheme) return;
+    document.documentElement.dataset.theme = event.data.semiconTheme;
+    repaint();
+  });
+  if (window.parent !== window) window.parent.postMessage({ semiconTheme: "?" }, "*");
   document.getElementById("theme").setAttribute("aria-pressed", String(dark()));
 
   const value = (id) => { const e = document.getElementById(id); return e.type === "checkbox" ? e.checked : e.type === "range" ? Number(e.value) : e.value; };
