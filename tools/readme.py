@@ -4,12 +4,12 @@ python tools/readme.py [--check]
 """
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 INDEX = ROOT / "nbs" / "index.ipynb"
@@ -34,19 +34,38 @@ def readme(book: nbformat.NotebookNode) -> str:
 
 
 def summary(folder: Path) -> str:
-    """What the finished runs say, in the words of the page on results; without runs, that there are none."""
-    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    runs = [run for run in map(json.loads, lines) if "pooled_dice" in run]
-    if not runs:
+    """What the finished runs say: one table for the experiment with the most of them, and the others by name."""
+    from semicon_nb.tables import as_markdown, interval, plus_minus, read_results, verdicts
+    from semicon_nb.tables import summary as means
+
+    if not any(path.stat().st_size for path in folder.glob("*.jsonl") if not path.name.endswith(".failed.jsonl")):
         return "No finished run of the grid is stored in `results/` yet."
-    table = ["| Data | Labels | Method | Pooled Dice | Volume Dice | Runs |", "|:--|--:|:--|--:|--:|--:|"]
-    groups: dict[tuple, list[dict]] = {}
-    for run in runs:
-        groups.setdefault((str(run["data"]), float(run["labels"]), str(run["method"])), []).append(run)
-    for (data, labels, method), found in sorted(groups.items()):
-        means = [sum(run[kind] for run in found) / len(found) for kind in ("pooled_dice", "volume_dice")]
-        table.append(f"| {data} | {labels:.0%} | {method} | {means[0]:.3f} | {means[1]:.3f} | {len(found)} |")
-    return "Means over the splits, on subjects that no stage has seen, computed from `results/*.jsonl`:\n\n" + "\n".join(table)
+    runs = read_results(folder)
+    counts = runs["experiment"].value_counts()
+    main = runs[runs["experiment"] == counts.index[0]]
+    scores = means(main)
+    cells = [plus_minus(row["mean"], row["half"]) for _, row in scores.iterrows()]
+    table = pd.Series(cells, index=scores.index).unstack("labels", fill_value="").reindex(scores.index.get_level_values("method").unique())
+    table = table[sorted(table.columns)]
+    table.columns = [f"{100 * fraction:g} %" for fraction in table.columns]
+    fewest = min(main["labels"])
+    claims = [(name, "scratch") for name in table.index if name != "scratch"]
+    found = verdicts(main[main["labels"] == fewest], claims)
+    above, below = (found.loc[found["verdict"] == word, "claim"].str.removesuffix(" > scratch").tolist() for word in ("holds", "reversed"))
+    said = [f"`{name}`" for name in above]
+    seconds = interval(main["seconds"])[0]
+    lines = [
+        f"Pooled Dice ({counts.index[0]} preset) on people that no stage has seen, by the labelled share of the training volumes; "
+        f"mean and 95 % interval over up to {int(scores['splits'].max())} splits by person, {len(main)} runs of {seconds / 60:.0f} minutes:",
+        "",
+        as_markdown(table),
+        "",
+        f"At {100 * fewest:g} %, with the differences taken on the same people, {', '.join(said) if said else 'no method'} "
+        f"{'lie' if len(said) > 1 else 'lies'} above training from scratch with an interval that leaves zero out"
+        + (f", and {', '.join(f'`{name}`' for name in below)} below it" if below else "")
+        + ". [Is it true?](explanations/06_is_it_true.ipynb) goes through the paper's claims one by one.",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> int:
