@@ -7,8 +7,8 @@ Docs: https://semicon-nb.github.io/semicon_nb/pixel_explorer.html.md"""
 # %% auto #0
 __all__ = ['SYMBOL_NUMBERS', 'SHAPES', 'marker', 'legend', 'grey_picture', 'points', 'rings', 'picture_axes', 'dot_size',
            'slice_figure', 'map_of_points', 'likeness_figure', 'selection_words', 'anchor_words', 'numbers_table',
-           'pixel_controls', 'pixel_under', 'PixelFigures', 'PixelCallbacks', 'PixelAnswers', 'PixelPages',
-           'PixelExplorer', 'tie', 'make_figures', 'lay_out']
+           'pixel_controls', 'pixel_under', 'PixelFigures', 'PixelCallbacks', 'PixelAnswers', 'PixelChoices',
+           'PixelPages', 'PixelExplorer', 'tie', 'make_figures', 'lay_out']
 
 # %% ../nbs/11a_pixel_explorer.ipynb #38376957
 import html
@@ -301,9 +301,9 @@ class PixelCallbacks(PixelFigures):
             self.controls["follow"].value = False
             self.compare(under)
 
-# %% ../nbs/11a_pixel_explorer.ipynb #a406c1f7
+# %% ../nbs/11a_pixel_explorer.ipynb #cd76e44a
 class PixelAnswers(PixelCallbacks):
-    """What a PixelExplorer does when work in the background is over, and when the keyboard is used."""
+    """What a PixelExplorer does when work in the background is over."""
 
     def map_words(self) -> str:
         """Which map is shown."""
@@ -329,6 +329,10 @@ class PixelAnswers(PixelCallbacks):
         """Show a failure of the work in the background."""
         raise problem
 
+# %% ../nbs/11a_pixel_explorer.ipynb #fae11df1
+class PixelChoices(PixelAnswers):
+    """What a reader of a PixelExplorer can choose besides stage, map and colour."""
+
     @safely
     def light(self, change: dict) -> None:
         """Light up one class."""
@@ -337,13 +341,28 @@ class PixelAnswers(PixelCallbacks):
         self.select(None if wanted == "nothing" else np.flatnonzero(marks[self.sample.index] == self.view.names.index(wanted)))
 
     @safely
+    def lassoed(self, trace: object, found: object, selector: object = None) -> None:
+        """A lasso or a box was drawn; one round nothing lights all again. Plotly's echo of it has no points and no line."""
+        self.select(found.point_inds or (self.chosen if selector is None else None) or None)
+
+    @safely
+    def unlit(self, trace: object, found: object) -> None:
+        """A double click lights all again."""
+        self.select(None)
+
+    @safely
+    def warmed(self, change: dict) -> None:
+        """Another temperature."""
+        self.compare(self.anchor)
+
+    @safely
     def step(self, change: dict) -> None:
         """Another anchor by the slider."""
         self.controls["follow"].value = False
         self.compare(int(self.sample.index[change["new"]]))
 
-# %% ../nbs/11a_pixel_explorer.ipynb #6e695b8b
-class PixelPages(PixelAnswers):
+# %% ../nbs/11a_pixel_explorer.ipynb #cbab2ff4
+class PixelPages(PixelChoices):
     """A PixelExplorer as a picture and as a page."""
 
     def picture(self) -> go.Figure:
@@ -392,7 +411,7 @@ class PixelExplorer(PixelPages):
         self.select(None)
         self.widget = lay_out(self)
 
-# %% ../nbs/11a_pixel_explorer.ipynb #47d071c1
+# %% ../nbs/11a_pixel_explorer.ipynb #bb8d31d2
 def tie(explorer: PixelPages) -> None:
     """Tie figures and controls to the explorer's methods."""
     for figure in (explorer.slices, explorer.map, explorer.likeness):
@@ -400,11 +419,11 @@ def tie(explorer: PixelPages) -> None:
             trace.on_hover(explorer.touched)
             trace.on_click(explorer.clicked)
     for figure in (explorer.slices, explorer.map):
-        figure.data[-1].on_selection(lambda trace, found, selector: explorer.select(found.point_inds or explorer.chosen or None))
-        figure.data[-1].on_deselect(lambda trace, found: explorer.select(None))
+        figure.data[-1].on_selection(explorer.lassoed)
+        figure.data[-1].on_deselect(explorer.unlit)
     for name in ("stage", "method", "colour", "count"):
         explorer.controls[name].observe(explorer.changed, "value")
-    explorer.controls["temperature"].observe(lambda change: explorer.compare(explorer.anchor), "value")
+    explorer.controls["temperature"].observe(explorer.warmed, "value")
     explorer.controls["light"].observe(explorer.light, "value")
     explorer.controls["anchor"].observe(explorer.step, "value")
 

@@ -57,6 +57,20 @@ def small_phantom():
 
 
 @pytest.fixture(scope="session")
+def small_run(small_phantom, tmp_path_factory):
+    """A finished run of three stages of two steps each."""
+    from dataclasses import replace
+
+    from semicon_nb.data import split
+    from semicon_nb.methods import PRESETS, train_method
+
+    preset = replace(PRESETS["demo"], name="tiny", width=2, global_dim=8, pixel_dim=8)
+    stages = {name: replace(settings, steps=2, batch=2, warmup=0, precision="fp32") for name, settings in preset.stages.items()}
+    preset, out = replace(preset, stages=stages), tmp_path_factory.mktemp("runs") / "RUN"
+    return train_method("global+local(exact)", small_phantom, split(small_phantom, 0.5), preset, out=out, progress=False, cache=False)
+
+
+@pytest.fixture(scope="session")
 def chromium_path() -> str:
     """A Chromium or Chrome on this machine, for the tests that need a browser."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

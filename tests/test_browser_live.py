@@ -164,22 +164,39 @@ def test_how_long_a_slider_of_a_page_takes(name, static_page, tmp_path):  # noqa
     tab = static_page(made(tmp_path / f"{name}.html"), size=(1440, 900))
     tab.figures(1)
     tab.swept(f"#{control}", 4)
-    swift(f"page {name}, 4,096 pixels", lambda: tab.swept(f"#{control}", 20))
+    swift(f"page {name}, 4,096 pixels", tab, lambda: tab.swept(f"#{control}", 20))
 
 
-def test_how_long_a_live_slider_takes(lab):  # noqa: F811
+def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab, tmp_path):  # noqa: F811
+    recording(tmp_path / "recording")
     name = lab.notebook(
         "latency.ipynb",
         "from semicon_nb.explore_strategy import StrategyExplorer\nfrom semicon_nb.explore_temperature import TemperatureExplorer",
         "strategy = StrategyExplorer()\nstrategy",
         "temperature = TemperatureExplorer()\ntemperature",
+        "from semicon_nb.data import phantom\nfrom semicon_nb.explore_cohort import CohortBrowser\nCohortBrowser(phantom(subjects=3, size=32))",
+        "from semicon_nb.explore_results import ResultsExplorer" + RUNS + "ResultsExplorer(runs)",
+        f"from semicon_nb.explore_replay import TrainingReplay\nreplay = TrainingReplay({str(tmp_path / 'recording')!r})\nreplay",
     )
     tab = lab.open(name, size=(1440, 1100))
-    tab.figures(4)
+    tab.figures(11)
     for kind, selector in {"explorer": ".semicon-explorer", "canvas": "canvas.pixels", "handle": ".noUi-handle"}.items():
         tab.page.evaluate(f"document.querySelectorAll({selector!r}).forEach((found, k) => {{ found.id = {kind!r} + k; }})")
-    swift("live strategy, picture", lambda: tab.latencies("#handle3", "#canvas3", KEYS))
-    swift("live temperature, picture", lambda: tab.latencies("#handle4", "#canvas4", KEYS))
-    swift("live temperature, bars", lambda: tab.latencies("#handle4", "#explorer1 .js-plotly-plot", KEYS))
+    swift("live strategy, picture", tab, lambda: tab.latencies("#handle3", "#canvas3", KEYS))
+    swift("live temperature, picture", tab, lambda: tab.latencies("#handle4", "#canvas4", KEYS))
+    swift("live temperature, bars", tab, lambda: tab.latencies("#handle4", "#explorer1 .js-plotly-plot", KEYS))
+    sweep = ["ArrowRight"] * 3 + ["ArrowLeft"] * 3
+    tab.page.evaluate("document.querySelectorAll('#explorer4 .noUi-handle')[0].id = 'moment'")
+    swift("live replay, map", tab, lambda: tab.latencies("#moment", "#explorer4 .js-plotly-plot", sweep))
     assert not tab.errors and not tab.outside
+    tab.kill_kernel()
+    for k in range(5):
+        box = f"#explorer{k}"
+
+        def said(box: str = box) -> int:
+            tab.press(f"{box} .noUi-handle, {box} select", "ArrowLeft")
+            return tab.page.locator(f"{box} .semicon-closed:visible").count()
+
+        tab.wait(said, f"the sentence of a closed kernel in explorer {k}")
+    tab.shot("closed-kernel")
     tab.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from browser_tools import lab, static_page, swift  # noqa: F401
-from plotly.callbacks import Points
+from plotly.callbacks import LassoSelector, Points
 from torch import nn
 
 from semicon_nb.embed import Map, UmapSettings, sample_pixels
@@ -140,6 +140,12 @@ def test_a_lasso_on_either_lights_up_both_and_is_told(explorer, touched):
     chosen_by(explorer, getattr(explorer, touched), wanted)
     assert explorer.slices.data[-1].selectedpoints == explorer.map.data[-1].selectedpoints == tuple(wanted)
     assert f"{len(wanted)} anterior (100%)" in explorer.said_selection.value
+    nothing = Points(point_inds=[], xs=[], ys=[], trace_name="pixels", trace_index=0)
+    explorer.map.data[-1]._dispatch_on_selection(nothing, None)
+    assert len(explorer.chosen) == len(wanted), "plotly's echo changes nothing"
+    explorer.map.data[-1]._dispatch_on_selection(nothing, LassoSelector(xs=[0, 1, 1], ys=[0, 0, 1]))
+    assert explorer.map.data[-1].selectedpoints is None and not explorer.chosen, "a lasso round nothing clears"
+    chosen_by(explorer, getattr(explorer, touched), wanted)
     explorer.map.data[-1]._dispatch_on_deselect(Points(point_inds=[], xs=[], ys=[], trace_name="pixels", trace_index=0))
     assert explorer.map.data[-1].selectedpoints is None and "Nothing is selected" in explorer.said_selection.value
 
@@ -199,6 +205,14 @@ def test_a_callback_that_fails_says_so_and_the_rest_goes_on(explorer):
     explorer.controls["stage"].value = "two"
     explorer.controls["anchor"].value = 3
     assert explorer.anchor == explorer.sample.index[3]
+
+
+def test_a_run_brings_its_own_slices_and_stages(small_run):
+    made = PixelExplorer(small_run.folder, count=200, method="PCA")
+    assert not made.problem, made.trace
+    assert list(made.view.stages) == ["initial", "global", "local", "finetune"] and made.view.labels is not None
+    assert made.view.names == tuple(small_run.cohort.classes)
+    assert not np.allclose(made.view.flat("initial"), made.view.flat("finetune"))
 
 
 BAD = {
@@ -351,7 +365,7 @@ def test_a_page_from_disk_redraws_4096_pixels_within_100_ms(static_page, written
     tab = opened(static_page, written[1], size=(1440, 1000))
     assert len(tab.page.evaluate(POINTS, ["map", 0])[0]) == 4096
     tab.swept("#tau", 4)
-    swift("page pixels, 4,096 pixels", lambda: tab.swept("#tau", 20))
+    swift("page pixels, 4,096 pixels", tab, lambda: tab.swept("#tau", 20))
 
 
 @pytest.mark.browser
@@ -412,6 +426,11 @@ def test_live_a_lasso_reaches_python_and_lights_up_the_right_pixels(notebook):
     tab.wait(lambda: touched.evaluate(lit) == 195, "195 lit points on the slices")
     tab.wait(lambda: "195 of 4,096 shown pixels are lit" in tab.page.inner_text(".semicon-explorer"), "the words of the selection")
     tab.shot("pixels-live-after")
+    (x0, x1), (y0, y1) = map_figure.evaluate("f => [f._fullLayout.xaxis.range, f._fullLayout.yaxis.range]")
+    corner = [(x0 + (x1 - x0) * a, y0 + (y1 - y0) * b) for a, b in ((0.005, 0.005), (0.03, 0.005), (0.03, 0.03), (0.005, 0.03))]
+    tab.lasso(FIGURE.format(1), corner)
+    tab.kernel_until("len(explorer.chosen)", 0)
+    tab.wait(lambda: map_figure.evaluate(lit) == touched.evaluate(lit) == 0, "nothing lit after a lasso round nothing")
 
 
 @pytest.mark.browser
@@ -433,7 +452,7 @@ def test_live_a_slider_redraws_4096_pixels_within_100_ms(notebook):
     tab.page.evaluate(mark, [".semicon-explorer .noUi-handle", 1, "the-temperature"])
     tab.page.evaluate(mark, [".semicon-explorer .js-plotly-plot", 2, "the-likeness"])
     keys = ["ArrowRight"] * 8 + ["ArrowLeft"] * 8
-    swift("live pixels, 4,096 pixels", lambda: tab.latencies("#the-temperature", "#the-likeness", keys, pause=150))
+    swift("live pixels, 4,096 pixels", tab, lambda: tab.latencies("#the-temperature", "#the-likeness", keys, pause=150))
 
 
 @pytest.mark.browser

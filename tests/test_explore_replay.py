@@ -96,6 +96,16 @@ def test_the_slider_moves_map_segmentation_curves_and_words(recorded):
     assert replay.slider.value == 5 and not replay.problem
 
 
+def test_a_run_is_a_recording_of_its_stages(small_run):
+    replay = TrainingReplay(small_run.folder)
+    assert not replay.problem, replay.trace
+    film = replay.screens[0].film
+    assert [snap.stage for snap in film.recording.snapshots] == ["initial", "global", "local", "finetune"]
+    assert len(film.recording.history) == len(small_run.history) and film.places["PCA"].shape[0] == 4
+    replay.slider.value = 3
+    assert small_run.method.name in replay.screens[0].words.value and "finetune" in replay.screens[0].words.value and not replay.problem
+
+
 def test_curves_hold_what_was_measured(recorded):
     found = curve_data(Film(recorded[0].recording))
     assert {"loss, local", "loss, finetune", "validation Dice", "Dice of the slices", "neighbour agreement"} == set(found)
