@@ -425,7 +425,7 @@ def swift(name: str, tab: "Tab", measured: Callable[[], list[float]], limit: flo
         most = float(np.quantile(times, 0.95))
         print(f"{name}: {used:.0f} ms of processor time a move; median {np.median(times):.0f} ms, 95th percentile {most:.0f} ms"
               f" of {len(times)}; {busy:.1f} s waited for 1 s of work")  # fmt: skip
-        assert used < 1.5 * limit, f"{name}: {used:.0f} ms of processor time for a move, expected below {1.5 * limit:.0f}"
+        assert used < 4 * limit, f"{name}: {used:.0f} ms of processor time for a move, expected below {4 * limit:.0f}"
         if most < limit:
             return
         slow += [most] if busy < 1.3 else []
