@@ -290,10 +290,11 @@ def film_data(
         "words": [moment_words(film, t) for t in range(len(snaps))], "names": list(film.recording.names),
     }
 
-# %% ../nbs/11e_replay.ipynb #1fb652d2
+# %% ../nbs/11e_replay.ipynb #8536a0ea
 def film_panels(
     number: int,  # of the film, from 0
     film: Film,  # to show
+    alone: bool = False,  # no other film beside it
 ) -> str:
     """The three panels of one film and its words."""
     wide, name = film.mosaic.size[1] > 1.3 * film.mosaic.size[0], film.recording.name
@@ -303,10 +304,10 @@ def film_panels(
         "course": "Loss as a share of its largest value, Dice and neighbour agreement over the steps",
     }
     tall = {"segmentation": 250 if wide else 360}
-    parts = [page.panel(f"{what}-{number}", f"{name}: {what}", alt, tall.get(what, 360)) for what, alt in alts.items()]
+    parts = [page.panel(f"{what}-{number}", what.capitalize() if alone else f"{name}: {what}", alt, tall.get(what, 360)) for what, alt in alts.items()]
     return f'<p id="words-{number}" aria-live="polite"></p>{page.columns(*parts)}'
 
-# %% ../nbs/11e_replay.ipynb #40f11338
+# %% ../nbs/11e_replay.ipynb #366db90f
 def write_replay(
     path: str | os.PathLike,  # of the page
     films: list[Film],  # one or two
@@ -327,7 +328,7 @@ def write_replay(
         page.slider("moment", "Moment", [f"{s.stage} {s.step}" for s in snaps]),
         page.select("method", "Map", list(methods), start),
     )
-    body = controls + '<ul class="legend" id="legend"></ul>' + "".join(film_panels(i, film) for i, film in enumerate(films))
+    body = controls + '<ul class="legend" id="legend"></ul>' + "".join(film_panels(i, film, len(films) == 1) for i, film in enumerate(films))
     data = {"films": [film_data(film) for film in films], "palette": list(PALETTE)}
     lead = "Move the slider: one layout holds all moments, so what moves on the map moved in the embedding."
     return page.write_page(path, title, body + page.note(vote_words(films[0])), data, ("canvas.js", "replay.js"), lead, plotly)

@@ -170,7 +170,7 @@ def load_recording(
     sample = Sample(index, images.shape, fixed["balanced"])
     return Recording(fixed["name"], images, labels, tuple(fixed["names"]), sample, tuple(snapshots), steps)
 
-# %% ../nbs/10d_record.ipynb #5508cb2a
+# %% ../nbs/10d_record.ipynb #9ccb44ae
 def recording_of_run(
     run: str | Path | Run,  # a finished run, or its folder
     count: int = 500,  # pixels shown
@@ -179,7 +179,8 @@ def recording_of_run(
     """The stages of a run as a recording, on slices of its test subjects."""
     run = run if isinstance(run, Run) else read_run(run)
     images, labels, names = slices_of_run(run)
-    recording = empty_recording(f"{run.method.name} ({run.folder.name})", images, labels, names, count, seed)
+    title = f"{run.method.name}, {100 * run.settings['labels']:g} % of labels, seed {run.settings['seed']}"
+    recording = empty_recording(title, images, labels, names, count, seed)
     history = tuple(replace(step, step=number) for number, step in enumerate(run.history, start=1))
     last = {step.stage: step.step for step in history}
     moments = [look(model, recording, stage, last.get(stage, 0)) for stage, model in stages_of_run(run).items()]

@@ -119,7 +119,10 @@
   function fit() {
     for (const [place, most] of tall) {
       const wanted = Math.round(Math.min(most, ((place.clientWidth - (place === show.like ? 40 : 8)) * rows) / columns + 34));
-      if (wanted > 60 && Math.abs(wanted - place.clientHeight) > 3) { place.style.height = wanted + "px"; Plotly.Plots.resize(place); }
+      if (wanted > 60 && Math.abs(wanted - place.clientHeight) > 3) {
+        place.style.height = wanted + "px";
+        Plotly.Plots.resize(place).then(() => Plotly.relayout(place, { "xaxis.domain": [0, 1], "yaxis.domain": [0, 1] })); // plotly keeps the smallest it ever had
+      }
     }
     const axis = show.sl._fullLayout && show.sl._fullLayout.xaxis;
     const size = axis ? Math.max(3, Math.min(14, axis._length / columns)) : 5;
