@@ -10,7 +10,7 @@ from semicon_nb.record import Recorder
 from semicon_nb.train import StageSettings, train_local
 from semicon_nb.unet import UNet
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]  # one JupyterLab is enough
 
 
 def test_strategies(lab):  # noqa: F811

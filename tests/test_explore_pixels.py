@@ -305,6 +305,7 @@ def rectangle(low: tuple[float, float], high: tuple[float, float]) -> list[tuple
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("pixels")
 @pytest.mark.parametrize("touched, other", [("map", "slices"), ("slices", "map")])
 def test_a_lasso_in_a_page_from_disk_lights_up_the_same_pixels_on_the_other(static_page, written, touched, other):  # noqa: F811
     made, path = written
@@ -331,6 +332,7 @@ def test_a_lasso_in_a_page_from_disk_lights_up_the_same_pixels_on_the_other(stat
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("pixels")
 def test_pointing_in_a_page_from_disk_shows_the_likeness_that_python_finds(static_page, written):  # noqa: F811
     made, path = written
     tab = opened(static_page, path, size=(1440, 1000))
@@ -345,6 +347,7 @@ def test_pointing_in_a_page_from_disk_shows_the_likeness_that_python_finds(stati
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("pixels")
 def test_the_keyboard_works_a_page_from_disk(static_page, written):  # noqa: F811
     made, path = written
     tab = opened(static_page, path)
@@ -361,6 +364,7 @@ def test_the_keyboard_works_a_page_from_disk(static_page, written):  # noqa: F81
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("pixels")
 def test_a_page_from_disk_redraws_4096_pixels_within_100_ms(static_page, written):  # noqa: F811
     tab = opened(static_page, written[1], size=(1440, 1000))
     assert len(tab.page.evaluate(POINTS, ["map", 0])[0]) == 4096
@@ -369,6 +373,7 @@ def test_a_page_from_disk_redraws_4096_pixels_within_100_ms(static_page, written
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("pixels")
 @pytest.mark.parametrize("width", [320, 390, 768, 1600])
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_page_fits_every_width_in_light_and_dark(static_page, written, width, dark):  # noqa: F811
@@ -412,6 +417,7 @@ def notebook(lab):  # noqa: F811
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("live")
 def test_live_a_lasso_reaches_python_and_lights_up_the_right_pixels(notebook):
     tab = notebook
     tab.shot("pixels-live-before")
@@ -434,6 +440,7 @@ def test_live_a_lasso_reaches_python_and_lights_up_the_right_pixels(notebook):
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("live")
 def test_live_pointer_and_keys_reach_python(notebook):
     tab = notebook
     tab.hover(FIGURE.format(2), (20, 40), lambda: tab.value("explorer.anchor") == 40 * 64 + 20)
@@ -446,6 +453,7 @@ def test_live_pointer_and_keys_reach_python(notebook):
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("live")
 def test_live_a_slider_redraws_4096_pixels_within_100_ms(notebook):
     tab = notebook
     mark = "([selector, n, name]) => { document.querySelectorAll(selector)[n].id = name; }"
@@ -456,6 +464,7 @@ def test_live_a_slider_redraws_4096_pixels_within_100_ms(notebook):
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("live")
 def test_live_problems_are_sentences_and_nothing_leaves_the_machine(notebook):
     tab = notebook
     assert "PixelExplorer: labels: found shape (1, 9, 64)" in tab.page.locator(".semicon-notice").first.inner_text()

@@ -152,6 +152,7 @@ def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):
 
 
 @pytest.mark.browser
+@pytest.mark.xdist_group("live")
 def test_live_the_slider_replays(lab, recorded):  # noqa: F811
     tab = lab.open(lab.notebook("replay.ipynb", f"from semicon_nb.explore import TrainingReplay\nreplay = TrainingReplay({str(recorded[2])!r})\nreplay"))
     tab.figures(3)
