@@ -47,7 +47,8 @@ check: .venv/.dev
 	$(BIN)/mypy
 
 pytest: .venv/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not alone"
+	$(BIN)/python -m pytest -m "alone and not slow"
 
 slow: .venv/.dev  ## what takes too long to run often: killed grids and workers, loading times, learnability
 	$(BIN)/python -m pytest -m slow

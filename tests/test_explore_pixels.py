@@ -363,6 +363,7 @@ def test_the_keyboard_works_a_page_from_disk(static_page, written):  # noqa: F81
     tab.wait(lambda: tab.page.evaluate("document.getElementById('map').data[0].marker.cmax") == 1, "points coloured by likeness")
 
 
+@pytest.mark.alone
 @pytest.mark.browser
 @pytest.mark.xdist_group("pixels")
 def test_a_page_from_disk_redraws_4096_pixels_within_100_ms(static_page, written):  # noqa: F811
@@ -452,6 +453,7 @@ def test_live_pointer_and_keys_reach_python(notebook):
     tab.kernel_until(f"explorer.controls['temperature'].value < {before}", True)
 
 
+@pytest.mark.alone
 @pytest.mark.browser
 @pytest.mark.xdist_group("live")
 def test_live_a_slider_redraws_4096_pixels_within_100_ms(notebook):
