@@ -2,8 +2,9 @@
 
     python benchmarks/search.py [--workers 2] [--data hippocampus] [--out benchmarks/results/search.jsonl]
 
-Every method's own stage gets the same number of values for the knob that matters most to it; all else is the preset's. One split,
-5 % of the labels, one seed: the table shows what was tried, not which of two close values is better. No test subject is looked at.
+Every method's own stage gets three values for the knob that matters most to it; all else is the preset's. One split, 5 % of the
+labels, one seed: the table shows what was tried, not which of two close values is better. No test subject is looked at. The
+results in this repository hold the three stages' rates (--methods "scratch,local(stride),global"), not yet the rivals' knobs.
 A search that was stopped goes on where it stood. Needs SEMICON_DATA with the cohort.
 """
 
