@@ -236,7 +236,7 @@ def mask_picture(
 
 # %% ../nbs/12_cli.ipynb #e5bbbd60
 def kind_of(path: Path) -> str:
-    '"nifti" or "png", by the name of a file.'
+    '"nifti" or "png", by the name at the end of `path`; ValueError for any other.'
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         return "nifti"
@@ -299,17 +299,17 @@ def explore(options: argparse.Namespace) -> None:
 
 # %% ../nbs/12_cli.ipynb #994510e5
 def words(text: str) -> tuple[str, ...]:
-    "`scratch,global` as a tuple of words."
+    "The `text` of an option, such as `scratch,global`, as a tuple of words."
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    "`0.05,0.1` as a tuple of numbers."
+    "The `text` of an option, such as `0.05,0.1`, as a tuple of numbers."
     return tuple(float(word) for word in words(text))
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    "`0,1,2` as a tuple of whole numbers."
+    "The `text` of an option, such as `0,1,2`, as a tuple of whole numbers."
     return tuple(int(word) for word in words(text))
 
 
@@ -415,7 +415,9 @@ def sentence_of(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def how_to_go_on(arguments: list[str]) -> str:
+def how_to_go_on(
+    arguments: list[str],  # words after `semicon-nb`, as they were typed
+) -> str:
     "What to type after an interruption."
     again = arguments if "--resume" in arguments or arguments[:1] != ["train"] else [*arguments, "--resume"]
     return f"semicon-nb: interrupted; go on with: semicon-nb {shlex.join(again)}"

@@ -43,8 +43,12 @@ class Codes:
     classes: tuple[tuple[int, int], ...]  # pairs: number in the file, index of the class
     other: int | None = None  # class of every other number; None makes it an error
 
-    def __call__(self, values: np.ndarray, name: str) -> np.ndarray:
-        """Classes uint8 of the numbers in a label file."""
+    def __call__(
+        self,
+        values: np.ndarray,  # [...] numbers as the label file holds them, of any type
+        name: str,  # of the file, for the error
+    ) -> np.ndarray:  # [...] uint8 classes
+        """Classes of the numbers in a label file; DataError for a number that is not whole or not known."""
         with np.errstate(invalid="ignore"):
             whole = np.asarray(values).astype(np.int32)
         if (odd := whole != values).any():
@@ -88,7 +92,7 @@ def read_labels(
 class Cohort:
     """All slices of a data set, with subject, volume, position and geometry."""
 
-    name: str
+    name: str  # what COHORTS, or the folder, calls it
     classes: tuple[str, ...]  # classes[0] is "background"
     images: np.ndarray  # [S, H, W] float16 in [0, 1], normalised per volume
     labels: np.ndarray  # [S, H, W] uint8, 0 where not labelled

@@ -34,8 +34,10 @@ def tiles(
             yield slice(top, bottom), slice(left, min(left + size, rows))
 
 # %% ../nbs/03_contrast.ipynb #6099db02
-def tile_size(device: torch.device) -> int:
-    """Side of a tile: what stays in a core's cache, or what fills a GPU."""
+def tile_size(
+    device: torch.device,  # where the rows are
+) -> int:
+    """Side of a tile in rows: what stays in a core's cache, or what fills a GPU."""
     return 576 if device.type == "cpu" else 4096
 
 # %% ../nbs/03_contrast.ipynb #aee77c05
@@ -92,13 +94,20 @@ def add_sums(sums: Tensor, tile: Tensor, weight: Tensor | None) -> None:
     sums += tile.sum(2) if weight is None else (tile @ weight[:, :, None])[:, :, 0]
 
 
-def cut(values: Tensor | None, part: slice, rows: slice) -> Tensor | None:
-    """Some rows of some groups of [G, M], if there are any values."""
+def cut(
+    values: Tensor | None,  # [G, M], if there are any
+    part: slice,  # groups
+    rows: slice,  # of those groups
+) -> Tensor | None:  # [g, m]
+    """Some rows of some groups."""
     return None if values is None else values[part, rows]
 
 # %% ../nbs/03_contrast.ipynb #acf5b766
-def stacks(extents: tuple[tuple[int, int], ...], size: int) -> Iterator[tuple[slice, int, int]]:
-    """Groups that share tiles, with the most rows and anchors among them, from the (rows, anchors) of every group."""
+def stacks(
+    extents: tuple[tuple[int, int], ...],  # (rows, anchors) of every group
+    size: int,  # side of a tile, in rows
+) -> Iterator[tuple[slice, int, int]]:  # groups, and the most rows and anchors among them
+    """Groups that share tiles."""
     height, width = (min(size, max(extent[k] for extent in extents)) for k in (1, 0))
     stack = max(1, size * size // max(1, height * width))
     for start in range(0, len(extents), stack):
@@ -106,22 +115,36 @@ def stacks(extents: tuple[tuple[int, int], ...], size: int) -> Iterator[tuple[sl
         yield slice(start, start + len(part)), max(rows for rows, _ in part), max(anchors for _, anchors in part)
 
 
-def stacked_tiles(extents: tuple[tuple[int, int], ...], size: int) -> Iterator[tuple[slice, slice, slice]]:
+def stacked_tiles(
+    extents: tuple[tuple[int, int], ...],  # (rows, anchors) of every group
+    size: int,  # side of a tile, in rows
+) -> Iterator[tuple[slice, slice, slice]]:  # groups, rows, columns
     """Groups, rows and columns of every tile of every stack."""
     for part, rows, anchors in stacks(extents, size):
         for i, j in tiles(rows, anchors, size):
             yield part, i, j
 
 
-def tile_memory(unit: Tensor, extents: tuple[tuple[int, int], ...], size: int) -> Tensor:
-    """Memory [n] for the largest tile of any stack of the unit rows [G, M, C], of their type and on their device."""
+def tile_memory(
+    unit: Tensor,  # [G, M, C] unit rows, whose type and device it takes
+    extents: tuple[tuple[int, int], ...],  # (rows, anchors) of every group
+    size: int,  # side of a tile, in rows
+) -> Tensor:  # [n], not filled
+    """Memory for the largest tile of any stack."""
     return unit.new_empty(
         max((part.stop - part.start) * min(size, anchors) * min(size, rows) for part, rows, anchors in stacks(extents, size))
     )
 
 # %% ../nbs/03_contrast.ipynb #836d8b06
-def add_tile(sums: Tensor, tile: Tensor, weight: Tensor | None, part: slice, i: slice, j: slice) -> None:
-    """Add a tile's row sums to the anchors of its rows, its column sums to those of its columns (sums is [G, A])."""
+def add_tile(
+    sums: Tensor,  # [G, A] of the anchors, added to in place
+    tile: Tensor,  # [g, m, n] of exp(s)
+    weight: Tensor | None,  # [G, M] how often a row counts as a key, None for once
+    part: slice,  # groups of the tile
+    i: slice,  # rows of the tile
+    j: slice,  # columns of the tile
+) -> None:
+    """Add a tile's row sums to the anchors of its rows, its column sums to those of its columns."""
     add_sums(sums[part, i], tile, cut(weight, part, j))
     above = min(j.stop, sums.shape[1]) - j.start
     if i != j and above > 0:
@@ -187,9 +210,9 @@ def threads_for(
 
 
 def over_threads(
-    part: Callable[[tuple[int, int]], Tensor],  # turn -> what every n-th tile adds
+    part: Callable[[tuple[int, int]], Tensor],  # turn -> [...] what every n-th tile adds
     threads: int,  # n
-) -> Tensor:
+) -> Tensor:  # [...]
     """The sum of all parts, each computed by a thread of its own on one core."""
     if threads == 1:
         return part((0, 1))
@@ -215,8 +238,17 @@ class LogPairSums(Function):
     """Logarithms of the sums over pairs, computed tile by tile, and again in the backward pass."""
 
     @staticmethod
-    def forward(ctx, unit, basis, temperature, extents, weight, classes, size):
-        """Logarithms [kinds, G, A] of the sums of unit rows [G, M, C], rotated by the basis [C, r] where there is one."""
+    def forward(
+        ctx,  # what PyTorch keeps for the backward pass
+        unit,  # [G, M, C] unit rows, anchors first
+        basis,  # [C, r] orthonormal columns that hold all rows, None to take the rows as they are
+        temperature,  # t
+        extents,  # (rows, anchors) of each group
+        weight,  # [G, M] how often a row counts as a key, None for once
+        classes,  # [G, M] int64, None to tell none apart
+        size,  # side of a tile, in rows
+    ):  # [kinds, G, A]
+        """Logarithms of the sums over pairs, `log sum_k w_k exp(u_i . u_k / t)`."""
         unit = unit if basis is None else unit @ basis
         threads = threads_for(unit, extents, size)
         sums = over_threads(lambda turn: pair_sums(unit, temperature, extents, weight, classes, size, turn), threads)
@@ -226,8 +258,11 @@ class LogPairSums(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream):
-        """Gradient [G, M, C] of the unit rows from that of the logarithms [kinds, G, A]; the other arguments have none."""
+    def backward(
+        ctx,  # what forward kept
+        upstream,  # [kinds, G, A] gradient of the logarithms
+    ):  # [G, M, C] of the unit rows, None for the other six arguments
+        """Gradient of the unit rows."""
         unit, basis, sums, weight, classes = ctx.saved_tensors
         temperature, extents, size = ctx.settings
         used = upstream != 0
@@ -294,8 +329,12 @@ class UnitRows(Function):
     """Rows of unit length picked from a table, with the gradient of the raw rows."""
 
     @staticmethod
-    def forward(ctx, rows, index):
-        """Unit rows [G, M, C] of rows [P, C] of any float type at index [G, M] int64, -1 for none."""
+    def forward(
+        ctx,  # what PyTorch keeps for the backward pass
+        rows,  # [P, C] of any float type, of any length
+        index,  # [G, M] int64 into rows, -1 for none
+    ):  # [G, M, C] float32 or float64, zeros for none
+        """Unit rows from a table; ValueError where a row is not finite."""
         unit = rows.index_select(0, index.clamp(min=0).flatten()).to(torch.promote_types(rows.dtype, torch.float32))
         norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
         if not bool(torch.isfinite(norm).all()):
@@ -308,8 +347,11 @@ class UnitRows(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream):
-        """Gradient [P, C] of the raw rows from that of the unit rows [G, M, C]."""
+    def backward(
+        ctx,  # what forward kept
+        upstream,  # [G, M, C] gradient of the unit rows
+    ):  # [P, C] of the raw rows, None for the index
+        """Gradient of the raw rows: what lies across each row, divided by its length."""
         unit, scale, index = ctx.saved_tensors
         shape, dtype = ctx.rows
         upstream = upstream.reshape(unit.shape)

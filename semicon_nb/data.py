@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .cohort import Codes, Cohort, Volume, contact_sheet, describe, native_labels, read_labels, take  # noqa: F401
 from .cohort import take as taken
@@ -50,13 +51,17 @@ def folder(
     return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis), source)
 
 # %% ../nbs/00h_data.ipynb #eecbb6b1
-def person(name: str) -> str:
+def person(
+    name: str,  # of a volume
+) -> str:
     """Whose hippocampus `hippocampus_NNN` is: ids 2k - 1 and 2k are one person's two. Inferred, not documented."""
     number = re.fullmatch(r"hippocampus_(\d+)", name)
     return f"person{(int(number[1]) + 1) // 2:03d}" if number else name
 
 
-def asked(**settings) -> dict:
+def asked(
+    **settings: Any,  # arguments of a cohort's function, None where not given
+) -> dict:
     """Settings for Cohort.source: those that were given, the data folder as a whole path."""
     whole = {"data": lambda value: str(Path(value).expanduser().resolve())}
     return {key: whole.get(key, lambda value: value)(value) for key, value in settings.items() if value is not None}
@@ -137,7 +142,7 @@ COHORTS: dict[str, Callable[..., Cohort]] = {
 def load(
     cohort: str | Path = "phantom",  # a name in COHORTS, or a folder
     take: Sequence[str] | None = None,  # only the volumes of these names
-    **settings,  # arguments of that cohort's function
+    **settings: Any,  # arguments of that cohort's function
 ) -> Cohort:
     """A cohort by its name, or from a folder; `load(**cohort.source)` gives a cohort back."""
     place = Path(cohort).expanduser()

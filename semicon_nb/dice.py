@@ -9,6 +9,7 @@ __all__ = ['overlap_counts', 'dice_of', 'pooled_dice', 'evaluating', 'at_precisi
            'cross_entropy_dice']
 
 # %% ../nbs/05e_dice.ipynb #2e67419d
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,8 +18,8 @@ from torch.nn import functional
 
 # %% ../nbs/05e_dice.ipynb #a4f51fc5
 def overlap_counts(
-    predicted: np.ndarray,  # label maps of any shape, integers
-    truth: np.ndarray,  # label maps of the same shape
+    predicted: np.ndarray,  # label maps [...], integers
+    truth: np.ndarray,  # label maps [...] of the same shape
     classes: int,  # number of classes, background among them
 ) -> np.ndarray:  # int64 [3, classes]: true positives, predicted pixels, true pixels
     "Count, for every class, the pixels that were found, predicted and there to be found."
@@ -55,7 +56,7 @@ def pooled_dice(
 @contextmanager
 def evaluating(
     model: torch.nn.Module,  # any network
-):
+) -> Iterator[torch.nn.Module]:  # the network
     "Evaluation mode and no gradients inside the block, the former mode after it."
     before = model.training
     model.eval()
@@ -67,10 +68,10 @@ def evaluating(
 
 # %% ../nbs/05e_dice.ipynb #7d77288c
 def at_precision(
-    function,  # the network, or one of its methods: images -> tensor
+    function: Callable[[torch.Tensor], torch.Tensor],  # the network, or one of its methods: images -> tensor
     images: torch.Tensor,  # [n, 1, H, W] float32
     precision: str = "fp32",  # "fp32", or "bf16" for autocast
-) -> torch.Tensor:  # float32
+) -> torch.Tensor:  # [n, ...] float32, as the function shapes it
     "Call a network under autocast or not, and return float32."
     if precision not in ("fp32", "bf16"):
         raise ValueError(f'precision: {precision!r} came, expected "fp32" or "bf16"')

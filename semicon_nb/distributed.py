@@ -39,16 +39,22 @@ class Gather(torch.autograd.Function):
     """Rows of all ranks, whose gradients find their way back."""
 
     @staticmethod
-    def forward(context: object, rows: Tensor) -> Tensor:
-        """Rows [N, ...] of this rank to [R * N, ...]."""
+    def forward(
+        context: object,  # what PyTorch keeps for the backward pass
+        rows: Tensor,  # [N, ...] of this rank, of one shape on all R ranks
+    ) -> Tensor:  # [R * N, ...] of all ranks, in their order
+        """Collect the rows of all ranks on each."""
         everyone = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
         dist.all_gather(everyone, rows.contiguous())
         context.count = len(rows)
         return torch.cat(everyone)
 
     @staticmethod
-    def backward(context: object, gradient: Tensor) -> Tensor:
-        """Gradients [N, ...] of this rank's rows, summed over ranks, from those [R * N, ...] of all rows."""
+    def backward(
+        context: object,  # what forward kept
+        gradient: Tensor,  # [R * N, ...] of all rows, as this rank's loss has it
+    ) -> Tensor:  # [N, ...] of this rank's rows
+        """Gradient of this rank's rows, summed over the losses of all ranks."""
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         start = dist.get_rank() * context.count

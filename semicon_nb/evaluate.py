@@ -35,7 +35,7 @@ def native_map(
 # %% ../nbs/07_evaluate.ipynb #85e099ea
 def surface_distance(
     found: torch.Tensor,  # masks [1, n, X, Y(, Z)], none of them empty
-    true: torch.Tensor,  # masks of the same shape
+    true: torch.Tensor,  # masks [1, n, X, Y(, Z)] of the same shape, none of them empty
     spacing: Sequence[float],  # mm
 ) -> np.ndarray:  # mm, [n]
     "MONAI's 95 % Hausdorff distance of pairs of masks."
@@ -48,7 +48,7 @@ def surface_distance(
 # %% ../nbs/07_evaluate.ipynb #9549db42
 def overlap_and_distance(
     predicted: np.ndarray,  # label map [X, Y, Z] or [X, Y]
-    truth: np.ndarray,  # label map of the same shape
+    truth: np.ndarray,  # label map [X, Y, Z] or [X, Y], as predicted
     classes: int,  # number of classes, background among them
     spacing: Sequence[float],  # mm along each axis of the map
 ) -> tuple[np.ndarray, np.ndarray]:  # Dice and HD95 in mm, [classes - 1] each

@@ -185,7 +185,13 @@ def run_one(
 class Serial(Executor):
     """Runs each task at once, in this process."""
 
-    def submit(self, task: Callable, /, *arguments: object, **named: object) -> Future:
+    def submit(
+        self,
+        task: Callable,  # what to run
+        /,
+        *arguments: object,  # of the task, by position
+        **named: object,  # of the task, by name
+    ) -> Future:
         """Run a task; its result or error is in the future that comes back."""
         future: Future = Future()
         try:

@@ -21,8 +21,10 @@ from .cohort import Codes, Volume
 from .scans import DataError, read_image
 
 # %% ../nbs/00g_layout.ipynb #7803976a
-def read_json(path: Path) -> dict:
-    """The object in a JSON file."""
+def read_json(
+    path: Path,  # of the file
+) -> dict:
+    """The object in a JSON file; DataError where it cannot be read or holds something else."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -32,7 +34,10 @@ def read_json(path: Path) -> dict:
     return found
 
 # %% ../nbs/00g_layout.ipynb #f309cac4
-def named_classes(about: dict, path: Path) -> tuple[tuple[str, ...], Codes]:
+def named_classes(
+    about: dict,  # content of dataset.json
+    path: Path,  # of that file, for the error
+) -> tuple[tuple[str, ...], Codes]:
     """Names of the classes and what the numbers mean, from the 'labels' of a dataset.json."""
     labels: Any = about.get("labels")
     try:
@@ -43,8 +48,10 @@ def named_classes(about: dict, path: Path) -> tuple[tuple[str, ...], Codes]:
     return ("background", *(name for _, name in pairs)), Codes(((0, 0), *((number, i + 1) for i, (number, _) in enumerate(pairs))))
 
 # %% ../nbs/00g_layout.ipynb #358d141f
-def read_index(path: Path) -> dict[str, dict[str, str]]:
-    """Lines of an index.csv by file name."""
+def read_index(
+    path: Path,  # of index.csv
+) -> dict[str, dict[str, str]]:  # file name -> line, with at least 'file' and 'subject'
+    """Lines of an index.csv by file name; DataError where one is incomplete."""
     try:
         lines = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -82,7 +89,10 @@ def listed(
     return sorted(volumes, key=lambda volume: volume.name)
 
 # %% ../nbs/00g_layout.ipynb #04211ea3
-def side(folder: Path, names: tuple[str, ...]) -> tuple[Path, dict[str, str]]:
+def side(
+    folder: Path,  # that holds images and labels
+    names: tuple[str, ...],  # of the subfolder, by preference
+) -> tuple[Path, dict[str, str]]:
     """The first of these subfolders that exists, and its scans: file name by name without ending and channel number."""
     place = next((folder / name for name in names if (folder / name).is_dir()), folder / names[0])
     found = place.iterdir() if place.is_dir() else ()
@@ -90,7 +100,12 @@ def side(folder: Path, names: tuple[str, ...]) -> tuple[Path, dict[str, str]]:
     return place, {stem(name).removesuffix("_0000"): name for name in files}
 
 # %% ../nbs/00g_layout.ipynb #f1603df8
-def check_pairs(folder: Path, images: dict[str, str], labels: dict[str, str], index: dict[str, dict[str, str]]) -> None:
+def check_pairs(
+    folder: Path,  # that holds images and labels
+    images: dict[str, str],  # name without ending -> file
+    labels: dict[str, str],  # name without ending -> file
+    index: dict[str, dict[str, str]],  # lines of index.csv by file name, {} where there is none
+) -> None:
     """DataError for an empty folder, a label without an image, or an index that does not list what is there."""
     if not images:
         raise DataError(f"{folder}: holds no .nii, .nii.gz or .png file in images/; expected images/ and labels/ or a dataset.json")
@@ -103,7 +118,9 @@ def check_pairs(folder: Path, images: dict[str, str], labels: dict[str, str], in
         raise DataError(f"{folder / 'index.csv'}: does not name {extra[0]}, which is in images/; add a line for it or remove the file")
 
 # %% ../nbs/00g_layout.ipynb #e66d7fa1
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(
+    path: Path,  # of a PNG
+) -> tuple[int, int]:  # pixels
     """Columns and rows of a picture, from its first bytes."""
     try:
         with Image.open(path) as picture:
@@ -112,7 +129,10 @@ def picture_size(path: Path) -> tuple[int, int]:
         raise DataError(f"{path}: cannot be read as a picture ({error}); copy it again") from error
 
 # %% ../nbs/00g_layout.ipynb #70d6cdae
-def paired(folder: Path, index: dict[str, dict[str, str]]) -> list[Volume]:
+def paired(
+    folder: Path,  # that holds images and labels
+    index: dict[str, dict[str, str]],  # lines of index.csv by file name, {} where there is none
+) -> list[Volume]:
     """The volumes of a folder with images/ and labels/."""
     (image_place, images), (label_place, labels) = side(folder, ("images", "imagesTr")), side(folder, ("labels", "labelsTr"))
     check_pairs(folder, images, labels, index)
@@ -135,7 +155,10 @@ def paired(folder: Path, index: dict[str, dict[str, str]]) -> list[Volume]:
     return sorted(volumes, key=lambda volume: volume.name)
 
 # %% ../nbs/00g_layout.ipynb #e7c94f3b
-def discovered(volumes: list[Volume], most: int = 32) -> tuple[tuple[str, ...], Codes]:
+def discovered(
+    volumes: list[Volume],  # whose label files are read
+    most: int = 32,  # different numbers that a label map may hold
+) -> tuple[tuple[str, ...], Codes]:
     """Classes and codes from the numbers that occur in the label files."""
     found: set[int] = {0}
     for volume in volumes:

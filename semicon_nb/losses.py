@@ -47,8 +47,10 @@ def find_anchors(
     return anchors & ((label >= 0) & (label != label[:, :1])).any(1, keepdim=True) if negatives else anchors
 
 # %% ../nbs/05_losses.ipynb #fe78403e
-def class_runs(label: Tensor) -> tuple[Tensor, Tensor]:
-    """The number of each row's run of one class in its group [G, M], counted over all groups, and the length of each run."""
+def class_runs(
+    label: Tensor,  # [G, M] classes, in order within each group
+) -> tuple[Tensor, Tensor]:  # run [G, M] of each row, counted over all groups; rows [runs] in each
+    """Which run of one class each row is in, and how long every run is."""
     change = torch.ones_like(label, dtype=torch.bool)
     change[:, 1:] = label[:, 1:] != label[:, :-1]
     run = change.flatten().cumsum(0).view(label.shape) - 1
@@ -123,8 +125,12 @@ def contrast(
     return total / count if count else rows.to(torch.promote_types(rows.dtype, torch.float32)).mul(0).sum()
 
 # %% ../nbs/05_losses.ipynb #9a138fb4
-def check_features(name: str, features: Tensor, axes: str) -> None:
-    """Raise an error that names `name` unless it is a floating-point tensor with these axes, such as [N, D]."""
+def check_features(
+    name: str,  # of the argument, for the error
+    features: Tensor,  # [...] what was given
+    axes: str,  # such as "[N, D]"
+) -> None:
+    """Raise TypeError or ValueError unless it is a finite floating-point tensor with these axes, none of them 0."""
     if not isinstance(features, Tensor):
         raise TypeError(f"{name}: found {type(features).__name__}, expected a torch.Tensor {axes}")
     if not features.is_floating_point():

@@ -29,7 +29,11 @@ class Draws:
         raw = np.array(self.bits.random_raw(int(np.prod(shape)))).reshape(shape)
         return low + (high - low) * ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
-    def bell(self, spread: float, shape: tuple[int, ...] = ()) -> np.ndarray:
+    def bell(
+        self,
+        spread: float,  # standard deviation
+        shape: tuple[int, ...] = (),  # of the numbers
+    ) -> np.ndarray:
         """Bell-shaped numbers [shape] about 0 with this standard deviation: four uniform ones added."""
         return (self(-1, 1, shape) + self(-1, 1, shape) + self(-1, 1, shape) + self(-1, 1, shape)) * (spread * 0.8660254037844386)
 
@@ -98,14 +102,21 @@ KINDS = {
 }
 
 # %% ../nbs/00c_phantom.ipynb #a0ffa7a8
-def wave(x: np.ndarray) -> np.ndarray:
-    """A smooth wave of period 1 between -1 and 1, at places [...]; a polynomial, since no two machines need agree on a sine."""
+def wave(
+    x: np.ndarray,  # places [...]
+) -> np.ndarray:  # [...]
+    """A smooth wave of period 1 between -1 and 1; a polynomial, since no two machines need agree on a sine."""
     ramp = 1 - 4 * np.abs(x - np.floor(x) - 0.5)
     return ramp * (1.5 - 0.5 * ramp * ramp)
 
 
-def pose(draw: Draws, own: Draws, size: int, slices: int) -> tuple[np.ndarray, ...]:
-    """The three coordinates [n, H, W] of every voxel in the subject's own body: shifted, turned, scaled, bent and rippled."""
+def pose(
+    draw: Draws,  # of the subject
+    own: Draws,  # of the volume: the small differences between two scans
+    size: int,  # rows and columns of a slice
+    slices: int,  # of the volume, n
+) -> tuple[np.ndarray, ...]:  # each [n, H, W], about -1 to 1
+    """The three coordinates of every voxel in the subject's own body: shifted, turned, scaled, bent and rippled."""
     axis = (2 * np.arange(size) + 1 - size) / size
     z = ((2 * np.arange(slices) + 1 - slices) / slices)[:, None, None] + draw(-0.15, 0.15)
     t, bend, lean, scale = draw(-0.22, 0.22), draw(-0.05, 0.55), draw(-0.12, 0.12), draw(0.85, 1.2) * own(0.96, 1.04)
@@ -119,14 +130,21 @@ def pose(draw: Draws, own: Draws, size: int, slices: int) -> tuple[np.ndarray, .
     return u + du, v + dv + bend * (u * u - 0.12), z + 0 * u
 
 # %% ../nbs/00c_phantom.ipynb #34509e40
-def level(place: tuple[np.ndarray, ...], centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Height [n, H, W] of an ellipsoid over every voxel: 1 at its centre, 0 on its surface, negative outside."""
+def level(
+    place: tuple[np.ndarray, ...],  # three coordinates, each [n, H, W]
+    centre: np.ndarray,  # [3] in the same coordinates
+    radii: np.ndarray,  # [3] in the same coordinates
+) -> np.ndarray:  # [n, H, W]
+    """Height of an ellipsoid over every voxel: 1 at its centre, 0 on its surface, negative outside."""
     far = [(p - c) / r for p, c, r in zip(place, centre, radii, strict=True)]
     return 1 - (far[0] * far[0] + far[1] * far[1] + far[2] * far[2])
 
 # %% ../nbs/00c_phantom.ipynb #ee734a72
-def folds(place: tuple[np.ndarray, ...], draw: Draws) -> np.ndarray:
-    """Winding ribbons [n, H, W] from 0 to 1, like the cortex around a hippocampus."""
+def folds(
+    place: tuple[np.ndarray, ...],  # three coordinates, each [n, H, W]
+    draw: Draws,  # of the subject
+) -> np.ndarray:  # [n, H, W], 0 to 1
+    """Winding ribbons, like the cortex around a hippocampus."""
     u, v, z = place
     f, phase = draw(0.7, 1.5, (4,)), draw(0, 1, (4,))
     bent = v + 0.25 * wave(f[0] * u + 0.25 * z + phase[0])
@@ -143,8 +161,14 @@ def scatter(draw: Draws, kind: Kind) -> list[Part]:
     return parts
 
 # %% ../nbs/00c_phantom.ipynb #56fb3a69
-def paint(place: tuple[np.ndarray, ...], kind: Kind, draw: Draws, scan: Draws, soft: float) -> tuple[np.ndarray, np.ndarray]:
-    """Brightness and labels [n, H, W]: every part drawn over those before it, with soft edges."""
+def paint(
+    place: tuple[np.ndarray, ...],  # three coordinates, each [n, H, W]
+    kind: Kind,  # what to paint
+    draw: Draws,  # of the subject: places and sizes
+    scan: Draws,  # of the volume: brightness
+    soft: float,  # width of an edge, in coordinates
+) -> tuple[np.ndarray, np.ndarray]:  # brightness float64 and labels uint8, both [n, H, W]
+    """Brightness and labels: every part drawn over those before it, with soft edges."""
     bright = {name: scan(low, high) for name, (low, high) in kind.tissues.items()}
     image, labels = np.full(place[0].shape, 0.0) + bright["around"], np.zeros(place[0].shape, np.uint8)
     if kind.folds:
@@ -159,8 +183,11 @@ def paint(place: tuple[np.ndarray, ...], kind: Kind, draw: Draws, scan: Draws, s
     return image, labels
 
 # %% ../nbs/00c_phantom.ipynb #a854188d
-def scanner(image: np.ndarray, scan: Draws) -> np.ndarray:
-    """What the scanner makes of a brightness [n, H, W]: shading, gain and grain; whole numbers."""
+def scanner(
+    image: np.ndarray,  # [n, H, W] brightness, 0 to 1
+    scan: Draws,  # of the volume
+) -> np.ndarray:  # [n, H, W] int64
+    """What the scanner makes of a brightness: shading, gain and grain; whole numbers."""
     n, h, w = image.shape
     row, column = ((2 * np.arange(k) + 1 - k) / k for k in (h, w))
     row, column, b = row[None, :, None], column[None, None, :], scan(-0.22, 0.22, (5,))
@@ -170,15 +197,23 @@ def scanner(image: np.ndarray, scan: Draws) -> np.ndarray:
     return np.rint((image * shading + scan(0.03, 0.09) * grain) * 1000 * scan(0.5, 20)).astype(np.int64)
 
 
-def eight_bits(raw: np.ndarray) -> np.ndarray:
-    """Whole numbers [n, H, W] as 0 to 255 between their 0.5th and 99.5th percentile, in exact arithmetic."""
+def eight_bits(
+    raw: np.ndarray,  # [n, H, W] whole numbers
+) -> np.ndarray:  # [n, H, W] int64, 0 to 255
+    """Whole numbers as bytes between their 0.5th and 99.5th percentile, in exact arithmetic."""
     ranked = np.sort(raw, axis=None)
     low, high = ranked[raw.size // 200], ranked[raw.size - 1 - raw.size // 200]
     return ((np.clip(raw, low, high) - low) * 510 + (high - low)).astype(np.int64) // (2 * (high - low))
 
 # %% ../nbs/00c_phantom.ipynb #9ff6f2e7
-def scan_of(kind: Kind, size: int, seed: int, person: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes and labels [n, H, W] of one volume of one subject."""
+def scan_of(
+    kind: Kind,  # of phantom
+    size: int,  # rows and columns of a slice
+    seed: int,  # of the cohort
+    person: int,  # number of the subject
+    side: int,  # 0 or 1: which of the subject's volumes; the second is mirrored
+) -> tuple[np.ndarray, np.ndarray]:  # uint8, both [n, H, W]
+    """Grey values and labels of one volume of one subject."""
     scan = Draws(seed, person, 2 + side)
     place = pose(Draws(seed, person), scan, size, kind.slices)
     image, labels = paint(place, kind, Draws(seed, person, 1), scan, soft=2.5 / size)

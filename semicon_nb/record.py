@@ -107,7 +107,7 @@ class Recorder:
         self.snap("initial")
 
     def snap(self, stage: str) -> None:
-        """Take a snapshot now and keep it."""
+        """Take a snapshot now, under the name of the `stage` that is being trained, and keep it."""
         taken = look(self.model, self.recording, stage, self.done)
         self.recording = replace(self.recording, snapshots=(*self.recording.snapshots, taken))
         if self.folder:

@@ -23,8 +23,10 @@ class DataError(ValueError):
     """A scan, label map or folder that cannot be used; the message names it and says what to do."""
 
 # %% ../nbs/00a_scans.ipynb #64935911
-def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels [X, Y, Z] as float32 and the affine [4, 4] of a NIfTI file."""
+def read_nifti(
+    path: Path,  # of a .nii or .nii.gz file
+) -> tuple[np.ndarray, np.ndarray]:  # voxels [X, Y, Z] float32, affine [4, 4] (voxel -> mm)
+    """Voxels and affine of a NIfTI file; DataError where it cannot be read or holds no single volume."""
     try:
         image: Any = nibabel.load(path)
         voxels = image.get_fdata(dtype=np.float32)
@@ -38,8 +40,10 @@ def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return voxels, image.affine
 
 
-def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Grey values [rows, columns, 1] as float32 of a PNG, and the unit affine."""
+def read_picture(
+    path: Path,  # of a PNG
+) -> tuple[np.ndarray, np.ndarray]:  # grey values [rows, columns, 1] float32, unit affine [4, 4]
+    """Grey values of a PNG; DataError where it cannot be read or is in colour."""
     try:
         with Image.open(path) as picture:
             opaque = picture.convert(picture.mode[:-1]) if picture.mode in ("LA", "RGBA") else picture

@@ -87,7 +87,7 @@ class Student(nn.Module):
         return self.student
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, classes, H, W]."""
+        """Logits [B, classes, H, W] of images [B, 1, H, W], by the network to keep."""
         return self.chosen(images)
 
 

@@ -99,7 +99,10 @@ def digest(volume: Volume) -> str:
 ARRAYS = ("images", "labels", "labelled", "volume", "position")
 
 # %% ../nbs/00f_slices.ipynb #82994380
-def keep(path: Path, cohort: Cohort) -> None:
+def keep(
+    path: Path,  # of the file in the cache
+    cohort: Cohort,  # what to keep
+) -> None:
     """Write a cohort's arrays and facts to the cache; a cache that cannot be written costs only time."""
     facts = {"volumes": [asdict(volume) for volume in cohort.volumes], "fingerprint": cohort.fingerprint}
     buffer = io.BytesIO()
@@ -110,7 +113,9 @@ def keep(path: Path, cohort: Cohort) -> None:
         warnings.warn(f"{path}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=2)
 
 # %% ../nbs/00f_slices.ipynb #1f25490d
-def recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
+def recall(
+    path: Path,  # of the file in the cache
+) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
     """Arrays [S, ...] by name, volumes and fingerprint from the cache, or None where there is no whole file."""
     if not path.is_file():
         return None

@@ -94,7 +94,10 @@ def split(
     return Split(cohort.name, cohort.fingerprint, seed, labelled, *parts_of, tuple(train[:count]))
 
 # %% ../nbs/00e_split.ipynb #da41ba07
-def save_split(split: Split, path: str | Path) -> Path:
+def save_split(
+    split: Split,  # who is used for what
+    path: str | Path,  # file to write
+) -> Path:  # the same path
     """The split as a JSON file."""
     return write_atomic(path, json.dumps(asdict(split), indent=1) + "\n")
 
@@ -125,7 +128,10 @@ def load_split(
     return found
 
 
-def consistent(split: Split, path: str | Path) -> None:
+def consistent(
+    split: Split,  # who is used for what
+    path: str | Path,  # of its file, for the error
+) -> None:
     """Raise DataError where a volume is in two parts, or labelled outside of train."""
     everything = [*split.train, *split.val, *split.test]
     if twice := sorted({name for name in everything if everything.count(name) > 1}):
@@ -149,8 +155,11 @@ def belongs(cohort: Cohort, split: Split) -> None:
             raise DataError(f"split: the subject {volume.subject} is in {part_of[volume.subject]} and in {part}; split it anew")
 
 # %% ../nbs/00e_split.ipynb #f1925c99
-def rows_of(cohort: Cohort, names: tuple[str, ...]) -> np.ndarray:
-    """Whether each slice [S] is of one of these volumes."""
+def rows_of(
+    cohort: Cohort,  # all slices
+    names: tuple[str, ...],  # of volumes
+) -> np.ndarray:  # [S] bool
+    """Whether each slice is of one of these volumes."""
     return np.isin(cohort.volume, [i for i, v in enumerate(cohort.volumes) if v.name in set(names)])
 
 

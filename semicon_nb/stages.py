@@ -68,7 +68,7 @@ class Method:
 class Preset:
     """A network and the settings of each stage, shared by all methods."""
 
-    name: str
+    name: str  # what the command, the results and the tables call it
     stages: dict[str, StageSettings]  # "global", "local", "finetune"
     width: int = 16  # channels at full resolution
     decoder_norm: bool = True  # normalise in the decoder too
@@ -77,12 +77,12 @@ class Preset:
     epochs: dict[str, int] = field(default_factory=dict)  # stage -> passes over its slices, instead of its steps
 
     def network(self, classes: int) -> dict:
-        """Arguments of `UNet`."""
+        """Arguments of `UNet` for this many `classes`, background included."""
         sizes = {"width": self.width, "decoder_norm": self.decoder_norm, "global_dim": self.global_dim, "pixel_dim": self.pixel_dim}
         return {"classes": classes, **sizes}
 
     def scaled(self, factor: float) -> "Preset":
-        """The same preset with all steps, warm-ups and epochs multiplied."""
+        """The same preset with all steps, warm-ups and epochs multiplied by a `factor` above 0."""
         if factor == 1:
             return self
         stages = {name: scaled_stage(settings, factor) for name, settings in self.stages.items()}

@@ -29,14 +29,20 @@ class Groups:
     weight: Tensor | None = None  # [G, M] how many pixels each stands for (one number a class), None for itself
 
 
-def pixel_grid(shape: Shape, device: torch.device | None = None) -> Tensor:
-    """The flat position of every pixel, as [B, V, H, W]."""
+def pixel_grid(
+    shape: Shape,  # of the batch
+    device: torch.device | None = None,  # where the positions go, None for the CPU
+) -> Tensor:  # [B, V, H, W] int64
+    """The flat position of every pixel."""
     count = shape[0] * shape[1] * shape[2] * shape[3]
     return torch.arange(count, device=device).view(shape)
 
 # %% ../nbs/04_strategies.ipynb #3e54748b
-def places(shape: Shape, device: torch.device | None = None) -> Tensor:
-    """A number from 1 for each place of each image, the same in all its views, as [B, V, H, W]."""
+def places(
+    shape: Shape,  # of the batch
+    device: torch.device | None = None,  # where the numbers go, None for the CPU
+) -> Tensor:  # [B, V, H, W] int64
+    """A number from 1 for each place of each image, the same in all its views."""
     images, views, high, wide = shape
     numbers = torch.arange(1, images * high * wide + 1, device=device)
     return numbers.view(images, 1, high, wide).expand(-1, views, -1, -1)
@@ -98,7 +104,7 @@ class Strategy:
         return seen.view(classes.shape)
 
     def cost(self, labels: Tensor | Shape, channels: int, background: bool = True) -> Cost:
-        """What one loss with its gradient costs, for labels [B, V, H, W] or a shape."""
+        """What a loss of `channels` features a pixel costs with its gradient, for labels [B, V, H, W] or a shape; `background` pixels may be keys."""
         classes, batches = self.batches(labels)
         counts = [count_pairs(classes.flatten()[batch.index.to(classes.device)], background) for batch in batches]
         pixels, anchors, pairs, met = (sum(count[k] for count in counts) for k in range(4))
@@ -111,16 +117,22 @@ class Strategy:
         return places(labels), self.groups(None, labels)
 
 # %% ../nbs/04_strategies.ipynb #0f4fd00c
-def check_count(name: str, value: int) -> None:
-    """Raise an error unless the value is a whole number of at least 1."""
+def check_count(
+    name: str,  # of the setting, for the error
+    value: int,  # any object
+) -> None:
+    """Raise TypeError or ValueError unless the value is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: found {value!r}, expected a whole number of at least 1")
     if value < 1:
         raise ValueError(f"{name}: found {value}, expected a whole number of at least 1")
 
 
-def gathered(grid: Tensor, per_image: bool) -> Groups:
-    """The pixels of a piece of the grid [B, V, h, w] as one group, or as one group an image."""
+def gathered(
+    grid: Tensor,  # [B, V, h, w] positions of a piece of the batch
+    per_image: bool,  # whether images are kept apart
+) -> Groups:
+    """The pixels of a piece as one group, or as one group an image."""
     return Groups(grid.flatten(1) if per_image else grid.reshape(1, -1))
 
 

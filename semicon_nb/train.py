@@ -34,8 +34,11 @@ class Slices:
     images: torch.Tensor  # [n, H, W] float16 in [0, 1]
     labels: torch.Tensor | None  # [n, H, W] uint8, or None where labels may not be seen
 
-    def pick(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        "A batch: images [B, 1, H, W] float32, and labels [B, H, W] or None."
+    def pick(
+        self,
+        rows: torch.Tensor,  # [B] int64, which of the slices
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:  # images [B, 1, H, W] float32; labels [B, H, W], or None where they may not be seen
+        "A batch."
         rows = rows.to(self.images.device)
         return self.images[rows, None].float(), None if self.labels is None else self.labels[rows]
 

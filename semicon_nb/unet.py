@@ -150,12 +150,18 @@ class UNet(Body):
         "Logits [B, classes, H, W] of images [B, channels, H, W]."
         return self.class_head(self.features(images))
 
-    def embed_pixels(self, images: Tensor) -> Tensor:
-        "A vector for each pixel [B, pixel_dim, H, W], not yet of unit length."
+    def embed_pixels(
+        self,
+        images: Tensor,  # [B, channels, H, W], any H and W
+    ) -> Tensor:  # [B, pixel_dim, H, W]
+        "A vector for each pixel, not yet of unit length."
         return self.pixel_head(self.features(images))
 
-    def embed_images(self, images: Tensor) -> Tensor:
-        "A vector for each slice [B, global_dim], not yet of unit length; the decoder is not run."
+    def embed_images(
+        self,
+        images: Tensor,  # [B, channels, H, W], any H and W
+    ) -> Tensor:  # [B, global_dim]
+        "A vector for each slice, not yet of unit length; the decoder is not run."
         return self.global_head(self.maps(images)[-1].mean((2, 3)))
 
 # %% ../nbs/02_unet.ipynb #229646bb
