@@ -11,6 +11,7 @@ __all__ = ['DEFECTS', 'resized_as_released', 'bilinear_labels', 'with_defects', 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from .data import Cohort, Split, labelled_indices, native_labels, unlabelled_ind
 from .files import content_key
 from .loop import StageSettings, Step, fit
 from .methods import Method
-from .strategies import FullResolution
+from .strategies import FullResolution, Strategy
 from .train import allowed, device_of, identity_of, pair_of, pixel_loss, train_local
 from .unet import UNet
+from .views import Views
 
 # %% ../nbs/08b_defects.ipynb #a201029b
 DEFECTS = ("bilinear_labels", "identical_views", "split_by_volume")
@@ -55,7 +57,7 @@ def with_defects(
     """The cohort as the released code would see it."""
     if unknown := set(defects) - set(DEFECTS):
         raise ValueError(f"defects: found {', '.join(sorted(unknown))}, expected some of {', '.join(DEFECTS)}")
-    changes = {}
+    changes: dict[str, Any] = {}
     if "bilinear_labels" in defects:
         changes["labels"] = bilinear_labels(cohort)
     if "split_by_volume" in defects:
@@ -68,7 +70,7 @@ def train_local_identical(
     cohort: Cohort,  # slices
     split: Split,  # who may be learned from
     settings: StageSettings,  # how to train
-    strategy: object = FullResolution(),  # which pixels meet
+    strategy: Strategy = FullResolution(),  # which pixels meet
     supervised: bool = True,  # whether labels decide who is positive
     seed: int = 0,  # of slices and views
     folder: str | Path | None = None,  # where the checkpoint goes
@@ -78,12 +80,12 @@ def train_local_identical(
     indices = labelled_indices(cohort, split) if supervised else unlabelled_indices(cohort, split)
     slices = allowed(cohort, split, indices, "labels" if supervised else "images", device_of(model))
 
-    def batches(step: int) -> object:
+    def batches(step: int) -> Views:
         pair = pair_of(slices, settings, step, seed, "local")
         labels = None if pair.labels is None else pair.labels[:, 1:].expand(-1, 2, -1, -1)
         return replace(pair, images=pair.images[:, 1:].expand(-1, 2, -1, -1, -1), labels=labels)
 
-    def loss_of(model: UNet, pair: object) -> torch.Tensor:
+    def loss_of(model: UNet, pair: Views) -> torch.Tensor:
         return pixel_loss(model, pair, settings, strategy)
 
     identity = identity_of(model, cohort, split, indices, seed, strategy=strategy, supervised=supervised, identical=True)

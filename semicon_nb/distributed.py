@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -30,7 +31,7 @@ from .losses import global_contrastive_loss, local_contrastive_loss, supervised_
 from .methods import named_method, named_preset
 from .runs import build, read_weights, save_weights, stage_key
 from .stages import Stage, settings_for
-from .strategies import FullResolution
+from .strategies import FullResolution, Strategy
 from .train import allowed, device_of, identity_of, pair_of, train_global, train_local
 from .unet import UNet
 
@@ -40,7 +41,7 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: object,  # what PyTorch keeps for the backward pass
+        context: Any,  # what PyTorch keeps for the backward pass
         rows: Tensor,  # [N, ...] of this rank, of one shape on all R ranks
     ) -> Tensor:  # [R * N, ...] of all ranks, in their order
         """Collect the rows of all ranks on each."""
@@ -51,7 +52,7 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(
-        context: object,  # what forward kept
+        context: Any,  # what forward kept
         gradient: Tensor,  # [R * N, ...] of all rows, as this rank's loss has it
     ) -> Tensor:  # [N, ...] of this rank's rows
         """Gradient of this rank's rows, summed over the losses of all ranks."""
@@ -76,7 +77,7 @@ class Objective(nn.Module):
         model: UNet,  # trained in place
         stage: str,  # "global" or "local"
         settings: StageSettings,  # temperature and precision
-        strategy: object = FullResolution(),  # of the local stage
+        strategy: Strategy = FullResolution(),  # of the local stage
     ):
         super().__init__()
         self.model, self.stage, self.settings, self.strategy = model, stage, settings, strategy
@@ -124,7 +125,7 @@ def train_shared(
     split: Split,  # who may be learned from
     settings: StageSettings,  # of the whole batch
     stage: str = "global",  # "global" or "local"
-    strategy: object = FullResolution(),  # of the local stage
+    strategy: Strategy = FullResolution(),  # of the local stage
     supervised: bool = True,  # whether the local stage has labels
     seed: int = 0,  # of slices and views
     folder: str | Path | None = None,  # for the ranks' checkpoints
@@ -135,7 +136,7 @@ def train_shared(
     labels = stage == "local" and supervised
     indices = labelled_indices(cohort, split) if labels else unlabelled_indices(cohort, split)
     slices = allowed(cohort, split, indices, "labels" if labels else "images", device_of(model))
-    net = Objective(model, stage, settings, strategy)
+    net: nn.Module = Objective(model, stage, settings, strategy)
     net = DistributedDataParallel(net) if ranks > 1 else net
     check_share(0, settings.batch)
 

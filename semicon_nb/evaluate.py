@@ -29,7 +29,7 @@ def native_map(
     grid: Grid,  # how native slices were brought to H x W
 ) -> np.ndarray:  # [rows, columns, n] uint8
     "The most probable class of every native pixel; background where the grid does not reach."
-    native = from_grid(probabilities, tuple(shape[:2]), grid)
+    native = from_grid(probabilities, (shape[0], shape[1]), grid)
     return np.moveaxis(native.argmax(1).astype(np.uint8), 0, 2)
 
 # %% ../nbs/07_evaluate.ipynb #85e099ea
@@ -99,7 +99,7 @@ class Report:
 
     def to_dict(self) -> dict:
         "Plain values for JSON; what is not known is None."
-        return without_nan(asdict(self))
+        return {name: without_nan(value) for name, value in asdict(self).items()}
 
     def table(self) -> pd.DataFrame:
         "One row a class, and their mean."

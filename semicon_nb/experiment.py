@@ -23,7 +23,9 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -204,13 +206,13 @@ class Serial(Executor):
 def start_worker() -> None:
     """One thread for each process, and no worker outlives its parent."""
     torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
 
-    def watch() -> None:
+    def watch(parent: BaseProcess) -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=watch, args=(parent,), daemon=True).start()
 
 
 def local_pool(
@@ -228,7 +230,9 @@ def outcomes(
     tries: int = 2,  # starts of a run whose worker died
 ) -> Iterator[tuple[dict, dict | BaseException]]:
     """Each run with its record or its error, as they finish."""
-    waiting, running, starts, executor = deque(rows), {}, Counter(), pool()
+    waiting, executor = deque(rows), pool()
+    running: dict[Future, dict] = {}
+    starts: Counter[str] = Counter()
     while waiting or running:
         while waiting and len(running) < ahead:
             row = waiting.popleft()
@@ -313,10 +317,10 @@ def run_grid(
     defects: Sequence[str] = (),  # of the released code
     full: Sequence[str | Method] = (),  # methods to be run with all labels too
     results: str | Path = "results",  # folder of results files
-    **how: object,  # executor, workers, folder, keep, progress of `run_rows`
+    **how: Any,  # executor, workers, folder, keep, progress of `run_rows`
 ) -> pd.DataFrame:
     """Run the grid methods x labels x splits x seeds, continuing where an earlier start ended."""
-    shared = {"splits": splits, "seeds": seeds, "data": data, "preset": preset, "scale": scale, "defects": defects}
+    shared: dict[str, Any] = {"splits": splits, "seeds": seeds, "data": data, "preset": preset, "scale": scale, "defects": defects}
     rows = grid(methods, labels, **shared)
     if full:
         rows = pd.concat([rows, grid(full, (1.0,), **shared)], ignore_index=True).drop_duplicates("key", ignore_index=True)

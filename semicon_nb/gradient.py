@@ -24,7 +24,7 @@ from .data import Cohort, Split, labelled_indices
 from .loop import StageSettings
 from .losses import supervised_local_contrastive_loss
 from .show import PALETTE, SYMBOLS, style
-from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling
+from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
 from .train import allowed, at_step, pair_of, train_local
 from .unet import UNet
 from .views import Views
@@ -36,7 +36,7 @@ class Candidate:
 
     family: str  # candidates of one family differ in size only
     size: int | None  # stride, side of a block or number of pixels; None where there is nothing to choose
-    strategy: object  # which pixels meet
+    strategy: Strategy  # which pixels meet
 
 
 CANDIDATES = (
@@ -53,7 +53,7 @@ CANDIDATES = (
 def loss_gradient(
     pixels: torch.Tensor,  # [B, V, C, H, W] embeddings with a graph
     labels: torch.Tensor,  # [B, V, H, W]
-    strategy: object,  # which pixels meet
+    strategy: Strategy,  # which pixels meet
     temperature: float,  # of the loss
     background: bool,  # background pixels are keys, or left out
 ) -> tuple[torch.Tensor, float, float]:  # gradient by the embeddings, loss, processor seconds
@@ -111,7 +111,7 @@ def follow(
     points: Sequence[int],  # numbers of steps after which to measure
     batches: int,  # batches measured at each point
     seed: int,  # of training and of measured batches
-    strategy: object = RandomSampling(1024),  # that the network is trained with
+    strategy: Strategy = RandomSampling(1024),  # that the network is trained with
 ) -> Iterator[dict]:
     "Measure all candidates at several points of the local stage."
     slices = allowed(cohort, split, labelled_indices(cohort, split), "labels")

@@ -17,7 +17,7 @@ from .data import Cohort, Split
 from .runs import Run, read_run, train_run
 from .semisupervised import OBJECTIVES, finetune_with, train_positional
 from .stages import PRESETS, Method, Preset, Stage
-from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling
+from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
 from .train import finetune, train_global, train_local
 
 # %% ../nbs/08_methods.ipynb #92c8436d
@@ -27,7 +27,7 @@ SELF_STAGE = Stage("local", train_local, {"strategy": Downsampling(4), "supervis
 
 
 def local_stage(
-    strategy: object,  # which pixels meet
+    strategy: Strategy,  # which pixels meet
 ) -> Stage:
     """The supervised local stage with a strategy."""
     return Stage("local", train_local, {"strategy": strategy})
@@ -77,7 +77,7 @@ def recipe_of(
     objective: str = "recipe",  # a name in OBJECTIVES; "supervised" looks at no unlabelled image
     looks: bool = True,  # average the prediction over several looks
     average: float = 0.0,  # share of the old in a running average of the weights; 0 keeps none
-    strategy: object = FullResolution(),  # of the local stage
+    strategy: Strategy = FullResolution(),  # of the local stage
     longer: float = 2.0,  # multiplies the preset's fine-tuning steps
 ) -> Method:
     """A method from chosen ingredients."""

@@ -18,6 +18,7 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -197,7 +198,7 @@ def train_stage(
 def cached_stage(
     model: UNet,  # trained in place
     key: str,  # of the stage
-    train: object,  # () -> list of steps
+    train: Callable[[], list[Step]],  # trains it, returning its steps
 ) -> tuple[list[Step], bool]:
     """A stage's steps and whether its weights came from the cache; trains and keeps it where they aren't there."""
     place = cache_folder() / "stages" / f"{key}.pt"

@@ -11,6 +11,7 @@ __all__ = ['Trainer', 'PRESETS', 'Stage', 'Method', 'Preset', 'scaled_stage', 'p
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .files import content_key
@@ -105,7 +106,7 @@ def preset_of(
     steps: tuple[int, int, int],  # of the global, local and finetune stages
     batch: tuple[int, int, int],  # slices of a batch in each
     precision: str = "bf16",  # "fp32" or "bf16"
-    **network: object,  # width, decoder_norm, global_dim, pixel_dim, epochs
+    **network: Any,  # width, decoder_norm, global_dim, pixel_dim, epochs
 ) -> Preset:
     """A preset from the default stage settings with other steps and batches."""
     stages = {}
@@ -121,7 +122,7 @@ def paper_preset() -> Preset:
     """The paper's network, batches, rates and epochs."""
     usual = preset_of("paper", (70, 70, 120), (120, 4, 8), precision="fp32")
     rates = {"global": 1e-4, "local": 1e-4, "finetune": 1e-5}
-    plain = {"weight_decay": 0.0, "schedule": "constant", "warmup": 0}
+    plain: dict[str, Any] = {"weight_decay": 0.0, "schedule": "constant", "warmup": 0}
     stages = {stage: replace(usual.stages[stage], rate=rate, **plain) for stage, rate in rates.items()}
     epochs = {"global": 70, "local": 70, "finetune": 120}
     return replace(usual, stages=stages, width=64, decoder_norm=False, pixel_dim=128, epochs=epochs)

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def read_lines(
     return records
 
 # %% ../nbs/08a_tables.ipynb #6c035426
-Results = str | Path | pd.DataFrame | Iterable
+Results: TypeAlias = str | Path | pd.DataFrame | Iterable
 
 
 def read_results(
@@ -182,7 +183,8 @@ def compare(
     methods, columns = list(dict.fromkeys(runs["method"])), {}
     for fraction in sorted(runs["labels"].unique()):
         for title, (rows, value) in parts.items():
-            cells = {m: plus_minus(*rows.loc[(fraction, m), [value, "half"]], signed=bool(title)) for f, m in rows.index if f == fraction}
+            found = zip(rows.index, rows[value], rows["half"], strict=True)
+            cells = {m: plus_minus(mean, half, bool(title)) for (f, m), mean, half in found if f == fraction}
             columns[f"{100 * fraction:g} %{title}"] = [cells.get(m, "") for m in methods]
     return pd.DataFrame(columns, index=pd.Index(methods, name="method"))
 
