@@ -53,6 +53,32 @@ class PixelCanvas(anywidget.AnyWidget):
             self.serial += 1
 
 
+class PointsCanvas(anywidget.AnyWidget):
+    """A map of points that moves through moments: places and classes go to the browser once, then only which moment is shown."""
+
+    _esm = traitlets.Unicode(asset("markers.js") + asset("points.js") + asset("points_live.js")).tag(sync=True)
+    kinds = traitlets.Bytes(b"").tag(sync=True)
+    looks: traitlets.List = traitlets.List([]).tag(sync=True)
+    places = traitlets.Bytes(b"").tag(sync=True)
+    moments = traitlets.Int(1).tag(sync=True)
+    moment = traitlets.Int(0).tag(sync=True)
+    height = traitlets.Int(340).tag(sync=True)
+    alt = traitlets.Unicode("").tag(sync=True)
+
+    def give(
+        self,
+        places: np.ndarray,  # [T, N, 2] in 0 .. 1, of every point at every moment
+    ) -> None:
+        """Send the places of all moments, in one message."""
+        with self.hold_sync():
+            self.moments, self.places = len(places), in_16_bits(places).tobytes()
+
+
+def in_16_bits(places: np.ndarray) -> np.ndarray:
+    """Places [...] in 0 .. 1 as whole numbers of 16 bits, little end first: a thousandth of a dot is nothing to the eye."""
+    return np.round(np.clip(places, 0, 1) * 65535).astype("<u2")
+
+
 def mixed(grey: np.ndarray, colours: np.ndarray, share: np.ndarray | float) -> np.ndarray:
     """Grey levels [H, W] in [0, 1] mixed with colours [H, W, 3] (bytes): share 0 keeps the grey, 1 is all colour."""
     share = np.broadcast_to(np.asarray(share, np.float32), grey.shape)[..., None]
@@ -80,15 +106,16 @@ def still(colours: np.ndarray, marks: np.ndarray, labels: np.ndarray, scale: int
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def beside(pictures: Sequence[str], texts: Sequence[str], anchor: Sequence[int], scale: int = 4, height: int = 300) -> go.Figure:
-    """Stills side by side in one figure, each under its text, the anchor ringed."""
+def beside(pictures: Sequence[str], texts: Sequence[str], anchor: Sequence[int] = (), scale: int = 4, height: int = 300) -> go.Figure:
+    """Stills side by side in one figure, each under its text, the anchor (if there is one) ringed."""
     figure, count = go.Figure(), len(pictures)
     for k, (source, text) in enumerate(zip(pictures, texts, strict=True)):
         number = "" if k == 0 else str(k + 1)
         axes = {"xaxis": f"x{number}", "yaxis": f"y{number}", "hoverinfo": "skip"}
         figure.add_trace(go.Image(source=source, dx=1 / scale, dy=1 / scale, **axes))
         ring = {"symbol": "circle-open-dot", "size": 14, "color": "white", "line": {"width": 3}}
-        figure.add_scatter(x=[anchor[1]], y=[anchor[0]], mode="markers", showlegend=False, marker=ring, **axes)
+        x, y = ([anchor[1]], [anchor[0]]) if len(anchor) else ([], [])
+        figure.add_scatter(x=x, y=y, mode="markers", showlegend=False, marker=ring, **axes)
         across = {"domain": [k / count + 0.008, (k + 1) / count - 0.008], "anchor": f"y{number}", "visible": False}
         down = {"anchor": f"x{number}", "scaleanchor": f"x{number}", "autorange": "reversed", "visible": False}
         figure.update_layout({f"xaxis{number}": across, f"yaxis{number}": down})

@@ -16,6 +16,9 @@ from plotly.offline import get_plotlyjs
 
 from semicon_nb.files import write_atomic
 
+ALWAYS = ("markers.js", "page.js")
+"""Scripts of every page."""
+
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' 'self' file: blob:; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:; worker-src blob:; connect-src 'none'; form-action 'none'; base-uri 'none'"
@@ -163,7 +166,7 @@ def script(source: str) -> str:
 
 
 def page(title: str, body: str, data: Mapping[str, object], scripts: Sequence[str] = (), lead: str = "", plotly: str = "inline") -> str:
-    """The HTML of a page; `scripts` are names in assets, run in order after page.js; `plotly` is "inline" or the path of plotly.min.js."""
+    """The HTML of a page; `scripts` are names in assets, run in order after `ALWAYS`; `plotly` is "inline" or the path of plotly.min.js."""
     library = script(get_plotlyjs()) if plotly == "inline" else f'<script src="{text(plotly)}"></script>'
     plain = json.dumps(without_nan(data), default=encode, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     parts = {
@@ -174,7 +177,7 @@ def page(title: str, body: str, data: Mapping[str, object], scripts: Sequence[st
         "body": body,
         "plotly": library,
         "data": f'<script type="application/json" id="semicon-data">{plain}</script>',
-        "scripts": "".join(script(asset(name)) for name in ("page.js", *scripts)),
+        "scripts": "".join(script(asset(name)) for name in (*ALWAYS, *scripts)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], asset("page.html"))
 
@@ -202,7 +205,7 @@ def message_page(path: str | os.PathLike, title: str, sentence: str) -> Path:
     """A page that says in one sentence why there is nothing to explore."""
     body = f'<p class="problem" role="status">{text(sentence)}</p>'
     parts = {"policy": POLICY, "title": text(title), "lead": "", "style": asset("explorers.css"), "body": body, "plotly": ""}
-    parts |= {"data": '<script type="application/json" id="semicon-data">{}</script>', "scripts": script(asset("page.js"))}
+    parts |= {"data": '<script type="application/json" id="semicon-data">{}</script>', "scripts": "".join(script(asset(name)) for name in ALWAYS)}
     return write_atomic(path, re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], asset("page.html")))
 
 

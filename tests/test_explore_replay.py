@@ -6,8 +6,7 @@ import torch
 from browser_tools import lab, static_page  # noqa: F401
 
 from semicon_nb.data import part_indices, split
-from semicon_nb.explore_replay import Film, TrainingReplay, curve_data, outline, write_replay
-from semicon_nb.pixels import mosaic_of
+from semicon_nb.explore_replay import Film, TrainingReplay, curve_data, segmentation, write_replay
 from semicon_nb.record import Recorder, as_recording, load_recording
 from semicon_nb.train import StageSettings, finetune, train_local
 from semicon_nb.unet import UNet
@@ -76,11 +75,25 @@ def test_all_moments_share_one_layout(recorded):
     assert flat.min() >= -1e-5 and flat.max() <= 1 + 1e-5
 
 
-def test_the_outline_runs_between_pixels_of_different_labels():
-    labels = np.zeros((1, 5, 5), int)
-    labels[0, 2, 2] = 1
-    rows, columns = outline(labels, mosaic_of(labels.shape))
-    assert sorted(set(rows[~np.isnan(rows)])) == sorted(set(columns[~np.isnan(columns)])) == [1.5, 2.5] and np.isnan(rows).sum() == 4
+def test_the_segmentation_tints_what_is_predicted_and_keeps_the_rest_grey(recorded):
+    film = Film(recorded[0].recording)
+    colours, marks, true = segmentation(film, -1)
+    place, predicted = film.mosaic.picture, film.recording.snapshots[-1].prediction
+    assert np.array_equal(true, place(film.recording.labels)) and np.array_equal(marks > 0, place(predicted) > 0)
+    grey = place(film.grey)[..., None]
+    clear = np.broadcast_to(marks[..., None] == 0, colours.shape)
+    assert np.abs(colours - grey)[clear].max() <= 1 and not clear.all()
+    tinted = 0.45 * grey + 0.55 * np.array([0xE6, 0x9F, 0x00])
+    assert np.abs(colours - tinted)[marks == 1].max() <= 1
+
+
+def test_a_move_sends_which_moment_and_not_all_places_again(recorded):
+    replay = TrainingReplay(recorded[0])
+    sent = []
+    replay.screens[0].map.observe(lambda change: sent.append(change["name"]), names=["places", "moment"])
+    for moment in (1, 2, 3):
+        replay.slider.value = moment
+    assert sent == ["moment"] * 3
 
 
 def test_the_slider_moves_map_segmentation_curves_and_words(recorded):
@@ -89,8 +102,10 @@ def test_the_slider_moves_map_segmentation_curves_and_words(recorded):
     replay.slider.value = 3
     for screen in replay.screens:
         snap = screen.film.recording.snapshots[3]
-        np.testing.assert_allclose(screen.map.data[0].x, screen.film.places["PCA"][3][:, 0])
-        assert np.array_equal(np.array(screen.slices.data[1].z), screen.film.mosaic.picture(snap.prediction))
+        sent = np.frombuffer(screen.map.places, "<u2").reshape(screen.film.places["PCA"].shape)[screen.map.moment] / 65535
+        np.testing.assert_allclose(sent, screen.film.places["PCA"][3], atol=1e-5)
+        marks = np.frombuffer(screen.slices.marks, np.uint8).reshape(screen.slices.shape)
+        assert np.array_equal(marks, screen.film.mosaic.picture(snap.prediction)), "one foreground label: marks are labels"
         assert tuple(screen.curves.data[-1].x) == (6, 6) and "local, step 6 of 12" in screen.words.value
     replay.play.value = 5
     assert replay.slider.value == 5 and not replay.problem
@@ -124,6 +139,7 @@ def test_slices_without_foreground_are_refused():
         as_recording(None)
 
 
+LIVE = "Array.from(document.querySelectorAll('.semicon-explorer canvas.dots, .semicon-explorer canvas.pixels'), c => c.toDataURL())"
 DRAWN = "Array.from(document.querySelectorAll('.panel canvas'), c => c.toDataURL())"
 
 
@@ -147,6 +163,18 @@ def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):
     tab.near("semicon.state().films.map(f => f.step)", [6, 6], "the lines at the moment")
     assert all(before != after for before, after in zip(first, tab.page.evaluate(DRAWN), strict=True)), "every picture has changed"
     tab.shot(f"replay-page-{width}-after")
+    dots, seen = "canvas.dots >> nth=0", "document.querySelector('canvas.dots').semicon.seen"
+    tab.press(dots, "+", 2)
+    tab.near(f"{seen}.zoom", 2.25, "the map come closer")
+    tab.press(dots, "ArrowRight")
+    tab.near(f"{seen}.x", 0.5 + 0.1 / 2.25, "the map moved to the right")
+    box = tab.steady(dots)
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    side = min(box["width"], box["height"]) / 1.08 * 2.25
+    tab.drag([middle, (middle[0] + 40, middle[1])])
+    tab.near(f"{seen}.x", 0.5 + 0.1 / 2.25 - 40 / side, "the map dragged back", 2e-3)
+    tab.press(dots, "0")
+    tab.near(f"[{seen}.zoom, {seen}.x, {seen}.y]", [1, 0.5, 0.5], "the whole map")
     tab.page.click("#play")
     tab.wait(lambda: tab.page.evaluate("semicon.state().moment") == 6, "the end of the film")
 
@@ -155,12 +183,16 @@ def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):
 @pytest.mark.xdist_group("live")
 def test_live_the_slider_replays(lab, recorded):  # noqa: F811
     tab = lab.open(lab.notebook("replay.ipynb", f"from semicon_nb.explore import TrainingReplay\nreplay = TrainingReplay({str(recorded[2])!r})\nreplay"))
-    tab.figures(3)
+    tab.figures(1)
+    first = tab.page.evaluate(LIVE)
+    assert len(first) == 2
     tab.shot("replay-live-before")
     tab.press(".semicon-explorer .noUi-handle", "ArrowRight", 3, pause=300)
     tab.kernel_until("replay.slider.value", 3)
     x = tab.value("[float(v) for v in replay.screens[0].film.places['PCA'][3][:, 0]]")
-    tab.near("Array.from(document.querySelector('.semicon-explorer .js-plotly-plot').data[0].x)", x, "the moved points", 1e-5)
+    tab.near("Array.from(document.querySelector('canvas.dots').semicon.points().x)", x, "the moved points", 1e-4)
+    tab.near("Array.from(document.querySelector('.semicon-explorer .js-plotly-plot').data.at(-1).x)", [6, 6], "the line at the moment")
+    tab.wait(lambda: all(a != b for a, b in zip(first, tab.page.evaluate(LIVE), strict=True)), "map and slices to be drawn again")
     tab.shot("replay-live-after")
     assert tab.value("replay.problem") == "" and not tab.errors and not tab.outside
     tab.close()

@@ -125,24 +125,10 @@ const semicon = (() => {
     console.error(error);
   }
 
-  // The marker shapes of semicon_nb.show as SVG, for legends outside the figures
-  const shapes = { circle: '<circle cx="7" cy="7" r="5"/>', diamond: '<path d="M7 1l6 6-6 6-6-6z"/>', square: '<path d="M2 2h10v10H2z"/>', "triangle-up": '<path d="M7 1l6 11H1z"/>', "triangle-down": '<path d="M7 13L1 2h12z"/>', cross: '<path d="M5 1h4v4h4v4H9v4H5V9H1V5h4z"/>', x: '<path d="M3 1l4 4 4-4 2 2-4 4 4 4-2 2-4-4-4 4-2-2 4-4-4-4z"/>', star: '<path d="M7 0l2 5h5l-4 3 2 6-5-4-5 4 2-6-4-3h5z"/>' };
-  // One marker of `size` device pixels, to be stamped on a canvas
-  function stamp(symbol, colour, size) {
-    const found = Object.assign(document.createElement("canvas"), { width: Math.ceil(size), height: Math.ceil(size) });
-    const pen = found.getContext("2d"), line = (shapes[symbol] || shapes.circle).match(/ d="([^"]+)"/);
-    const path = new Path2D(line ? line[1] : undefined);
-    if (!line) path.arc(7, 7, 5, 0, 2 * Math.PI);
-    pen.scale(size / 14, size / 14);
-    pen.fillStyle = colour;
-    pen.fill(path);
-    return found;
-  }
-
   function legend(id, entries) {
-    document.getElementById(id).innerHTML = entries.map((e) => `<li><svg viewBox="0 0 14 14" aria-hidden="true" fill="${e.colour}">${shapes[e.symbol] || shapes.circle}</svg>${e.name}</li>`).join("");
+    document.getElementById(id).innerHTML = entries.map((e) => `<li><svg viewBox="0 0 14 14" aria-hidden="true" fill="${e.colour}">${markerShapes[e.symbol] || markerShapes.circle}</svg>${e.name}</li>`).join("");
   }
 
   const median = (values, q = 0.5) => { const s = [...values].sort((a, b) => a - b); return s.length ? s[Math.min(s.length - 1, Math.floor(q * s.length))] : NaN; };
-  return { data, array, plot, on, put, value, timed, timings, handled, say, note, fail, legend, stamp, colour, dark, repaint, onTheme: (heard) => listeners.push(heard), quantile: median };
+  return { data, array, plot, on, put, value, timed, timings, handled, say, note, fail, legend, colour, dark, repaint, onTheme: (heard) => listeners.push(heard), quantile: median };
 })();

@@ -2,49 +2,8 @@
 "use strict";
 (async () => {
   const S = semicon, films = S.data.films, palette = S.data.palette;
-  const shapes = ["circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down"];
+  const looks = palette.map((colour, k) => ({ colour, symbol: S.data.symbols[k % S.data.symbols.length] }));
   const bytes = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
-
-  // Points on a canvas of their own, stamped into its bytes: thousands of them in a few milliseconds, where plotly needs hundreds
-  function pointsCanvas(place, kinds) {
-    const canvas = document.createElement("canvas");
-    canvas.className = "dots";
-    place.appendChild(canvas);
-    const order = Array.from(kinds.keys()).sort((a, b) => kinds[a] - kinds[b]); // the background lies below
-    let now = null, stamps = [], picture = null;
-    function sized() {
-      const scale = Math.min(window.devicePixelRatio || 1, 2), width = Math.round(place.clientWidth * scale), height = Math.round(place.clientHeight * scale);
-      if (picture && canvas.width === width && canvas.height === height) return;
-      canvas.width = width;
-      canvas.height = height;
-      picture = new ImageData(Math.max(width, 1), Math.max(height, 1));
-      stamps = palette.map((colour, c) => {
-        const made = S.stamp(shapes[c % shapes.length], colour, Math.round(8 * scale)), side = made.width;
-        return { side, bytes: made.getContext("2d").getImageData(0, 0, side, side).data };
-      });
-    }
-    function draw(points) {
-      now = points;
-      sized();
-      const { width, height, data } = picture, room = Math.min(width, height) / 1.08;
-      data.fill(0);
-      for (const i of order) {
-        const { side, bytes: stamp } = stamps[kinds[i] % stamps.length];
-        const left = Math.round(width / 2 + (points.x[i] - 0.5) * room - side / 2), top = Math.round(height / 2 - (points.y[i] - 0.5) * room - side / 2);
-        if (left < 0 || top < 0 || left + side > width || top + side > height) continue;
-        for (let y = 0, from = 0; y < side; y++) for (let x = 0, to = 4 * ((top + y) * width + left); x < side; x++, from += 4, to += 4) {
-          const over = 0.75 * stamp[from + 3] / 255;
-          if (!over) continue;
-          const under = data[to + 3] / 255 * (1 - over), all = over + under;
-          for (let c = 0; c < 3; c++) data[to + c] = (stamp[from + c] * over + data[to + c] * under) / all;
-          data[to + 3] = 255 * all;
-        }
-      }
-      canvas.getContext("2d").putImageData(picture, 0, 0);
-    }
-    new ResizeObserver(() => { if (now) draw(now); }).observe(place);
-    return { draw, canvas };
-  }
 
   // A line over a plotly figure that moves without asking plotly to draw again
   function lineOver(place) {
@@ -84,16 +43,13 @@
     film.aspect = columns / rows;
     film.kinds = S.array(film.marks);
     film.at = {};
-    for (const [method, pack] of Object.entries(film.places)) {
-      const all = S.array(pack), n = pack.shape[1];
-      film.at[method] = Array.from({ length: film.steps.length }, (_, t) => ({ x: Float32Array.from({ length: n }, (_, i) => all[2 * (t * n + i)] / 65535), y: Float32Array.from({ length: n }, (_, i) => all[2 * (t * n + i) + 1] / 65535) }));
-    }
+    for (const [method, pack] of Object.entries(film.places)) film.at[method] = unpackedPlaces(S.array(pack), film.steps.length);
   }
   const nearest = (film, share) => { const goal = share * (film.steps.at(-1) || 1); let best = 0; film.steps.forEach((s, i) => { if (Math.abs(s - goal) < Math.abs(film.steps[best] - goal)) best = i; }); return best; };
 
   const buttons = { modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "autoScale2d"] };
   await Promise.all(films.map((film, i) => {
-    film.map = pointsCanvas(document.getElementById(`map-${i}`), film.kinds);
+    film.map = pointsCanvas(document.getElementById(`map-${i}`), film.kinds, looks, film.alt);
     const place = document.getElementById(`segmentation-${i}`);
     place.style.height = "auto";
     film.slices = pixelCanvas(place, null);
@@ -129,7 +85,7 @@
     playing = setInterval(() => { if (S.value("moment") >= last) stop(); else S.put("moment", S.value("moment") + 1); }, 450);
   });
 
-  S.legend("legend", films[0].names.map((name, c) => ({ name, colour: palette[c % palette.length], symbol: shapes[c % shapes.length] })));
+  S.legend("legend", films[0].names.map((name, c) => ({ name, ...looks[c % looks.length] })));
   show();
   S.state = () => ({ moment: S.value("moment"), method: S.value("method"), films: films.map((film) => ({ x: Array.from(film.shown.x), y: Array.from(film.shown.y), predicted: Array.from(film.predicted(film.now)), step: film.line.step() })) });
   document.body.dataset.ready = "true";
