@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -239,15 +240,15 @@ class LogPairSums(Function):
 
     @staticmethod
     def forward(
-        ctx,  # what PyTorch keeps for the backward pass
-        unit,  # [G, M, C] unit rows, anchors first
-        basis,  # [C, r] orthonormal columns that hold all rows, None to take the rows as they are
-        temperature,  # t
-        extents,  # (rows, anchors) of each group
-        weight,  # [G, M] how often a row counts as a key, None for once
-        classes,  # [G, M] int64, None to tell none apart
-        size,  # side of a tile, in rows
-    ):  # [kinds, G, A]
+        ctx: Any,  # what PyTorch keeps for the backward pass
+        unit: Tensor,  # [G, M, C] unit rows, anchors first
+        basis: Tensor | None,  # [C, r] orthonormal columns that hold all rows, None to take the rows as they are
+        temperature: float,  # t
+        extents: tuple[tuple[int, int], ...],  # (rows, anchors) of each group
+        weight: Tensor | None,  # [G, M] how often a row counts as a key, None for once
+        classes: Tensor | None,  # [G, M] int64, None to tell none apart
+        size: int,  # side of a tile, in rows
+    ) -> Tensor:  # [kinds, G, A]
         """Logarithms of the sums over pairs, `log sum_k w_k exp(u_i . u_k / t)`."""
         unit = unit if basis is None else unit @ basis
         threads = threads_for(unit, extents, size)
@@ -259,9 +260,9 @@ class LogPairSums(Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx,  # what forward kept
-        upstream,  # [kinds, G, A] gradient of the logarithms
-    ):  # [G, M, C] of the unit rows, None for the other six arguments
+        ctx: Any,  # what forward kept
+        upstream: Tensor,  # [kinds, G, A] gradient of the logarithms
+    ) -> tuple[Tensor | None, ...]:  # [G, M, C] of the unit rows, None for the other six arguments
         """Gradient of the unit rows."""
         unit, basis, sums, weight, classes = ctx.saved_tensors
         temperature, extents, size = ctx.settings
@@ -330,10 +331,10 @@ class UnitRows(Function):
 
     @staticmethod
     def forward(
-        ctx,  # what PyTorch keeps for the backward pass
-        rows,  # [P, C] of any float type, of any length
-        index,  # [G, M] int64 into rows, -1 for none
-    ):  # [G, M, C] float32 or float64, zeros for none
+        ctx: Any,  # what PyTorch keeps for the backward pass
+        rows: Tensor,  # [P, C] of any float type, of any length
+        index: Tensor,  # [G, M] int64 into rows, -1 for none
+    ) -> Tensor:  # [G, M, C] float32 or float64, zeros for none
         """Unit rows from a table; ValueError where a row is not finite."""
         unit = rows.index_select(0, index.clamp(min=0).flatten()).to(torch.promote_types(rows.dtype, torch.float32))
         norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
@@ -348,9 +349,9 @@ class UnitRows(Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx,  # what forward kept
-        upstream,  # [G, M, C] gradient of the unit rows
-    ):  # [P, C] of the raw rows, None for the index
+        ctx: Any,  # what forward kept
+        upstream: Tensor,  # [G, M, C] gradient of the unit rows
+    ) -> tuple[Tensor, None]:  # [P, C] of the raw rows, None for the index
         """Gradient of the raw rows: what lies across each row, divided by its length."""
         unit, scale, index = ctx.saved_tensors
         shape, dtype = ctx.rows

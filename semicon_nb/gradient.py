@@ -85,6 +85,8 @@ def measure_gradients(
     seed: int = 0,  # of random strategies
 ) -> list[dict]:
     "Cosine, length ratio, time and cost of every candidate on one batch."
+    if pair.labels is None:
+        raise ValueError("pair: has no labels, expected views of labelled slices")
     weights = [w for part in (model.encoder, model.decoder, model.pixel_head) for w in part.parameters()]
     pixels = model.embed_pixels(pair.images.flatten(0, 1)).unflatten(0, pair.images.shape[:2])
     rows, exact = [], None

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -88,7 +89,7 @@ def settings_from(
     plain: dict,  # what `dataclasses.asdict` or JSON made of the settings
 ) -> StageSettings:
     "Stage settings from plain values."
-    views = {name: tuple(value) if isinstance(value, list) else value for name, value in plain["views"].items()}
+    views: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plain["views"].items()}
     return StageSettings(**{**plain, "views": ViewSettings(**views)})
 
 # %% ../nbs/05f_loop.ipynb #8068bcee
@@ -304,13 +305,13 @@ def fit(
             loss, rate = advance(state, loss_of(model, batches(state.step)), settings)
             seconds = time.perf_counter() - began
             step = Step(stage, state.step, settings.steps, loss, rate, seconds, measure(state, settings, validate))
-            if folder:
+            if checkpoint and history:
                 append(history, step)
                 if state.step % settings.save_every == 0 or state.step == settings.steps:
                     save_checkpoint(checkpoint, state, identity)
             yield step
     except GeneratorExit:
-        if folder:
+        if checkpoint:
             save_checkpoint(checkpoint, state, identity)
         raise
     finally:

@@ -112,7 +112,7 @@ def contrast(
     background: bool = True,  # whether background pixels are keys
 ) -> Tensor:  # scalar
     """Mean over the groups that hold an anchor of the mean loss of their anchors."""
-    total, count = 0, 0
+    total, count = rows.new_zeros(()), 0
     for batch in groups:
         index, label, weight = arrange(labels, batch, background)
         anchors = find_anchors(label, negatives=form == "printed")
@@ -177,7 +177,8 @@ def supervised_local_contrastive_loss(
     if form not in FORMS:
         raise ValueError(f"form: found {form!r}, expected one of {FORMS}")
     check_strategy(strategy)
-    groups = strategy.groups(labels, tuple(labels.shape))
+    images, views, high, wide = labels.shape
+    groups = strategy.groups(labels, (images, views, high, wide))
     with torch.autocast(features.device.type, enabled=False):
         return contrast(pixel_rows(features), labels.flatten(), groups, temperature, form, background)
 

@@ -149,12 +149,15 @@ CODE = ("contrast", "loop", "losses", "semisupervised", "strategies", "train", "
 def without_docstrings(
     text: str,  # Python source
 ) -> str:
-    """The syntax tree of a module, without comments and docstrings."""
+    """The syntax tree of a module, without comments, docstrings and the types of arguments and results."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [line for line in body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [line for line in node.body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
     return ast.dump(tree)
 
 

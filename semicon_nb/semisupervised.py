@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,7 +160,7 @@ def logits_of(
     return at_precision(model, images, context.precision)
 
 # %% ../nbs/07c_semisupervised.ipynb #3d6b1398
-Objective = Callable[[Student, Batch, Context], Tensor]
+Objective = Callable[[Any, Batch, Context], Tensor]
 
 
 def supervised(nets: Student, batch: Batch, context: Context) -> Tensor:
@@ -215,10 +216,10 @@ def pseudo_labels(
 
 def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
     """Supervised loss of both networks, and cross entropy of each with the other's classes on unlabelled slices; a scalar."""
-    both = [logits_of(net, torch.cat([batch.images, batch.weak]), context) for net in (nets.student, nets.twin)]
+    one, two = (logits_of(net, torch.cat([batch.images, batch.weak]), context) for net in (nets.student, nets.twin))
     known = len(batch.images)
-    loss = sum(cross_entropy_dice(logits[:known], batch.labels) for logits in both)
-    crossed = sum(F.cross_entropy(one[known:], pseudo_labels(two[known:])[0]) for one, two in (both, both[::-1]))
+    loss = cross_entropy_dice(one[:known], batch.labels) + cross_entropy_dice(two[:known], batch.labels)
+    crossed = F.cross_entropy(one[known:], pseudo_labels(two[known:])[0]) + F.cross_entropy(two[known:], pseudo_labels(one[known:])[0])
     return loss + context.weight * ramp(batch.step, context.steps) * crossed
 
 
@@ -309,7 +310,7 @@ def finetune_with(
     folder: str | Path | None = None,  # where the checkpoint goes
     resume: bool = False,  # go on from it
     objective: str = "mean-teacher",  # a name in OBJECTIVES
-    **changes: float,  # weight or threshold, if not the usual ones
+    **changes: Any,  # weight or threshold, if not the usual ones
 ) -> Iterator[Step]:
     """Fine-tune with a loss that may look at unlabelled images of the training volumes."""
     if objective not in OBJECTIVES:
@@ -366,7 +367,8 @@ def train_positional(
     def batches(step: int) -> tuple[Tensor, Tensor, Tensor]:
         rows = draw(len(indices), min(settings.batch, len(indices)), step, seed, "global")
         pair = pair_of(slices, settings, step, seed, "global")
-        return pair.images.flatten(0, 1), *(values.to(pair.images.device).repeat_interleave(2) for values in (place[rows], rows))
+        positions, which = (values.to(pair.images.device).repeat_interleave(2) for values in (place[rows], rows))
+        return pair.images.flatten(0, 1), positions, which
 
     def loss_of(model: UNet, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         vectors = at_precision(model.embed_images, batch[0], settings.precision)

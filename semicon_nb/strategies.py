@@ -93,7 +93,7 @@ class Strategy:
     ) -> Tensor:  # [B, V, H, W] int8: 0 never compared, 1 positive, 2 negative, 3 the anchor
         """What the anchor is compared with; all 0 where it is not kept, is background or has no positive."""
         classes, batches = self.batches(labels)
-        here = int(pixel_grid(tuple(classes.shape))[anchor])
+        here = int(torch.arange(classes.numel()).view(classes.shape)[anchor])
         flat, seen = classes.flatten().cpu(), torch.zeros(classes.numel(), dtype=torch.int8)
         for batch in batches:
             group = batch.index[(batch.index == here).any(1)].flatten().cpu()
@@ -113,7 +113,8 @@ class Strategy:
     def batches(self, labels: Tensor | Shape) -> tuple[Tensor, tuple[Groups, ...]]:
         """Classes [B, V, H, W] of all pixels and the groups, from labels [B, V, H, W] or from a shape alone."""
         if isinstance(labels, Tensor):
-            return labels.to(torch.int64), self.groups(labels.to(torch.int64), tuple(labels.shape))
+            images, views, high, wide = labels.shape
+            return labels.to(torch.int64), self.groups(labels.to(torch.int64), (images, views, high, wide))
         return places(labels), self.groups(None, labels)
 
 # %% ../nbs/04_strategies.ipynb #0f4fd00c

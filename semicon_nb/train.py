@@ -10,9 +10,10 @@ __all__ = ['STAGES', 'Slices', 'check_split', 'allowed', 'pair_of', 'identity_of
            'run']
 
 # %% ../nbs/06_train.ipynb #b39adde6
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from .dice import at_precision, cross_entropy_dice, pooled_dice, predict
 from .files import content_key
 from .loop import StageSettings, Step, draw, fit, generator_of, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
-from .strategies import FullResolution
+from .strategies import FullResolution, Strategy
 from .unet import UNet
 from .views import FINETUNE, GLOBAL, LOCAL, Views, augment, views
 
@@ -148,20 +149,21 @@ def train_global(
 
 # %% ../nbs/06_train.ipynb #de4f104f
 def at_step(
-    strategy: object,  # any strategy
+    strategy: Strategy,  # any
     *parts: str | int,  # seed, stage, step
-) -> object:
+) -> Strategy:
     "The strategy of one step: a random one gets its own seed, the others stay as they are."
-    if "seed" not in {field.name for field in fields(strategy)}:
+    own: Any = strategy
+    if "seed" not in {field.name for field in fields(own)}:
         return strategy
-    return replace(strategy, seed=int(content_key(strategy.seed, *parts), 16) >> 33)
+    return replace(own, seed=int(content_key(own.seed, *parts), 16) >> 33)
 
 # %% ../nbs/06_train.ipynb #e96ddc10
 def pixel_loss(
     model: UNet,  # the network
     pair: Views,  # two views of each slice; labels decide which loss
     settings: StageSettings,  # temperature and precision
-    strategy: object,  # which pixels meet
+    strategy: Strategy,  # which pixels meet
     form: str = "supcon",  # of the supervised loss: "supcon" or "printed"
 ) -> torch.Tensor:
     "Local contrastive loss of a batch: supervised where the views have labels, else self-supervised; a scalar."
@@ -177,7 +179,7 @@ def train_local(
     cohort: Cohort,  # slices
     split: Split,  # who is used for what
     settings: StageSettings = STAGES["local"],  # how to train
-    strategy: object = FullResolution(),  # which pixels meet
+    strategy: Strategy = FullResolution(),  # which pixels meet
     form: str = "supcon",  # "supcon" as released, or "printed" as in the paper
     supervised: bool = True,  # False: positives are the same pixel in the other view, and no labels are used
     seed: int = 0,  # of batches, views and random strategies
@@ -189,10 +191,10 @@ def train_local(
     slices = allowed(cohort, split, indices, "labels" if supervised else "images", device_of(model))
     settings = settings if supervised else replace(settings, views=replace(settings.views, shared=True))
 
-    def batches(step: int) -> tuple[Views, object]:
+    def batches(step: int) -> tuple[Views, Strategy]:
         return pair_of(slices, settings, step, seed, "local"), at_step(strategy, seed, "local", step)
 
-    def loss_of(model: UNet, batch: tuple[Views, object]) -> torch.Tensor:
+    def loss_of(model: UNet, batch: tuple[Views, Strategy]) -> torch.Tensor:
         return pixel_loss(model, batch[0], settings, batch[1], form)
 
     identity = identity_of(model, cohort, split, indices, seed, strategy=strategy, form=form, supervised=supervised)
@@ -204,7 +206,7 @@ def validator(
     split: Split,  # who is used for what
     settings: StageSettings,  # precision, and how many slices to look at
     limit: int = 512,  # slices at most, evenly spaced over those of the validation subjects
-):
+) -> Callable[[torch.nn.Module], float] | None:
     "A function that measures a network on the validation subjects; None where it is not wanted or there are none."
     indices = part_indices(cohort, split, "val")
     if not settings.validate_every or len(indices) == 0:

@@ -12,6 +12,7 @@ __all__ = ['double_convolution', 'Encoder', 'Decoder', 'margins', 'Body', 'UNet'
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -136,7 +137,7 @@ class UNet(Body):
         global_dim: int = 128,  # length of a slice's vector
         pixel_dim: int = 64,  # length of a pixel's vector
     ):
-        settings = {"classes": classes, "width": width, "channels": channels, "depth": depth}
+        settings: dict[str, Any] = {"classes": classes, "width": width, "channels": channels, "depth": depth}
         settings |= {"decoder_norm": decoder_norm, "global_dim": global_dim, "pixel_dim": pixel_dim}
         check_unet(settings)
         widths = [width * 2**level for level in range(depth + 1)]

@@ -262,6 +262,7 @@ def test_stage_key_changes_with_what_matters(cohort, part):
 def test_code_key_ignores_words_and_sees_code():
     one = without_docstrings('def f(x):\n    "Doc."\n    return x  # comment\n')
     assert one == without_docstrings("def f(x):\n\n    return x\n")
+    assert one == without_docstrings("def f(x: int) -> int:\n    return x\n")
     assert one != without_docstrings("def f(x):\n    return -x\n")
 
 
