@@ -16,7 +16,7 @@ from pathlib import Path
 from .data import Cohort, Split
 from .runs import Run, read_run, train_run
 from .semisupervised import OBJECTIVES, finetune_with, train_positional
-from .stages import PRESETS, Method, Preset, Stage
+from .stages import PRESETS, Builder, Method, Preset, Stage
 from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
 from .train import finetune, train_global, train_local
 
@@ -139,14 +139,16 @@ def train_method(
     resume: bool = False,  # go on with a RUN folder that was interrupted
     progress: bool = True,  # show loss and time left
     cache: bool = True,  # use stages again that were trained before
+    model: Builder | str | None = None,  # class or function that builds a network of your own, or "package.module:function"
 ) -> Run:
     """Train a method and write its RUN folder."""
-    return train_run(named_method(method), cohort, split, named_preset(preset), seed, out, resume, progress, cache)
+    return train_run(named_method(method), cohort, split, named_preset(preset), seed, out, resume, progress, cache, model)
 
 
 def load_run(
     path: str | Path,  # RUN folder
+    model: Builder | str | None = None,  # what builds its network, where that is your own and cannot be imported here
 ) -> Run:
     """A finished run: its trained network, split, settings and history."""
-    run = read_run(path)
+    run = read_run(path, model)
     return replace(run, method=METHODS.get(run.method.name, run.method))

@@ -162,6 +162,24 @@ def test_train_with_a_scale_takes_that_share_of_every_stage(monkeypatch: pytest.
     }
 
 
+def test_train_takes_a_network_of_the_working_folder(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(methods.PRESETS, "tiny", TINY)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    Path("tiny_network.py").write_text("from torch import nn\n\ndef make(classes):\n    return nn.Conv2d(1, classes, 3, padding=1)\n")
+    words = "train scratch --labels 0.5 --preset tiny --size 32 --out run --quiet --model"
+    assert "no_such_module" in refused(capsys, *words.split(), "no_such_module:make")
+    assert "global asks for" in refused(capsys, *words.replace("scratch", "global").split(), "tiny_network:make")
+    assert not Path("run").exists()
+    assert main([*words.split(), "tiny_network:make"]) == 0
+    assert json.loads(Path("run", "run.json").read_text())["network"] == {"model": "tiny_network:make", "classes": 3}
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["volumes"]
+
+
 def test_train_refuses_what_it_cannot_do(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert "global+local(block)" in refused(capsys, "train", "scratsh", "--out", out)

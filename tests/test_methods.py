@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from monai.networks.nets import BasicUNet
+from torch import nn
 
-from semicon_nb.data import phantom, split
+from semicon_nb.data import part_indices, phantom, split
+from semicon_nb.evaluate import evaluate
 from semicon_nb.losses import global_contrastive_loss
 from semicon_nb.methods import METHODS, PRESETS, Method, Stage, load_run, method_table, named_method, named_preset, recipe_of, train_method
-from semicon_nb.runs import build, read_history, stage_key, without_docstrings
+from semicon_nb.runs import build, network_facts, read_history, stage_key, without_docstrings
 from semicon_nb.semisupervised import (
     LOOKS,
     OBJECTIVES,
@@ -27,6 +30,7 @@ from semicon_nb.semisupervised import (
     semi_batches,
     turned,
 )
+from semicon_nb.stages import built
 from semicon_nb.train import finetune, train_global
 from semicon_nb.unet import UNet
 
@@ -451,3 +455,104 @@ def test_torn_history_is_read(tmp_path):
     path = tmp_path / "history.jsonl"
     path.write_text('{"stage": "global", "step": 1, "steps": 2, "loss": 1.0, "rate": 0.1, "seconds": 0.1, "dice": null}\n{"stage": "glo')
     assert [step.step for step in read_history(path)] == [1]
+
+# ------------------------------------------------------------------------------------------------ a network of one's own
+
+
+class Monai(nn.Module):
+    """MONAI's U-Net with the names that all three stages use."""
+
+    def __init__(self, classes: int = 3, width: int = 4):
+        super().__init__()
+        self.body = BasicUNet(spatial_dims=2, in_channels=1, out_channels=width, features=(4, 4, 4, 4, 4, width))
+        self.pixel_head, self.class_head, self.image_head = nn.Conv2d(width, 8, 1), nn.Conv2d(width, classes, 1), nn.Linear(width, 8)
+
+    def features(self, images):
+        return self.body(images)
+
+    def embed_images(self, images):
+        return self.image_head(self.features(images).mean((2, 3)))
+
+    def forward(self, images):
+        return self.class_head(self.features(images))
+
+
+def own_run(method, cohort, part, out, model=Monai, **how):
+    return train_method(method, cohort, part, TINY, 4, out, progress=False, model=model, **how)
+
+
+def test_own_network_goes_through_all_stages_and_comes_back(cohort, part, tmp_path):
+    run = own_run("global+local(block)", cohort, part, tmp_path / "RUN")
+    assert [step.stage for step in run.history] == ["global"] * 3 + ["local"] * 3 + ["finetune"] * 3
+    again = load_run(run.folder)
+    assert isinstance(again.model, Monai) and same(again.model.state_dict(), run.model.state_dict())
+    assert run.settings["network"] == {"model": f"{__name__}:Monai", "classes": 3}
+    first = again.after("initial")
+    assert not same(first.state_dict(), run.model.state_dict()) and same(again.after("finetune").state_dict(), run.model.state_dict())
+    assert same(first.state_dict(), built(f"{__name__}:Monai", 3, seed=4).state_dict())
+    assert not same(first.state_dict(), built(Monai, 3, seed=5).state_dict())
+    assert evaluate(again.model, cohort, part_indices(cohort, part, "test")).slices
+    with pytest.raises(ValueError, match="in use"):
+        own_run("global+local(block)", cohort, part, run.folder)
+    before = (run.folder / "model.pt").stat().st_mtime_ns
+    assert same(own_run("global+local(block)", cohort, part, run.folder, resume=True).model.state_dict(), run.model.state_dict())
+    assert (run.folder / "model.pt").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="another run.*network"):
+        train_method("global+local(block)", cohort, part, TINY, 4, run.folder, resume=True, progress=False)
+
+
+def test_own_network_that_cannot_be_imported_is_asked_for(cohort, part, tmp_path):
+    def local(classes):
+        return Monai(classes)
+
+    run = own_run("scratch", cohort, part, tmp_path / "RUN", model=local)
+    with pytest.raises(ValueError, match=r"local, which cannot be imported here.*load_run\(folder, model=...\)"):
+        load_run(run.folder)
+    assert same(load_run(run.folder, model=local).model.state_dict(), run.model.state_dict())
+    assert same(load_run(run.folder, model=f"{__name__}:Monai").model.state_dict(), run.model.state_dict())
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        load_run(run.folder, model=lambda classes: Monai(classes, width=2))
+
+
+def plain(classes):
+    """A network that can be fine-tuned, and nothing else."""
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, classes, 1))
+
+
+@pytest.mark.parametrize(
+    "method, model, error, words",
+    [
+        ("global", plain, ValueError, r"Sequential has no embed_images, but global asks for embed_images\(images\) -> \[B, D\] for the global"),
+        ("local(exact)", plain, ValueError, "has no features, pixel_head"),
+        ("joint", plain, ValueError, "has no features, pixel_head, class_head"),
+        ("best", Monai, ValueError, "averages its prediction over looks"),
+        ("cross-pseudo-supervision", Monai, ValueError, "second network"),
+        ("scratch", lambda: nn.Conv2d(1, 5, 1), ValueError, r"makes \[2, 5, 32, 32\].*expected logits \[2, 3, 32, 32\]"),
+        ("scratch", lambda: "network", TypeError, "made str, expected a torch.nn.Module"),
+        ("scratch", nn.Conv2d(1, 3, 1), TypeError, "such as the class Conv2d"),
+        ("scratch", "no.such.module:Network", ValueError, "no.such.module.*cannot be imported"),
+        ("scratch", "semicon_nb.unet:Nothing", ValueError, "cannot be imported.*expected package.module:function"),
+        ("scratch", "semicon_nb.unet", ValueError, "expected package.module:function"),
+        ("scratch", "semicon_nb.loop:torch", ValueError, "is module, expected a function or class"),
+    ],
+)
+def test_network_that_will_not_do_is_refused_before_the_first_step(method, model, error, words, cohort, part, tmp_path):
+    with pytest.raises(error, match=words):
+        own_run(method, cohort, part, tmp_path / "RUN", model=model)
+    assert not (tmp_path / "RUN").exists()
+
+
+def test_stage_of_an_own_network_is_shared_only_with_the_same_network(cohort, part, tmp_path):
+    reused = {}
+    for name, method, model in (("a", "global", Monai), ("b", "global+local(block)", Monai), ("c", "global", lambda classes: Monai(classes, 2))):
+        reused[name] = own_run(method, cohort, part, tmp_path / name, model=model).settings["trained"]["global"]
+    assert [reused[name]["reused"] for name in "abc"] == [False, True, False]
+    assert reused["a"]["key"] == reused["b"]["key"] != reused["c"]["key"]
+
+    class Changed(Monai):
+        def embed_images(self, images):
+            return 2 * super().embed_images(images)
+
+    about = {"model": "same", "classes": 3}
+    assert network_facts(about, built(Monai, 3)) == network_facts(about, built(Monai, 3))
+    assert network_facts(about, built(Monai, 3)) != network_facts(about, built(Changed, 3))
