@@ -150,7 +150,7 @@ def read_run(
     net.load_state_dict(read_weights(folder / "model.pt"))
     return Run(folder, net.eval(), method, load_split(folder / "split.json"), settings, read_history(folder / "history.jsonl"))
 
-
+# %% ../nbs/07e_runs.ipynb #a080d5bf
 def rebuilt(
     folder: Path,  # of the run
     network: dict,  # "model" and "classes", from run.json
