@@ -6,12 +6,13 @@ Docs: https://semicon-nb.github.io/semicon_nb/methods.html.md"""
 
 # %% auto #0
 __all__ = ['GLOBAL_STAGE', 'FINETUNE_STAGE', 'SELF_STAGE', 'PAPER', 'PAPER_ROWS', 'OURS', 'POSITIONAL_STAGE', 'RIVALS', 'STRONG',
-           'METHODS', 'local_stage', 'tuned_by', 'recipe_of', 'method_table', 'named_method', 'named_preset',
-           'train_method', 'load_run']
+           'METHODS', 'WORDS', 'local_stage', 'tuned_by', 'recipe_of', 'in_words', 'method_table', 'named_method',
+           'named_preset', 'train_method', 'load_run']
 
 # %% ../nbs/08_methods.ipynb #c6c48826
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from .data import Cohort, Split
 from .runs import Run, read_run, train_run
@@ -92,6 +93,27 @@ def recipe_of(
 STRONG = recipe_of("scratch(strong)", (), "supervised", longer=4)
 METHODS: dict[str, Method] = {method.name: method for method in (*PAPER_ROWS, *OURS, *RIVALS, STRONG, recipe_of())}
 
+# %% ../nbs/08_methods.ipynb #9a203aea
+WORDS: dict[type, str] = {
+    FullResolution: "every pixel",
+    Downsampling: "stride {stride}",
+    BlockDivision: "blocks of {size}",
+    RandomSampling: "{pixels} random pixels",
+}
+"""What each strategy is called in tables."""
+
+
+def in_words(
+    setting: Any,  # an option of a stage
+) -> str:
+    """A strategy in a few words, with whatever in it is not as usual; any other setting as it prints."""
+    words = WORDS.get(type(setting))
+    if words is None:
+        return str(setting)
+    rest = [field for field in fields(setting) if f"{{{field.name}}}" not in words]
+    unusual = [f"{field.name}={getattr(setting, field.name)}" for field in rest if getattr(setting, field.name) != field.default]
+    return ", ".join([words.format(**vars(setting)), *unusual])
+
 # %% ../nbs/08_methods.ipynb #424f28cc
 def method_table(
     methods: tuple[Method, ...] | None = None,  # all by default
@@ -99,7 +121,7 @@ def method_table(
     """One row for each method: its stages, what it sees, its own settings and its source."""
     rows = []
     for method in methods or METHODS.values():
-        own = [f"{name}={value}" for stage in method.describe()["stages"] for name, value in (stage["options"] | stage["changes"]).items()]
+        own = [f"{name}: {in_words(value)}" for stage in method.stages for name, value in (stage.options | stage.changes).items()]
         own += [f"{stage.longer:g} times the {stage.name} steps" for stage in method.stages if stage.longer != 1]
         images = "all training images" if any(stage.images == "train" for stage in method.stages) else "labelled"
         steps = " → ".join(stage.name for stage in method.stages) + (", averaged over looks" if method.looks else "")

@@ -12,7 +12,19 @@ from torch import nn
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.evaluate import evaluate
 from semicon_nb.losses import global_contrastive_loss
-from semicon_nb.methods import METHODS, PRESETS, Method, Stage, load_run, method_table, named_method, named_preset, recipe_of, train_method
+from semicon_nb.methods import (
+    METHODS,
+    PRESETS,
+    Method,
+    Stage,
+    in_words,
+    load_run,
+    method_table,
+    named_method,
+    named_preset,
+    recipe_of,
+    train_method,
+)
 from semicon_nb.runs import build, network_facts, read_history, stage_key, without_docstrings
 from semicon_nb.semisupervised import (
     LOOKS,
@@ -31,6 +43,7 @@ from semicon_nb.semisupervised import (
     turned,
 )
 from semicon_nb.stages import built
+from semicon_nb.strategies import Downsampling, FullResolution, RandomSampling
 from semicon_nb.train import finetune, train_global
 from semicon_nb.unet import UNet
 
@@ -104,6 +117,14 @@ def test_every_row_of_the_issue_is_there():
     assert set(METHODS) == set(wanted.split())
     assert [row["method"] for row in method_table()] == list(METHODS)
     assert all(row["source"] for row in method_table())
+    (row,) = method_table((METHODS["global+local(block)"],))
+    assert row["own settings"] == "strategy: blocks of 16"
+
+
+def test_tables_name_strategies_in_words():
+    assert [in_words(one) for one in (FullResolution(), Downsampling(2), RandomSampling(9))] == ["every pixel", "stride 2", "9 random pixels"]
+    assert in_words(RandomSampling(9, balanced=False, seed=3)) == "9 random pixels, balanced=False, seed=3"
+    assert in_words(replace(FullResolution(), per_image=True)) == "every pixel, per_image=True" and in_words(0.5) == "0.5"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
