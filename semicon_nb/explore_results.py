@@ -182,7 +182,7 @@ def worst_first(found: Sequence[VolumeScore], measure: str, name: str) -> list[t
     scored = [(v, score_of(v, measure, name)) for v in found]
     return sorted((pair for pair in scored if np.isfinite(pair[1])), key=lambda pair: pair[1], reverse=measure == "hd95")
 
-# %% ../nbs/11f_results_explorer.ipynb #30c20bc9
+# %% ../nbs/11f_results_explorer.ipynb #899da1c3
 def volume_figure(ordered: Sequence[tuple[VolumeScore, float]], chosen: int, measure: str) -> go.Figure:
     """Scores of volumes from worst to best, the chosen one ringed."""
     figure, x = go.Figure(), list(range(1, len(ordered) + 1))
@@ -194,7 +194,7 @@ def volume_figure(ordered: Sequence[tuple[VolumeScore, float]], chosen: int, mea
     ring = [(chosen + 1, ordered[chosen][1])] if ordered else []
     figure.add_scatter(x=[r[0] for r in ring], y=[r[1] for r in ring], mode="markers", hoverinfo="skip",
                        marker={"size": 20, "symbol": "circle-open", "color": "#7a7a7a", "line": {"width": 3}})  # fmt: skip
-    figure.update_xaxes(title="test volumes, worst first; a symbol for each split", range=[0.3, len(ordered) + 0.7])
+    figure.update_xaxes(title="test volumes, worst first<br>(a symbol for each split)", range=[0.3, len(ordered) + 0.7])
     name = "HD95 of the volume (mm)" if measure == "hd95" else "Dice of the volume"
     figure.update_yaxes(title={"text": name, "standoff": 6}, automargin=True, range=None if measure == "hd95" else [-0.04, 1.04])
     return style(figure, height=400).update_layout(showlegend=False, dragmode=False)
@@ -433,7 +433,7 @@ class ResultsRedraw(ResultsCallbacks):
         self.listen()
         self.look_closer()
 
-# %% ../nbs/11f_results_explorer.ipynb #a196a62e
+# %% ../nbs/11f_results_explorer.ipynb #01c31a01
 class ResultsCloser(ResultsRedraw):
     """The way down from a point to a slice."""
 
@@ -456,10 +456,11 @@ class ResultsCloser(ResultsRedraw):
         if self.busy:
             return
         k, fresh = self.menus["volume"].value, volume_figure(self.ordered, self.menus["volume"].value, self.choice()[0])
-        redrawn(self.strip, fresh)
-        self.strip.data[0].text, self.strip.data[0].marker = list(fresh.data[0].text), fresh.data[0].marker.to_plotly_json()
-        self.strip.update_layout(xaxis_range=fresh.layout.xaxis.range, yaxis_title_text=fresh.layout.yaxis.title.text)
-        self.strip.update_layout(yaxis={"range": fresh.layout.yaxis.range, "autorange": fresh.layout.yaxis.range is None})
+        with self.strip.batch_update():
+            redrawn(self.strip, fresh)
+            self.strip.data[0].text, self.strip.data[0].marker = list(fresh.data[0].text), fresh.data[0].marker.to_plotly_json()
+            self.strip.update_layout(xaxis_range=fresh.layout.xaxis.range, yaxis_title_text=fresh.layout.yaxis.title.text)
+            self.strip.update_layout(yaxis={"range": fresh.layout.yaxis.range, "autorange": fresh.layout.yaxis.range is None})
         score = self.ordered[k][0] if self.ordered else None
         self.table.value = volume_table(score)
         self.slices = self.slices_of(self.menus["method"].value, self.menus["labels"].value, score)
@@ -471,7 +472,7 @@ class ResultsCloser(ResultsRedraw):
     def draw_slice(self, change=None) -> None:
         """One slice, and the words for it."""
         self.rank.disabled = not self.slices
-        self.canvas.layout.display = "" if self.slices else "none"
+        self.canvas.layout.display = self.rank.layout.display = "" if self.slices else "none"
         self.said.value = f'<div style="line-height:1.4">{page.text(slice_words(self.slices, self.rank.value))}</div>'
         if self.slices:
             chosen = self.slices[min(self.rank.value, len(self.slices)) - 1]

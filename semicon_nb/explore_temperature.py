@@ -188,7 +188,7 @@ def spread_figure(middles: np.ndarray, positive: np.ndarray, negative: np.ndarra
     figure.update_yaxes(title="share", rangemode="tozero")
     return style(figure, height=270).update_layout(legend={"y": 1.02, "yanchor": "bottom", "x": 0}, margin={"t": 10})
 
-# %% ../nbs/11c_temperature_explorer.ipynb #746172d2
+# %% ../nbs/11c_temperature_explorer.ipynb #37c95f02
 def curve_figure(values: Sequence[float], index: int, name: str, log: bool) -> go.Figure:
     """One quantity over the temperatures, with a ring at the chosen one."""
     figure = go.Figure()
@@ -207,7 +207,7 @@ def curve_figure(values: Sequence[float], index: int, name: str, log: bool) -> g
     figure.update_yaxes(title={"text": name, "standoff": 6}, type="log" if log else "linear", automargin=True)
     if log:
         figure.update_yaxes(tickvals=[k * 10**n for n in range(6) for k in (1, 3)], tickformat=",")
-    return style(figure, height=260)
+    return style(figure, height=240).update_layout(margin={"t": 12})
 
 
 def facts(found: Felt, temperature: float) -> dict[str, str]:
@@ -221,7 +221,7 @@ def facts(found: Felt, temperature: float) -> dict[str, str]:
         "Sum of all pushes": f"{found.force[found.force > 0].sum():.3g}",
     }
 
-# %% ../nbs/11c_temperature_explorer.ipynb #91e8eafc
+# %% ../nbs/11c_temperature_explorer.ipynb #fc36ec0d
 class TemperatureFigures(Explorer):
     """The widget of the temperature explorer."""
 
@@ -241,7 +241,7 @@ class TemperatureFigures(Explorer):
         for canvas in (self.weights, self.pushes):
             canvas.observe(self.picked, "anchor")
         self.bars = chart(spread_figure(*spread(self.now(), self.labels, self.anchor)), 270)
-        self.lines = [chart(figure, 260) for figure in self.curve_figures()]
+        self.lines = [chart(figure, 240) for figure in self.curve_figures()]
         heads = [ipywidgets.HTML(f"<b>{name}</b>") for name in HEADINGS]
         self.widget = frame(
             self.title, self.status, row(self.slider),
