@@ -27,7 +27,7 @@ class PixelCanvas(anywidget.AnyWidget):
     rgb = traitlets.Bytes(b"").tag(sync=True)
     marks = traitlets.Bytes(b"").tag(sync=True)
     labels = traitlets.Bytes(b"").tag(sync=True)
-    anchor: traitlets.List = traitlets.List([]).tag(sync=True)
+    anchor: traitlets.List = traitlets.List([]).tag(sync=True)  # row and column that are ringed, [] for none
     grid = traitlets.Int(0).tag(sync=True)
     alt = traitlets.Unicode("").tag(sync=True)
     picks = traitlets.Bool(True).tag(sync=True)
@@ -58,7 +58,7 @@ class PointsCanvas(anywidget.AnyWidget):
 
     _esm = traitlets.Unicode(asset("markers.js") + asset("points.js") + asset("points_live.js")).tag(sync=True)
     kinds = traitlets.Bytes(b"").tag(sync=True)
-    looks: traitlets.List = traitlets.List([]).tag(sync=True)
+    looks: traitlets.List = traitlets.List([]).tag(sync=True)  # {"colour", "symbol"} of each class
     places = traitlets.Bytes(b"").tag(sync=True)
     moments = traitlets.Int(1).tag(sync=True)
     moment = traitlets.Int(0).tag(sync=True)
@@ -91,7 +91,7 @@ def swatches(*colours: str) -> np.ndarray:
 
 
 def still(colours: np.ndarray, marks: np.ndarray, labels: np.ndarray, scale: int = 4) -> str:
-    """Colours [H, W, 3], marks and outlines as a PNG in a data address, for pages that are read and not run."""
+    """Colours [H, W, 3], marks [H, W] and the outlines of `labels` [H, W], `scale` screen pixels a pixel, as a PNG in a data address."""
     big = np.kron(colours, np.ones((scale, scale, 1), np.uint8)).astype(np.int16)
     flat, tall = np.zeros((scale, scale), bool), np.zeros((scale, scale), bool)
     flat[scale // 2, 1:] = tall[1:, scale // 2] = True
@@ -106,8 +106,14 @@ def still(colours: np.ndarray, marks: np.ndarray, labels: np.ndarray, scale: int
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def beside(pictures: Sequence[str], texts: Sequence[str], anchor: Sequence[int] = (), scale: int = 4, height: int = 300) -> go.Figure:
-    """Stills side by side in one figure, each under its text, the anchor (if there is one) ringed."""
+def beside(
+    pictures: Sequence[str],
+    texts: Sequence[str],
+    anchor: Sequence[int] = (),
+    scale: int = 4,  # screen pixels a pixel in the stills
+    height: int = 300,  # screen pixels
+) -> go.Figure:
+    """`pictures` (data addresses) side by side in one figure, each under its one of `texts`, the anchor (row and column, if there is one) ringed."""
     figure, count = go.Figure(), len(pictures)
     for k, (source, text) in enumerate(zip(pictures, texts, strict=True)):
         number = "" if k == 0 else str(k + 1)
@@ -124,7 +130,7 @@ def beside(pictures: Sequence[str], texts: Sequence[str], anchor: Sequence[int] 
 
 
 def chart(figure: go.Figure, height: int) -> go.FigureWidget:
-    """A figure as a live widget that keeps its own legend and margins, fills its column and needs no template."""
+    """A figure as a live widget, `height` screen pixels, that keeps its own legend and margins, fills its column and needs no template."""
     figure.update_layout(template="none", autosize=True, height=height, font={"size": 13, "color": "#7a7a7a"})
     widget = LiveFigure(figure)
     widget._config = CONFIG
@@ -138,12 +144,12 @@ def redrawn(widget: go.FigureWidget, figure: go.Figure, traces: Sequence[int] | 
 
 
 def moved(widget: go.FigureWidget, places: Mapping[int, tuple]) -> None:
-    """Give traces of a widget other points (x and y), in one message; a slider has no time for a whole figure."""
+    """Give traces of a widget other `places` (number of the trace -> x and y), in one message; a slider has no time for a whole figure."""
     with widget.batch_update():
         for i, (x, y) in places.items():
             widget.data[i].x, widget.data[i].y = plain(x), plain(y)
 
 
 def plain(values: object) -> list:
-    """Numbers or words as a list."""
+    """Numbers or words, `values` [n] of any kind or None, as a list."""
     return [] if values is None else np.asarray(values).tolist()

@@ -18,6 +18,7 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
+from plotly.callbacks import Points
 import torch
 
 from . import page
@@ -39,7 +40,7 @@ def windowed(
 
 
 def class_colours(count: int) -> list[str]:
-    """A colour for every class, background first."""
+    """A colour for each of `count` classes, background first."""
     return [PALETTE[0], *(PALETTE[1 + k % (len(PALETTE) - 1)] for k in range(count - 1))]
 
 
@@ -107,7 +108,7 @@ def profile(
 
 
 def profile_figure(shares: np.ndarray, classes: Sequence[str], chosen: int) -> go.Figure:
-    """Share of each class [classes - 1, n] along the slices, in per cent, and a line at the slice shown."""
+    """The `shares` of each class [classes - 1, n] along the slices, in per cent, and a line at the `chosen` slice."""
     figure, x = go.Figure(), np.arange(1, shares.shape[1] + 1)
     for k, (name, colour) in enumerate(zip(classes[1:], class_colours(len(classes))[1:], strict=True)):
         marker = {"symbol": SYMBOLS[(k + 1) % len(SYMBOLS)], "size": 7}
@@ -139,7 +140,7 @@ def two_views(
 
 # %% ../nbs/11d_cohort_browser.ipynb #8e8a21a1
 def dealt(cohort: Cohort, fraction: float, seed: int) -> Split | None:
-    """A split with this labelled fraction, or with the least that leaves one labelled volume; None where there are too few subjects."""
+    """A split by `seed` with this labelled fraction, or with the least that leaves one labelled volume; None where there are too few subjects."""
     try:
         train = len(split(cohort, 1.0, seed).labelled)
     except ValueError:
@@ -148,7 +149,7 @@ def dealt(cohort: Cohort, fraction: float, seed: int) -> Split | None:
 
 
 def slice_words(cohort: Cohort, parts: np.ndarray, here: int, k: int, count: int, pixel: Sequence[int]) -> str:
-    """Subject, volume, slice, use (of the parts [V]), and the pixel that was pointed at."""
+    """Subject, volume, slice (`here` in the cohort, `k` of `count` in its volume), use (of the parts [V]), and the pixel that was pointed at."""
     volume = cohort.volumes[cohort.volume[here]]
     use = USES[parts[cohort.volume[here]]]
     outline = "" if cohort.labelled[here] else " This slice has no complete outline: unlabelled, not background."
@@ -160,7 +161,7 @@ def slice_words(cohort: Cohort, parts: np.ndarray, here: int, k: int, count: int
 
 
 def legend_html(classes: Sequence[str]) -> str:
-    """Colour and mark of every class, as HTML."""
+    """Colour and mark of all `classes`, background first, as HTML."""
     signs = "+−·|/\\▫"
     style = "display:inline-block;width:1.2em;text-align:center;border-radius:3px;color:#fff;font-weight:700;margin-right:.4em"
     items = []
@@ -199,7 +200,7 @@ class CohortChoices(Explorer):
         )
 
     def words(self, here: int) -> str:
-        """What is shown, in words."""
+        """What is shown, in words; `here` is the slice's number in the cohort."""
         return slice_words(self.cohort, self.parts, here, self.k, len(self.rows), self.pixel)
 
 # %% ../nbs/11d_cohort_browser.ipynb #c4b23de2
@@ -207,7 +208,7 @@ class CohortParts(CohortChoices):
     """The widget of the cohort browser."""
 
     def build(self, fraction: float) -> None:
-        """Make controls, pictures and figures, and put them together."""
+        """Make controls (at this labelled `fraction`), pictures and figures, and put them together."""
         self.status = ipywidgets.HTML(f'<div style="line-height:1.4">{page.text(self.lead())}</div>')
         self.volumes = labelled(ipywidgets.Dropdown(options=self.choices(), value=self.v, description="Volume"), "300px")
         self.slice = labelled(ipywidgets.IntSlider(value=self.k + 1, min=1, max=len(self.rows), description="Slice"), "300px")
@@ -261,7 +262,7 @@ class CohortCallbacks(CohortParts):
             trace.on_click(self.click_slice)
 
     @safely
-    def choose_volume(self, change=None) -> None:
+    def choose_volume(self, change: dict | None = None) -> None:
         """Show the slice in the middle of another volume."""
         self.v, self.pixel = self.volumes.value, ()
         self.rows = np.flatnonzero(self.cohort.volume == self.v)
@@ -274,7 +275,7 @@ class CohortCallbacks(CohortParts):
         self.redraw()
 
     @safely
-    def choose_fraction(self, change=None) -> None:
+    def choose_fraction(self, change: dict | None = None) -> None:
         """Deal the labels anew."""
         self.parts = self.deal(self.fraction.value)
         fresh = split_figure(self.cohort, self.parts, self.v)
@@ -292,32 +293,32 @@ class CohortDrawing(CohortCallbacks):
     """How one slice and its views are drawn."""
 
     @safely
-    def draw_again(self, button=None) -> None:
+    def draw_again(self, button: ipywidgets.Button | None = None) -> None:
         """Other random views of the same slice."""
         self.seed += 1
         self.redraw()
 
     @safely
-    def point(self, change) -> None:
+    def point(self, change: dict) -> None:
         """A reader pointed at a pixel: say what it is."""
         if len(change["new"]) == 2 and tuple(change["new"]) != tuple(self.pixel):
             self.pixel = tuple(change["new"])
             self.redraw()
 
     @safely
-    def click_volume(self, trace, points, state) -> None:
+    def click_volume(self, trace: go.Scatter, points: Points, state: object) -> None:
         """A marker of the split was clicked."""
         if points.point_inds:
             self.volumes.value = points.point_inds[0]
 
     @safely
-    def click_slice(self, trace, points, state) -> None:
+    def click_slice(self, trace: go.Scatter, points: Points, state: object) -> None:
         """A point of the profile was clicked."""
         if points.point_inds:
             self.slice.value = points.point_inds[0] + 1
 
     @safely
-    def redraw(self, change=None) -> None:
+    def redraw(self, change: dict | None = None) -> None:
         """Draw the slice, its two views, and the words."""
         self.k = min(self.slice.value, len(self.rows)) - 1
         here = self.rows[self.k]
@@ -373,7 +374,7 @@ class CohortBrowser(CohortDrawing):
 
 # %% ../nbs/11d_cohort_browser.ipynb #b8bd2c52
 def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A label map [H, W] as values and lengths [n] of its runs."""
+    """The `labels` [H, W] as values and lengths [n] of runs."""
     flat = labels.ravel()
     starts = np.flatnonzero(np.r_[True, flat[1:] != flat[:-1]])
     return flat[starts].astype(np.uint8), np.diff(np.r_[starts, flat.size]).astype(np.uint16 if flat.size < 65536 else np.int32)
@@ -394,12 +395,12 @@ def sampled_volumes(
 
 
 def some(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the slices [n], evenly spaced, the ends among them."""
+    """At most `most` of the `rows` [n], numbers of slices, evenly spaced, the ends among them."""
     return rows if len(rows) <= most else rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
 
 
 def stored(image: np.ndarray, labels: np.ndarray) -> dict:
-    """One picture [H, W] and its labels [H, W] for the page: bytes and runs."""
+    """One `image` [H, W] and its labels [H, W] for the page: bytes and runs."""
     values, lengths = runs(labels)
     return {"image": np.rint(np.clip(np.asarray(image, np.float32), 0, 1) * 255).astype(np.uint8), "values": values, "lengths": lengths}
 
@@ -434,7 +435,7 @@ def volume_data(
 
 # %% ../nbs/11d_cohort_browser.ipynb #891316ba
 def fitting(cohort: Cohort, budget: int = 700_000) -> tuple[int, int]:
-    """How many volumes, and how many slices of each, fit into so many bytes: three volumes at least, a dozen slices at most."""
+    """How many volumes, and how many slices of each, fit into a `budget` of bytes: three volumes at least, a dozen slices at most."""
     picture = cohort.images[0].size + 500
     most = min(12, max(1, budget // (3 * picture) - 6))
     longest = int(np.bincount(cohort.volume).max())
@@ -442,7 +443,7 @@ def fitting(cohort: Cohort, budget: int = 700_000) -> tuple[int, int]:
 
 
 def cohort_page(explorer: CohortBrowser, path: str | os.PathLike, plotly: str = "inline") -> Path:
-    """Write the page that browses a cohort without a kernel."""
+    """Write the page that browses a cohort without a kernel to `path`, with `plotly` as in `to_html`."""
     cohort, (count, most) = explorer.cohort, fitting(explorer.cohort)
     kept = sampled_volumes(explorer.parts, count)
     stops = explorer.fractions()
@@ -465,8 +466,14 @@ def page_lead(cohort: Cohort) -> str:
     return f"{cohort.name}: {len(cohort.subjects)} subjects, {len(cohort.volumes)} volumes, {len(cohort)} slices of {size}."
 
 
-def cohort_body(explorer: CohortBrowser, kept: np.ndarray, stops: Sequence[tuple[str, float]], start: int, most: int) -> str:
-    """Controls, pictures and charts of the page, which keeps these volumes [n]."""
+def cohort_body(
+    explorer: CohortBrowser,
+    kept: np.ndarray,  # [n] numbers of the volumes in the page
+    stops: Sequence[tuple[str, float]],  # labelled fractions to choose from, as text and number
+    start: int,  # which of them comes first
+    most: int,  # slices of a volume at most
+) -> str:
+    """Controls, pictures and charts of the page."""
     cohort = explorer.cohort
     names = {str(i): f"{cohort.volumes[v].subject}: {cohort.volumes[v].name}" for i, v in enumerate(kept)}
     hundred = [f"{k / 50:.2f}" for k in range(51)]

@@ -104,7 +104,7 @@ def rings(
 
 # %% ../nbs/11a_pixel_explorer.ipynb #f979de15
 def picture_axes(figure: go.Figure, view: View) -> go.Figure:
-    """Rows downwards, square pixels, no numbers."""
+    """The `figure` with rows downwards, square pixels, and no numbers."""
     height, width = view.mosaic.size
     figure.update_xaxes(visible=False, range=[-0.5, width - 0.5], constrain="domain")
     figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], scaleanchor="x", constrain="domain")
@@ -251,7 +251,7 @@ class PixelFigures(Explorer):
         self.said_selection.value = selection_words(self.chosen, self.view, self.sample)
 
     def compare(self, anchor: int) -> None:
-        """Show the likeness of every pixel to this one (position in the flattened stack)."""
+        """Show the likeness of every pixel to the `anchor` (position in the flattened stack)."""
         temperature = self.controls["temperature"].value
         self.anchor, self.weights = anchor, similarity(self.view.flat(self.stage), anchor, temperature)
         r, c = (int(v[0]) for v in self.view.mosaic.place(np.array([anchor])))
@@ -313,11 +313,11 @@ class PixelAnswers(PixelCallbacks):
         return "UMAP: only who is near whom means anything, not distances between islands nor their sizes."
 
     def say(self, share: float, text: str) -> None:
-        """Show how far the work in the background is."""
+        """Show how far the work in the background is: its `share`, 0 to 1, and a `text`."""
         self.progress.layout.visibility, self.progress.value, self.progress.description = "visible", share, text
 
     def arrived(self, key: tuple, problem: BaseException | None) -> None:
-        """A map is ready: show it, if it is still wanted."""
+        """The map of a `key` (stage, method, number of pixels) is ready: show it, if it is still wanted; or the problem, if there was one."""
         self.progress.layout.visibility = "hidden"
         if problem is not None:
             self.fail(problem)
@@ -392,7 +392,7 @@ class PixelExplorer(PixelPages):
         self,
         model: object,  # a network or function, a mapping name -> network, or a run (or its folder)
         images: np.ndarray | None = None,  # [H, W] or [S, H, W]; from the run where None
-        labels: np.ndarray | None = None,  # like the images
+        labels: np.ndarray | None = None,  # [H, W] or [S, H, W] like the images
         classes: Sequence[str] | None = None,  # names, background first
         count: int = 2048,  # pixels shown at first
         layer: str = "features",  # of a UNet: "features", "head" or "output"

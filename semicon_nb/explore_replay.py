@@ -42,7 +42,7 @@ class Film:
         self.places = {"PCA": self.layout("PCA")}
 
     def layout(self, method: str, settings: UmapSettings = UmapSettings()) -> np.ndarray:
-        """Places [T, N, 2] of the shown pixels at each moment, in one layout, scaled to 0 .. 1."""
+        """Places [T, N, 2] of the shown pixels at each moment, in one layout by `method` ("PCA" or "UMAP"), scaled to 0 .. 1."""
         vectors = [snap.vectors.astype(np.float32) for snap in self.recording.snapshots]
         places = np.stack([m.places for m in aligned(vectors, method, settings)])
         low, high = places.min(axis=(0, 1)), places.max(axis=(0, 1))
@@ -173,7 +173,7 @@ class Screen:
         return ipywidgets.VBox([self.words, row(*(column(*box, width="300px") for box in boxes))])
 
     def show(self, moment: int, method: str) -> None:
-        """Go to a moment; the places of all moments are sent only when the map changes."""
+        """Go to a moment on the map of a `method`; the places of all moments are sent only when the map changes."""
         film, snap, method = self.film, self.film.recording.snapshots[moment], method if method in self.film.places else "PCA"
         words = moment_words(film, moment)
         if method != self.method:

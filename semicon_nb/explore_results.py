@@ -22,6 +22,7 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
+from plotly.callbacks import Points
 import torch
 from scipy import stats
 
@@ -56,7 +57,7 @@ def records_of(results: Results) -> list[dict]:
 
 
 def checked_record(record: dict, source: str) -> dict:
-    """The record, with split and seed filled in, or an error that says what it lacks."""
+    """The record, with split and seed filled in; a ValueError that says of which `source` it is and what it lacks."""
     lacks = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
     if lacks:
         raise ValueError(f"{source}: a run lacks {', '.join(lacks)}; expected one JSON object per run as `semicon-nb experiment` writes it")
@@ -85,13 +86,13 @@ class Point:
 
 
 def value(record: dict, measure: str, name: str) -> float:
-    """A score of one run: of the mean over classes, or of one class; nan where it is not known."""
+    """A score (`measure`, a key of MEASURES) of one run, its `record`: of the class `name`, or of all where it is "mean"; nan where it is not known."""
     found = record.get(measure) if name == "mean" else record["per_class"].get(name, {}).get(measure)
     return float("nan") if found is None else float(found)
 
 
 def points(records: Sequence[dict], measure: str, name: str) -> list[Point]:
-    """Means and intervals of every method and labelled fraction."""
+    """Means and intervals of every method and labelled fraction among `records`, of a `measure` and class (`name`, or "mean")."""
     found: dict[tuple[str, float], dict[int, list[float]]] = {}
     for record in records:
         score = value(record, measure, name)
@@ -107,7 +108,7 @@ def look_of(k: int) -> tuple[str, str]:
 
 
 def across(methods: Sequence[str], method: str) -> float:
-    """How far a method stands beside the middle of its labelled fraction."""
+    """How far a method stands beside the middle of its labelled fraction, among all `methods`."""
     return (methods.index(method) - (len(methods) - 1) / 2) * min(0.12, 0.7 / max(len(methods), 1))
 
 
@@ -160,7 +161,7 @@ class VolumeScore:
 
 
 def volume_scores(records: Sequence[dict], method: str, labels: float) -> list[VolumeScore]:
-    """The test volumes of all runs of a method at a labelled fraction."""
+    """The test volumes of all runs, the `records`, of a method at a labelled fraction (`labels`, 0 to 1)."""
     return [
         VolumeScore(v["name"], v.get("subject", v["name"]), int(r["split"]), int(r["seed"]), v["dice"], v.get("hd95", {}))
         for r in records
@@ -170,7 +171,7 @@ def volume_scores(records: Sequence[dict], method: str, labels: float) -> list[V
 
 
 def score_of(found: VolumeScore, measure: str, name: str) -> float:
-    """Dice or HD95 of a volume: the mean over its classes, or of one class; nan where it is not known."""
+    """Dice or HD95 (`measure`) of a volume: of the class `name`, or the mean over its classes ("mean"); nan where it is not known."""
     scores = found.hd95 if measure == "hd95" else found.dice
     wanted = scores.values() if name == "mean" else [scores.get(name)]
     known = [float(s) for s in wanted if s is not None and np.isfinite(s)]
@@ -178,13 +179,13 @@ def score_of(found: VolumeScore, measure: str, name: str) -> float:
 
 
 def worst_first(found: Sequence[VolumeScore], measure: str, name: str) -> list[tuple[VolumeScore, float]]:
-    """Volumes with their scores, the worst first, unknown ones left out."""
+    """Volumes with their scores by `measure` and class (`name`, or "mean"), the worst first, unknown ones left out."""
     scored = [(v, score_of(v, measure, name)) for v in found]
     return sorted((pair for pair in scored if np.isfinite(pair[1])), key=lambda pair: pair[1], reverse=measure == "hd95")
 
 # %% ../nbs/11f_results_explorer.ipynb #899da1c3
 def volume_figure(ordered: Sequence[tuple[VolumeScore, float]], chosen: int, measure: str) -> go.Figure:
-    """Scores of volumes from worst to best, the chosen one ringed."""
+    """Scores of volumes by a `measure`, from worst to best, the chosen one ringed."""
     figure, x = go.Figure(), list(range(1, len(ordered) + 1))
     splits = sorted({v.split for v, _ in ordered})
     looks = [look_of(splits.index(v.split) + 2) for v, _ in ordered]
@@ -225,7 +226,7 @@ class Look:
 
 
 def slice_scores(model: torch.nn.Module, cohort: Cohort, indices: np.ndarray) -> tuple[SliceScore, ...]:
-    """Every slice of the indices [n] that holds or is given foreground, the worst first."""
+    """Every slice of the indices [n] that holds foreground or is given some by the `model`, the worst first."""
     found, first = [], np.searchsorted(cohort.volume, np.arange(len(cohort.volumes)))
     maps = predict(model, cohort.images[indices].astype(np.float32)).argmax(1).astype(np.uint8)
     for i, predicted in zip(indices, maps, strict=True):
@@ -304,14 +305,14 @@ class ResultsChoices(Explorer):
         self.classes = list(self.records[0]["per_class"])
 
     def slices_of(self, method: str, labels: float, score: VolumeScore | None) -> list[SliceScore]:
-        """The slices that can be looked at, of this volume, worst first."""
+        """The slices that can be looked at, of this volume under a `method` at a labelled fraction (`labels`), worst first."""
         mine = [x for x in self.looks if (x.record["data"], x.method, x.labels) == (self.data, method, labels)]
         mine = [x for x in mine if score and (x.split, x.seed) == (score.split, score.seed)]
         return [s for x in mine for s in x.slices if s.volume == score.volume]
 
 
 def run_key(record: dict) -> tuple:
-    """What tells one run from another."""
+    """What tells one run, a `record`, from another."""
     return record["data"], record["method"], float(record["labels"]), int(record["split"]), int(record["seed"])
 
 # %% ../nbs/11f_results_explorer.ipynb #8ab6bd67
@@ -334,7 +335,7 @@ class ResultsCharts(ResultsChoices):
         return self.menus["measure"].value, self.menus["name"].value, self.shown.value
 
     def behind(self, measure: str, name: str) -> list[tuple[VolumeScore, float]]:
-        """The volumes behind the point that is looked at, worst first."""
+        """The volumes behind the point that is looked at, worst first by `measure` and class (`name`, or "mean")."""
         return worst_first(volume_scores(self.records, self.menus["method"].value, self.menus["labels"].value), measure, name)
 
     def first_choice(self) -> tuple[str, float]:
@@ -408,7 +409,7 @@ class ResultsCallbacks(ResultsParts):
             trace.on_click(self.click_point)
 
     @safely
-    def choose_data(self, change=None) -> None:
+    def choose_data(self, change: dict | None = None) -> None:
         """Show the runs on another data set."""
         self.busy = True
         self.use(self.menus["data"].value)
@@ -422,7 +423,7 @@ class ResultsRedraw(ResultsCallbacks):
     """The first chart after a choice."""
 
     @safely
-    def redraw(self, change=None) -> None:
+    def redraw(self, change: dict | None = None) -> None:
         """Scores, volumes, slice: everything that follows from measure, class and methods."""
         if self.busy:
             return
@@ -438,7 +439,7 @@ class ResultsCloser(ResultsRedraw):
     """The way down from a point to a slice."""
 
     @safely
-    def look_closer(self, change=None) -> None:
+    def look_closer(self, change: dict | None = None) -> None:
         """The volumes of one method at one labelled fraction, worst first."""
         if self.busy:
             return
@@ -451,7 +452,7 @@ class ResultsCloser(ResultsRedraw):
         self.choose_volume()
 
     @safely
-    def choose_volume(self, change=None) -> None:
+    def choose_volume(self, change: dict | None = None) -> None:
         """One volume: its scores, and its slices where a run was kept."""
         if self.busy:
             return
@@ -469,7 +470,7 @@ class ResultsCloser(ResultsRedraw):
         self.draw_slice()
 
     @safely
-    def draw_slice(self, change=None) -> None:
+    def draw_slice(self, change: dict | None = None) -> None:
         """One slice, and the words for it."""
         self.rank.disabled = not self.slices
         self.canvas.layout.display = self.rank.layout.display = "" if self.slices else "none"
@@ -480,7 +481,7 @@ class ResultsCloser(ResultsRedraw):
 
 # %% ../nbs/11f_results_explorer.ipynb #ed52afd7
 def slice_words(slices: Sequence[SliceScore], rank: int) -> str:
-    """What the picture of a slice shows, in words, or why there is none."""
+    """What the picture of the slice of this `rank` (1 for the worst) shows, in words, or why there is none."""
     if not slices:
         return "No slices to look at: a results file holds numbers only. Pass runs=[RUN folder, ...] of runs that were kept."
     chosen = slices[min(rank, len(slices)) - 1]
@@ -509,7 +510,7 @@ class ResultsClicks(ResultsCloser):
     """Clicks on points and volumes."""
 
     @safely
-    def click_point(self, trace, points, state) -> None:
+    def click_point(self, trace: go.Scatter, points: Points, state: object) -> None:
         """A mean was clicked: look at its volumes."""
         if points.point_inds:
             mine = sorted({float(r["labels"]) for r in self.records if r["method"] == trace.name})
@@ -519,7 +520,7 @@ class ResultsClicks(ResultsCloser):
             self.look_closer()
 
     @safely
-    def click_volume(self, trace, points, state) -> None:
+    def click_volume(self, trace: go.Scatter, points: Points, state: object) -> None:
         """A volume was clicked."""
         if points.point_inds:
             self.menus["volume"].value = points.point_inds[0]
@@ -551,7 +552,7 @@ class ResultsExplorer(ResultsClicks):
 
 # %% ../nbs/11f_results_explorer.ipynb #98829f0b
 def packed_runs(records: Sequence[dict], classes: Sequence[str]) -> dict:
-    """Scores of all runs, and of all of their volumes, as arrays; nan where a score is not known."""
+    """Scores of all runs, the `records`, and of all of their volumes, for all `classes`, as arrays; nan where a score is not known."""
     names = ["mean", *classes]
     scores = [[[value(r, measure, name) for name in names] for measure in MEASURES] for r in records]
     tests = [volume for r in records for volume in r["volumes"]]
@@ -569,7 +570,7 @@ def packed_runs(records: Sequence[dict], classes: Sequence[str]) -> dict:
 
 
 def packed_slices(looks: Sequence[Look], budget: int = 400_000) -> list[dict]:
-    """The worst slices of each look, as many as fit."""
+    """The worst slices of each look, as many as fit into a `budget` of bytes."""
     if not looks:
         return []
     size = max(s.image.size for look in looks for s in look.slices) + 1000
@@ -590,7 +591,7 @@ def packed_slice(found: SliceScore) -> dict:
 
 # %% ../nbs/11f_results_explorer.ipynb #d5b6d9c5
 def results_page(explorer: ResultsExplorer, path: str | os.PathLike, plotly: str = "inline") -> Path:
-    """Write the page that explores results without a kernel."""
+    """Write the page that explores results without a kernel to `path`, with `plotly` as in `to_html`."""
     records, methods, fractions = explorer.records, explorer.methods, explorer.fractions
     looks = [x for x in explorer.looks if x.record["data"] == explorer.data]
     slices = packed_slices(looks)
@@ -611,7 +612,7 @@ def results_page(explorer: ResultsExplorer, path: str | os.PathLike, plotly: str
 
 # %% ../nbs/11f_results_explorer.ipynb #4ac773a9
 def numbered(names: Sequence[str]) -> dict[str, str]:
-    """Entries of a menu whose values are positions."""
+    """Entries of a menu, the `names`, whose values are positions."""
     return {str(k): name for k, name in enumerate(names)}
 
 
@@ -628,7 +629,7 @@ def results_controls(explorer: ResultsExplorer) -> tuple[str, str]:
 
 
 def results_body(explorer: ResultsExplorer, note: str) -> str:
-    """Controls and places of the page."""
+    """Controls and places of the page, and a `note` below."""
     first, closer = results_controls(explorer)
     alts = ("Mean and 95 % interval of each method at each labelled fraction", "Scores of the test volumes, worst first")
     charts = page.columns(

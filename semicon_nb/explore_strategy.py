@@ -14,7 +14,7 @@ __all__ = ['LARGEST', 'SEEN', 'TINTS', 'SHARES', 'MARKS', 'KINDS', 'LEGEND', 'ch
 # %% ../nbs/11b_strategies_explorer.ipynb #c47f8047
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def embedded(
 
 
 def checked_features(features: Tensor | np.ndarray, shape: tuple[int, int]) -> Tensor:
-    """Embeddings [C, H, W] that fit the slice and are finite."""
+    """The `features` [C, H, W] that fit the `shape` of the slice and are finite; ValueError for others."""
     features = torch.as_tensor(features)
     if features.ndim != 3 or tuple(features.shape[1:]) != tuple(shape):
         raise ValueError(f"features: found shape {list(features.shape)}, expected [C, {shape[0]}, {shape[1]}] to fit the image")
@@ -100,7 +100,7 @@ def group_map(
 
 
 def compared(strategy: Strategy, labels: np.ndarray, anchor: tuple[int, int]) -> np.ndarray:
-    """What the anchor meets [H, W]: 0 never compared, 1 positive, 2 negative, 3 the anchor; the strategy's own account."""
+    """What the anchor meets [H, W] in `labels` [H, W]: 0 never compared, 1 positive, 2 negative, 3 the anchor; the strategy's own account."""
     return strategy.compared(torch.as_tensor(labels)[None, None], (0, 0, *anchor))[0, 0].numpy()
 
 # %% ../nbs/11b_strategies_explorer.ipynb #ca2306fb
@@ -242,7 +242,7 @@ def families(
 
 # %% ../nbs/11b_strategies_explorer.ipynb #10443670
 def short(value: float, unit: str = "") -> str:
-    """A number with three digits and a prefix: 16.7 M, 41 MB, 96 ms."""
+    """A `value` with three digits, a prefix and its `unit`: 16.7 M, 41 MB, 96 ms."""
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ")):
         if abs(value) >= size:
             return f"{value / size:.3g} {prefix}{unit}".strip()
@@ -250,7 +250,7 @@ def short(value: float, unit: str = "") -> str:
 
 
 def numbers(stop: Stop, names: Sequence[str]) -> dict[str, str]:
-    """What stands below a panel: the costs, the loss, the gradient, and what is kept of each class."""
+    """What stands below a panel: the costs, the loss, the gradient, and what is kept of each class (`names`, background first)."""
     total = stop.groups.size
     shares = ", ".join(f"{kept:,} {name}" for name, kept in zip(names[1:], stop.kept[1:], strict=False))
     return {
@@ -322,7 +322,7 @@ def first_anchor(
 
 # %% ../nbs/11b_strategies_explorer.ipynb #ea6fa73f
 def number_table(values: dict[str, str]) -> str:
-    """The numbers below a panel as HTML."""
+    """The numbers below a panel, `values` by name, as HTML."""
     head, cell = "text-align:left;font-weight:normal;padding-right:.6em", "text-align:right;font-weight:bold"
     lines = "".join(
         f'<tr><th scope="row" style="{head}">{page.text(k)}</th><td style="{cell}">{page.text(v)}</td></tr>' for k, v in values.items()
@@ -333,7 +333,11 @@ def number_table(values: dict[str, str]) -> str:
 class Panel:
     """One strategy, live: its slider, its picture, and what it costs."""
 
-    def __init__(self, family: Family, changed):
+    def __init__(
+        self,
+        family: Family,  # a strategy and its settings
+        changed: Callable[[dict], None],  # called when the slider moves
+    ):
         self.family = family
         self.canvas = PixelCanvas(widest=460)
         self.said, self.table = ipywidgets.HTML(), ipywidgets.HTML()
@@ -352,7 +356,7 @@ class Panel:
         return self.family.stops[self.slider.value]
 
     def show(self, image: np.ndarray, labels: np.ndarray, anchor: tuple[int, int], names: Sequence[str]) -> None:
-        """Draw what the anchor meets in an image [H, W] with labels [H, W] under the setting shown now."""
+        """Draw what the anchor meets in an image [H, W] with labels [H, W] (`names` of the classes) under the setting shown now."""
         seen = compared(self.stop.strategy, labels, anchor)
         said = told(seen, labels, anchor, names)
         grid = self.stop.strategy.size if isinstance(self.stop.strategy, BlockDivision) else 0
@@ -387,14 +391,14 @@ class StrategyPanels(Explorer):
         return f"{how} {what} Cosines are of gradients with respect to the {self.wrt}, at temperature {self.temperature:g}."
 
     @safely
-    def picked(self, change) -> None:
+    def picked(self, change: dict) -> None:
         """A reader chose another anchor in one of the pictures."""
         if tuple(change["new"]) != self.anchor and len(change["new"]) == 2:
             self.anchor = checked_anchor(change["new"], self.image.shape)
             self.redraw()
 
     @safely
-    def moved(self, change) -> None:
+    def moved(self, change: dict) -> None:
         """A slider moved: draw its panel, and the ring in the chart."""
         panel = next(p for p in self.panels if p.slider is change["owner"])
         panel.show(self.image, self.labels, self.anchor, self.classes)
@@ -458,7 +462,7 @@ def slice_or_phantom(
 
 
 def class_names(labels: np.ndarray, classes: Sequence[str] | None) -> tuple[str, ...]:
-    """A name for every class of the labels [H, W]."""
+    """A name for every class of the labels [H, W]: the given `classes`, or numbered ones; ValueError where they are too few."""
     count = int(labels.max()) + 1
     if classes is not None and len(classes) < count:
         raise ValueError(f"classes: found {len(classes)} names, expected {count} for labels up to {count - 1}")
@@ -466,14 +470,14 @@ def class_names(labels: np.ndarray, classes: Sequence[str] | None) -> tuple[str,
 
 
 def untrained(classes: int) -> UNet:
-    """A small network as it is before any training, the same one every time."""
+    """A small network for this many `classes` as it is before any training, the same one every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return UNet(classes=max(classes, 2), width=16)
 
 
 def checked_anchor(anchor: Sequence[int], shape: tuple[int, int]) -> tuple[int, int]:
-    """Row and column inside the slice."""
+    """The `anchor`, row and column, inside a slice of this `shape`; ValueError outside."""
     found = tuple(int(v) for v in anchor)
     if len(found) != 2 or not (0 <= found[0] < shape[0] and 0 <= found[1] < shape[1]):
         raise ValueError(f"anchor: found {found}, expected a row below {shape[0]} and a column below {shape[1]}")
@@ -496,7 +500,7 @@ LEGEND = f'<ul class="legend marks">{"".join(f"""<li><i class="{kind}">{sign}</i
 
 
 def stop_data(stop: Stop, names: Sequence[str]) -> dict:
-    """What the page needs of one setting."""
+    """What the page needs of one setting; `names` are those of the classes."""
     groups = stop.groups if stop.groups.max() > 126 else stop.groups.astype(np.int8)
     grid = getattr(stop.strategy, "size", 0)
     return {
@@ -510,7 +514,7 @@ def stop_data(stop: Stop, names: Sequence[str]) -> dict:
 
 
 def panel_html(k: int, family: Family) -> str:
-    """The place of one strategy in the page."""
+    """The place of one strategy in the page, the one with number `k`."""
     control = (
         page.slider(f"stop{k}", family.control, [s.label for s in family.stops], family.start)
         if family.control
@@ -521,7 +525,7 @@ def panel_html(k: int, family: Family) -> str:
 
 
 def strategy_page(explorer: "StrategyExplorer", path: str | os.PathLike, plotly: str = "inline") -> Path:
-    """Write the page that compares strategies without a kernel."""
+    """Write the page that compares strategies without a kernel to `path`, with `plotly` as in `to_html`."""
     panels = explorer.families
     body = LEGEND + '<div class="quarters">' + "".join(panel_html(k, family) for k, family in enumerate(panels)) + "</div>"
     alt = "Cosine to the exact gradient against pairs, a line for each strategy"

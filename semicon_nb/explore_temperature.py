@@ -55,7 +55,7 @@ class Felt:
 
 
 def unit(features: Tensor | np.ndarray) -> np.ndarray:  # [H, W, C] float64
-    """Embeddings [C, H, W] at unit length, channels last."""
+    """Embeddings, `features` [C, H, W], at unit length, channels last."""
     values = np.moveaxis(torch.as_tensor(features).detach().cpu().double().numpy(), 0, -1)
     return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
 
@@ -91,7 +91,7 @@ def felt(
 
 # %% ../nbs/11c_temperature_explorer.ipynb #2cf9999a
 def hardest_share(weight: np.ndarray, negative: np.ndarray) -> float:
-    """Share of the negatives' weight [H, W] that the heaviest hundredth of them carries."""
+    """Share of the weight [H, W] on the pixels marked `negative` [H, W] that the heaviest hundredth of them carries."""
     values = np.sort(weight[negative])[::-1]
     return float(values[: max(1, len(values) // 100)].sum() / max(values.sum(), 1e-300)) if len(values) else float("nan")
 
@@ -126,14 +126,14 @@ def strengths(values: np.ndarray) -> np.ndarray:
 
 
 def attention(image: np.ndarray, found: Felt, labels: np.ndarray, anchor: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [H, W, 3] and marks [H, W] of the weights, over an image [H, W] with labels [H, W]."""
+    """Colours [H, W, 3] and marks [H, W] of the weights that an `anchor` gives, over an image [H, W] with labels [H, W]."""
     kind = np.where(labels == labels[anchor], 1, 2)
     marks = np.where(found.weight > 1 / (labels.size - 1), kind, 0)
     return coloured(image, strengths(found.weight), kind, marks, anchor)
 
 
 def forces(image: np.ndarray, found: Felt, anchor: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [H, W, 3] and marks [H, W] of the forces, over an image [H, W]."""
+    """Colours [H, W, 3] and marks [H, W] of the forces on an `anchor`, over an image [H, W]."""
     size = np.abs(found.force)
     kind = np.where(found.force < 0, 1, 2)
     return coloured(image, strengths(size), kind, np.where(size > size.mean(), kind, 0), anchor)
@@ -164,7 +164,7 @@ def edges(similarity: np.ndarray) -> np.ndarray:
 
 
 def spread(found: Felt, labels: np.ndarray, anchor: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Middle of each bin of similarity [n] (labels are [H, W]), weight of positives and of negatives in it, and share of the pixels."""
+    """Middle of each bin of similarity to the `anchor` [n] (labels are [H, W]), weight of positives and of negatives in it, and share of the pixels."""
     borders = edges(found.similarity)
     same, others = labels == labels[anchor], np.ones(labels.shape, bool)
     others[anchor] = False
@@ -175,7 +175,7 @@ def spread(found: Felt, labels: np.ndarray, anchor: tuple[int, int]) -> tuple[np
 
 
 def spread_figure(middles: np.ndarray, positive: np.ndarray, negative: np.ndarray, pixels: np.ndarray) -> go.Figure:
-    """Weight [n] against similarity [n], positives on negatives, and the share of the pixels for comparison."""
+    """Weight [n] against similarity (`middles` of bins [n]), `positive` on `negative`, and the share of the pixels for comparison."""
     figure = go.Figure()
     for y, name, colour, shape in ((negative, "weight on negatives", PALETTE[5], "-"), (positive, "weight on positives", PALETTE[6], "+")):
         hatching = {"shape": shape, "size": 6, "solidity": 0.2, "bgcolor": colour, "fgcolor": "#ffffff"}
@@ -190,7 +190,7 @@ def spread_figure(middles: np.ndarray, positive: np.ndarray, negative: np.ndarra
 
 # %% ../nbs/11c_temperature_explorer.ipynb #37c95f02
 def curve_figure(values: Sequence[float], index: int, name: str, log: bool) -> go.Figure:
-    """One quantity over the temperatures, with a ring at the chosen one."""
+    """One quantity, `values` under its `name`, over the temperatures, with a ring at the `index` of the chosen one; `log` for a logarithmic axis."""
     figure = go.Figure()
     figure.add_scatter(
         x=TEMPERATURES,
@@ -211,7 +211,7 @@ def curve_figure(values: Sequence[float], index: int, name: str, log: bool) -> g
 
 
 def facts(found: Felt, temperature: float) -> dict[str, str]:
-    """The numbers beside the pictures."""
+    """The numbers beside the pictures, at a `temperature`."""
     return {
         "Temperature τ": f"{temperature:.3g}",
         "Loss of this anchor": f"{found.loss:.3f}" if np.isfinite(found.loss) else "none: no positive",
@@ -228,7 +228,7 @@ class TemperatureFigures(Explorer):
     title = "What the temperature does"
 
     def build(self, start: int) -> None:
-        """Put the widget together."""
+        """Put the widget together; `start` is the place of its temperature in TEMPERATURES."""
         self.status = ipywidgets.HTML(f'<div style="line-height:1.4">{page.text(self.lead())}</div>')
         self.slider = labelled(
             ipywidgets.SelectionSlider(
@@ -273,12 +273,12 @@ class TemperatureCallbacks(TemperatureFigures):
     """What happens when its controls are touched."""
 
     @safely
-    def slid(self, change=None) -> None:
+    def slid(self, change: dict | None = None) -> None:
         """The temperature moved."""
         self.redraw()
 
     @safely
-    def picked(self, change) -> None:
+    def picked(self, change: dict) -> None:
         """A reader chose another anchor."""
         if tuple(change["new"]) != self.anchor and len(change["new"]) == 2:
             self.anchor = checked_anchor(change["new"], self.image.shape)
@@ -338,7 +338,7 @@ HEADINGS = ("Where its attention goes", "Pulled and pushed", "How many pixels it
 
 
 def told(found: Felt, labels: np.ndarray, anchor: tuple[int, int], names: Sequence[str], temperature: float) -> str:
-    """What the pictures show of labels [H, W], in words."""
+    """What the pictures of an `anchor` show of labels [H, W] (`names` of the classes) at a `temperature`, in words."""
     if labels[anchor] == 0:
         return "Background: never an anchor in the loss. Pick a pixel inside an outline."
     where = f"Anchor in row {anchor[0]}, column {anchor[1]}, {names[labels[anchor]]}, at temperature {temperature:.3g}"
@@ -363,7 +363,7 @@ def nearest_stop(temperature: float) -> int:
 
 
 def spaced(*children: ipywidgets.Widget) -> ipywidgets.HBox:
-    """A row whose columns keep their distance."""
+    """A row of `children` that keep their distance."""
     found = row(*children)
     found.layout.grid_gap = "8px 16px"
     return found
@@ -397,7 +397,7 @@ def compact(
 
 # %% ../nbs/11c_temperature_explorer.ipynb #8fca782d
 def temperature_page(explorer: "TemperatureExplorer", path: str | os.PathLike, plotly: str = "inline") -> Path:
-    """Write the page that explores the temperature without a kernel."""
+    """Write the page that explores the temperature without a kernel to `path`, with `plotly` as in `to_html`."""
     codes, step, error = compact(explorer.vectors)
     pictures = [f'<section class="panel"><h2>{name}</h2><div id="picture{k}"></div></section>' for k, name in enumerate(HEADINGS[:2])]
     curves = [page.panel(f"curve{k}", name, f"{name} over all temperatures", height=260) for k, name in enumerate(HEADINGS[2:])]

@@ -26,13 +26,13 @@ def sentence(problem: BaseException) -> str:
 
 
 def notice(text: str) -> ipywidgets.HTML:
-    """A sentence where a picture would have been."""
+    """A sentence, `text`, where a picture would have been."""
     look = "border-left:4px solid #d55e00;padding:.5rem .8rem;line-height:1.4"
     return ipywidgets.HTML(f'<div role="status" class="semicon-notice" style="{look}">{html.escape(text)}</div>')
 
 
 def in_place(build: Callable) -> Callable:
-    """Let `__init__` put a sentence in the widget's place instead of raising; `problem` holds it, `trace` the full story."""
+    """Let `build`, an `__init__`, put a sentence in the widget's place instead of raising; `problem` holds it, `trace` the full story."""
 
     @functools.wraps(build)
     def guarded(self, *args, **kwargs):
@@ -47,7 +47,7 @@ def in_place(build: Callable) -> Callable:
 
 
 def reported(callback: Callable) -> Callable:
-    """Let a method show its failure in `self.status` and leave the rest of the page alone."""
+    """Let a method, `callback`, show its failure in `self.status` and leave the rest of the page alone."""
 
     @functools.wraps(callback)
     def guarded(self, *args, **kwargs):
@@ -61,7 +61,7 @@ def reported(callback: Callable) -> Callable:
 
 
 def safely(callback: Callable) -> Callable:
-    """Like `reported`, and one at a time: controls call in one thread, cells and work in the background in others.
+    """Like `reported` for a `callback`, and one at a time: controls call in one thread, cells and work in the background in others.
 
     Two threads that change a plotly figure at once lose a message: the figure holds only the newest one until it is sent.
     """
@@ -83,7 +83,8 @@ class Pulse(anywidget.AnyWidget):
     answered = traitlets.Int(0).tag(sync=True)
 
     @traitlets.observe("asked")
-    def answer(self, change):
+    def answer(self, change: dict) -> None:
+        """Send the number that was asked for (`change["new"]`) back: the sign of life."""
         self.answered = change["new"]
 
 
@@ -100,7 +101,7 @@ class Explorer:
         raise NotImplementedError
 
     def write(self, path: str | os.PathLike, plotly: str) -> Path:
-        """Write the page; called by `to_html` when there is something to explore."""
+        """Write the page to `path`, with `plotly` as in `to_html`, which calls this when there is something to explore."""
         raise NotImplementedError
 
     def to_html(self, path: str | os.PathLike, plotly: str = "inline") -> Path:
@@ -170,7 +171,7 @@ class LiveFigure(go.FigureWidget):
 
 
 def figure_widget(figure: go.Figure, height: int = 420) -> go.FigureWidget:
-    """A figure that fills its column, follows light and dark pages, and needs no template."""
+    """A figure, `height` screen pixels, that fills its column, follows light and dark pages, and needs no template."""
     margin = figure.layout.margin.to_plotly_json()
     widget = LiveFigure(style(figure, height=height).update_layout(margin=margin))
     widget.update_layout(template="none", autosize=True)
@@ -179,29 +180,29 @@ def figure_widget(figure: go.Figure, height: int = 420) -> go.FigureWidget:
 
 
 def column(*children: ipywidgets.Widget, width: str = "420px") -> ipywidgets.VBox:
-    """Widgets below one another, at least `width` wide where the screen allows, growing to fill the row."""
+    """Widgets, the `children`, below one another, at least `width` wide where the screen allows, growing to fill the row."""
     return ipywidgets.VBox(children, layout=ipywidgets.Layout(flex=f"1 1 {width}", min_width=f"min(100%, {width})", max_width="100%"))
 
 
 def row(*children: ipywidgets.Widget) -> ipywidgets.HBox:
-    """Widgets side by side that wrap on narrow screens."""
+    """Widgets, the `children`, side by side; they wrap on narrow screens."""
     return ipywidgets.HBox(children, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start", width="100%"))
 
 
 def frame(title: str, *children: ipywidgets.Widget) -> ipywidgets.VBox:
-    """The whole explorer: its heading, its parts, and the check that the kernel still answers."""
+    """The whole explorer: its heading, the `title`, its parts, the `children`, and the check that the kernel still answers."""
     box = ipywidgets.VBox([heading(title), *children, Pulse()], layout=ipywidgets.Layout(width="100%"))
     box.add_class("semicon-explorer")
     return box
 
 
 def heading(text: str) -> ipywidgets.HTML:
-    """The heading of a figure."""
+    """The `text` as heading of a figure."""
     return ipywidgets.HTML(f"<b>{html.escape(text)}</b>")
 
 
 def labelled(widget: ipywidgets.Widget, width: str = "260px") -> ipywidgets.Widget:
-    """Show a control's description in full, whatever its length."""
+    """Show the description of a control, the `widget`, in full, whatever its length; `width` as CSS has it."""
     widget.style.description_width = "initial"
     widget.layout.width = width
     widget.layout.max_width = "100%"

@@ -43,7 +43,7 @@ def packed(array: np.ndarray) -> dict:
 
 
 def figure(fig: go.Figure) -> dict:
-    """A plotly figure as plain data, without plotly's default template (it weighs more than most figures)."""
+    """A plotly figure, `fig`, as plain data, without plotly's default template (it weighs more than most figures)."""
     fig = go.Figure(fig)
     fig.update_layout(template="none")
     plain = json.loads(fig.to_json())
@@ -52,7 +52,7 @@ def figure(fig: go.Figure) -> dict:
 
 
 def encode(value: object) -> object:
-    """What `json` cannot write by itself: arrays, numpy numbers, figures."""
+    """What `json` cannot write by itself: a `value` that is an array, a numpy number or a figure; TypeError for anything else."""
     if isinstance(value, np.ndarray):
         return packed(value)
     if isinstance(value, np.generic):
@@ -63,7 +63,7 @@ def encode(value: object) -> object:
 
 
 def without_nan(value: object) -> object:
-    """Numbers that JSON does not know (nan, inf) become null."""
+    """A `value` in which numbers that JSON does not know (nan, inf) are null."""
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -77,12 +77,12 @@ def without_nan(value: object) -> object:
 
 
 def text(value: object) -> str:
-    """Any text, safe inside HTML and inside an attribute."""
+    """Any `value` as text, safe inside HTML and inside an attribute."""
     return html.escape(str(value), quote=True)
 
 
 def slider(name: str, label: str, values: Sequence, index: int = 0, unit: str = "") -> str:
-    """A labelled slider over `values` (any labels); scripts hear the index through `semicon.on(name, ...)`."""
+    """A slider under its `label` over `values` (any, with their `unit`); scripts hear the index through `semicon.on(name, ...)`."""
     shown = json.dumps([f"{v}{unit}" for v in values])
     return (
         f'<div class="control"><label for="{name}">{text(label)}</label>'
@@ -93,25 +93,25 @@ def slider(name: str, label: str, values: Sequence, index: int = 0, unit: str = 
 
 
 def select(name: str, label: str, options: Mapping[str, str] | Sequence[str], value: str | None = None) -> str:
-    """A labelled menu; `options` are value -> text, or texts."""
+    """A menu, element `name`, under its `label`; `options` are value -> text, or texts."""
     options = options if isinstance(options, Mapping) else {o: o for o in options}
     inner = "".join(f'<option value="{text(k)}"{" selected" if k == value else ""}>{text(v)}</option>' for k, v in options.items())
     return f'<div class="control"><label for="{name}">{text(label)}</label><select id="{name}">{inner}</select></div>'
 
 
 def checkbox(name: str, label: str, value: bool = False) -> str:
-    """A labelled box to tick."""
+    """A box, element `name`, beside its `label`; ticked where `value` is true."""
     mark = " checked" if value else ""
     return f'<div class="control"><label><input type="checkbox" id="{name}"{mark}> {text(label)}</label></div>'
 
 
 def button(name: str, label: str) -> str:
-    """A button; scripts hear it through `semicon.on(name, ...)`."""
+    """A button that reads `label`; scripts hear it through `semicon.on(name, ...)`."""
     return f'<div class="control"><button type="button" id="{name}">{text(label)}</button></div>'
 
 
 def controls(*parts: str, label: str = "Controls") -> str:
-    """Controls in a row that wraps on narrow screens."""
+    """Controls, the `parts`, in a row that wraps on narrow screens, named `label` to screen readers."""
     return f'<div class="controls" role="group" aria-label="{text(label)}">{"".join(parts)}</div>'
 
 
@@ -119,7 +119,7 @@ def controls(*parts: str, label: str = "Controls") -> str:
 
 
 def panel(name: str, heading: str, alt: str, height: int = 420, note: str = "") -> str:
-    """A place for the plotly figure `name` (drawn by `semicon.plot(name, ...)`), its heading, and what it shows in words."""
+    """A place, `height` pixels, for the figure `name` (drawn by `semicon.plot(name, ...)`): heading, what it shows in words (`alt`), and a `note` below."""
     below = f'<p class="note" id="{name}-note">{text(note)}</p>' if note else f'<p class="note" id="{name}-note" hidden></p>'
     return (
         f'<section class="panel"><h2 id="{name}-heading">{text(heading)}</h2>'
@@ -128,17 +128,17 @@ def panel(name: str, heading: str, alt: str, height: int = 420, note: str = "") 
 
 
 def columns(*parts: str) -> str:
-    """Panels side by side where there is room, below one another where there is not."""
+    """Panels, the `parts`, side by side where there is room, below one another where there is not."""
     return f'<div class="columns">{"".join(parts)}</div>'
 
 
 def note(value: str, name: str = "") -> str:
-    """A sentence in small type, such as the honest note that a sample is shown."""
+    """A sentence, `value`, in small type, such as the honest note that a sample is shown; `name` for scripts that change it."""
     return f'<p class="note"{f" id={name!r}" if name else ""}>{text(value)}</p>'
 
 
 def table(rows: Sequence[Mapping[str, object]], caption: str, name: str = "table") -> str:
-    """A small table with a caption; the keys of the first row are the headings."""
+    """A small table, element `name`, of `rows` under a caption; the keys of the first row are the headings."""
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{text(k)}</th>' for k in rows[0])
@@ -156,17 +156,24 @@ def table(rows: Sequence[Mapping[str, object]], caption: str, name: str = "table
 
 @cache
 def asset(name: str) -> str:
-    """A file of semicon_nb/assets as text."""
+    """The file `name` of semicon_nb/assets as text."""
     return resources.files("semicon_nb").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def script(source: str) -> str:
-    """Inline JavaScript that cannot end its own element early."""
+    """JavaScript, the `source`, inline, that cannot end its own element early."""
     return "<script>" + re.sub(r"</(?=script)", r"<\\/", source, flags=re.I) + "</script>"
 
 
-def page(title: str, body: str, data: Mapping[str, object], scripts: Sequence[str] = (), lead: str = "", plotly: str = "inline") -> str:
-    """The HTML of a page; `scripts` are names in assets, run in order after `ALWAYS`; `plotly` is "inline" or the path of plotly.min.js."""
+def page(
+    title: str,  # of the page
+    body: str,  # its HTML
+    data: Mapping[str, object],  # what scripts find in `semicon.data`
+    scripts: Sequence[str] = (),  # names in assets, run in order after `ALWAYS`
+    lead: str = "",  # a sentence below the title
+    plotly: str = "inline",  # "inline", or the path of plotly.min.js
+) -> str:
+    """The HTML of a page."""
     library = script(get_plotlyjs()) if plotly == "inline" else f'<script src="{text(plotly)}"></script>'
     plain = json.dumps(without_nan(data), default=encode, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     parts = {
@@ -202,7 +209,7 @@ def write_page(
 
 
 def message_page(path: str | os.PathLike, title: str, sentence: str) -> Path:
-    """A page that says in one sentence why there is nothing to explore."""
+    """A page at `path`, under its `title`, that says in one sentence why there is nothing to explore."""
     body = f'<p class="problem" role="status">{text(sentence)}</p>'
     parts = {"policy": POLICY, "title": text(title), "lead": "", "style": asset("explorers.css"), "body": body, "plotly": ""}
     parts |= {"data": '<script type="application/json" id="semicon-data">{}</script>', "scripts": "".join(script(asset(name)) for name in ALWAYS)}
@@ -210,7 +217,7 @@ def message_page(path: str | os.PathLike, title: str, sentence: str) -> Path:
 
 
 def embed(source: str, title: str, height: int = 720) -> str:
-    """The HTML that shows the page at the address `source` inside another page, such as one of the documentation."""
+    """The HTML that shows the page at the address `source` inside another one, in a frame `height` pixels high with a `title` for screen readers."""
     return (
         f'<iframe src="{text(source)}" title="{text(title)}" loading="lazy" '
         f'style="width:100%;height:{height}px;border:1px solid rgba(128,128,128,.35);border-radius:8px"></iframe>'

@@ -95,10 +95,10 @@ class Maps:
     ready: dict[tuple, tuple[Map, list[Number]]] = field(default_factory=dict)  # (stage, method, count) -> map and numbers
     asked: dict[tuple, Future] = field(default_factory=dict)  # the same keys, under way
     one_at_a_time: threading.RLock = field(default_factory=threading.RLock)  # guards both
-    worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="semicon-maps"))
+    worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="semicon-maps"))  # makes one map at a time in the background
 
     def make(self, stage: str, method: str, sample: Sample, say: Callable = lambda share, text: None) -> tuple[Map, list[Number]]:
-        """Make a map and its numbers here and now, or give the kept ones."""
+        """Make the map (`method` "PCA" or "UMAP") of a `stage` and its numbers here and now, or give the kept ones; `say(share, text)` hears how far it is."""
         key = (stage, method, len(sample.index))
         with self.one_at_a_time:
             if key not in self.ready:
@@ -109,7 +109,7 @@ class Maps:
         return self.ready[key]
 
     def ask(self, stage: str, method: str, sample: Sample, say: Callable, done: Callable) -> Future:
-        """Make it in the background; `done(key, problem or None)` is called when it is over."""
+        """Make them in the background, with the arguments of `make` (`stage`, `method`, `sample`, `say`); then call `done(key, problem or None)`."""
         key = (stage, method, len(sample.index))
         if key not in self.asked:
             self.asked[key] = self.worker.submit(self.make, stage, method, sample, say)

@@ -239,7 +239,7 @@ class Mosaic:
         return down * (height + self.gap) - self.gap, self.across * (width + self.gap) - self.gap
 
     def place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where pixels (positions [n] in the flattened stack) lie in the picture: row and column."""
+        """Row and column [n] in the picture of pixels (`index` [n], positions in the flattened stack)."""
         s, row, column = np.unravel_index(index, self.shape)
         return row + s // self.across * (self.shape[1] + self.gap), column + s % self.across * (self.shape[2] + self.gap)
 
@@ -257,7 +257,7 @@ class Mosaic:
         return holed if self.shape[0] > 1 else whole
 
     def pixel(self, row: int, column: int) -> int | None:
-        """Which pixel (position in the flattened stack) lies here; None in a gap."""
+        """Which pixel (position in the flattened stack) lies in this `row` and `column` of the picture; None in a gap."""
         _, height, width = self.shape
         (down, r), (right, c) = divmod(row, height + self.gap), divmod(column, width + self.gap)
         s = down * self.across + right

@@ -14,7 +14,7 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """`#e69f00` as three numbers from 0 to 255."""
+    """A `colour` such as `#e69f00` as three numbers from 0 to 255."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return red, green, blue
 
@@ -26,7 +26,7 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 
 def edges(labels: np.ndarray) -> np.ndarray:
-    """True where a pixel [H, W] touches one of another label: the outline of each structure."""
+    """True where a pixel of `labels` [H, W] touches one of another label: the outline of each structure."""
     edge = np.zeros(labels.shape, bool)
     edge[1:] |= labels[1:] != labels[:-1]
     edge[:-1] |= labels[1:] != labels[:-1]
@@ -36,7 +36,7 @@ def edges(labels: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, labels: np.ndarray | None = None, opacity: float = 0.35, scale: int = 3) -> Image.Image:
-    """An image [H, W] in [0, 1] with its labels [H, W] tinted and outlined in `PALETTE`, enlarged `scale` times."""
+    """An image [H, W] in [0, 1] with its labels [H, W] tinted (`opacity` 0 to 1) and outlined in `PALETTE`, enlarged `scale` times."""
     pixels = np.kron(grey(image), np.ones((scale, scale, 1), np.uint8)).astype(np.float32)
     if labels is not None:
         big = np.kron(np.asarray(labels), np.ones((scale, scale), np.asarray(labels).dtype))
@@ -50,7 +50,7 @@ def overlay(image: np.ndarray, labels: np.ndarray | None = None, opacity: float 
 
 
 def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles: Sequence[str] = (), gap: int = 6) -> Image.Image:
-    """Pictures or grey images [H, W] of one size side by side on white, each under its title, `gap` pixels apart."""
+    """Pictures or grey images [H, W] of one size in rows of `columns` on white, each under its one of `titles`, `gap` pixels apart."""
     drawn = [p if isinstance(p, Image.Image) else overlay(p) for p in pictures]
     if not drawn:
         raise ValueError("pictures: none were given, expected at least one")
@@ -69,7 +69,7 @@ def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles
 
 
 def style(figure: go.Figure, title: str = "", height: int = 360) -> go.Figure:
-    """Fonts, margins and see-through backgrounds that read well on light and on dark pages."""
+    """The `figure` with a `title`, `height` pixels, and fonts, margins and see-through backgrounds that read well on light and on dark pages."""
     figure.update_layout(
         title={"text": title, "y": 0.98, "yanchor": "top"},
         height=height,
@@ -86,7 +86,7 @@ def style(figure: go.Figure, title: str = "", height: int = 360) -> go.Figure:
 
 
 def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str = "", x: str = "", y: str = "", log: bool = False) -> go.Figure:
-    """One line for each name -> (x values, y values), told apart by colour and by dash."""
+    """One line for each name of `series` -> (x values, y values), told apart by colour and by dash, under a `title`; `log` for a logarithmic y axis."""
     dashes = ("solid", "dash", "dot", "dashdot", "longdash")
     figure = go.Figure()
     for i, (name, (xs, ys)) in enumerate(series.items()):
