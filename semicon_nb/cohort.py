@@ -77,7 +77,7 @@ def read_labels(
     shape: tuple[int, ...],  # the image's shape
     affine: np.ndarray,  # the image's affine
 ) -> np.ndarray:
-    """Classes [X, Y, Z] uint8 of a label file that lies exactly on its image."""
+    """Classes [X, Y, Z] uint8 of a label file that lies exactly on its image; DataError where its shape or place is another."""
     values, spacing, placed = read_image(path)
     if values.shape != tuple(shape):
         raise DataError(f"{path}: has the shape {values.shape}, but its image {image} has {tuple(shape)}; pair the right files")
@@ -154,7 +154,7 @@ def take(
     cohort: Cohort,
     names: Sequence[str],  # names of volumes
 ) -> Cohort:
-    """The cohort of these volumes only, in the cohort's own order."""
+    """The cohort of these volumes only, in the cohort's own order; ValueError for a name that is none of them."""
     known = {v.name: i for i, v in enumerate(cohort.volumes)}
     missing = [n for n in names if n not in known]
     if missing or not len(names):

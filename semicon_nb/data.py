@@ -42,7 +42,7 @@ def folder(
     fit: str = "resize",  # "resize" stretches the whole slice; "centre" crops or pads about its centre
     axis: int = 2,  # which axis of a NIfTI file the slices are stacked along
 ) -> Cohort:
-    """The cohort in a folder of anybody's own."""
+    """The cohort in a folder of anybody's own; FileNotFoundError where there is none."""
     place = Path(path).expanduser().resolve()
     if not place.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder; name one that holds images/ and labels/, or a dataset.json")
@@ -73,7 +73,7 @@ def hippocampus(
     download: bool = False,  # whether to fetch it where it is not found
     limit: int | None = None,  # only the first so many volumes
 ) -> Cohort:
-    """Hippocampi in MRI: Task04 of the Medical Segmentation Decathlon, two volumes per person."""
+    """Hippocampi in MRI: Task04 of the Medical Segmentation Decathlon, two volumes per person; DataError where the folder is another task's."""
     name = "Task04_Hippocampus"
     if limit is not None and limit < 1:
         raise ValueError(f"limit: {limit!r}, expected a number of volumes from 1 upwards, or None for all")
@@ -101,7 +101,7 @@ def sunnybrook(
     data: str | Path | None = None,  # the folder sunnybrook or the one above it; None for SEMICON_DATA, then the cache
     size: int = 160,  # rows and columns cut from the centre, pixels
 ) -> Cohort:
-    """Hearts in cine MR: Sunnybrook Cardiac Data; about half of the slices are labelled, positions are unknown."""
+    """Hearts in cine MR: Sunnybrook Cardiac Data; about half of the slices are labelled, positions are unknown; FileNotFoundError where it is not found."""
     place = locate("sunnybrook", "index.csv", data)
     if place is None:
         raise not_found("sunnybrook", "index.csv", data)
@@ -118,7 +118,7 @@ def mmwhs(
     modality: str = "ct",  # "ct" or "mr"
     size: int = 160,  # rows and columns of a slice, pixels
 ) -> Cohort:
-    """Whole hearts in CT or MR: the MMWHS challenge, seven structures; files NAME_image.nii.gz and NAME_label.nii.gz."""
+    """Whole hearts in CT or MR: the MMWHS challenge, seven structures; files NAME_image.nii.gz and NAME_label.nii.gz; FileNotFoundError where it is not found."""
     if modality not in ("ct", "mr"):
         raise ValueError(f"modality: {modality!r}, expected 'ct' or 'mr'")
     pattern = f"{modality}_*_image.nii*"
@@ -144,7 +144,7 @@ def load(
     take: Sequence[str] | None = None,  # only the volumes of these names
     **settings: Any,  # arguments of that cohort's function
 ) -> Cohort:
-    """A cohort by its name, or from a folder; `load(**cohort.source)` gives a cohort back."""
+    """A cohort by its name, or from a folder; `load(**cohort.source)` gives a cohort back; FileNotFoundError for any other word."""
     place = Path(cohort).expanduser()
     if cohort in COHORTS:
         found = COHORTS[str(cohort)](**settings)

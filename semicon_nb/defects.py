@@ -41,7 +41,7 @@ def resized_as_released(
 def bilinear_labels(
     cohort: Cohort,  # whose slices were resized
 ) -> np.ndarray:
-    """All label maps [S, H, W] as the released code makes them."""
+    """All label maps [S, H, W] as the released code makes them; ValueError where slices were cut without resampling."""
     if cohort.grid.fit != "resize":
         raise ValueError(f"defects: bilinear_labels needs resized slices, but those of {cohort.name} are cut without resampling")
     labels = cohort.labels.copy()
@@ -54,7 +54,7 @@ def with_defects(
     cohort: Cohort,  # as it should be
     defects: Sequence[str],  # names in DEFECTS
 ) -> Cohort:
-    """The cohort as the released code would see it."""
+    """The cohort as the released code would see it; ValueError for an unknown one."""
     if unknown := set(defects) - set(DEFECTS):
         raise ValueError(f"defects: found {', '.join(sorted(unknown))}, expected some of {', '.join(DEFECTS)}")
     changes: dict[str, Any] = {}

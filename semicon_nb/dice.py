@@ -22,7 +22,7 @@ def overlap_counts(
     truth: np.ndarray,  # label maps [...] of the same shape
     classes: int,  # number of classes, background among them
 ) -> np.ndarray:  # int64 [3, classes]: true positives, predicted pixels, true pixels
-    "Count, for every class, the pixels that were found, predicted and there to be found."
+    "Count, for every class, the pixels that were found, predicted and there to be found; ValueError where sizes differ or a label is no class."
     predicted, truth = np.asarray(predicted).ravel().astype(np.int64), np.asarray(truth).ravel().astype(np.int64)
     if predicted.shape != truth.shape:
         raise ValueError(f"predicted: {predicted.size:,} pixels came, expected the {truth.size:,} of truth")
@@ -72,7 +72,7 @@ def at_precision(
     images: torch.Tensor,  # [n, 1, H, W] float32
     precision: str = "fp32",  # "fp32", or "bf16" for autocast
 ) -> torch.Tensor:  # [n, ...] float32, as the function shapes it
-    "Call a network under autocast or not, and return float32."
+    "Call a network under autocast or not, and return float32; ValueError for another precision."
     if precision not in ("fp32", "bf16"):
         raise ValueError(f'precision: {precision!r} came, expected "fp32" or "bf16"')
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -86,7 +86,7 @@ def predict(
     flips: bool = False,  # average with the prediction of the mirrored slice
     precision: str = "fp32",  # "fp32" or "bf16"
 ) -> np.ndarray:  # float32 [n, classes, H, W], summing to 1 over classes
-    "Class probabilities of slices, computed batch by batch on the network's own device."
+    "Class probabilities of slices, computed batch by batch on the network's own device; ValueError for another shape."
     stack = torch.as_tensor(images)
     stack = stack[:, None] if stack.ndim == 3 else stack
     if stack.ndim != 4 or stack.shape[1] != 1 or len(stack) == 0:
@@ -118,7 +118,7 @@ def cross_entropy_dice(
     logits: torch.Tensor,  # [B, classes, H, W]
     labels: torch.Tensor,  # [B, H, W] integers, 0 background
 ) -> torch.Tensor:  # scalar
-    "Cross entropy over all pixels plus soft Dice over the foreground: the loss of fine-tuning."
+    "Cross entropy over all pixels plus soft Dice over the foreground: the loss of fine-tuning; ValueError where the shapes do not fit."
     if logits.ndim != 4 or labels.shape != logits.shape[:1] + logits.shape[2:]:
         raise ValueError(f"labels: shape {tuple(labels.shape)} came, expected [B, H, W] to fit logits {tuple(logits.shape)}")
     logits = logits.float()

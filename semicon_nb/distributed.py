@@ -200,7 +200,7 @@ def pretrain(
     device: torch.device | str = "cpu",  # where this process trains
     progress: bool = True,  # show a bar
 ) -> UNet:
-    """Train a method's contrastive stages on all processes and keep them for `train_method`."""
+    """Train a method's contrastive stages on all processes and keep them for `train_method`; ValueError for a stage that cannot be shared."""
     sizes = named_preset(preset).scaled(scale)
     network, key = sizes.network(len(cohort.classes)), ""
     model = build(network, seed=seed).to(device)

@@ -85,7 +85,7 @@ def ask(
     address: str,  # where the file is
     start: int,  # first byte wanted
 ) -> tuple[Any, bool]:
-    """The server's answer to a request for the bytes from `start` on, and whether it will send just those."""
+    """The server's answer to a request for the bytes from `start` on, and whether it will send just those; DataError where there is none."""
     request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         answer = urllib.request.urlopen(request, timeout=30)
@@ -128,7 +128,7 @@ def fetch(
     md5: str,  # checksum that it must have
     progress: bool = True,  # whether to show a bar
 ) -> Path:
-    """Download a file, resuming an earlier attempt, and keep it only if its checksum is right."""
+    """Download a file, resuming an earlier attempt, and keep it only if its checksum is right; DataError where it is not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     receive(address, partial, progress)
@@ -188,7 +188,7 @@ def download(
     name: str,  # a key of ARCHIVES
     progress: bool = True,  # whether to show a bar
 ) -> Path:
-    """Fetch and unpack a cohort into the cache, and give its folder; at once where it is already there."""
+    """Fetch and unpack a cohort into the cache, and give its folder; at once where it is already there; ValueError for a cohort that cannot be downloaded."""
     if name not in ARCHIVES:
         raise ValueError(f"name: {name!r} cannot be downloaded, expected one of {', '.join(ARCHIVES)}")
     archive, target = ARCHIVES[name], cache_folder() / name

@@ -29,7 +29,7 @@ from .show import PALETTE, SYMBOLS, style
 def as_slices(
     images: np.ndarray | torch.Tensor | Sequence,  # [H, W], [S, H, W] or [S, 1, H, W], any intensities
 ) -> np.ndarray:  # [S, H, W] float32
-    """Images of any accepted shape as a stack of slices."""
+    """Images of any accepted shape as a stack of slices; ValueError for other shapes, no pixel, or values that are not finite."""
     array = np.asarray(images.detach().cpu() if isinstance(images, torch.Tensor) else images)
     if array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]
@@ -47,7 +47,7 @@ def layer_of(
     model: nn.Module | Callable,  # maps [B, 1, H, W] to [B, C, H, W]
     layer: str = "features",  # "features", "head" or "output"; networks without such a method use their output
 ) -> Callable:
-    """The function of `model` that gives one vector for each pixel."""
+    """The function of `model` that gives one vector for each pixel; TypeError or ValueError where it has none."""
     methods = {"features": "features", "head": "embed_pixels", "output": "__call__"}
     if layer not in methods:
         raise ValueError(f"layer: found {layer!r}, expected one of {', '.join(methods)}")
@@ -62,7 +62,7 @@ def check_output(
     batch: int,  # slices that went in
     shape: tuple[int, int],  # rows and columns that went in
 ) -> torch.Tensor:  # [B, C, H, W] float32
-    """The network's output, if it has one vector for each pixel that went in."""
+    """The network's output, if it has one vector for each pixel that went in; TypeError or ValueError where it has not."""
     if not isinstance(output, torch.Tensor):
         raise TypeError(f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap it in a function that picks one")
     if output.ndim != 4 or output.shape[0] != batch or tuple(output.shape[2:]) != tuple(shape):
@@ -158,7 +158,7 @@ def check_vectors(
     vectors: np.ndarray,  # [N, C]
     least: int = 3,  # fewest vectors that make sense
 ) -> np.ndarray:  # [N, C] float32
-    """Vectors that a map can be made of."""
+    """Vectors that a map can be made of; ValueError for another shape, too few, or values that are not finite."""
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.ndim != 2:
         raise ValueError(f"vectors: found shape {vectors.shape}, expected [pixels, channels]")
@@ -320,7 +320,7 @@ def aligned(
     settings: UmapSettings = UmapSettings(),  # for UMAP
     say: Callable[[float, str], None] = lambda share, text: None,  # hears the progress
 ) -> list[Map]:
-    """One map for all epochs, cut into one part for each, so that nothing moves that did not move."""
+    """One map for all epochs, cut into one part for each, so that nothing moves that did not move; ValueError where the epochs differ in shape, or for another method."""
     if not epochs or len({np.shape(e) for e in epochs}) > 1:
         raise ValueError(f"epochs: found shapes {[np.shape(e) for e in epochs]}, expected the same pixels and channels in each")
     if method not in ("PCA", "UMAP"):

@@ -127,7 +127,7 @@ def chosen_slices(
     cohort: Cohort,  # all slices
     chosen: np.ndarray | Sequence[int] | Sequence[str],  # [n] indices of slices, or names of volumes
 ) -> np.ndarray:  # [n] int64, sorted
-    "Indices of the labelled slices among the chosen ones."
+    "Indices of the labelled slices among the chosen ones; ValueError for what is not in the cohort, DataError where none is labelled."
     chosen = np.asarray(chosen)
     if chosen.dtype.kind in "US":
         names = [volume.name for volume in cohort.volumes]
@@ -150,7 +150,7 @@ def evaluate(
     precision: str = "fp32",  # "fp32" or "bf16"
     batch: int = 64,  # slices at a time
 ) -> Report:
-    "Segment volumes and compare with their outlines, pooled at the network's size and per volume on native grids."
+    "Segment volumes and compare with their outlines, pooled at the network's size and per volume on native grids; ValueError where their classes are others."
     indices, classes = chosen_slices(cohort, chosen), len(cohort.classes)
     counts, scores = np.zeros((3, classes), int), []
     for v in np.unique(cohort.volume[indices]):
@@ -203,7 +203,7 @@ def segment(
     flips: bool = False,  # average with the prediction of the mirrored slice
     batch: int = 64,  # slices at a time
 ) -> np.ndarray:  # uint8, the shape of the scan; [rows, columns] for a PNG
-    "Label every pixel of a scan on its own grid."
+    "Label every pixel of a scan on its own grid; ValueError for a scan of another shape."
     name = "the scan" if isinstance(scan, np.ndarray) else str(scan)
     voxels = scan if isinstance(scan, np.ndarray) else read_image(scan)[0]
     if voxels.ndim not in (2, 3) or 0 in voxels.shape:

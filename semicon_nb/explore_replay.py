@@ -30,7 +30,7 @@ from .show import PALETTE, SYMBOLS
 
 # %% ../nbs/11e_replay.ipynb #aa79ac20
 class Film:
-    """A recording as it is shown: places in one layout, pictures, and curves."""
+    """A recording as it is shown: places in one layout, pictures, and curves; ValueError for one without snapshots."""
 
     def __init__(
         self,

@@ -43,7 +43,7 @@ Results = str | os.PathLike | Iterable
 
 
 def records_of(results: Results) -> list[dict]:
-    """All finished runs of a results file, of a folder of them, or of a sequence of files and records."""
+    """All finished runs of a results file, of a folder of them, or of a sequence of files and records; FileNotFoundError where there is no such file or folder."""
     if isinstance(results, str | os.PathLike):
         place = Path(results)
         if not place.exists():
@@ -286,7 +286,7 @@ class ResultsChoices(Explorer):
     title = "Results, down to the worst slice"
 
     def prepare(self, results: Results, looks: Sequence) -> None:
-        """Read runs and looks; a look whose run is in no results file counts as a run."""
+        """Read runs and looks; a look whose run is in no results file counts as a run; ValueError where there is no finished run."""
         self.looks = [look_at_run(run) for run in looks]
         self.everything = records_of(results)
         known = {run_key(r) for r in self.everything}

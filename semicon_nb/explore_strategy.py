@@ -66,7 +66,7 @@ def embedded(
     model: torch.nn.Module,  # with `embed_pixels`, or called itself: [1, 1, H, W] -> [1, C, H, W]
     image: np.ndarray,  # [H, W]
 ) -> Tensor:  # [C, H, W], with its graph
-    """A network's embedding of every pixel of a slice."""
+    """A network's embedding of every pixel of a slice; ValueError for an output of another shape."""
     found = getattr(model, "embed_pixels", model)(torch.as_tensor(image)[None, None])
     if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[-2:] != image.shape:
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -451,7 +451,7 @@ def slice_or_phantom(
     labels: np.ndarray | None,  # [H, W] its labels
     classes: Sequence[str] | None,  # names, background first
 ) -> tuple[np.ndarray, np.ndarray, Sequence[str] | None]:
-    """The reader's slice [H, W] and labels [H, W], or those with most foreground of a few generated subjects."""
+    """The reader's slice [H, W] and labels [H, W], or those with most foreground of a few generated subjects; ValueError where one comes without the other."""
     if (image is None) != (labels is None):
         raise ValueError(f"{'labels' if labels is None else 'image'}: none came, expected image and labels of one slice together")
     if image is not None:

@@ -356,7 +356,7 @@ def middle_anchor(labels: np.ndarray) -> tuple[int, int]:
 
 
 def nearest_stop(temperature: float) -> int:
-    """The slider's stop for a temperature."""
+    """The slider's stop for a temperature; ValueError outside 0.01 to 1."""
     if not 0.01 <= temperature <= 1:
         raise ValueError(f"temperature: found {temperature}, expected 0.01 to 1")
     return int(np.abs(np.log(np.array(TEMPERATURES) / temperature)).argmin())

@@ -84,7 +84,7 @@ def measure_gradients(
     candidates: Sequence[Candidate] = CANDIDATES,  # the first is the reference
     seed: int = 0,  # of random strategies
 ) -> list[dict]:
-    "Cosine, length ratio, time and cost of every candidate on one batch."
+    "Cosine, length ratio, time and cost of every candidate on one batch; ValueError for views without labels."
     if pair.labels is None:
         raise ValueError("pair: has no labels, expected views of labelled slices")
     weights = [w for part in (model.encoder, model.decoder, model.pixel_head) for w in part.parameters()]

@@ -38,7 +38,7 @@ def named_classes(
     about: dict,  # content of dataset.json
     path: Path,  # of that file, for the error
 ) -> tuple[tuple[str, ...], Codes]:
-    """Names of the classes and what the numbers mean, from the 'labels' of a dataset.json."""
+    """Names of the classes and what the numbers mean, from the 'labels' of a dataset.json; DataError where it names none."""
     labels: Any = about.get("labels")
     try:
         pairs = sorted((int(k), str(v)) if str(k).lstrip("-").isdigit() else (int(v), str(k)) for k, v in labels.items())
@@ -77,7 +77,7 @@ def listed(
     about: dict,  # its dataset.json
     index: dict[str, dict[str, str]],  # its index.csv, or nothing
 ) -> list[Volume]:
-    """The volumes in the 'training' list of a dataset.json."""
+    """The volumes in the 'training' list of a dataset.json; DataError for an entry without image and label."""
     volumes = []
     for entry in about["training"]:
         if not isinstance(entry, dict) or not entry.get("image"):
@@ -121,7 +121,7 @@ def check_pairs(
 def picture_size(
     path: Path,  # of a PNG
 ) -> tuple[int, int]:  # pixels
-    """Columns and rows of a picture, from its first bytes."""
+    """Columns and rows of a picture, from its first bytes; DataError where it is none."""
     try:
         with Image.open(path) as picture:
             return picture.size
@@ -133,7 +133,7 @@ def paired(
     folder: Path,  # that holds images and labels
     index: dict[str, dict[str, str]],  # lines of index.csv by file name, {} where there is none
 ) -> list[Volume]:
-    """The volumes of a folder with images/ and labels/."""
+    """The volumes of a folder with images/ and labels/; DataError where index.csv and the folder contradict each other."""
     (image_place, images), (label_place, labels) = side(folder, ("images", "imagesTr")), side(folder, ("labels", "labelsTr"))
     check_pairs(folder, images, labels, index)
     volumes: list[Volume] = []
@@ -159,7 +159,7 @@ def discovered(
     volumes: list[Volume],  # whose label files are read
     most: int = 32,  # different numbers that a label map may hold
 ) -> tuple[tuple[str, ...], Codes]:
-    """Classes and codes from the numbers that occur in the label files."""
+    """Classes and codes from the numbers that occur in the label files; DataError for a file that is no label map."""
     found: set[int] = {0}
     for volume in volumes:
         paths = [Path(volume.label) / name for name, has in zip(volume.files, volume.outlined, strict=True) if has]

@@ -120,7 +120,7 @@ def draw(
     step: int,  # steps done before this one
     *parts: str | int,  # seed and stage
 ) -> torch.Tensor:  # int64 [batch], indices below count
-    "Which slices a step sees."
+    "Which slices a step sees; ValueError where there are none."
     if count < 1:
         raise ValueError("count: 0 slices to draw from, expected at least one")
     per_epoch = -(-count // batch)
@@ -161,7 +161,7 @@ def advance(
     loss: torch.Tensor,  # scalar with a graph
     settings: StageSettings,  # schedule, clipping, averaging
 ) -> tuple[float, float]:  # loss, learning rate
-    "Update the weights once."
+    "Update the weights once; ValueError for a loss that is not finite."
     value, rate = loss.item(), rate_at(settings, state.step)
     if not math.isfinite(value):
         raise ValueError(f"loss: {value} at step {state.step + 1}, expected a finite number; lower rate={settings.rate} or set clip=1.0")
@@ -211,7 +211,7 @@ def save_checkpoint(
 def read_checkpoint(
     path: Path,  # file to read
 ) -> dict:
-    "The parts of a checkpoint."
+    "The parts of a checkpoint; FileNotFoundError or ValueError where it is none."
     try:
         parts = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -228,7 +228,7 @@ def restore(
     state: State,  # changed in place
     identity: dict,  # what this run is
 ) -> None:
-    "Put a checkpoint's weights, moments and step into a state, if it belongs to the same run."
+    "Put a checkpoint's weights, moments and step into a state, if it belongs to the same run; ValueError if it belongs to another."
     parts = read_checkpoint(path)
     stored, expected = json.loads(parts["identity"]), json.loads(json.dumps(identity, default=str))
     for name in sorted(stored.keys() | expected.keys()):
@@ -272,7 +272,7 @@ def open_run(
     identity: dict,  # what this run is
     resume: bool,  # go on from a checkpoint
 ) -> tuple[Path, Path]:  # checkpoint, history
-    "Make the folder ready and restore what is there."
+    "Make the folder ready and restore what is there; ValueError for a stage that is there already, unless it is to be resumed."
     checkpoint, history = folder / f"{identity['stage']}.pt", folder / "history.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():

@@ -170,7 +170,7 @@ def supervised_local_contrastive_loss(
     form: str = "supcon",  # "supcon" as released, "printed" as in the paper
     background: bool = True,  # whether background pixels are keys, or left out
 ) -> Tensor:  # scalar
-    """Pull pixels of one class together and push all others away; only foreground pixels are anchors."""
+    """Pull pixels of one class together and push all others away; only foreground pixels are anchors; TypeError or ValueError for other shapes, types or settings."""
     check_features("features", features, "[B, V, C, H, W]")
     check_temperature(temperature)
     labels = check_labels(labels, features)
@@ -193,7 +193,7 @@ def local_contrastive_loss(
     temperature: float = 0.1,  # t
     strategy: Strategy = FullResolution(),  # which pixels are compared  # noqa: B008
 ) -> Tensor:  # scalar
-    """Pull a pixel and the same pixel in the other views together, push all others away: no labels."""
+    """Pull a pixel and the same pixel in the other views together, push all others away: no labels; TypeError or ValueError for other shapes, types or settings."""
     check_features("features", features, "[B, V, C, H, W]")
     check_temperature(temperature)
     check_strategy(strategy)
@@ -210,7 +210,7 @@ def global_contrastive_loss(
     z2: Tensor,  # [N, D] of the second views, in the same order
     temperature: float = 0.5,  # t
 ) -> Tensor:  # scalar
-    """NT-Xent: pull the two views of an image together, push all other images away."""
+    """NT-Xent: pull the two views of an image together, push all other images away; TypeError or ValueError for other shapes, types or settings."""
     check_features("z1", z1, "[N, D]")
     check_features("z2", z2, "[N, D]")
     check_temperature(temperature)

@@ -81,7 +81,7 @@ def recipe_of(
     strategy: Strategy = FullResolution(),  # of the local stage
     longer: float = 2.0,  # multiplies the preset's fine-tuning steps
 ) -> Method:
-    """A method from chosen ingredients."""
+    """A method from chosen ingredients; ValueError for pretraining that is none of the two."""
     stages = {"global": GLOBAL_STAGE, "local": local_stage(strategy)}
     if unknown := set(pretraining) - set(stages):
         raise ValueError(f"pretraining: found {', '.join(sorted(unknown))}, expected some of global, local")
@@ -132,7 +132,7 @@ def method_table(
 def named_method(
     method: str | Method,  # a name in METHODS, or a method of your own
 ) -> Method:
-    """The method of this name."""
+    """The method of this name; ValueError, with all names, for an unknown one."""
     if isinstance(method, Method):
         return method
     if method not in METHODS:
@@ -143,7 +143,7 @@ def named_method(
 def named_preset(
     preset: str | Preset,  # a name in PRESETS, or a preset of your own
 ) -> Preset:
-    """The preset of this name."""
+    """The preset of this name; ValueError, with all names, for an unknown one."""
     if isinstance(preset, Preset):
         return preset
     if preset not in PRESETS:

@@ -228,7 +228,7 @@ def phantom(
     size: int = 64,  # rows and columns of a slice, pixels
     seed: int = 0,  # another seed, other people
 ) -> Cohort:
-    """A cohort of generated subjects; the same arguments give the same bytes on every machine."""
+    """A cohort of generated subjects; the same arguments give the same bytes on every machine; ValueError for an unknown kind or no subject."""
     if kind not in KINDS:
         raise ValueError(f"kind: {kind!r}, expected one of {', '.join(KINDS)}")
     if not isinstance(subjects, int) or subjects < 1:

@@ -72,7 +72,7 @@ def gather(
     layer: str = "features",  # of a UNet: "features", "head" or "output"
     seed: int = 0,  # of the voters
 ) -> View:
-    """Run every network on the slices and gather what can be shown."""
+    """Run every network on the slices and gather what can be shown; ValueError without slices."""
     if images is None:
         if not isinstance(model, str | Path | Run):
             raise ValueError("images: none were given, expected one slice [H, W] or several [S, H, W] (only a run brings its own)")
@@ -135,7 +135,7 @@ def thinning(
     stages: int,  # networks compared
     channels: int,  # of the embeddings
 ) -> tuple[int, int]:  # dimensions kept, and every how many-th row and column has an embedding
-    """What the budget affords."""
+    """What the budget affords; ValueError where that is nothing."""
     for step in range(1, max(shape[1:]) + 1):
         pixels = shape[0] * -(-shape[1] // step) * -(-shape[2] // step)
         dims = BUDGET // (pixels * stages)

@@ -29,7 +29,7 @@ def as_labels(
     labels: np.ndarray | None,  # [H, W] or [S, H, W], whole numbers
     shape: tuple[int, int, int],  # of the images
 ) -> np.ndarray | None:  # [S, H, W] int64
-    """Labels as a stack of the images' shape."""
+    """Labels as a stack of the images' shape; ValueError for another shape or numbers that are not whole."""
     if labels is None:
         return None
     array = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
@@ -58,7 +58,7 @@ STAGES = ("initial", "global", "local", "finetune")
 def stages_of_run(
     run: str | Path | Run,  # a finished run, or its folder
 ) -> dict[str, UNet]:  # stage -> network
-    """The network after each stage of a run."""
+    """The network after each stage of a run; FileNotFoundError where no weights are kept."""
     run = run if isinstance(run, Run) else read_run(run)
     found = {stage: run.after(stage) for stage in run.stages}
     if not found:
@@ -70,7 +70,7 @@ def stages_of_run(
 def named_models(
     model: object,  # a network, a function, a mapping name -> network, or a run (its folder, or what `load_run` gave)
 ) -> dict[str, Callable]:  # name -> network
-    """The networks to compare, by name."""
+    """The networks to compare, by name; ValueError for an empty mapping."""
     if isinstance(model, str | Path | Run):
         return dict(stages_of_run(model))
     if isinstance(model, Mapping):
@@ -155,7 +155,7 @@ def similarity(
     anchor: int,  # which of them is compared with all
     temperature: float = 0.1,  # small: only the most alike count
 ) -> np.ndarray:  # [P] float32, 1 for the anchor itself
-    """exp((cosine - 1) / temperature) of the anchor and every pixel."""
+    """exp((cosine - 1) / temperature) of the anchor and every pixel; ValueError for a temperature of 0 or less."""
     if not temperature > 0:
         raise ValueError(f"temperature: found {temperature}, expected a number above 0")
     return np.exp((vectors @ vectors[anchor] - 1) / temperature).clip(0, 1).astype(np.float32)

@@ -77,7 +77,7 @@ def empty_recording(
     count: int = 500,  # pixels shown
     seed: int = 0,  # of the sample
 ) -> Recording:
-    """A recording without snapshots yet."""
+    """A recording without snapshots yet; ValueError for slices without foreground."""
     stack = as_slices(images)
     marks = as_labels(labels, stack.shape)
     if marks is None or not marks.any():
@@ -86,7 +86,7 @@ def empty_recording(
 
 # %% ../nbs/10d_record.ipynb #18e6256e
 class Recorder:
-    """Stands between a training loop and its consumer, and takes snapshots of the network."""
+    """Stands between a training loop and its consumer, and takes snapshots of the network; ValueError for `every` below 1."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ def save_recording(
 def load_recording(
     folder: str | Path,  # written by `save_recording`
 ) -> Recording:
-    """Read a recording."""
+    """Read a recording; FileNotFoundError where there is none."""
     folder = Path(folder)
     if not (folder / "slices.npz").is_file():
         raise FileNotFoundError(f"{folder}: holds no slices.npz, expected a folder that a Recorder wrote")
@@ -190,7 +190,7 @@ def recording_of_run(
 def as_recording(
     given: object,  # a Recording, a Recorder, the folder of either a recording or a run, or a Run
 ) -> Recording:
-    """A recording from whatever holds one."""
+    """A recording from whatever holds one; TypeError for anything else."""
     if isinstance(given, Recorder):
         return given.recording
     if isinstance(given, Recording):

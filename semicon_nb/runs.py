@@ -134,7 +134,7 @@ def read_run(
     path: str | Path,  # RUN folder
     model: Builder | str | None = None,  # what builds the network, where it is your own and run.json cannot tell
 ) -> Run:
-    """A finished run from its folder; what run.json says builds its network is imported and called."""
+    """A finished run from its folder; what run.json says builds its network is imported and called; FileNotFoundError or ValueError where there is none."""
     folder = Path(path)
     if not (folder / "run.json").is_file():
         raise FileNotFoundError(f"{folder}: is no RUN folder (no run.json); make one with `semicon-nb train METHOD --out {folder}`")

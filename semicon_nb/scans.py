@@ -60,7 +60,7 @@ def read_picture(
 def read_image(
     path: str | Path,  # a .nii, .nii.gz or .png file
 ) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
-    """Voxels [X, Y, Z] float32, their size in millimetres and the affine [4, 4]."""
+    """Voxels [X, Y, Z] float32, their size in millimetres and the affine [4, 4]; FileNotFoundError or DataError for a file that is none."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; check the path")
@@ -75,7 +75,7 @@ def normalise(
     name: str = "the image",  # what an error calls it
     percentiles: tuple[float, float] = (0.5, 99.5),  # which intensities become 0 and 1
 ) -> np.ndarray:
-    """The volume as float32 in [0, 1]: its low percentile becomes 0, its high one 1, and what lies beyond is clipped."""
+    """The volume as float32 in [0, 1]: its low percentile becomes 0, its high one 1, and what lies beyond is clipped; DataError where there is nothing to see."""
     volume = np.asarray(volume, dtype=np.float32)
     if not np.isfinite(volume).all():
         raise DataError(f"{name}: {int((~np.isfinite(volume)).sum())} of {volume.size} voxels are NaN or infinite; repair or remove it")

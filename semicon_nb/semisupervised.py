@@ -312,7 +312,7 @@ def finetune_with(
     objective: str = "mean-teacher",  # a name in OBJECTIVES
     **changes: Any,  # weight or threshold, if not the usual ones
 ) -> Iterator[Step]:
-    """Fine-tune with a loss that may look at unlabelled images of the training volumes."""
+    """Fine-tune with a loss that may look at unlabelled images of the training volumes; ValueError for an unknown objective."""
     if objective not in OBJECTIVES:
         raise ValueError(f"objective: found {objective!r}, expected one of {', '.join(OBJECTIVES)}")
     own = replace(OBJECTIVES[objective], **changes)
@@ -336,7 +336,7 @@ def positional_loss(
     temperature: float = 0.1,  # tau
     near: float = 0.1,  # positions closer than this are positives
 ) -> Tensor:
-    """Global contrast whose positives are views of slices from nearly the same position; a scalar."""
+    """Global contrast whose positives are views of slices from nearly the same position; a scalar; ValueError for other shapes."""
     if vectors.ndim != 2 or len(vectors) != len(positions) or len(vectors) != len(slices):
         raise ValueError(f"vectors: found shape {list(vectors.shape)}, expected [{len(positions)}, D], a row for each position")
     check_temperature(temperature)

@@ -50,7 +50,7 @@ def overlay(image: np.ndarray, labels: np.ndarray | None = None, opacity: float 
 
 
 def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles: Sequence[str] = (), gap: int = 6) -> Image.Image:
-    """Pictures or grey images [H, W] of one size in rows of `columns` on white, each under its one of `titles`, `gap` pixels apart."""
+    """Pictures or grey images [H, W] of one size in rows of `columns` on white, each under its one of `titles`, `gap` pixels apart; ValueError for none."""
     drawn = [p if isinstance(p, Image.Image) else overlay(p) for p in pictures]
     if not drawn:
         raise ValueError("pictures: none were given, expected at least one")

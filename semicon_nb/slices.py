@@ -78,7 +78,7 @@ def files_of(volume: Volume) -> list[Path]:
 
 
 def stamp(volumes: Sequence[Volume]) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of every file."""
+    """Path, size and time of change of every file; FileNotFoundError for one that is missing."""
     found = []
     for path in (path for volume in volumes for path in files_of(volume)):
         if not path.is_file():

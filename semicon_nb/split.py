@@ -71,7 +71,7 @@ def split(
     seed: int = 0,  # another seed, another shuffle of the subjects
     parts: tuple[float, float, float] = (3, 1, 1),  # subjects to train, val and test, as a ratio
 ) -> Split:
-    """Subjects dealt to train, val and test; the labelled volumes of a smaller fraction are inside those of a larger."""
+    """Subjects dealt to train, val and test; the labelled volumes of a smaller fraction are inside those of a larger; DataError where there are too few."""
     if not 0 < labelled <= 1:
         raise ValueError(f"labelled: {labelled!r}, expected a share above 0 and up to 1")
     if len(parts) != 3 or min(parts) <= 0:
@@ -113,7 +113,7 @@ def load_split(
     path: str | Path,  # file that save_split wrote
     cohort: Cohort | None = None,  # where given, the split must be of this cohort
 ) -> Split:
-    """The split in a JSON file."""
+    """The split in a JSON file; FileNotFoundError or DataError where it is none."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such split file; write one with save_split")
     try:
@@ -185,7 +185,7 @@ def part_indices(
     split: Split,
     part: str,  # "all", "train", "val" or "test"
 ) -> np.ndarray:
-    """Labelled slices [n] int64 of a part."""
+    """Labelled slices [n] int64 of a part; ValueError for an unknown part."""
     belongs(cohort, split)
     if part not in ("all", "train", "val", "test"):
         raise ValueError(f"part: {part!r}, expected 'all', 'train', 'val' or 'test'")

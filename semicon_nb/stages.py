@@ -103,7 +103,7 @@ def scaled_stage(
     settings: StageSettings,  # of a stage
     factor: float,  # multiplies its steps
 ) -> StageSettings:
-    """Stage settings with more or fewer steps."""
+    """Stage settings with more or fewer steps; ValueError for a factor that is not above 0."""
     if not 0 < factor < math.inf:
         raise ValueError(f"scale: found {factor}, expected a number above 0")
     count = {name: max(1, round(getattr(settings, name) * factor)) for name in ("steps", "validate_every") if getattr(settings, name)}
@@ -150,7 +150,7 @@ def settings_for(
     cohort: Cohort,  # slices
     split: Split,  # who may be learned from
 ) -> StageSettings:
-    """A stage's settings: the preset's, with the method's own changes and length."""
+    """A stage's settings: the preset's, with the method's own changes and length; ValueError for a stage that the preset does not have."""
     if stage.name not in preset.stages:
         raise ValueError(f"stage: found {stage.name!r}, expected one of the preset's {', '.join(preset.stages)}")
     settings = replace(preset.stages[stage.name], **stage.changes)

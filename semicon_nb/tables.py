@@ -37,7 +37,7 @@ def experiment_of(
 def read_lines(
     path: str | Path,  # results/NAME.jsonl
 ) -> list[dict]:
-    """Every finished run in a results file; a last line that was cut off in writing is left out."""
+    """Every finished run in a results file; a last line that was cut off in writing is left out; ValueError for any other broken line."""
     lines = Path(path).read_bytes().split(b"\n")
     records = []
     for number, line in enumerate(lines, start=1):
@@ -55,7 +55,7 @@ Results: TypeAlias = str | Path | pd.DataFrame | Iterable
 def read_results(
     results: Results,  # a results file, a folder of them, several files, records or a table of runs
 ) -> pd.DataFrame:
-    """One row for each finished run."""
+    """One row for each finished run; ValueError where there is none."""
     if isinstance(results, pd.DataFrame):
         return results
     if isinstance(results, (str, Path)):
@@ -86,7 +86,7 @@ def by_split(
     results: Results,  # finished runs
     metric: str = "pooled_dice",  # a column: pooled_dice, volume_dice, hd95, validation, seconds
 ) -> pd.DataFrame:
-    """Rows (labels, method), a column for each split, seeds averaged."""
+    """Rows (labels, method), a column for each split, seeds averaged; ValueError for an unknown metric, or runs that cannot be compared."""
     runs = read_results(results)
     if metric not in runs:
         raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(runs.select_dtypes('number').columns)}")
@@ -233,7 +233,7 @@ def table(
     form: str = "markdown",  # "markdown", "latex" or "html"
     metric: str = "pooled_dice",  # pooled_dice, volume_dice or hd95
 ) -> str:
-    """The table of all methods and fractions: one for each cohort, preset and set of defects, since these cannot be compared."""
+    """The table of all methods and fractions: one for each cohort, preset and set of defects, since these cannot be compared; ValueError for an unknown form."""
     if form not in ("markdown", "latex", "html"):
         raise ValueError(f"form: found {form!r}, expected markdown, latex or html")
     parts = read_results(results).groupby("experiment", sort=False)

@@ -65,7 +65,7 @@ def allowed(
     use: str,  # "images", "images+test", "labels" or "select"
     device: torch.device | str = "cpu",  # where the slices go
 ) -> Slices:
-    "Cut out slices after the split has approved them for this use."
+    "Cut out slices after the split has approved them for this use; LeakError where it has not, ValueError where none is left."
     guard(cohort, split, indices, use)
     check_split(cohort, split)
     if len(indices) == 0:
