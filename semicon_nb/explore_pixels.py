@@ -6,9 +6,9 @@ Docs: https://semicon-nb.github.io/semicon_nb/pixel_explorer.html.md"""
 
 # %% auto #0
 __all__ = ['SYMBOL_NUMBERS', 'SHAPES', 'marker', 'legend', 'grey_picture', 'points', 'rings', 'picture_axes', 'dot_size',
-           'slice_figure', 'map_of_points', 'likeness_figure', 'selection_words', 'anchor_words', 'numbers_table',
-           'pixel_controls', 'pixel_under', 'PixelFigures', 'PixelCallbacks', 'PixelAnswers', 'PixelChoices',
-           'PixelPages', 'PixelExplorer', 'tie', 'make_figures', 'lay_out']
+           'picture_height', 'slice_figure', 'map_of_points', 'likeness_figure', 'selection_words', 'anchor_words',
+           'numbers_table', 'pixel_controls', 'pixel_under', 'PixelFigures', 'PixelCallbacks', 'PixelAnswers',
+           'PixelChoices', 'PixelPages', 'PixelExplorer', 'tie', 'make_figures', 'lay_out']
 
 # %% ../nbs/11a_pixel_explorer.ipynb #38376957
 import html
@@ -102,7 +102,7 @@ def rings(
     sizes = ((10, "#000000", 2), (8, "#ffffff", 2.5))
     return [pixel | {"x0": -r, "x1": r, "y0": -r, "y1": r, "line": {"color": c, "width": w}} for r, c, w in sizes]
 
-# %% ../nbs/11a_pixel_explorer.ipynb #f979de15
+# %% ../nbs/11a_pixel_explorer.ipynb #65a73090
 def picture_axes(figure: go.Figure, view: View) -> go.Figure:
     """The `figure` with rows downwards, square pixels, and no numbers."""
     height, width = view.mosaic.size
@@ -114,6 +114,12 @@ def picture_axes(figure: go.Figure, view: View) -> go.Figure:
 def dot_size(view: View) -> float:
     """About the size of a pixel of the slices on the screen, px."""
     return float(np.clip(380 / max(view.mosaic.size), 3, 11))
+
+
+def picture_height(view: View) -> int:
+    """Height in px that leaves no empty bands where the slices fill a column of about 350 px."""
+    height, width = view.mosaic.size
+    return int(np.clip(350 * height / width + 40, 180, 420))
 
 
 def slice_figure(view: View) -> go.Figure:
@@ -170,7 +176,7 @@ def anchor_words(
     said = f"At temperature {temperature:g}, {share:.0%} of the loss's attention falls on {own}"
     return f"{text}, {own}. {said}; spread evenly it would be {chance:.0%}."
 
-# %% ../nbs/11a_pixel_explorer.ipynb #395c8a7e
+# %% ../nbs/11a_pixel_explorer.ipynb #47bc3425
 def numbers_table(
     numbers: Sequence[Number] | None,  # None while they are measured
 ) -> str:  # HTML
@@ -183,9 +189,10 @@ def numbers_table(
         for n in numbers
     )
     head = "<tr><th>in the full space</th><th>here</th><th>control</th><th>reads</th></tr>"
-    return f"<table style='border-spacing:.8em .1em;text-align:left;line-height:1.5'>{head}{cells}</table>"
+    look = "border-spacing:.5em .1em;margin-left:-.5em;text-align:left;line-height:1.5"
+    return f"<div style='overflow-x:auto'><table style='{look}'>{head}{cells}</table></div>"
 
-# %% ../nbs/11a_pixel_explorer.ipynb #97b32597
+# %% ../nbs/11a_pixel_explorer.ipynb #720b910c
 def pixel_controls(
     view: View,  # what there is to choose from
     count: int,  # shown pixels at first
@@ -204,7 +211,7 @@ def pixel_controls(
         "temperature": ipywidgets.SelectionSlider(options=TEMPERATURES, value=near, description="Temperature"),
         "anchor": ipywidgets.IntSlider(min=0, max=1, description="Anchor", readout=False),
         "light": ipywidgets.Dropdown(options=["nothing", *view.names] if view.labels is not None else ["nothing"], description="Light up"),
-        "follow": ipywidgets.Checkbox(value=True, description="The pointer moves the anchor (a click pins it)", indent=False),
+        "follow": ipywidgets.Checkbox(value=True, description="Pointer moves the anchor, click pins it", indent=False),
     }
     return {name: labelled(control, "320px" if name == "follow" else "250px") for name, control in made.items()}
 
@@ -224,7 +231,7 @@ def pixel_under(
     place = first if isinstance(first, tuple | list) else (found.ys[0], found.xs[0])
     return view.mosaic.pixel(*(int(v) for v in place))
 
-# %% ../nbs/11a_pixel_explorer.ipynb #aee877db
+# %% ../nbs/11a_pixel_explorer.ipynb #55b6287d
 class PixelFigures(Explorer):
     """The three figures of a PixelExplorer, and what they can be told."""
 
@@ -301,7 +308,7 @@ class PixelCallbacks(PixelFigures):
             self.controls["follow"].value = False
             self.compare(under)
 
-# %% ../nbs/11a_pixel_explorer.ipynb #cd76e44a
+# %% ../nbs/11a_pixel_explorer.ipynb #d03684e7
 class PixelAnswers(PixelCallbacks):
     """What a PixelExplorer does when work in the background is over."""
 
@@ -383,7 +390,7 @@ class PixelPages(PixelChoices):
         self.progress.layout.visibility = "hidden"
         return written
 
-# %% ../nbs/11a_pixel_explorer.ipynb #85d3823a
+# %% ../nbs/11a_pixel_explorer.ipynb #6a474ff7
 class PixelExplorer(PixelPages):
     """Slices beside the map of their pixels' embeddings, linked by lasso, box, hover and keyboard."""
 
@@ -411,7 +418,7 @@ class PixelExplorer(PixelPages):
         self.select(None)
         self.widget = lay_out(self)
 
-# %% ../nbs/11a_pixel_explorer.ipynb #bb8d31d2
+# %% ../nbs/11a_pixel_explorer.ipynb #1a78a6ad
 def tie(explorer: PixelPages) -> None:
     """Tie figures and controls to the explorer's methods."""
     for figure in (explorer.slices, explorer.map, explorer.likeness):
@@ -431,8 +438,9 @@ def tie(explorer: PixelPages) -> None:
 def make_figures(explorer: PixelPages) -> None:
     """Make the figures and the places for words."""
     view = explorer.view
-    explorer.slices = figure_widget(slice_figure(view))
-    explorer.map, explorer.likeness = figure_widget(map_of_points()), figure_widget(likeness_figure(view))
+    tall = picture_height(view)
+    explorer.slices, explorer.likeness = figure_widget(slice_figure(view), tall), figure_widget(likeness_figure(view), tall)
+    explorer.map = figure_widget(map_of_points())
     for name in ("status", "legend", "numbers", "said_sample", "said_selection", "said_anchor"):
         setattr(explorer, name, ipywidgets.HTML())
     hidden = ipywidgets.Layout(visibility="hidden", width="auto")
