@@ -2,10 +2,12 @@
 
 import pytest
 from browser_tools import lab, static_page, swift  # noqa: F401
+from test_explore_results import Threshold
 
-from semicon_nb.data import phantom, split
-from semicon_nb.explore import CohortBrowser, StrategyExplorer, TemperatureExplorer
+from semicon_nb.data import part_indices, phantom, split
+from semicon_nb.explore import CohortBrowser, ResultsExplorer, StrategyExplorer, TemperatureExplorer
 from semicon_nb.explore_replay import Film, write_replay
+from semicon_nb.explore_results import look_at
 from semicon_nb.record import Recorder
 from semicon_nb.train import StageSettings, train_local
 from semicon_nb.unet import UNet
@@ -149,11 +151,19 @@ def replay_page(path):
     return write_replay(path, [film, film], "Replay", methods=("PCA",))
 
 
+def results_page(path):
+    """Slices of 64 x 64, segmented by brightness alone."""
+    cohort = phantom(subjects=4, size=64)
+    rows = part_indices(cohort, split(cohort, 1.0), "test")
+    return ResultsExplorer(runs=[look_at(Threshold(), cohort, rows, "threshold", 1.0)]).to_html(path)
+
+
 EXPLORERS = {
     "strategy": ("stop3", lambda path: StrategyExplorer().to_html(path)),
     "temperature": ("temperature", lambda path: TemperatureExplorer().to_html(path)),
     "cohort": ("slice", lambda path: CohortBrowser().to_html(path)),
     "replay": ("moment", replay_page),
+    "results": ("rank", results_page),
 }
 KEYS = (["ArrowLeft"] * 3 + ["ArrowRight"] * 3) * 2  # ends where it began: a slider at its end would not answer
 
