@@ -25,7 +25,7 @@ from torch import nn
 from .files import cache_folder, content_key, write_atomic
 from .show import PALETTE, SYMBOLS, style
 
-# %% ../nbs/10_embed.ipynb #05016c91
+# %% ../nbs/10_embed.ipynb #8c8b09d2
 def as_slices(
     images: np.ndarray | torch.Tensor | Sequence,  # [H, W], [S, H, W] or [S, 1, H, W], any intensities
 ) -> np.ndarray:  # [S, H, W] float32
@@ -42,7 +42,7 @@ def as_slices(
         raise ValueError(f"images: {int((~np.isfinite(stack)).sum())} values are NaN or infinite; replace them first")
     return stack
 
-# %% ../nbs/10_embed.ipynb #e58c2e2f
+# %% ../nbs/10_embed.ipynb #e2abe7ab
 def layer_of(
     model: nn.Module | Callable,  # maps [B, 1, H, W] to [B, C, H, W]
     layer: str = "features",  # "features", "head" or "output"; networks without such a method use their output
@@ -56,7 +56,7 @@ def layer_of(
     found = getattr(model, methods[layer], None)
     return found if callable(found) else model
 
-# %% ../nbs/10_embed.ipynb #4e75b6e7
+# %% ../nbs/10_embed.ipynb #d6b0cfae
 def check_output(
     output: object,  # what the network gave
     batch: int,  # slices that went in
@@ -153,7 +153,7 @@ def sample_pixels(
     drawn = [random.choice(pool, n, replace=False) for pool, n in zip(pools, shares([len(p) for p in pools], count), strict=True)]
     return Sample(np.sort(np.concatenate(drawn)), (slices, rows, columns), True)
 
-# %% ../nbs/10_embed.ipynb #a9efe17d
+# %% ../nbs/10_embed.ipynb #0845be8d
 def check_vectors(
     vectors: np.ndarray,  # [N, C]
     least: int = 3,  # fewest vectors that make sense
@@ -195,7 +195,7 @@ def pca(
     spread = max(float(values.clip(0).sum()), 1e-12)
     return Map(places, float(values[::-1][:dims].clip(0).sum() / spread), "PCA")
 
-# %% ../nbs/10_embed.ipynb #c8404200
+# %% ../nbs/10_embed.ipynb #e50761a9
 def map_figure(
     maps: Mapping[str, np.ndarray],  # title -> places [N, 2] of the same pixels
     classes: np.ndarray,  # [N] class of each pixel
@@ -211,7 +211,7 @@ def map_figure(
             figure.add_scattergl(
                 x=x, y=y, mode="markers", name=str(names[c]), marker=look, legendgroup=str(c), showlegend=column == 1, row=1, col=column
             )
-    style(figure, height=340).update_layout(legend={"y": -0.05}, margin={"l": 20, "t": 40, "b": 30})
+    style(figure, height=340).update_layout(legend={"y": -0.02, "yanchor": "top"}, margin={"l": 20, "t": 40, "b": 50})
     return figure.update_xaxes(showticklabels=False, showgrid=False).update_yaxes(showticklabels=False, showgrid=False)
 
 # %% ../nbs/10_embed.ipynb #1e1fbdb9
@@ -313,7 +313,7 @@ def umap_map(
     say(1.0, "done")
     return Map(places, float("nan"), "UMAP")
 
-# %% ../nbs/10_embed.ipynb #e2a64366
+# %% ../nbs/10_embed.ipynb #d11163c7
 def aligned(
     epochs: Sequence[np.ndarray],  # [N, C] vectors of the same pixels, one array for each epoch
     method: str = "PCA",  # or "UMAP"

@@ -28,7 +28,7 @@ from .pixels import Colouring, mosaic_of
 from .record import Recording, as_recording
 from .show import PALETTE, SYMBOLS
 
-# %% ../nbs/11e_replay.ipynb #aa79ac20
+# %% ../nbs/11e_replay.ipynb #c773afff
 class Film:
     """A recording as it is shown: places in one layout, pictures, and curves; ValueError for one without snapshots."""
 
@@ -151,7 +151,7 @@ def vote_words(
         "which flatters: it tells how labels separate here, not how well the network generalises."
     )
 
-# %% ../nbs/11e_replay.ipynb #6be9d66b
+# %% ../nbs/11e_replay.ipynb #39cc52bb
 class Screen:
     """The pictures of one film, and how they go to a moment."""
 
