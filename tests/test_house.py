@@ -356,3 +356,18 @@ def test_nothing_names_the_machine_it_was_made_on():
     for path in tracked():
         text = path.read_bytes().decode("utf-8", "ignore")
         assert not [place for place in unwanted if place in text], f"{path} names a folder of this machine"
+
+
+def test_every_committed_row_is_run_again_by_make_reproduce(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from reproduce import FRACTIONS, GRIDS
+
+    for name, parts in GRIDS.items():
+        planned = set()
+        for part in ({"labels": FRACTIONS, "scale": 1.0, "defects": (), "full": (), **given} for given in parts):
+            runs = [(m, f) for m in part["methods"] for f in part["labels"]] + [(m, 1.0) for m in part["full"]]
+            planned |= {(m, f, part["scale"], tuple(sorted(part["defects"]))) for m, f in runs}
+        rows = [json.loads(line) for line in (ROOT / "results" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert rows and {row["split"] for row in rows} <= {0, 1, 2}
+        assert {(r["method"], r["labels"], r["scale"], tuple(r["defects"])) for r in rows} <= planned, name
+    assert {path.stem for path in (ROOT / "results").glob("*.jsonl") if not path.stem.endswith(".failed")} == set(GRIDS)
