@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from semicon_nb.data import Cohort
     from semicon_nb.runs import Run
 
-# %% ../nbs/12_cli.ipynb #14380e7e
+# %% ../nbs/12_cli.ipynb #99ed5f5d
 def add_data(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb data`."
     parser.add_argument("place", nargs="?", metavar="NAME_OR_FOLDER", help="a cohort or a folder; none lists the cohorts")
@@ -43,7 +43,7 @@ def list_cohorts() -> str:
     from semicon_nb.download import places
 
     looked = ", then ".join(str(place.parent) for place in places("x"))
-    lines = [f"{name:12} {function.__doc__}" for name, function in COHORTS.items()]
+    lines = [f"{name:16} {(function.__doc__ or '').splitlines()[0]}" for name, function in COHORTS.items()]
     return "\n".join(
         [*lines, "", f"Looked for in {looked}.", "Any folder with images/ and labels/, or a Decathlon task, can be named too."]
     )
@@ -100,7 +100,7 @@ def data(options: argparse.Namespace) -> None:
         contact_sheet(cohort).save(buffer, "PNG")
         print(f"Wrote {write_atomic(options.sheet, buffer.getvalue())}", file=sys.stderr)
 
-# %% ../nbs/12_cli.ipynb #edb10f3d
+# %% ../nbs/12_cli.ipynb #f5a016fa
 def add_train(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb train`."
     parser.add_argument("method", metavar="METHOD", help='such as scratch, global, "global+local(block)"; an unknown one lists all')
@@ -144,7 +144,7 @@ def train(options: argparse.Namespace) -> None:
     )
     print(f"Next: semicon-nb evaluate {shlex.quote(str(made.folder))} --data {shlex.quote(options.data)} --part test")
 
-# %% ../nbs/12_cli.ipynb #42aa5580
+# %% ../nbs/12_cli.ipynb #3b6a67f3
 def look_here() -> None:
     "Let an import path such as `mine:Network` name a file of the working folder."
     if (here := os.getcwd()) not in sys.path:
@@ -246,7 +246,7 @@ def mask_picture(
     picture.save(buffer, "PNG")
     return buffer.getvalue()
 
-# %% ../nbs/12_cli.ipynb #e5bbbd60
+# %% ../nbs/12_cli.ipynb #bd830142
 def kind_of(path: Path) -> str:
     '"nifti" or "png", by the name at the end of `path`; ValueError for any other.'
     name = path.name.lower()
@@ -309,7 +309,7 @@ def explore(options: argparse.Namespace) -> None:
     PixelExplorer(options.run).to_html(options.out)
     print(f"Wrote {options.out}; open it in a browser")
 
-# %% ../nbs/12_cli.ipynb #994510e5
+# %% ../nbs/12_cli.ipynb #bf2ba6bc
 def words(text: str) -> tuple[str, ...]:
     "The `text` of an option, such as `scratch,global`, as a tuple of words."
     return tuple(word.strip() for word in text.split(",") if word.strip())
@@ -419,7 +419,7 @@ def make_parser() -> argparse.ArgumentParser:
         words_of.set_defaults(run_command=run)
     return parser
 
-# %% ../nbs/12_cli.ipynb #1caca7aa
+# %% ../nbs/12_cli.ipynb #e0a7f5f6
 def sentence_of(error: Exception) -> str:
     "An error as one line."
     if isinstance(error, OSError) and error.strerror and error.filename:

@@ -10,7 +10,7 @@ __all__ = ['MMWHS', 'COHORTS', 'folder', 'person', 'asked', 'hippocampus', 'card
            'guard', 'labelled_indices', 'load_split', 'native_labels', 'normalise', 'part_indices', 'phantom',
            'read_image', 'read_labels', 'save_split', 'split', 'take', 'to_grid', 'unlabelled_indices']
 
-# %% ../nbs/00h_data.ipynb #27d099a6
+# %% ../nbs/00h_data.ipynb #d5ed5a70
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,7 +35,7 @@ _all_ = [
     "part_indices", "phantom", "read_image", "read_labels", "save_split", "split", "take", "to_grid", "unlabelled_indices",
 ]  # fmt: skip
 
-# %% ../nbs/00h_data.ipynb #082a4294
+# %% ../nbs/00h_data.ipynb #677af541
 def folder(
     path: str | Path,  # a Decathlon task, or a folder with images/ and labels/ (NIfTI or PNG), index.csv and dataset.json being optional
     size: int = 64,  # rows and columns of a slice, pixels
@@ -50,7 +50,7 @@ def folder(
     source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis}
     return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis), source)
 
-# %% ../nbs/00h_data.ipynb #eecbb6b1
+# %% ../nbs/00h_data.ipynb #e539a86e
 def person(
     name: str,  # of a volume
 ) -> str:
@@ -73,7 +73,10 @@ def hippocampus(
     download: bool = False,  # whether to fetch it where it is not found
     limit: int | None = None,  # only the first so many volumes
 ) -> Cohort:
-    """Hippocampi in MRI: Task04 of the Medical Segmentation Decathlon, two volumes per person; DataError where the folder is another task's."""
+    """Hippocampi in MRI: Task04 of the Medical Segmentation Decathlon, two volumes per person.
+
+    DataError where the folder is another task's.
+    """
     name = "Task04_Hippocampus"
     if limit is not None and limit < 1:
         raise ValueError(f"limit: {limit!r}, expected a number of volumes from 1 upwards, or None for all")
@@ -96,19 +99,22 @@ def cardiac(
     """Generated hearts: the phantom with seven structures."""
     return phantom("cardiac", subjects, size, seed)
 
-# %% ../nbs/00h_data.ipynb #9f554489
+# %% ../nbs/00h_data.ipynb #7f6852e7
 def sunnybrook(
     data: str | Path | None = None,  # the folder sunnybrook or the one above it; None for SEMICON_DATA, then the cache
     size: int = 160,  # rows and columns cut from the centre, pixels
 ) -> Cohort:
-    """Hearts in cine MR: Sunnybrook Cardiac Data; about half of the slices are labelled, positions are unknown; FileNotFoundError where it is not found."""
+    """Hearts in cine MR: Sunnybrook Cardiac Data; about half of the slices are labelled, positions are unknown.
+
+    FileNotFoundError where it is not found.
+    """
     place = locate("sunnybrook", "index.csv", data)
     if place is None:
         raise not_found("sunnybrook", "index.csv", data)
     classes, codes, volumes = layout(place)
     return assemble("sunnybrook", classes, codes, volumes, Grid(size, "centre"), {"cohort": "sunnybrook", **asked(data=data, size=size)})
 
-# %% ../nbs/00h_data.ipynb #5d5b2118
+# %% ../nbs/00h_data.ipynb #92de9a3a
 MMWHS = {"left ventricle": (500,), "right ventricle": (600,), "left atrium": (420, 421), "right atrium": (550,),
          "myocardium": (205,), "ascending aorta": (820,), "pulmonary artery": (850,)}  # fmt: skip
 
@@ -118,7 +124,10 @@ def mmwhs(
     modality: str = "ct",  # "ct" or "mr"
     size: int = 160,  # rows and columns of a slice, pixels
 ) -> Cohort:
-    """Whole hearts in CT or MR: the MMWHS challenge, seven structures; files NAME_image.nii.gz and NAME_label.nii.gz; FileNotFoundError where it is not found."""
+    """Whole hearts in CT or MR: the MMWHS challenge, seven structures; files NAME_image.nii.gz and NAME_label.nii.gz.
+
+    FileNotFoundError where it is not found.
+    """
     if modality not in ("ct", "mr"):
         raise ValueError(f"modality: {modality!r}, expected 'ct' or 'mr'")
     pattern = f"{modality}_*_image.nii*"
@@ -133,7 +142,7 @@ def mmwhs(
     source = {"cohort": "mmwhs", **asked(data=data, modality=modality, size=size)}
     return assemble("mmwhs", ("background", *MMWHS), codes, volumes, Grid(size), source)
 
-# %% ../nbs/00h_data.ipynb #8a470c1d
+# %% ../nbs/00h_data.ipynb #dc0bb046
 COHORTS: dict[str, Callable[..., Cohort]] = {
     "phantom": phantom, "phantom-cardiac": cardiac, "hippocampus": hippocampus, "sunnybrook": sunnybrook, "mmwhs": mmwhs,
 }  # fmt: skip

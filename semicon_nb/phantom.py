@@ -17,7 +17,7 @@ from .cohort import Codes, Cohort, Volume
 from .files import content_key
 from .scans import Grid
 
-# %% ../nbs/00c_phantom.ipynb #c53efa29
+# %% ../nbs/00c_phantom.ipynb #0fea0f5f
 class Draws:
     """Uniform numbers from a seed, made with operations that every machine rounds alike."""
 
@@ -101,7 +101,7 @@ KINDS = {
         ("blood",) * 4 + ("muscle",) * 4, ("",), 12, "", (2.0, 2.0, 8.0)),
 }
 
-# %% ../nbs/00c_phantom.ipynb #a0ffa7a8
+# %% ../nbs/00c_phantom.ipynb #017f4bb5
 def wave(
     x: np.ndarray,  # places [...]
 ) -> np.ndarray:  # [...]
@@ -129,7 +129,7 @@ def pose(
     dv = height[2] * wave(f[2] * u - 0.3 * z + phase[2]) + height[3] * wave(f[3] * v + phase[3])
     return u + du, v + dv + bend * (u * u - 0.12), z + 0 * u
 
-# %% ../nbs/00c_phantom.ipynb #34509e40
+# %% ../nbs/00c_phantom.ipynb #5b9aca9a
 def level(
     place: tuple[np.ndarray, ...],  # three coordinates, each [n, H, W]
     centre: np.ndarray,  # [3] in the same coordinates
@@ -139,7 +139,7 @@ def level(
     far = [(p - c) / r for p, c, r in zip(place, centre, radii, strict=True)]
     return 1 - (far[0] * far[0] + far[1] * far[1] + far[2] * far[2])
 
-# %% ../nbs/00c_phantom.ipynb #ee734a72
+# %% ../nbs/00c_phantom.ipynb #15ae5fab
 def folds(
     place: tuple[np.ndarray, ...],  # three coordinates, each [n, H, W]
     draw: Draws,  # of the subject
@@ -160,7 +160,7 @@ def scatter(draw: Draws, kind: Kind) -> list[Part]:
         parts.append(Part(0, tissue, tuple(centre), tuple(radii), 0.0))
     return parts
 
-# %% ../nbs/00c_phantom.ipynb #56fb3a69
+# %% ../nbs/00c_phantom.ipynb #6e295454
 def paint(
     place: tuple[np.ndarray, ...],  # three coordinates, each [n, H, W]
     kind: Kind,  # what to paint
@@ -182,7 +182,7 @@ def paint(
         labels[height > 0] = part.label
     return image, labels
 
-# %% ../nbs/00c_phantom.ipynb #a854188d
+# %% ../nbs/00c_phantom.ipynb #966b485e
 def scanner(
     image: np.ndarray,  # [n, H, W] brightness, 0 to 1
     scan: Draws,  # of the volume
@@ -205,7 +205,7 @@ def eight_bits(
     low, high = ranked[raw.size // 200], ranked[raw.size - 1 - raw.size // 200]
     return ((np.clip(raw, low, high) - low) * 510 + (high - low)).astype(np.int64) // (2 * (high - low))
 
-# %% ../nbs/00c_phantom.ipynb #9ff6f2e7
+# %% ../nbs/00c_phantom.ipynb #91dcc16f
 def scan_of(
     kind: Kind,  # of phantom
     size: int,  # rows and columns of a slice
@@ -221,14 +221,17 @@ def scan_of(
         image, labels = image[:, :, ::-1], labels[:, :, ::-1]
     return eight_bits(scanner(image, scan)).astype(np.uint8), labels
 
-# %% ../nbs/00c_phantom.ipynb #f1d30a93
+# %% ../nbs/00c_phantom.ipynb #b9b27ba9
 def phantom(
     kind: str = "hippocampus",  # "hippocampus": two touching structures; "cardiac": seven
     subjects: int = 24,  # how many people
     size: int = 64,  # rows and columns of a slice, pixels
     seed: int = 0,  # another seed, other people
 ) -> Cohort:
-    """A cohort of generated subjects; the same arguments give the same bytes on every machine; ValueError for an unknown kind or no subject."""
+    """A cohort of generated subjects; the same arguments give the same bytes on every machine.
+
+    ValueError for an unknown kind or no subject.
+    """
     if kind not in KINDS:
         raise ValueError(f"kind: {kind!r}, expected one of {', '.join(KINDS)}")
     if not isinstance(subjects, int) or subjects < 1:
