@@ -296,7 +296,7 @@ class TemperatureCallbacks(TemperatureFigures):
         middles, positive, negative, pixels = spread(found, self.labels, self.anchor)
         moved(self.bars, {0: (middles, negative), 1: (middles, positive), 2: (middles, pixels)})
         for line in self.lines:
-            moved(line, {1: ([TEMPERATURES[index]], [line.data[0].y[index]])})
+            line.ring(1, TEMPERATURES[index], line.data[0].y[index])
 
 # %% ../nbs/11c_temperature_explorer.ipynb #30964c71
 class TemperatureExplorer(TemperatureCallbacks):

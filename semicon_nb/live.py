@@ -147,7 +147,13 @@ class LiveFigure(go.FigureWidget):
     _bundle = traitlets.Unicode(BUNDLE).tag(sync=True)
     _asked = traitlets.Int(0).tag(sync=True)
     _answered = traitlets.Int(0).tag(sync=True)
+    _ring: traitlets.List = traitlets.List([]).tag(sync=True)  # number of a trace with one point, and its new x and y
     _complete = False
+
+    def ring(self, trace: int, x: float, y: float) -> None:
+        """Move the one point of a `trace` to `x`, `y` without drawing the figure again; its axes stay as they are."""
+        self._data[trace].update(x=[x], y=[y])
+        self._ring = [trace, float(x), float(y)]
 
     @traitlets.observe("_asked")
     def _answer(self, change: dict) -> None:
