@@ -14,6 +14,10 @@ PAPER = "scratch global global+local(self) local(stride) local(block) global+loc
 OURS = ["local(exact)", "global+local(exact)", "global+local(random)"]
 RIVALS = "best scratch(strong) mean-teacher cross-pseudo-supervision fixmatch pcl joint".split()
 CARDIAC = "scratch global global+local(stride) global+local(block) global+local(exact) mean-teacher".split()
+VARIANTS = [
+    *(f"local(stride) {words}" for words in ("tau 0.05", "tau 0.5", "no head", "bent head", "4x local")),
+    *(f"global {words}" for words in ("tau 0.5", "3x global")),
+]
 FRACTIONS = (0.05, 0.1, 0.2)
 
 
@@ -30,6 +34,7 @@ GRIDS = {
         defect("scratch", "split_by_volume"),
         defect("local(stride)", "identical_views"),
     ],
+    "hippocampus-ablations": [{"methods": VARIANTS, "labels": (0.05,)}],
     "sunnybrook": [{"methods": CARDIAC, "labels": (0.05,), "scale": 0.25}],
 }
 """For each file of results what is run; the cohort's name comes first."""
@@ -56,6 +61,7 @@ def main() -> int:
     out = Path(given.out).resolve()
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("SEMICON_CACHE", str(out / "cache"))
+    from semicon_nb.ablations import ABLATIONS
     from semicon_nb.experiment import run_grid
     from semicon_nb.tables import table
 
@@ -69,6 +75,7 @@ def main() -> int:
             plan |= {"labels": tuple(map(float, given.labels.split(",")))} if given.labels else {}
             plan |= {"methods": given.methods.split(","), "full": ()} if given.methods else {}
             plan |= {"scale": given.scale} if given.scale else {}
+            plan["methods"] = [ABLATIONS.get(name, name) for name in plan["methods"]]
             how = {"preset": given.preset, "workers": given.workers, "keep": given.keep}
             rows = run_grid(name, results=out, folder=out / "runs" / name, **plan, **how)
             print(f"\n## {name}\n\n{table(rows) if len(rows) else 'No run finished; see the .failed.jsonl file.'}\n", flush=True)
