@@ -19,6 +19,7 @@ VARIANTS = [
     *(f"global {words}" for words in ("tau 0.5", "3x global")),
 ]
 FRACTIONS = (0.05, 0.1, 0.2)
+SPLITS = (0, 1, 2)
 
 
 def defect(method: str, name: str) -> dict:
@@ -28,7 +29,10 @@ def defect(method: str, name: str) -> dict:
 
 GRIDS = {
     "hippocampus": [{"methods": PAPER + OURS, "full": ["scratch"]}],
-    "hippocampus-rivals": [{"methods": RIVALS, "labels": (0.05,), "full": ["scratch(strong)"]}],
+    "hippocampus-rivals": [
+        {"methods": RIVALS, "labels": (0.05,), "full": ["scratch(strong)"]},
+        {"methods": ["best", "scratch(strong)"], "labels": (0.05,), "splits": (3, 4, 5)},
+    ],
     "hippocampus-defects": [
         defect("scratch", "bilinear_labels"),
         defect("scratch", "split_by_volume"),
@@ -46,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--grids", default="all", help=f"some of {','.join(GRIDS)} (default: all)")
     parser.add_argument("--preset", default="laptop", help="demo, laptop or paper (default: laptop)")
     parser.add_argument("--scale", type=float, default=None, help="multiplies the steps of every stage (default: that of each grid)")
-    parser.add_argument("--splits", type=int, default=3, help="splits by subject (default: 3)")
+    parser.add_argument("--splits", type=int, default=None, help="splits by subject (default: those of each grid, three or six)")
     parser.add_argument("--labels", default=None, help="labelled fractions, such as 0.05,0.2 (default: those of each grid)")
     parser.add_argument("--methods", default=None, help="methods, comma between them (default: those of each grid)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes with one thread each (default: the number of cores)")
@@ -71,7 +75,8 @@ def main() -> int:
         return 2
     for name in chosen:
         for part in GRIDS[name]:
-            plan = {"labels": FRACTIONS, "splits": range(given.splits), "data": name.split("-")[0], **part}
+            plan = {"labels": FRACTIONS, "splits": SPLITS, "data": name.split("-")[0], **part}
+            plan |= {"splits": range(given.splits)} if given.splits else {}
             plan |= {"labels": tuple(map(float, given.labels.split(",")))} if given.labels else {}
             plan |= {"methods": given.methods.split(","), "full": ()} if given.methods else {}
             plan |= {"scale": given.scale} if given.scale else {}

@@ -6,10 +6,10 @@ Docs: https://semicon-nb.github.io/semicon_nb/tables.html.md"""
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Results', 'LESS_IS_BETTER', 'NAMES', 'experiment_of', 'read_lines', 'read_results', 'interval', 'by_split',
-           'summary', 'paired', 'best_other', 'verdicts', 'plus_minus', 'compare', 'as_markdown', 'as_latex',
-           'table_of_one', 'table']
+           'same_people', 'summary', 'paired', 'best_other', 'verdicts', 'plus_minus', 'compare', 'as_markdown',
+           'as_latex', 'table_of_one', 'table']
 
-# %% ../nbs/08a_tables.ipynb #22b6901c
+# %% ../nbs/08a_tables.ipynb #f074f0ed
 import json
 from collections.abc import Iterable
 from html import escape
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-# %% ../nbs/08a_tables.ipynb #bffb4b01
+# %% ../nbs/08a_tables.ipynb #4d957a54
 COLUMNS = ("method", "labels", "split", "seed", "pooled_dice", "volume_dice", "hd95", "validation", "seconds", "preset", "key", "experiment")
 
 
@@ -48,7 +48,7 @@ def read_lines(
                 raise ValueError(f"{path}, line {number}: is not JSON ({error}); restore the file or remove that line") from error
     return records
 
-# %% ../nbs/08a_tables.ipynb #6c035426
+# %% ../nbs/08a_tables.ipynb #eaa816f8
 Results: TypeAlias = str | Path | pd.DataFrame | Iterable
 
 
@@ -68,7 +68,7 @@ def read_results(
     rows = pd.DataFrame([{**{column: record.get(column) for column in COLUMNS}, "experiment": experiment_of(record)} for record in records])
     return rows.drop_duplicates("key") if rows["key"].notna().all() else rows
 
-# %% ../nbs/08a_tables.ipynb #1a73d3f8
+# %% ../nbs/08a_tables.ipynb #6f1a43c4
 def interval(
     values: Iterable[float],  # one value for each split
 ) -> tuple[float, float, int]:
@@ -96,13 +96,25 @@ def by_split(
     runs = runs.assign(**{metric: pd.to_numeric(runs[metric])})
     return runs.pivot_table(index=["labels", "method"], columns="split", values=metric, sort=False)
 
-# %% ../nbs/08a_tables.ipynb #4ec71932
+# %% ../nbs/08a_tables.ipynb #226f34ae
+def same_people(
+    scores: pd.DataFrame,  # of `by_split`
+    baseline: str = "scratch",  # whose splits count
+) -> pd.DataFrame:
+    """The scores with a gap wherever the baseline has none, so that no mean is over other people; as they are where it was not run."""
+    kept = scores.copy()
+    for fraction, method in scores.index:
+        if (fraction, baseline) in scores.index:
+            kept.loc[(fraction, method), scores.loc[(fraction, baseline)].isna()] = np.nan
+    return kept
+
+
 def summary(
     results: Results,  # finished runs
     metric: str = "pooled_dice",  # what to average
 ) -> pd.DataFrame:
-    """Mean and half width of its 95 % interval over splits, for each labelled fraction and method."""
-    scores = by_split(results, metric)
+    """Mean and half width of its 95 % interval over the splits that scratch was run on, for each labelled fraction and method."""
+    scores = same_people(by_split(results, metric))
     rows = [interval(row) for row in scores.to_numpy()]
     return pd.DataFrame(rows, index=scores.index, columns=["mean", "half", "splits"])
 
@@ -160,7 +172,7 @@ def verdicts(
             rows.append((f"{better} > {worse}", fraction, gain, half, splits, word))
     return pd.DataFrame(rows, columns=["claim", "labels", "difference", "half", "splits", "verdict"])
 
-# %% ../nbs/08a_tables.ipynb #4bf3367d
+# %% ../nbs/08a_tables.ipynb #63540ae6
 def plus_minus(
     value: float,  # mean
     half: float,  # half width of the interval, nan where one split was run
@@ -211,7 +223,7 @@ def as_latex(
     head = [rf"\begin{{tabular}}{{l{'r' * len(rows.columns)}}}", r"\toprule", body[0], r"\midrule"]
     return "\n".join([*head, *body[1:], r"\bottomrule", r"\end{tabular}"])
 
-# %% ../nbs/08a_tables.ipynb #72c4681d
+# %% ../nbs/08a_tables.ipynb #d065d533
 def table_of_one(
     runs: pd.DataFrame,  # finished runs of one experiment
     form: str,  # "markdown", "latex" or "html"
@@ -220,8 +232,10 @@ def table_of_one(
     """The table of one experiment, with a line that says what stands behind it."""
     rows = compare(runs, metric)
     splits = summary(runs, metric)["splits"]
+    splits = splits[splits > 0]
     counts = f"{splits.min()}" if splits.min() == splits.max() else f"{splits.min()} to {splits.max()}"
-    note = f"{NAMES.get(metric, metric)}: mean ± half width of the 95 % t-interval over {counts} splits by subject; {len(runs)} runs"
+    note = f"{NAMES.get(metric, metric)}: mean ± half width of the 95 % t-interval over {counts} splits by subject"
+    note += ", differences over all that both have" * bool(runs["split"].nunique() > splits.max()) + f"; {len(runs)} runs"
     note += f" ({runs['experiment'].iloc[0]})" * bool(runs["experiment"].iloc[0]) + ". Best other: highest Dice on validation subjects."
     if form == "html":
         return f"{rows.to_html(border=0)}\n<p>{escape(note)}</p>"

@@ -334,6 +334,20 @@ def test_only_shared_splits_are_compared():
     assert paired(records).loc[(0.05, "better"), "splits"] == 3
 
 
+def test_means_keep_to_the_people_of_scratch_and_differences_use_all():
+    gains = {"scratch": [0.0], "a": [0.01, 0.02, 0.03, 0.04], "b": [0.0, 0.0, 0.01, 0.01]}
+    records = [record for record in invented(gains) if record["method"] != "scratch" or record["split"] < 2]
+    means = summary(records).loc[0.05]
+    base = np.linspace(0.78, 0.86, 4)[:2]
+    assert means["splits"].tolist() == [2, 2, 2]
+    assert means["mean"].tolist() == pytest.approx([base.mean(), (base + [0.01, 0.02]).mean(), base.mean()])
+    assert verdicts(records, [("a", "b"), ("a", "scratch")])["splits"].tolist() == [4, 2]
+    assert "over 2 splits by subject, differences over all that both have" in table(records)
+    assert "differences over" not in table([record for record in records if record["split"] < 2])
+    alone = [record for record in records if record["method"] != "scratch"]
+    assert summary(alone)["splits"].tolist() == [4, 4]
+
+
 def test_rival_is_chosen_on_validation_not_on_test():
     records = invented({"scratch": [0.0], "a": [0.01], "b": [0.02]})
     for record in records:

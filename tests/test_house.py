@@ -360,14 +360,14 @@ def test_nothing_names_the_machine_it_was_made_on():
 
 def test_every_committed_row_is_run_again_by_make_reproduce(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from reproduce import FRACTIONS, GRIDS
+    from reproduce import FRACTIONS, GRIDS, SPLITS
 
     for name, parts in GRIDS.items():
         planned = set()
-        for part in ({"labels": FRACTIONS, "scale": 1.0, "defects": (), "full": (), **given} for given in parts):
+        for part in ({"labels": FRACTIONS, "splits": SPLITS, "scale": 1.0, "defects": (), "full": (), **given} for given in parts):
             runs = [(m, f) for m in part["methods"] for f in part["labels"]] + [(m, 1.0) for m in part["full"]]
-            planned |= {(m, f, part["scale"], tuple(sorted(part["defects"]))) for m, f in runs}
+            planned |= {(m, f, s, part["scale"], tuple(sorted(part["defects"]))) for m, f in runs for s in part["splits"]}
         rows = [json.loads(line) for line in (ROOT / "results" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
-        assert rows and {row["split"] for row in rows} <= {0, 1, 2}
-        assert {(r["method"], r["labels"], r["scale"], tuple(r["defects"])) for r in rows} <= planned, name
+        found = {(r["method"], r["labels"], r["split"], r["scale"], tuple(r["defects"])) for r in rows}
+        assert rows and found <= planned, f"{name}: {sorted(found - planned)}"
     assert {path.stem for path in (ROOT / "results").glob("*.jsonl") if not path.stem.endswith(".failed")} == set(GRIDS)

@@ -35,6 +35,7 @@ def readme(book: nbformat.NotebookNode) -> str:
 
 def summary(folder: Path) -> str:
     """What the finished runs say: one table for the experiment with the most of them, and the others by name."""
+    from semicon_nb.methods import METHODS
     from semicon_nb.tables import as_markdown, interval, plus_minus, read_results, verdicts
     from semicon_nb.tables import summary as means
 
@@ -42,7 +43,7 @@ def summary(folder: Path) -> str:
         return "No finished run of the grid is stored in `results/` yet."
     runs = read_results(folder)
     counts = runs["experiment"].value_counts()
-    main = runs[runs["experiment"] == counts.index[0]]
+    main = runs[(runs["experiment"] == counts.index[0]) & runs["method"].isin(list(METHODS))]
     scores = means(main)
     cells = [plus_minus(row["mean"], row["half"]) for _, row in scores.iterrows()]
     table = pd.Series(cells, index=scores.index).unstack("labels", fill_value="").reindex(scores.index.get_level_values("method").unique())
