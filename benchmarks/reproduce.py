@@ -39,7 +39,7 @@ GRIDS = {
         defect("local(stride)", "identical_views"),
     ],
     "hippocampus-ablations": [{"methods": VARIANTS, "labels": (0.05,)}],
-    "sunnybrook": [{"methods": CARDIAC, "labels": (0.05,), "scale": 0.25}],
+    "sunnybrook": [{"methods": CARDIAC, "scale": 0.25}],
 }
 """For each file of results what is run; the cohort's name comes first."""
 

@@ -23,7 +23,7 @@ from .strategies import FullResolution, Strategy
 from .train import train_local
 from .unet import UNet
 
-# %% ../nbs/08c_ablations.ipynb #37d2150f
+# %% ../nbs/08c_ablations.ipynb #12dbb210
 HEADS: dict[str, Callable[[nn.Sequential], nn.Sequential]] = {
     "none": lambda head: nn.Sequential(),
     "bent": lambda head: nn.Sequential(head[0], nn.ReLU(), head[1]),
@@ -42,10 +42,12 @@ def train_local_with(
     folder: str | Path | None = None,  # for checkpoint and history
     resume: bool = False,  # go on from the checkpoint
 ) -> Iterator[Step]:
-    """The local stage with another pixel head; the network has its own again at the end. ValueError for an unknown head."""
+    """The local stage with another pixel head; the network has its own again at the end. ValueError for an unknown head, or one that the network cannot have."""
     if head not in HEADS:
         raise ValueError(f"head: found {head!r}, expected one of {', '.join(HEADS)}")
     own = model.pixel_head
+    if head == "bent" and not (isinstance(own, nn.Sequential) and len(own) == 2):
+        raise ValueError(f"head: 'bent' puts a ReLU between two layers, but this network's pixel_head is {type(own).__name__}; use 'none'")
     model.pixel_head = HEADS[head](own)
     try:
         yield from train_local(model, cohort, split, settings, strategy, seed=seed, folder=folder, resume=resume)

@@ -309,7 +309,7 @@ def explore(options: argparse.Namespace) -> None:
     PixelExplorer(options.run).to_html(options.out)
     print(f"Wrote {options.out}; open it in a browser")
 
-# %% ../nbs/12_cli.ipynb #bf2ba6bc
+# %% ../nbs/12_cli.ipynb #a335fc4f
 def words(text: str) -> tuple[str, ...]:
     "The `text` of an option, such as `scratch,global`, as a tuple of words."
     return tuple(word.strip() for word in text.split(",") if word.strip())
@@ -337,15 +337,20 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="hippocampus", metavar="NAME_OR_FOLDER", help="the cohort (default: %(default)s)")
     parser.add_argument("--preset", default="laptop", help="laptop, paper or demo (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage (default: %(default)s)")
+    parser.add_argument("--model", metavar="PACKAGE.MODULE:NAME", help="class or function that builds a network of your own, for the U-Net")
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results files (default: %(default)s)")
 
-# %% ../nbs/12_cli.ipynb #67f139c1
+# %% ../nbs/12_cli.ipynb #625227f2
 def experiment(options: argparse.Namespace) -> None:
     "Run `semicon-nb experiment`."
     from semicon_nb.experiment import run_grid
+    from semicon_nb.stages import imported
 
-    keys = ("labels", "splits", "seeds", "data", "preset", "scale", "workers", "results")
+    if options.model:
+        look_here()
+        imported(options.model)
+    keys = ("labels", "splits", "seeds", "data", "preset", "scale", "model", "workers", "results")
     given = {key: getattr(options, key) for key in keys} | ({"methods": options.methods} if options.methods else {})
     name = options.name or Path(options.data).name
     finished = run_grid(name, **given)

@@ -8,7 +8,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/experiment.html.md"""
 __all__ = ['grid', 'load_text', 'load_once', 'heal', 'append', 'git', 'commit', 'validation', 'measure', 'run_one', 'Serial',
            'start_worker', 'local_pool', 'outcomes', 'note', 'todo', 'run_rows', 'run_grid', 'table']
 
-# %% ../nbs/09_experiment.ipynb #39823c01
+# %% ../nbs/09_experiment.ipynb #e5bf6435
 import json
 import multiprocessing
 import os
@@ -39,12 +39,13 @@ from .dice import pooled_dice, predict
 from .evaluate import evaluate
 from .files import cache_folder, content_key, versions, write_atomic
 from .methods import Method, Preset, named_method, named_preset, train_method
-from .runs import machine
+from .runs import machine, network_facts
+from .stages import Builder, built, check_network, path_of
 from .tables import read_lines, read_results, table
 
 _all_ = ["table"]
 
-# %% ../nbs/09_experiment.ipynb #96c5f031
+# %% ../nbs/09_experiment.ipynb #33c70ac4
 def grid(
     methods: Sequence[str | Method],  # names in METHODS, or methods of your own
     labels: Sequence[float] = (0.05, 0.1, 0.2),  # labelled fractions of the training volumes
@@ -54,11 +55,19 @@ def grid(
     preset: str | Preset = "laptop",  # network sizes and stage settings
     scale: float = 1.0,  # multiplies the steps of every stage
     defects: Sequence[str] = (),  # of the released code, to be simulated
+    model: Builder | str | None = None,  # what builds a network of your own, which the workers must be able to import
 ) -> pd.DataFrame:
-    """One row for each run, in the order in which a grid that is cut short says most."""
+    """One row for each run, in the order in which a grid that is cut short says most; ValueError for a network that a method cannot train."""
     source = {"cohort": data} if isinstance(data, str) else dict(data)
     shared = {"data": source, "preset": named_preset(preset).name, "scale": scale, "defects": sorted(defects)}
-    content = [asdict(named_preset(preset)), load_once(source).fingerprint]
+    cohort = load_once(source)
+    content: list[Any] = [asdict(named_preset(preset)), cohort.fingerprint]
+    if model is not None:
+        network = built(model, len(cohort.classes))
+        for method in methods:
+            check_network(network, named_method(method), len(cohort.classes), cohort.images.shape[1:])
+        shared |= {"model": path_of(model)}
+        content.append(network_facts({}, network))
     rows = []
     for seed, fraction, part, method in ((a, b, c, named_method(d)) for a in seeds for b in labels for c in splits for d in methods):
         row = {"method": method.name, "labels": float(fraction), "split": int(part), "seed": int(seed), **shared}
@@ -154,7 +163,7 @@ def measure(
         report["as_released"] = evaluate(model, seen, part_indices(seen, part, "test")).pooled_dice
     return report
 
-# %% ../nbs/09_experiment.ipynb #572da094
+# %% ../nbs/09_experiment.ipynb #76165bbe
 def run_one(
     row: dict,  # a row of `grid`
     method: Method,  # its method
@@ -173,7 +182,8 @@ def run_one(
         cohort = load_once(row["data"])
         seen = with_defects(cohort, row["defects"])
         part = split(seen, row["labels"], seed=row["split"])
-        run = train_method(method_with(method, row["defects"]), seen, part, preset, row["seed"], place, resume=True, progress=False)
+        method = method_with(method, row["defects"])
+        run = train_method(method, seen, part, preset, row["seed"], place, resume=True, progress=False, model=row.get("model"))
         settings = {name: run.settings[name] for name in ("method", "network", "stages", "trained", "fingerprint", "labelled")}
         scores = measure(run.model, cohort, seen, part, preset.stages["finetune"].precision)
         record = {**row, **scores, "settings": settings, "commit": commit()}
@@ -183,7 +193,7 @@ def run_one(
             shutil.rmtree(place)
     return record
 
-# %% ../nbs/09_experiment.ipynb #192daf51
+# %% ../nbs/09_experiment.ipynb #6ce1632b
 class Serial(Executor):
     """Runs each task at once, in this process."""
 
@@ -221,7 +231,7 @@ def local_pool(
     """Local processes, started afresh (spawn), one thread each."""
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
 
-# %% ../nbs/09_experiment.ipynb #eaf97bde
+# %% ../nbs/09_experiment.ipynb #a1e2dcdc
 def outcomes(
     rows: Iterable[dict],  # runs to do
     start: Callable[[Executor, dict], Future],  # submits a run
@@ -304,7 +314,7 @@ def run_rows(
     finished = read_results(path) if path.exists() and path.stat().st_size else pd.DataFrame(columns=["key"])
     return finished[finished["key"].isin(rows["key"])].reset_index(drop=True)
 
-# %% ../nbs/09_experiment.ipynb #e362a2e2
+# %% ../nbs/09_experiment.ipynb #165f7307
 def run_grid(
     name: str,  # of the results file
     methods: Sequence[str | Method] = ("scratch", "global", "local(exact)", "global+local(exact)"),  # what to compare
@@ -315,12 +325,14 @@ def run_grid(
     preset: str | Preset = "laptop",  # sizes and settings
     scale: float = 1.0,  # multiplies the steps of every stage
     defects: Sequence[str] = (),  # of the released code
+    model: Builder | str | None = None,  # what builds a network of your own
     full: Sequence[str | Method] = (),  # methods to be run with all labels too
     results: str | Path = "results",  # folder of results files
     **how: Any,  # executor, workers, folder, keep, progress of `run_rows`
 ) -> pd.DataFrame:
     """Run the grid methods x labels x splits x seeds, continuing where an earlier start ended."""
     shared: dict[str, Any] = {"splits": splits, "seeds": seeds, "data": data, "preset": preset, "scale": scale, "defects": defects}
+    shared["model"] = model
     rows = grid(methods, labels, **shared)
     if full:
         rows = pd.concat([rows, grid(full, (1.0,), **shared)], ignore_index=True).drop_duplicates("key", ignore_index=True)

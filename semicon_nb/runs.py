@@ -9,7 +9,7 @@ __all__ = ['CODE', 'save_weights', 'read_weights', 'build', 'Run', 'machine', 'r
            'without_docstrings', 'code_key', 'stage_key', 'network_facts', 'source_of', 'train_stage', 'cached_stage',
            'description', 'open_folder', 'run_stages', 'earlier', 'train_run']
 
-# %% ../nbs/07e_runs.ipynb #9dad99f6
+# %% ../nbs/07e_runs.ipynb #1d5b2df7
 import ast
 import copy
 import inspect
@@ -38,7 +38,7 @@ from .semisupervised import AveragedUNet
 from .stages import Builder, Method, Preset, Stage, built, check_network, path_of, settings_for
 from .unet import UNet
 
-# %% ../nbs/07e_runs.ipynb #942ceb04
+# %% ../nbs/07e_runs.ipynb #68edeb51
 def save_weights(
     path: str | Path,  # file to write
     model: torch.nn.Module,  # whose weights
@@ -74,7 +74,7 @@ def build(
         torch.manual_seed(seed)
         return AveragedUNet(**network) if looks else UNet(**network)
 
-# %% ../nbs/07e_runs.ipynb #a5047db7
+# %% ../nbs/07e_runs.ipynb #551f1aa2
 @dataclass(frozen=True)
 class Run:
     """A trained method: network, split, settings, history."""
@@ -109,7 +109,7 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.folder}: {self.method}, {len(self.split.labelled)} labelled volumes, {len(self.history)} steps)"
 
-# %% ../nbs/07e_runs.ipynb #6bede278
+# %% ../nbs/07e_runs.ipynb #2e442cb6
 def machine() -> dict:
     """What ran it."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -165,7 +165,7 @@ def rebuilt(
         why = f"{folder}: its network was built by {network['model']}, which cannot be imported here"
         raise ValueError(f"{why}; give what builds it: load_run(folder, model=...)") from error
 
-# %% ../nbs/07e_runs.ipynb #859b6ec4
+# %% ../nbs/07e_runs.ipynb #c3aad1a3
 CODE = ("contrast", "loop", "losses", "semisupervised", "strategies", "train", "unet", "views")
 """Modules that decide what a stage learns."""
 
@@ -191,7 +191,7 @@ def code_key() -> str:
     package = Path(semicon_nb.__file__).parent
     return content_key(*(without_docstrings((package / f"{name}.py").read_text()) for name in CODE))
 
-# %% ../nbs/07e_runs.ipynb #dcceb558
+# %% ../nbs/07e_runs.ipynb #0746e6ee
 def stage_key(
     stage: Stage,  # about to be trained
     settings: StageSettings,  # its settings
@@ -204,9 +204,10 @@ def stage_key(
     """Sixteen digits that are the same for stages that would end with the same weights."""
     seen = {"images": split.train if stage.images == "train" else split.labelled, "labels": split.labelled if stage.labels else ()}
     plain = {name: value for name, value in asdict(settings).items() if name != "save_every"}
-    return content_key(stage.describe(), plain, cohort.fingerprint, seen, network, seed, before, code_key())
+    own = "" if stage.train.__module__.removeprefix("semicon_nb.") in CODE else source_of(stage.train)
+    return content_key(stage.describe(), plain, cohort.fingerprint, seen, network, seed, before, code_key(), own)
 
-# %% ../nbs/07e_runs.ipynb #714c3888
+# %% ../nbs/07e_runs.ipynb #8692f071
 def network_facts(
     network: dict,  # "model" and "classes", as in run.json
     model: torch.nn.Module,  # with its first weights
@@ -228,7 +229,7 @@ def source_of(
     except (OSError, TypeError):
         return ""
 
-# %% ../nbs/07e_runs.ipynb #3fdfbba2
+# %% ../nbs/07e_runs.ipynb #9ec5f953
 def train_stage(
     model: UNet,  # trained in place
     stage: Stage,  # what to train
@@ -262,7 +263,7 @@ def cached_stage(
         save_weights(place, model)
     return steps, False
 
-# %% ../nbs/07e_runs.ipynb #761bda35
+# %% ../nbs/07e_runs.ipynb #9a88878a
 def description(
     method: Method,  # stages to train
     cohort: Cohort,  # slices
@@ -301,7 +302,7 @@ def open_folder(
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
-# %% ../nbs/07e_runs.ipynb #e3ddd868
+# %% ../nbs/07e_runs.ipynb #549b9634
 def run_stages(
     model: UNet,  # trained in place
     method: Method,  # stages to train
@@ -342,7 +343,7 @@ def earlier(
     """The history of the other stages."""
     return [step for step in read_history(folder / "history.jsonl") if step.stage != stage]
 
-# %% ../nbs/07e_runs.ipynb #4cf7dad0
+# %% ../nbs/07e_runs.ipynb #1e0b8654
 def train_run(
     method: Method,  # stages to train
     cohort: Cohort,  # slices

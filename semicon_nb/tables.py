@@ -20,17 +20,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-# %% ../nbs/08a_tables.ipynb #4d957a54
+# %% ../nbs/08a_tables.ipynb #eabfb252
 COLUMNS = ("method", "labels", "split", "seed", "pooled_dice", "volume_dice", "hd95", "validation", "seconds", "preset", "key", "experiment")
 
 
 def experiment_of(
     record: dict,  # of a finished run
 ) -> str:
-    """What runs must share to be compared: the cohort, the preset and its scale, and simulated defects."""
+    """What runs must share to be compared: the cohort, the preset and its scale, simulated defects, and a network of one's own."""
     data, scale = record.get("data"), record.get("scale") or 1
     cohort = data.get("cohort") if isinstance(data, dict) else data
     words = [str(cohort or ""), str(record.get("preset") or "") + f" x {scale:g}" * (scale != 1), *sorted(record.get("defects") or ())]
+    words.append(str(record.get("model") or ""))
     return ", ".join(word for word in words if word)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -101,9 +102,9 @@ def server(monkeypatch, tmp_path, archive):
 
 
 def left(tmp_path: Path) -> list[str]:
-    """Names of everything in the cache folder."""
+    """Names of everything in the cache folder, the empty files by which programs take turns aside."""
     cache = tmp_path / "cache"
-    return sorted(p.name for p in cache.iterdir()) if cache.is_dir() else []
+    return sorted(p.name for p in cache.iterdir() if not p.name.endswith(".lock")) if cache.is_dir() else []
 
 
 def test_checksum_and_address_are_those_of_monai(monkeypatch):
@@ -135,6 +136,16 @@ def test_interrupted_download_resumes_where_it_stopped(server, tmp_path):
     download.download(NAME, progress=False)
     assert server.asked == [None, "bytes=10000-"]
     assert left(tmp_path) == [NAME]
+
+
+def test_two_programs_that_want_the_same_archive_take_turns(server, tmp_path, archive):
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: download.download(NAME, progress=False), range(4)))
+    assert server.asked == [None] and set(found) == {tmp_path / "cache" / NAME} and left(tmp_path) == [NAME]
+    target = tmp_path / "cache" / "x.tar"
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: download.fetch(f"{server.base}/x.tar", target, hashlib.md5(archive).hexdigest(), False), range(4)))
+    assert server.asked == [None, None] and target.read_bytes() == archive
 
 
 def test_server_that_ignores_range_starts_anew(server, tmp_path, archive):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 from semicon_nb import experiment
@@ -129,6 +130,34 @@ def test_stage_one_is_shared_between_runs(tmp_path):
     small_grid("g", ["global", "global+local(stride)"], tmp_path, labels=(0.3, 0.6), splits=(0,))
     reused = [record["settings"]["trained"]["global"]["reused"] for record in read_lines(tmp_path / "g.jsonl")]
     assert reused == [False, True, True, True]
+
+
+class Plain(torch.nn.Module):
+    """Classes from one convolution: no head for any contrast."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(1, classes, 3, padding=1)
+
+    def forward(self, images):
+        return self.layer(images)
+
+
+class Wider(Plain):
+    def __init__(self, classes: int):
+        super().__init__(classes)
+        self.layer = torch.nn.Conv2d(1, classes, 5, padding=2)
+
+
+def test_grid_trains_a_network_of_ones_own_and_keeps_its_runs_apart(tmp_path):
+    usual = small_grid("g", ["scratch"], tmp_path, splits=(0,))
+    own = small_grid("g", ["scratch"], tmp_path, splits=(0,), model=Plain)
+    wider = small_grid("g", ["scratch"], tmp_path, splits=(0,), model=f"{__name__}:Wider")
+    assert len({usual["key"][0], own["key"][0], wider["key"][0]}) == 3 and len(read_lines(tmp_path / "g.jsonl")) == 3
+    assert own["experiment"][0].endswith(f"{__name__}:Plain") and table(tmp_path).count("over 1 splits") == 3
+    assert read_lines(tmp_path / "g.jsonl")[1]["settings"]["network"] == {"model": f"{__name__}:Plain", "classes": 3}
+    with pytest.raises(ValueError, match="Plain has no embed_images, but global asks for"):
+        small_grid("g", ["scratch", "global"], tmp_path, model=Plain)
 
 
 def test_failed_run_is_recorded_and_the_rest_goes_on(tmp_path):

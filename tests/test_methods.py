@@ -1,6 +1,7 @@
 """Methods use what they say and nothing else, runs resume bit for bit, folders are whole or refused."""
 
 import json
+import linecache
 from dataclasses import replace
 
 import numpy as np
@@ -282,6 +283,17 @@ def test_stage_key_changes_with_what_matters(cohort, part):
         stage_key(replace(stage, labels=True), settings, cohort, part, network, 0, ""),
     ]
     assert len({key, *others}) == 9
+
+
+def test_stage_of_an_own_training_function_is_not_that_of_the_function_before_it_was_edited(cohort, part):
+    keys = []
+    for words in ("yield 1", "yield 2"):
+        source = f"def mine(model, cohort, split, settings, seed=0, folder=None, resume=False):\n    {words}\n"
+        place: dict = {"__name__": "own"}
+        exec(compile(source, name := f"<own {words}>", "exec"), place)
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        keys.append(stage_key(Stage("local", place["mine"]), TINY.stages["local"], cohort, part, TINY.network(3), 0, ""))
+    assert keys[0] != keys[1]
 
 
 def test_code_key_ignores_words_and_sees_code():
