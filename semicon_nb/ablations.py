@@ -80,7 +80,7 @@ def variant(
     stages = tuple(changed(part) if part.name == stage else part for part in method.stages)
     return replace(method, name=f"{method.name} {words}", stages=stages, source="this package")
 
-# %% ../nbs/08c_ablations.ipynb #7eedd887
+# %% ../nbs/08c_ablations.ipynb #f4811435
 LOCAL, GLOBAL = METHODS["local(stride)"], METHODS["global"]
 ABLATIONS: dict[str, Method] = {
     method.name: method
@@ -94,4 +94,3 @@ ABLATIONS: dict[str, Method] = {
         variant(GLOBAL, "3x global", "global", longer=3),
     )
 }
-"""Variants of the paper's methods, by name."""
