@@ -7,13 +7,14 @@ Docs: https://semicon-nb.github.io/semicon_nb/cohort_browser.html.md"""
 # %% auto #0
 __all__ = ['PARTS', 'USES', 'SETTINGS', 'FRACTIONS', 'windowed', 'class_colours', 'labelled_picture', 'part_of_volumes', 'places',
            'split_figure', 'profile', 'profile_figure', 'two_views', 'dealt', 'slice_words', 'legend_html',
-           'CohortChoices', 'CohortParts', 'CohortCallbacks', 'CohortDrawing', 'CohortBrowser', 'runs',
+           'CohortState', 'CohortChoices', 'CohortParts', 'CohortCallbacks', 'CohortDrawing', 'CohortBrowser', 'runs',
            'sampled_volumes', 'some', 'stored', 'volume_data', 'fitting', 'cohort_page', 'page_lead', 'cohort_body']
 
-# %% ../nbs/11d_cohort_browser.ipynb #4c1e51ad
+# %% ../nbs/11d_cohort_browser.ipynb #3cdb8195
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import ipywidgets
 import numpy as np
@@ -29,7 +30,7 @@ from .show import PALETTE, SYMBOLS, style
 from .split import belongs
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
 
-# %% ../nbs/11d_cohort_browser.ipynb #8cc74c55
+# %% ../nbs/11d_cohort_browser.ipynb #aaf36052
 def windowed(
     image: np.ndarray,  # [H, W] in [0, 1]
     window: tuple[float, float],  # intensities shown as black and as white
@@ -97,7 +98,7 @@ def split_figure(
     figure.update_xaxes(title="subjects", showticklabels=False, range=[-0.8, len(cohort.subjects) + 0.2])
     return style(figure, height=250).update_layout(showlegend=False, dragmode=False)
 
-# %% ../nbs/11d_cohort_browser.ipynb #c7ded434
+# %% ../nbs/11d_cohort_browser.ipynb #064c7402
 def profile(
     cohort: Cohort,
     rows: np.ndarray,  # [n] indices of a volume's slices
@@ -121,7 +122,7 @@ def profile_figure(shares: np.ndarray, classes: Sequence[str], chosen: int) -> g
     figure.update_yaxes(title="% of the slice", range=[0, top], automargin=True)
     return style(figure, height=250).update_layout(legend={"y": 1.02, "yanchor": "bottom", "x": 0}, dragmode=False)
 
-# %% ../nbs/11d_cohort_browser.ipynb #5e0eb4ef
+# %% ../nbs/11d_cohort_browser.ipynb #bdf20534
 SETTINGS: dict[str, ViewSettings] = {"global (stage 1)": GLOBAL, "local (stage 2)": LOCAL, "fine-tuning (stage 3)": FINETUNE}
 
 
@@ -136,9 +137,10 @@ def two_views(
     pair = views(
         torch.as_tensor(np.asarray(image, np.float32))[None, None], torch.as_tensor(labels.astype(np.int64))[None], settings, 2, generator
     )
-    return pair.images[0, :, 0].clamp(0, 1).numpy(), pair.labels[0].numpy().astype(np.uint8)
+    maps = cast(torch.Tensor, pair.labels)
+    return pair.images[0, :, 0].clamp(0, 1).numpy(), maps[0].numpy().astype(np.uint8)
 
-# %% ../nbs/11d_cohort_browser.ipynb #8e8a21a1
+# %% ../nbs/11d_cohort_browser.ipynb #4b0e9924
 def dealt(cohort: Cohort, fraction: float, seed: int) -> Split | None:
     """A split by `seed` with this labelled fraction, or with the least that leaves one labelled volume; None where there are too few subjects."""
     try:
@@ -170,11 +172,31 @@ def legend_html(classes: Sequence[str]) -> str:
         items.append(f'<span style="margin-right:1.2em;white-space:nowrap">{sign}{page.text(name)}</span>')
     return f'<div style="line-height:1.7;margin-bottom:.5rem">{"".join(items)}</div>'
 
-# %% ../nbs/11d_cohort_browser.ipynb #38114c79
+# %% ../nbs/11d_cohort_browser.ipynb #cf99c188
 FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-class CohortChoices(Explorer):
+class CohortState(Explorer):
+    """What a CohortBrowser holds while it is open."""
+
+    cohort: Cohort  # that is browsed
+    split: Split | None  # the reader's, or None where the slider deals one
+    split_seed: int  # of the split that the slider deals
+    seed: int  # of the views
+    parts: np.ndarray  # [V] use of each volume
+    v: int  # number of the volume
+    k: int  # number of the slice in the volume
+    rows: np.ndarray  # [n] its slices' numbers in the cohort
+    pixel: tuple[int, ...]  # row and column that are read, or ()
+    connect: Callable[..., None]  # ties controls to what they change
+    redraw: Callable[..., None]  # draws the slice
+    draw_again: Callable[..., None]  # draws other views
+    point: Callable[..., None]  # a pixel was pointed at
+    click_volume: Callable[..., None]  # a volume was clicked
+    click_slice: Callable[..., None]  # a slice was clicked
+
+# %% ../nbs/11d_cohort_browser.ipynb #1a9bd9d1
+class CohortChoices(CohortState):
     """What a reader can choose from, and the words for it."""
 
     title = "A cohort, browsed"
@@ -203,7 +225,7 @@ class CohortChoices(Explorer):
         """What is shown, in words; `here` is the slice's number in the cohort."""
         return slice_words(self.cohort, self.parts, here, self.k, len(self.rows), self.pixel)
 
-# %% ../nbs/11d_cohort_browser.ipynb #c4b23de2
+# %% ../nbs/11d_cohort_browser.ipynb #8e68416a
 class CohortParts(CohortChoices):
     """The widget of the cohort browser."""
 
@@ -245,7 +267,7 @@ class CohortParts(CohortChoices):
             figures,
         ]
 
-# %% ../nbs/11d_cohort_browser.ipynb #e2adf6fc
+# %% ../nbs/11d_cohort_browser.ipynb #9b822556
 class CohortCallbacks(CohortParts):
     """What happens when its controls are touched."""
 
@@ -288,7 +310,7 @@ class CohortCallbacks(CohortParts):
         """Move the ring in the chart of the split to the volume shown."""
         self.parts_chart.data[1].update(x=[float(places(self.cohort)[self.v])], y=[USES[self.parts[self.v]]])
 
-# %% ../nbs/11d_cohort_browser.ipynb #456a787b
+# %% ../nbs/11d_cohort_browser.ipynb #a4decd0a
 class CohortDrawing(CohortCallbacks):
     """How one slice and its views are drawn."""
 
@@ -372,7 +394,7 @@ class CohortBrowser(CohortDrawing):
         """The page, see `cohort_page`."""
         return cohort_page(self, path, plotly)
 
-# %% ../nbs/11d_cohort_browser.ipynb #b8bd2c52
+# %% ../nbs/11d_cohort_browser.ipynb #aae1e847
 def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `labels` [H, W] as values and lengths [n] of runs."""
     flat = labels.ravel()
@@ -433,7 +455,7 @@ def volume_data(
         "views": pairs,
     }
 
-# %% ../nbs/11d_cohort_browser.ipynb #891316ba
+# %% ../nbs/11d_cohort_browser.ipynb #4265a793
 def fitting(cohort: Cohort, budget: int = 700_000) -> tuple[int, int]:
     """How many volumes, and how many slices of each, fit into a `budget` of bytes: three volumes at least, a dozen slices at most."""
     picture = cohort.images[0].size + 500
@@ -459,7 +481,7 @@ def cohort_page(explorer: CohortBrowser, path: str | os.PathLike, plotly: str = 
         path, explorer.title, cohort_body(explorer, kept, stops, start, most), data, ("canvas.js", "cohort.js"), page_lead(cohort), plotly
     )
 
-# %% ../nbs/11d_cohort_browser.ipynb #ad9ad567
+# %% ../nbs/11d_cohort_browser.ipynb #d13b2c06
 def page_lead(cohort: Cohort) -> str:
     """One sentence on the cohort."""
     size = f"{cohort.size} x {cohort.size}"

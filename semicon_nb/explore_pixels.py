@@ -7,20 +7,21 @@ Docs: https://semicon-nb.github.io/semicon_nb/pixel_explorer.html.md"""
 # %% auto #0
 __all__ = ['SYMBOL_NUMBERS', 'SHAPES', 'marker', 'legend', 'grey_picture', 'points', 'rings', 'picture_axes', 'dot_size',
            'picture_height', 'slice_figure', 'map_of_points', 'likeness_figure', 'selection_words', 'anchor_words',
-           'numbers_table', 'pixel_controls', 'pixel_under', 'PixelFigures', 'PixelCallbacks', 'PixelAnswers',
-           'PixelChoices', 'PixelPages', 'PixelExplorer', 'tie', 'make_figures', 'lay_out']
+           'numbers_table', 'pixel_controls', 'pixel_under', 'PixelState', 'PixelFigures', 'PixelCallbacks',
+           'PixelAnswers', 'PixelChoices', 'PixelPages', 'PixelExplorer', 'tie', 'make_figures', 'lay_out']
 
-# %% ../nbs/11a_pixel_explorer.ipynb #38376957
+# %% ../nbs/11a_pixel_explorer.ipynb #7668dc24
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
+from plotly.callbacks import Points
 
-from .embed import Sample, UmapSettings, map_figure, pca, sample_pixels
+from .embed import Map, Sample, UmapSettings, map_figure, pca, sample_pixels
 from .live import Explorer, column, figure_widget, frame, heading, in_place, labelled, row, safely
 from .pixel_page import GLOW, TEMPERATURES, Maps, View, gather, write_pixels
 from .pixels import Colouring, attention, similarity
@@ -71,7 +72,7 @@ def legend(
     ]
     return f"{said}<br>{''.join(items)}"
 
-# %% ../nbs/11a_pixel_explorer.ipynb #3ac3db7d
+# %% ../nbs/11a_pixel_explorer.ipynb #6417c8b6
 def grey_picture(
     view: View,  # the slices
 ) -> go.Heatmap:
@@ -93,10 +94,10 @@ def points(
 
 def rings(
     x: float | None,  # place of the anchor in the figure; None where it is not shown
-    y: float | None,  # the same, downwards
+    y: float | None,  # the same, downwards; None with it
 ) -> list[dict]:
     """The mark of the anchor: a white ring in a black one, seen on any ground."""
-    if x is None:
+    if x is None or y is None:
         return []
     pixel = {"type": "circle", "xsizemode": "pixel", "ysizemode": "pixel", "xanchor": float(x), "yanchor": float(y)}
     sizes = ((10, "#000000", 2), (8, "#ffffff", 2.5))
@@ -142,7 +143,7 @@ def likeness_figure(view: View) -> go.Figure:
     glow = go.Heatmap(z=none, zmin=0, zmax=1, colorscale=GLOW, colorbar=bar, hoverinfo="none", name="likeness")
     return picture_axes(go.Figure([grey_picture(view), glow]), view)
 
-# %% ../nbs/11a_pixel_explorer.ipynb #26c586b1
+# %% ../nbs/11a_pixel_explorer.ipynb #d763b887
 def selection_words(
     chosen: Sequence[int],  # positions among the shown pixels
     view: View,  # labels and names
@@ -151,9 +152,10 @@ def selection_words(
     """How many pixels are lit, and of which labels."""
     if not len(chosen):
         return "Nothing is selected: draw a lasso or a box on the slices or on the map."
-    if view.labels is None:
+    marks = view.flat_labels
+    if marks is None:
         return f"{len(chosen):,} pixels are lit."
-    counts = np.bincount(view.flat_labels[sample.index[np.asarray(chosen)]], minlength=len(view.names))
+    counts = np.bincount(marks[sample.index[np.asarray(chosen)]], minlength=len(view.names))
     most_first = sorted(zip(counts, view.names, strict=True), reverse=True)
     kinds = ", ".join(f"{n:,} {name} ({n / len(chosen):.0%})" for n, name in most_first if n)
     return f"{len(chosen):,} of {len(sample.index):,} shown pixels are lit: {kinds}."
@@ -168,11 +170,12 @@ def anchor_words(
     """Where the anchor lies, and where the loss's attention goes."""
     s, r, c = (int(v) for v in np.unravel_index(anchor, view.mosaic.shape))
     text = f"Anchor: slice {s + 1}, row {r}, column {c}"
-    if view.labels is None:
+    marks = view.flat_labels
+    if marks is None:
         return f"{text}. {int((weights > 0.5).sum()) - 1:,} pixels have a likeness above one half at temperature {temperature:g}."
-    share = attention(weights, anchor, view.flat_labels)
-    chance = (view.flat_labels == view.flat_labels[anchor]).mean()
-    own = view.names[view.flat_labels[anchor]]
+    share = attention(weights, anchor, marks)
+    chance = (marks == marks[anchor]).mean()
+    own = view.names[marks[anchor]]
     said = f"At temperature {temperature:g}, {share:.0%} of the loss's attention falls on {own}"
     return f"{text}, {own}. {said}; spread evenly it would be {chance:.0%}."
 
@@ -215,10 +218,10 @@ def pixel_controls(
     }
     return {name: labelled(control, "320px" if name == "follow" else "250px") for name, control in made.items()}
 
-# %% ../nbs/11a_pixel_explorer.ipynb #088e5910
+# %% ../nbs/11a_pixel_explorer.ipynb #2ba95858
 def pixel_under(
     trace: go.Heatmap | go.Scattergl,  # that was touched
-    found: object,  # plotly's Points
+    found: Points,  # that were touched
     view: View,  # the mosaic
     sample: Sample,  # the shown pixels
 ) -> int | None:  # position in the flattened stack; None in a gap
@@ -231,8 +234,35 @@ def pixel_under(
     place = first if isinstance(first, tuple | list) else (found.ys[0], found.xs[0])
     return view.mosaic.pixel(*(int(v) for v in place))
 
-# %% ../nbs/11a_pixel_explorer.ipynb #55b6287d
-class PixelFigures(Explorer):
+# %% ../nbs/11a_pixel_explorer.ipynb #bb99eccc
+class PixelState(Explorer):
+    """What a PixelExplorer holds while it is open."""
+
+    view: View  # slices, labels and vectors of all stages
+    maps: Maps  # that are there or being made
+    stage: str  # shown now
+    current: Map  # shown now
+    sample: Sample  # the shown pixels
+    seed: int  # of the sample
+    anchor: int  # position in the flattened stack
+    chosen: tuple[int, ...]  # which of the shown pixels are lit
+    controls: dict[str, ipywidgets.Widget]  # by name
+    slices: go.FigureWidget  # the slices, with the shown pixels
+    map: go.FigureWidget  # the map of the shown pixels
+    likeness: go.FigureWidget  # the slices, with the likeness to the anchor
+    progress: ipywidgets.FloatProgress  # of the work in the background
+    status: ipywidgets.HTML  # problems
+    legend: ipywidgets.HTML  # of the colours
+    numbers: ipywidgets.HTML  # how far to trust the map
+    said_sample: ipywidgets.HTML  # which pixels are shown
+    said_selection: ipywidgets.HTML  # which are lit
+    said_anchor: ipywidgets.HTML  # where the anchor lies
+    map_words: Callable[[], str]  # which map is shown
+    say: Callable[[float, str], None]  # shows how far the work is
+    arrived: Callable[..., None]  # a map is ready
+
+# %% ../nbs/11a_pixel_explorer.ipynb #b4fa9225
+class PixelFigures(PixelState):
     """The three figures of a PixelExplorer, and what they can be told."""
 
     title = "Pixels and their map"
@@ -248,8 +278,8 @@ class PixelFigures(Explorer):
                 figure.data[-1].update(x=x, y=y, marker=marker(colouring, self.sample.index, figure is self.slices))
         self.legend.value = legend(colouring)
 
-    def select(self, chosen: Sequence[int] | None) -> None:
-        """Light up the chosen ones of the shown pixels on both figures; None lights all."""
+    def select(self, chosen: Sequence[int] | np.ndarray | None) -> None:
+        """Light up the `chosen` [n] of the shown pixels on both figures; None lights all."""
         lit = None if chosen is None else tuple(int(c) for c in chosen)
         for figure in (self.slices, self.map):
             figure.data[-1].selectedpoints = None  # the browser has its own idea of what is lit: start afresh
@@ -271,7 +301,7 @@ class PixelFigures(Explorer):
                 figure.layout.shapes = rings(x, y)
         self.said_anchor.value = anchor_words(anchor, self.weights, temperature, self.view)
 
-# %% ../nbs/11a_pixel_explorer.ipynb #3bc19bd0
+# %% ../nbs/11a_pixel_explorer.ipynb #ff18aec4
 class PixelCallbacks(PixelFigures):
     """What a PixelExplorer does when it is touched."""
 
@@ -294,14 +324,14 @@ class PixelCallbacks(PixelFigures):
             self.maps.ask(self.stage, method, self.sample, self.say, self.arrived)
 
     @safely
-    def touched(self, trace: object, found: object, state: object = None) -> None:
+    def touched(self, trace: object, found: Points, state: object = None) -> None:
         """The pointer is over a pixel: make it the anchor."""
         under = pixel_under(trace, found, self.view, self.sample) if self.controls["follow"].value else None
         if under is not None and under != self.anchor:
             self.compare(under)
 
     @safely
-    def clicked(self, trace: object, found: object, state: object = None) -> None:
+    def clicked(self, trace: object, found: Points, state: object = None) -> None:
         """A click pins the anchor."""
         under = pixel_under(trace, found, self.view, self.sample)
         if under is not None:
@@ -336,19 +366,21 @@ class PixelAnswers(PixelCallbacks):
         """Show a failure of the work in the background."""
         raise problem
 
-# %% ../nbs/11a_pixel_explorer.ipynb #fae11df1
+# %% ../nbs/11a_pixel_explorer.ipynb #ef7b1309
 class PixelChoices(PixelAnswers):
     """What a reader of a PixelExplorer can choose besides stage, map and colour."""
 
     @safely
     def light(self, change: dict) -> None:
         """Light up one class."""
-        wanted = change["new"]
-        marks = self.view.flat_labels
-        self.select(None if wanted == "nothing" else np.flatnonzero(marks[self.sample.index] == self.view.names.index(wanted)))
+        wanted, marks = change["new"], self.view.flat_labels
+        if wanted == "nothing" or marks is None:
+            self.select(None)
+        else:
+            self.select(np.flatnonzero(marks[self.sample.index] == self.view.names.index(wanted)))
 
     @safely
-    def lassoed(self, trace: object, found: object, selector: object = None) -> None:
+    def lassoed(self, trace: object, found: Points, selector: object = None) -> None:
         """A lasso or a box was drawn; one round nothing lights all again. Plotly's echo of it has no points and no line."""
         self.select(found.point_inds or (self.chosen if selector is None else None) or None)
 
@@ -368,7 +400,7 @@ class PixelChoices(PixelAnswers):
         self.controls["follow"].value = False
         self.compare(int(self.sample.index[change["new"]]))
 
-# %% ../nbs/11a_pixel_explorer.ipynb #cbab2ff4
+# %% ../nbs/11a_pixel_explorer.ipynb #acd113cd
 class PixelPages(PixelChoices):
     """A PixelExplorer as a picture and as a page."""
 
@@ -377,7 +409,8 @@ class PixelPages(PixelChoices):
         count = min(len(self.sample.index), 800)
         some = np.sort(np.random.default_rng(self.seed).choice(len(self.sample.index), count, replace=False))
         shown = self.sample.index[some]
-        marks = np.zeros(count, int) if self.view.labels is None else self.view.flat_labels[shown]
+        labels = self.view.flat_labels
+        marks = np.zeros(count, int) if labels is None else labels[shown]
         maps = {name: self.maps.ready.get((name, "UMAP", len(self.sample.index))) for name in self.view.stages}
         drawn = {name: made[0].places[some] if made else pca(self.view.flat(name)[shown]).places for name, made in maps.items()}
         titles = {name: f"{name}, {'UMAP' if maps[name] else 'PCA'}" for name in drawn}

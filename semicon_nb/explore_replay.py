@@ -6,12 +6,13 @@ Docs: https://semicon-nb.github.io/semicon_nb/replay.html.md"""
 
 # %% auto #0
 __all__ = ['ALTS', 'Film', 'smooth', 'curve_data', 'curve_figure', 'segmentation', 'moment_words', 'vote_words', 'Screen',
-           'ReplayCallbacks', 'TrainingReplay', 'film_data', 'film_panels', 'write_replay']
+           'ReplayState', 'ReplayCallbacks', 'TrainingReplay', 'film_data', 'film_panels', 'write_replay']
 
-# %% ../nbs/11e_replay.ipynb #e494508f
+# %% ../nbs/11e_replay.ipynb #ba859ccd
 import html
 import os
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class Film:
         steps = np.array([snap.step for snap in self.recording.snapshots], float)
         return int(np.abs(steps - share * max(steps[-1], 1)).argmin())
 
-# %% ../nbs/11e_replay.ipynb #c4d1ff61
+# %% ../nbs/11e_replay.ipynb #d5770a67
 def smooth(
     values: np.ndarray,  # [n] loss of each step
     width: int = 9,  # steps averaged
@@ -77,17 +78,16 @@ def smooth(
 
 def curve_data(
     film: Film,  # with a history
-) -> dict[str, tuple[list[float], list[float]]]:  # name -> steps and values
+) -> dict[str, tuple[Sequence[float], Sequence[float]]]:  # name -> steps and values
     """The curves of a training on one scale from 0 to 1, losses of each stage as a share of its largest."""
-    found = {}
+    found: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
     for stage in dict.fromkeys(step.stage for step in film.recording.history):
         steps = [s for s in film.recording.history if s.stage == stage and np.isfinite(s.loss)]
         if steps:
             loss = smooth(np.array([s.loss for s in steps]))
             found[f"loss, {stage}"] = [s.step for s in steps], (loss / max(abs(loss).max(), 1e-12)).round(4).tolist()
-    measured = [(s.step, s.dice) for s in film.recording.history if s.dice is not None]
-    if measured:
-        found["validation Dice"] = tuple(map(list, zip(*measured, strict=True)))
+    if measured := {s.step: s.dice for s in film.recording.history if s.dice is not None}:
+        found["validation Dice"] = list(measured), list(measured.values())
     snaps = film.recording.snapshots
     found["Dice of the slices"] = [s.step for s in snaps], [round(s.dice, 4) for s in snaps]
     found["neighbour agreement"] = [s.step for s in snaps], [round(s.agreement, 4) for s in snaps]
@@ -185,8 +185,19 @@ class Screen:
             self.curves.data[-1].x = [snap.step, snap.step]
         self.words.value = html.escape(words)
 
-# %% ../nbs/11e_replay.ipynb #16a2eb30
-class ReplayCallbacks(Explorer):
+# %% ../nbs/11e_replay.ipynb #52f0b600
+class ReplayState(Explorer):
+    """What a TrainingReplay holds while it is open."""
+
+    screens: list[Screen]  # one for each training
+    slider: ipywidgets.SelectionSlider  # the moment
+    method: ipywidgets.Dropdown  # the map: "PCA" or "UMAP"
+    note: ipywidgets.HTML  # what the map is, in words
+    settings: UmapSettings  # of the UMAP of all moments
+    making: threading.Thread | None  # makes the UMAP
+
+# %% ../nbs/11e_replay.ipynb #8eab93c3
+class ReplayCallbacks(ReplayState):
     """What a TrainingReplay does when it is touched."""
 
     title = "Replay of a training"

@@ -8,14 +8,14 @@ Docs: https://semicon-nb.github.io/semicon_nb/results_explorer.html.md"""
 __all__ = ['NEEDED', 'Results', 'MEASURES', 'FOUND', 'FOUND_TINTS', 'HEADS', 'MENUS', 'records_of', 'checked_record', 'Point',
            'value', 'points', 'look_of', 'across', 'score_figure', 'spoken', 'VolumeScore', 'volume_scores', 'score_of',
            'worst_first', 'volume_figure', 'SliceScore', 'Look', 'slice_scores', 'look_at', 'look_at_run',
-           'compared_slice', 'ResultsChoices', 'run_key', 'ResultsCharts', 'ResultsParts', 'ResultsCallbacks',
-           'ResultsRedraw', 'ResultsCloser', 'slice_words', 'digits', 'volume_table', 'ResultsClicks',
-           'ResultsExplorer', 'packed_runs', 'packed_slices', 'packed_slice', 'results_page', 'numbered',
-           'results_controls', 'results_body']
+           'compared_slice', 'ResultsState', 'ResultsChoices', 'run_key', 'ResultsCharts', 'ResultsParts',
+           'ResultsCallbacks', 'ResultsRedraw', 'ResultsCloser', 'slice_words', 'digits', 'volume_table',
+           'ResultsClicks', 'ResultsExplorer', 'packed_runs', 'packed_slices', 'packed_slice', 'results_page',
+           'numbered', 'results_controls', 'results_body']
 
-# %% ../nbs/11f_results_explorer.ipynb #2acac7ab
+# %% ../nbs/11f_results_explorer.ipynb #1c74c89f
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from .runs import Run, read_run
 from .show import PALETTE, SYMBOLS, style
 from .tables import interval, read_lines
 
-# %% ../nbs/11f_results_explorer.ipynb #80f25beb
+# %% ../nbs/11f_results_explorer.ipynb #423f9a36
 NEEDED = ("method", "labels", "pooled_dice", "volume_dice", "hd95", "per_class", "volumes")
 Results = str | os.PathLike | Iterable
 
@@ -70,7 +70,7 @@ def checked_record(record: dict, source: str) -> dict:
         "data": str(data.get("cohort", data)) if isinstance(data, dict) else str(data),
     }
 
-# %% ../nbs/11f_results_explorer.ipynb #8839c55e
+# %% ../nbs/11f_results_explorer.ipynb #3a48c419
 MEASURES = {"pooled_dice": "Pooled Dice", "volume_dice": "Dice per volume", "hd95": "HD95 (mm)", "validation": "Validation Dice"}
 
 
@@ -101,7 +101,7 @@ def points(records: Sequence[dict], measure: str, name: str) -> list[Point]:
     means = {key: {split: float(np.mean(scores)) for split, scores in by_split.items()} for key, by_split in found.items()}
     return [Point(*key, *interval(by_split.values())[:2], by_split) for key, by_split in means.items()]
 
-# %% ../nbs/11f_results_explorer.ipynb #e63833d5
+# %% ../nbs/11f_results_explorer.ipynb #94405d3c
 def look_of(k: int) -> tuple[str, str]:
     """Colour and symbol of the k-th method; the two run in different rhythms, so that no pair repeats soon."""
     return PALETTE[1 + k % (len(PALETTE) - 1)], SYMBOLS[k % len(SYMBOLS)]
@@ -147,7 +147,7 @@ def spoken(point: Point) -> str:
     half = "" if np.isnan(point.half) else f" ± {point.half:.3f}"
     return f"{point.mean:.3f}{half} over {len(point.splits)} split{'s' if len(point.splits) > 1 else ''}"
 
-# %% ../nbs/11f_results_explorer.ipynb #71c950dd
+# %% ../nbs/11f_results_explorer.ipynb #2bb9f9b2
 @dataclass(frozen=True)
 class VolumeScore:
     """One test volume in one run."""
@@ -183,7 +183,7 @@ def worst_first(found: Sequence[VolumeScore], measure: str, name: str) -> list[t
     scored = [(v, score_of(v, measure, name)) for v in found]
     return sorted((pair for pair in scored if np.isfinite(pair[1])), key=lambda pair: pair[1], reverse=measure == "hd95")
 
-# %% ../nbs/11f_results_explorer.ipynb #899da1c3
+# %% ../nbs/11f_results_explorer.ipynb #21daed2b
 def volume_figure(ordered: Sequence[tuple[VolumeScore, float]], chosen: int, measure: str) -> go.Figure:
     """Scores of volumes by a `measure`, from worst to best, the chosen one ringed."""
     figure, x = go.Figure(), list(range(1, len(ordered) + 1))
@@ -200,7 +200,7 @@ def volume_figure(ordered: Sequence[tuple[VolumeScore, float]], chosen: int, mea
     figure.update_yaxes(title={"text": name, "standoff": 6}, automargin=True, range=None if measure == "hd95" else [-0.04, 1.04])
     return style(figure, height=400).update_layout(showlegend=False, dragmode=False)
 
-# %% ../nbs/11f_results_explorer.ipynb #5d8e154e
+# %% ../nbs/11f_results_explorer.ipynb #56ac3350
 @dataclass(frozen=True)
 class SliceScore:
     """One test slice of one run."""
@@ -240,7 +240,7 @@ def slice_scores(model: torch.nn.Module, cohort: Cohort, indices: np.ndarray) ->
             )
     return tuple(sorted(found, key=lambda s: s.dice))
 
-# %% ../nbs/11f_results_explorer.ipynb #9eb04770
+# %% ../nbs/11f_results_explorer.ipynb #cb429b6e
 def look_at(
     model: torch.nn.Module,  # images -> logits
     cohort: Cohort,  # slices
@@ -260,7 +260,7 @@ def look_at_run(run: Run | Look | str | os.PathLike) -> Look:
     """The same for a finished run in its folder."""
     if isinstance(run, Look):
         return run
-    run = run if isinstance(run, Run) else read_run(run)
+    run = run if isinstance(run, Run) else read_run(Path(run))
     part = run.split
     rows = part_indices(run.cohort, part, "test")
     return look_at(run.model, run.cohort, rows, run.method.name, part.labelled_fraction, part.seed, int(run.settings.get("seed", 0)))
@@ -279,8 +279,22 @@ def compared_slice(found: SliceScore) -> tuple[np.ndarray, np.ndarray]:
     share = np.where(there, np.array([0.35, 0.75, 0.75, 0.75])[kind], 0.0)
     return mixed(np.asarray(found.image, np.float32), swatches(*FOUND_TINTS)[kind], share), marks
 
-# %% ../nbs/11f_results_explorer.ipynb #044fdcb9
-class ResultsChoices(Explorer):
+# %% ../nbs/11f_results_explorer.ipynb #e272f24c
+class ResultsState(Explorer):
+    """What a ResultsExplorer holds while it is open."""
+
+    menus: dict[str, ipywidgets.Dropdown]  # by name, see MENUS
+    lead: Callable[[], str]  # how to use it
+    connect: Callable[..., None]  # ties controls to what they change
+    redraw: Callable[..., None]  # draws the scores and all that follows
+    look_closer: Callable[..., None]  # shows the volumes behind a point
+    choose_volume: Callable[..., None]  # shows one volume
+    draw_slice: Callable[..., None]  # shows one slice
+    click_point: Callable[..., None]  # a point was clicked
+    click_volume: Callable[..., None]  # a volume was clicked
+
+# %% ../nbs/11f_results_explorer.ipynb #110c655c
+class ResultsChoices(ResultsState):
     """The runs, and what a reader can choose from them."""
 
     title = "Results, down to the worst slice"
@@ -307,15 +321,16 @@ class ResultsChoices(Explorer):
     def slices_of(self, method: str, labels: float, score: VolumeScore | None) -> list[SliceScore]:
         """The slices that can be looked at, of this volume under a `method` at a labelled fraction (`labels`), worst first."""
         mine = [x for x in self.looks if (x.record["data"], x.method, x.labels) == (self.data, method, labels)]
-        mine = [x for x in mine if score and (x.split, x.seed) == (score.split, score.seed)]
-        return [s for x in mine for s in x.slices if s.volume == score.volume]
+        if score is None:
+            return []
+        return [s for x in mine if (x.split, x.seed) == (score.split, score.seed) for s in x.slices if s.volume == score.volume]
 
 
 def run_key(record: dict) -> tuple:
     """What tells one run, a `record`, from another."""
     return record["data"], record["method"], float(record["labels"]), int(record["split"]), int(record["seed"])
 
-# %% ../nbs/11f_results_explorer.ipynb #8ab6bd67
+# %% ../nbs/11f_results_explorer.ipynb #c82242e7
 class ResultsCharts(ResultsChoices):
     """What is drawn for a choice."""
 
@@ -386,7 +401,7 @@ class ResultsParts(ResultsCharts):
             line.layout.grid_gap = "8px 16px"
         return [row(m["data"], m["measure"], m["name"], self.shown), row(m["method"], m["labels"], m["volume"]), charts, below]
 
-# %% ../nbs/11f_results_explorer.ipynb #4b78db5a
+# %% ../nbs/11f_results_explorer.ipynb #898693b7
 class ResultsCallbacks(ResultsParts):
     """What happens when its controls are touched."""
 
@@ -418,7 +433,7 @@ class ResultsCallbacks(ResultsParts):
         self.busy = False
         self.redraw()
 
-# %% ../nbs/11f_results_explorer.ipynb #7dc57522
+# %% ../nbs/11f_results_explorer.ipynb #a83322d1
 class ResultsRedraw(ResultsCallbacks):
     """The first chart after a choice."""
 
@@ -434,7 +449,7 @@ class ResultsRedraw(ResultsCallbacks):
         self.listen()
         self.look_closer()
 
-# %% ../nbs/11f_results_explorer.ipynb #01c31a01
+# %% ../nbs/11f_results_explorer.ipynb #86530556
 class ResultsCloser(ResultsRedraw):
     """The way down from a point to a slice."""
 
@@ -479,7 +494,7 @@ class ResultsCloser(ResultsRedraw):
             chosen = self.slices[min(self.rank.value, len(self.slices)) - 1]
             self.canvas.show(*compared_slice(chosen), chosen.truth, alt=slice_words(self.slices, self.rank.value))
 
-# %% ../nbs/11f_results_explorer.ipynb #ed52afd7
+# %% ../nbs/11f_results_explorer.ipynb #b58fbc27
 def slice_words(slices: Sequence[SliceScore], rank: int) -> str:
     """What the picture of the slice of this `rank` (1 for the worst) shows, in words, or why there is none."""
     if not slices:
@@ -550,7 +565,7 @@ class ResultsExplorer(ResultsClicks):
         """The page, see `results_page`."""
         return results_page(self, path, plotly)
 
-# %% ../nbs/11f_results_explorer.ipynb #98829f0b
+# %% ../nbs/11f_results_explorer.ipynb #6d7c9384
 def packed_runs(records: Sequence[dict], classes: Sequence[str]) -> dict:
     """Scores of all runs, the `records`, and of all of their volumes, for all `classes`, as arrays; nan where a score is not known."""
     names = ["mean", *classes]
@@ -589,7 +604,7 @@ def packed_slice(found: SliceScore) -> dict:
     named = {"volume": found.volume, "number": found.number, "dice": found.dice}
     return {**named, "image": grey, "height": grey.shape[0], "width": grey.shape[1], **maps}
 
-# %% ../nbs/11f_results_explorer.ipynb #d5b6d9c5
+# %% ../nbs/11f_results_explorer.ipynb #3c8c2128
 def results_page(explorer: ResultsExplorer, path: str | os.PathLike, plotly: str = "inline") -> Path:
     """Write the page that explores results without a kernel to `path`, with `plotly` as in `to_html`."""
     records, methods, fractions = explorer.records, explorer.methods, explorer.fractions
@@ -610,7 +625,7 @@ def results_page(explorer: ResultsExplorer, path: str | os.PathLike, plotly: str
     note = f"Data: {explorer.data}. {len(records)} runs, {len(data['which']):,} scores of volumes. {pictures}"
     return page.write_page(path, explorer.title, results_body(explorer, note), data, ("canvas.js", "results.js"), explorer.lead(), plotly)
 
-# %% ../nbs/11f_results_explorer.ipynb #4ac773a9
+# %% ../nbs/11f_results_explorer.ipynb #4b128edf
 def numbered(names: Sequence[str]) -> dict[str, str]:
     """Entries of a menu, the `names`, whose values are positions."""
     return {str(k): name for k, name in enumerate(names)}

@@ -8,10 +8,10 @@ Docs: https://semicon-nb.github.io/semicon_nb/strategies_explorer.html.md"""
 __all__ = ['LARGEST', 'SEEN', 'TINTS', 'SHARES', 'MARKS', 'KINDS', 'LEGEND', 'checked_slice', 'embedded', 'checked_features',
            'group_map', 'compared', 'painted', 'Stop', 'timed_gradient', 'direction', 'measured', 'lost_structures',
            'Family', 'families', 'short', 'numbers', 'told', 'trade_off', 'first_anchor', 'number_table', 'Panel',
-           'StrategyPanels', 'StrategyExplorer', 'slice_or_phantom', 'class_names', 'untrained', 'checked_anchor',
-           'side_by_side', 'stop_data', 'panel_html', 'strategy_page']
+           'StrategyState', 'StrategyPanels', 'StrategyExplorer', 'slice_or_phantom', 'class_names', 'untrained',
+           'checked_anchor', 'side_by_side', 'stop_data', 'panel_html', 'strategy_page']
 
-# %% ../nbs/11b_strategies_explorer.ipynb #c47f8047
+# %% ../nbs/11b_strategies_explorer.ipynb #bc7ebdc5
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ def checked_slice(
     image = image if low >= 0 and high <= 1 else (image - low) / max(high - low, 1e-12)
     return image, labels.astype(np.int64)
 
-# %% ../nbs/11b_strategies_explorer.ipynb #df44b754
+# %% ../nbs/11b_strategies_explorer.ipynb #96d4d2a3
 def embedded(
     model: torch.nn.Module,  # with `embed_pixels`, or called itself: [1, 1, H, W] -> [1, C, H, W]
     image: np.ndarray,  # [H, W]
@@ -76,8 +76,10 @@ def embedded(
     return checked_features(found[0], image.shape)
 
 
-def checked_features(features: Tensor | np.ndarray, shape: tuple[int, int]) -> Tensor:
+def checked_features(features: Tensor | np.ndarray | None, shape: Sequence[int]) -> Tensor:
     """The `features` [C, H, W] that fit the `shape` of the slice and are finite; ValueError for others."""
+    if features is None:
+        raise ValueError(f"features: none came, expected [C, {shape[0]}, {shape[1]}], or a model that gives them")
     features = torch.as_tensor(features)
     if features.ndim != 3 or tuple(features.shape[1:]) != tuple(shape):
         raise ValueError(f"features: found shape {list(features.shape)}, expected [C, {shape[0]}, {shape[1]}] to fit the image")
@@ -85,15 +87,15 @@ def checked_features(features: Tensor | np.ndarray, shape: tuple[int, int]) -> T
         raise ValueError(f"features: found {wrong} values that are no numbers (NaN or infinite), expected finite embeddings")
     return features.float()
 
-# %% ../nbs/11b_strategies_explorer.ipynb #c07dc54a
+# %% ../nbs/11b_strategies_explorer.ipynb #fa4128a1
 def group_map(
     strategy: Strategy,  # which pixels meet
     labels: np.ndarray,  # [H, W]
 ) -> np.ndarray:  # [H, W] int16: number of the group, -1 where the pixel is not kept
     """Which pixels meet, from the strategy's own groups."""
-    target = torch.as_tensor(labels)[None, None]
+    target, (height, width) = torch.as_tensor(labels)[None, None], labels.shape
     found, count = torch.full((labels.size,), -1, dtype=torch.int16), 0
-    for batch in strategy.groups(target, tuple(target.shape)):
+    for batch in strategy.groups(target, (1, 1, height, width)):
         found[batch.index] = torch.arange(count, count + len(batch.index), dtype=torch.int16)[:, None]
         count += len(batch.index)
     return found.view(labels.shape).numpy()
@@ -205,7 +207,7 @@ def lost_structures(labels: np.ndarray, groups: np.ndarray) -> int:
         lost += count - len(np.unique(pieces[(groups >= 0) & (pieces > 0)]))
     return lost
 
-# %% ../nbs/11b_strategies_explorer.ipynb #a4194719
+# %% ../nbs/11b_strategies_explorer.ipynb #bba1ed54
 @dataclass(frozen=True)
 class Family:
     """One panel: a strategy with the stops of its slider."""
@@ -228,7 +230,7 @@ def families(
     """All settings of all strategies, measured on one slice."""
     side, count = max(labels.shape), labels.size
     first, exact = measured(FullResolution(), f"{count:,}", features, labels, temperature, parameters)
-    wanted = {
+    wanted: dict[tuple[str, str], list[tuple[Strategy, str]]] = {
         ("Downsampling", "Stride"): [(Downsampling(s), f"{s}") for s in strides if s < side],
         ("Block division", "Block size"): [(BlockDivision(s), f"{s}") for s in blocks if s < side],
         ("Random sampling", "Pixels"): [(RandomSampling(n), f"{n:,}") for n in samples if n < count],
@@ -240,7 +242,7 @@ def families(
             found.append(Family(name, control, stops, min(len(stops) - 1, {"Random sampling": 4}.get(name, 2))))
     return tuple(found)
 
-# %% ../nbs/11b_strategies_explorer.ipynb #10443670
+# %% ../nbs/11b_strategies_explorer.ipynb #b66d90fa
 def short(value: float, unit: str = "") -> str:
     """A `value` with three digits, a prefix and its `unit`: 16.7 M, 41 MB, 96 ms."""
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ")):
@@ -301,7 +303,7 @@ def trade_off(
     style(figure, height=340)
     return figure.update_layout(legend={"y": 1.02, "yanchor": "bottom", "x": 0})
 
-# %% ../nbs/11b_strategies_explorer.ipynb #20772d22
+# %% ../nbs/11b_strategies_explorer.ipynb #f32b81a2
 def first_anchor(
     labels: np.ndarray,  # [H, W]
     panels: Sequence[Family],  # all strategies, measured
@@ -318,9 +320,10 @@ def first_anchor(
             far = np.where(labels == label, ndimage.distance_transform_edt(~others), far)
     inside = ndimage.distance_transform_edt(labels > 0)
     score = np.where(candidates, np.minimum(far, 99) - 0.5 * inside, np.inf)
-    return tuple(int(v) for v in np.unravel_index(score.argmin(), labels.shape))
+    row, column = np.unravel_index(score.argmin(), labels.shape)
+    return int(row), int(column)
 
-# %% ../nbs/11b_strategies_explorer.ipynb #ea6fa73f
+# %% ../nbs/11b_strategies_explorer.ipynb #6240ca07
 def number_table(values: dict[str, str]) -> str:
     """The numbers below a panel, `values` by name, as HTML."""
     head, cell = "text-align:left;font-weight:normal;padding-right:.6em", "text-align:right;font-weight:bold"
@@ -366,8 +369,20 @@ class Panel:
         self.said.value = f'<div style="line-height:1.35;min-height:4.1em">{page.text(said)}</div>'
         self.table.value = number_table(numbers(self.stop, names))
 
-# %% ../nbs/11b_strategies_explorer.ipynb #5873f372
-class StrategyPanels(Explorer):
+# %% ../nbs/11b_strategies_explorer.ipynb #9a68473a
+class StrategyState(Explorer):
+    """What a StrategyExplorer holds while it is open."""
+
+    image: np.ndarray  # [H, W]
+    labels: np.ndarray  # [H, W]
+    anchor: tuple[int, int]  # row and column
+    classes: Sequence[str]  # names, background first
+    temperature: float  # t
+    wrt: str  # what the gradients are taken with respect to: "embeddings" or "parameters"
+    families: tuple[Family, ...]  # strategies and their measured settings
+
+# %% ../nbs/11b_strategies_explorer.ipynb #e3c17a93
+class StrategyPanels(StrategyState):
     """The widget of the strategy explorer and what happens when its controls are touched."""
 
     title = "What a strategy compares"
@@ -445,7 +460,7 @@ class StrategyExplorer(StrategyPanels):
         """The page, see `strategy_page`."""
         return strategy_page(self, path, plotly)
 
-# %% ../nbs/11b_strategies_explorer.ipynb #df66bc03
+# %% ../nbs/11b_strategies_explorer.ipynb #415d5239
 def slice_or_phantom(
     image: np.ndarray | None,  # [H, W] the reader's slice
     labels: np.ndarray | None,  # [H, W] its labels
@@ -454,7 +469,7 @@ def slice_or_phantom(
     """The reader's slice [H, W] and labels [H, W], or those with most foreground of a few generated subjects; ValueError where one comes without the other."""
     if (image is None) != (labels is None):
         raise ValueError(f"{'labels' if labels is None else 'image'}: none came, expected image and labels of one slice together")
-    if image is not None:
+    if image is not None and labels is not None:
         return image, labels, classes
     cohort = phantom(subjects=4, size=64)
     most = int((cohort.labels > 0).sum((1, 2)).argmax())
@@ -494,7 +509,7 @@ def side_by_side(explorer: "StrategyExplorer") -> go.Figure:
         texts.append(f"<b>{panel.family.name}</b> {setting}<br>cosine {panel.stop.cosine:.2f}, {short(panel.stop.pairs)} pairs")
     return beside(pictures, texts, explorer.anchor)
 
-# %% ../nbs/11b_strategies_explorer.ipynb #1039dcaf
+# %% ../nbs/11b_strategies_explorer.ipynb #bcbf5435
 KINDS = (("plus", "+", "positive"), ("minus", "−", "negative"), ("never", "", "never compared"), ("ring", "", "the anchor"))
 LEGEND = f'<ul class="legend marks">{"".join(f"""<li><i class="{kind}">{sign}</i>{name}</li>""" for kind, sign, name in KINDS)}</ul>'
 

@@ -7,12 +7,12 @@ Docs: https://semicon-nb.github.io/semicon_nb/temperature_explorer.html.md"""
 # %% auto #0
 __all__ = ['TINTS', 'MARKS', 'TEMPERATURES', 'BINS', 'HEADINGS', 'Felt', 'unit', 'felt', 'hardest_share', 'briefly_trained',
            'strengths', 'attention', 'forces', 'coloured', 'edges', 'spread', 'spread_figure', 'curve_figure', 'facts',
-           'TemperatureFigures', 'TemperatureCallbacks', 'TemperatureExplorer', 'told', 'middle_anchor', 'nearest_stop',
-           'spaced', 'three_temperatures', 'compact', 'temperature_page']
+           'TemperatureState', 'TemperatureFigures', 'TemperatureCallbacks', 'TemperatureExplorer', 'told',
+           'middle_anchor', 'nearest_stop', 'spaced', 'three_temperatures', 'compact', 'temperature_page']
 
-# %% ../nbs/11c_temperature_explorer.ipynb #2bd3cafa
+# %% ../nbs/11c_temperature_explorer.ipynb #12f5105c
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ from .losses import supervised_local_contrastive_loss
 from .show import PALETTE, style
 from .strategies import RandomSampling
 
-# %% ../nbs/11c_temperature_explorer.ipynb #c2fb780f
+# %% ../nbs/11c_temperature_explorer.ipynb #36d5e862
 @dataclass(frozen=True)
 class Felt:
     """What one anchor feels at one temperature."""
@@ -89,7 +89,7 @@ def felt(
         hardest_share(weight, labels != labels[anchor]),
     )
 
-# %% ../nbs/11c_temperature_explorer.ipynb #2cf9999a
+# %% ../nbs/11c_temperature_explorer.ipynb #699b50e4
 def hardest_share(weight: np.ndarray, negative: np.ndarray) -> float:
     """Share of the weight [H, W] on the pixels marked `negative` [H, W] that the heaviest hundredth of them carries."""
     values = np.sort(weight[negative])[::-1]
@@ -115,7 +115,7 @@ def briefly_trained(
     with torch.no_grad():
         return embedded(model, image)
 
-# %% ../nbs/11c_temperature_explorer.ipynb #103c5668
+# %% ../nbs/11c_temperature_explorer.ipynb #0e4c2ea7
 TINTS = ("#10141c", PALETTE[6], PALETTE[5], "#ffffff")
 MARKS = (NONE, PLUS, MINUS, DOT)
 
@@ -151,7 +151,7 @@ def coloured(
     share[anchor], marks[anchor] = 0, DOT
     return mixed(0.45 * image, swatches(*TINTS)[kind], share), marks
 
-# %% ../nbs/11c_temperature_explorer.ipynb #4aea71c3
+# %% ../nbs/11c_temperature_explorer.ipynb #94f99ecd
 TEMPERATURES = tuple(round(10 ** (-2 + k / 20), 4) for k in range(41))
 """The stops of the slider, evenly spaced in the logarithm from 0.01 to 1."""
 BINS = 40
@@ -188,7 +188,7 @@ def spread_figure(middles: np.ndarray, positive: np.ndarray, negative: np.ndarra
     figure.update_yaxes(title="share", rangemode="tozero")
     return style(figure, height=270).update_layout(legend={"y": 1.02, "yanchor": "bottom", "x": 0}, margin={"t": 10})
 
-# %% ../nbs/11c_temperature_explorer.ipynb #37c95f02
+# %% ../nbs/11c_temperature_explorer.ipynb #b8b34f41
 def curve_figure(values: Sequence[float], index: int, name: str, log: bool) -> go.Figure:
     """One quantity, `values` under its `name`, over the temperatures, with a ring at the `index` of the chosen one; `log` for a logarithmic axis."""
     figure = go.Figure()
@@ -221,8 +221,23 @@ def facts(found: Felt, temperature: float) -> dict[str, str]:
         "Sum of all pushes": f"{found.force[found.force > 0].sum():.3g}",
     }
 
-# %% ../nbs/11c_temperature_explorer.ipynb #fc36ec0d
-class TemperatureFigures(Explorer):
+# %% ../nbs/11c_temperature_explorer.ipynb #165ebfa4
+class TemperatureState(Explorer):
+    """What a TemperatureExplorer holds while it is open."""
+
+    image: np.ndarray  # [H, W]
+    labels: np.ndarray  # [H, W]
+    vectors: np.ndarray  # [H, W, C] of unit length
+    anchor: tuple[int, int]  # row and column
+    classes: Sequence[str]  # names, background first
+    note: str  # where the embedding comes from, if the reader gave none
+    sweep: list[Felt]  # what the anchor feels at each of TEMPERATURES
+    slid: Callable[..., None]  # the slider moved
+    picked: Callable[..., None]  # another anchor was chosen
+    redraw: Callable[..., None]  # draws what depends on the temperature
+
+# %% ../nbs/11c_temperature_explorer.ipynb #745eb2bb
+class TemperatureFigures(TemperatureState):
     """The widget of the temperature explorer."""
 
     title = "What the temperature does"
@@ -268,7 +283,7 @@ class TemperatureFigures(Explorer):
             curve_figure([f.loss for f in self.sweep], index, "loss of this anchor", False),
         ]
 
-# %% ../nbs/11c_temperature_explorer.ipynb #f5515158
+# %% ../nbs/11c_temperature_explorer.ipynb #ddc6d86a
 class TemperatureCallbacks(TemperatureFigures):
     """What happens when its controls are touched."""
 
@@ -298,7 +313,7 @@ class TemperatureCallbacks(TemperatureFigures):
         for line in self.lines:
             line.ring(1, TEMPERATURES[index], line.data[0].y[index])
 
-# %% ../nbs/11c_temperature_explorer.ipynb #30964c71
+# %% ../nbs/11c_temperature_explorer.ipynb #cba4acff
 class TemperatureExplorer(TemperatureCallbacks):
     """What the temperature does to one anchor."""
 
@@ -321,7 +336,9 @@ class TemperatureExplorer(TemperatureCallbacks):
                 briefly_trained(self.image, self.labels),
                 " The embedding is of a small network after 8 steps on this very slice.",
             )
-        self.vectors = unit(checked_features(features, self.image.shape) if features is not None else embedded(model, self.image))
+        self.vectors = unit(
+            embedded(model, self.image) if model is not None and features is None else checked_features(features, self.image.shape)
+        )
         self.anchor = middle_anchor(self.labels) if anchor is None else checked_anchor(anchor, self.image.shape)
         self.build(nearest_stop(temperature))
 
@@ -333,7 +350,7 @@ class TemperatureExplorer(TemperatureCallbacks):
         """The page, see `temperature_page`."""
         return temperature_page(self, path, plotly)
 
-# %% ../nbs/11c_temperature_explorer.ipynb #4c3e2eb6
+# %% ../nbs/11c_temperature_explorer.ipynb #632b93f6
 HEADINGS = ("Where its attention goes", "Pulled and pushed", "How many pixels it listens to", "Its loss")
 
 
@@ -352,7 +369,8 @@ def middle_anchor(labels: np.ndarray) -> tuple[int, int]:
 
     largest = 1 + int(np.bincount(labels[labels > 0])[1:].argmax())
     depth = ndimage.distance_transform_edt(np.pad(labels == largest, 1))[1:-1, 1:-1]
-    return tuple(int(v) for v in np.unravel_index(depth.argmax(), labels.shape))
+    row, column = np.unravel_index(depth.argmax(), labels.shape)
+    return int(row), int(column)
 
 
 def nearest_stop(temperature: float) -> int:
@@ -395,7 +413,7 @@ def compact(
     error = np.abs(step**2 * codes[some].astype(float) @ codes.T.astype(float) - flat[some] @ flat.T).max()
     return codes, step, float(error)
 
-# %% ../nbs/11c_temperature_explorer.ipynb #8fca782d
+# %% ../nbs/11c_temperature_explorer.ipynb #0b9beb22
 def temperature_page(explorer: "TemperatureExplorer", path: str | os.PathLike, plotly: str = "inline") -> Path:
     """Write the page that explores the temperature without a kernel to `path`, with `plotly` as in `to_html`."""
     codes, step, error = compact(explorer.vectors)

@@ -8,12 +8,13 @@ Docs: https://semicon-nb.github.io/semicon_nb/record.html.md"""
 __all__ = ['Snapshot', 'Recording', 'look', 'empty_recording', 'Recorder', 'packed', 'save_recording', 'load_recording',
            'recording_of_run', 'as_recording']
 
-# %% ../nbs/10d_record.ipynb #bb9735aa
+# %% ../nbs/10d_record.ipynb #c23e3865
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Recording:
     snapshots: tuple[Snapshot, ...]  # one for each moment
     history: tuple[Step, ...]  # every step of the training, numbered from the start of the recording
 
-# %% ../nbs/10d_record.ipynb #0bcea3ab
+# %% ../nbs/10d_record.ipynb #c2c8590f
 def look(
     model: UNet,  # as it is now
     recording: Recording,  # slices and shown pixels
@@ -63,12 +64,12 @@ def look(
     classes = len(recording.names)
     seen = make_stage(stage, model, recording.images, recording.labels, recording.sample, classes)
     vectors = seen.vectors.reshape(-1, seen.vectors.shape[-1])[recording.sample.index]
-    prediction = seen.probabilities.argmax(-1).astype(np.uint8)
+    prediction = cast(np.ndarray, seen.probabilities).argmax(-1).astype(np.uint8)  # there are labels, so there are probabilities
     marks = recording.labels.reshape(-1)[recording.sample.index]
     agreement = neighbour_agreement(neighbours(vectors, 10)[0], marks)
     return Snapshot(stage, step, vectors.astype(np.float16), prediction, pooled_dice(prediction, recording.labels, classes), agreement)
 
-# %% ../nbs/10d_record.ipynb #adc17b3d
+# %% ../nbs/10d_record.ipynb #ea83d040
 def empty_recording(
     name: str,  # of the training
     images: np.ndarray,  # [H, W] or [S, H, W]
@@ -84,7 +85,7 @@ def empty_recording(
         raise ValueError("labels: the slices hold no foreground, expected slices with a structure to watch")
     return Recording(name, stack, marks, class_names(classes, marks), sample_pixels(stack.shape, count, marks, seed=seed), (), ())
 
-# %% ../nbs/10d_record.ipynb #18e6256e
+# %% ../nbs/10d_record.ipynb #675dc07f
 class Recorder:
     """Stands between a training loop and its consumer, and takes snapshots of the network; ValueError for `every` below 1."""
 
@@ -124,11 +125,12 @@ class Recorder:
         if self.recording.snapshots[-1].step != self.done or self.recording.snapshots[-1].stage != self.recording.history[-1].stage:
             self.snap(self.recording.history[-1].stage)
 
-# %% ../nbs/10d_record.ipynb #86f0fc51
+# %% ../nbs/10d_record.ipynb #c2a5f276
 def packed(**arrays: np.ndarray) -> bytes:
     """Arrays [...] by name as the bytes of a compressed .npz file."""
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
+    contents: dict[str, Any] = dict(arrays)
+    np.savez_compressed(file, **contents)
     return file.getvalue()
 
 
@@ -150,7 +152,7 @@ def save_recording(
     write_atomic(folder / "steps.jsonl", "".join(json.dumps(asdict(step)) + "\n" for step in recording.history))
     return folder
 
-# %% ../nbs/10d_record.ipynb #422433a5
+# %% ../nbs/10d_record.ipynb #1c2f28c5
 def load_recording(
     folder: str | Path,  # written by `save_recording`
 ) -> Recording:
@@ -170,7 +172,7 @@ def load_recording(
     sample = Sample(index, images.shape, fixed["balanced"])
     return Recording(fixed["name"], images, labels, tuple(fixed["names"]), sample, tuple(snapshots), steps)
 
-# %% ../nbs/10d_record.ipynb #9ccb44ae
+# %% ../nbs/10d_record.ipynb #b31abb1d
 def recording_of_run(
     run: str | Path | Run,  # a finished run, or its folder
     count: int = 500,  # pixels shown
