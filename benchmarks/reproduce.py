@@ -31,7 +31,7 @@ GRIDS = {
     "hippocampus": [{"methods": PAPER + OURS, "full": ["scratch"]}],
     "hippocampus-rivals": [
         {"methods": RIVALS, "labels": (0.05,), "full": ["scratch(strong)"]},
-        {"methods": ["best", "scratch(strong)"], "labels": (0.05,), "splits": (3, 4, 5)},
+        {"methods": ["best", "scratch(strong)"], "labels": (0.05,), "splits": range(3, 10)},
     ],
     "hippocampus-defects": [
         defect("scratch", "bilinear_labels"),
@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--grids", default="all", help=f"some of {','.join(GRIDS)} (default: all)")
     parser.add_argument("--preset", default="laptop", help="demo, laptop or paper (default: laptop)")
     parser.add_argument("--scale", type=float, default=None, help="multiplies the steps of every stage (default: that of each grid)")
-    parser.add_argument("--splits", type=int, default=None, help="splits by subject (default: those of each grid, three or six)")
+    parser.add_argument("--splits", type=int, default=None, help="splits by subject (default: those of each grid, three or ten)")
     parser.add_argument("--labels", default=None, help="labelled fractions, such as 0.05,0.2 (default: those of each grid)")
     parser.add_argument("--methods", default=None, help="methods, comma between them (default: those of each grid)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes with one thread each (default: the number of cores)")
