@@ -2,7 +2,8 @@
 
 Every grid below is one file of results. A grid that was stopped continues where it stood when the same command is given again; to go
 on from the rows of this repository instead of from nothing, copy results/ to the folder of --out first. On two cores the grid
-"hippocampus" takes about two hours, and all of them about five: the committed rows needed nine hours of one core.
+"hippocampus" takes about two hours, and all of them about eight: the committed rows needed some twelve hours of one core, and three
+runs of each variant and every pair of pixels on the second cohort are planned here beyond them.
 """
 
 import argparse
