@@ -2,8 +2,8 @@
 
 Every grid below is one file of results. A grid that was stopped continues where it stood when the same command is given again; to go
 on from the rows of this repository instead of from nothing, copy results/ to the folder of --out first. On two cores the grid
-"hippocampus" takes about two hours, and all of them about eight: the committed rows needed some twelve hours of one core, and three
-runs of each variant and every pair of pixels on the second cohort are planned here beyond them.
+"hippocampus" takes about two hours, and all of them about eight: the committed rows needed some twelve hours of one core. Planned here and
+not among them are eight runs of global+local(exact) on the second cohort and four of the variants of the global stage.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def main() -> int:
             plan |= {"labels": tuple(map(float, given.labels.split(",")))} if given.labels else {}
             plan |= {"methods": given.methods.split(","), "full": ()} if given.methods else {}
             plan |= {"scale": given.scale} if given.scale else {}
-            plan["methods"] = [ABLATIONS.get(name, name) for name in plan["methods"]]
+            plan["methods"] = [ABLATIONS.get(method, method) for method in plan["methods"]]
             how = {"preset": given.preset, "workers": given.workers, "keep": given.keep}
             rows = run_grid(name, results=out, folder=out / "runs" / name, **plan, **how)
             print(f"\n## {name}\n\n{table(rows) if len(rows) else 'No run finished; see the .failed.jsonl file.'}\n", flush=True)

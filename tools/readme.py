@@ -46,7 +46,8 @@ def summary(folder: Path) -> str:
     main = runs[(runs["experiment"] == counts.index[0]) & runs["method"].isin(list(METHODS))]
     scores = means(main)
     cells = [plus_minus(row["mean"], row["half"]) for _, row in scores.iterrows()]
-    table = pd.Series(cells, index=scores.index).unstack("labels", fill_value="").reindex(scores.index.get_level_values("method").unique())
+    table = pd.Series(cells, index=scores.index).unstack("labels", fill_value="")
+    table = table.reindex([name for name in METHODS if name in table.index])
     table = table[sorted(table.columns)]
     table.columns = [f"{100 * fraction:g} %" for fraction in table.columns]
     fewest = min(main["labels"])
@@ -64,9 +65,22 @@ def summary(folder: Path) -> str:
         f"At {100 * fewest:g} %, with the differences taken on the same people, {', '.join(said) if said else 'no method'} "
         f"{'lie' if len(said) > 1 else 'lies'} above training from scratch with an interval that leaves zero out"
         + (f", and {', '.join(f'`{name}`' for name in below)} below it" if below else "")
-        + ". [Is it true?](explanations/06_is_it_true.ipynb) goes through the paper's claims one by one.",
+        + f".{strongest(main, fewest)} [Is it true?](explanations/06_is_it_true.ipynb) goes through the paper's claims one by one.",
     ]
     return "\n".join(lines)
+
+
+def strongest(runs: pd.DataFrame, fraction: float) -> str:
+    """How the recipe of this package stands against the strongest baseline of the same cost, where both were run."""
+    from semicon_nb.tables import plus_minus, verdicts
+
+    found = verdicts(runs[runs["labels"] == fraction], [("best", "scratch(strong)")])
+    if found.empty:
+        return ""
+    row = found.iloc[0]
+    said = {"holds": "with zero left out", "reversed": "the wrong way", "cannot tell": "which cannot tell"}[row["verdict"]]
+    gain = plus_minus(row["difference"], row["half"], signed=True)
+    return f" `best` against `scratch(strong)`, its equal in cost, on {row['splits']} splits: {gain}, {said}."
 
 
 def main() -> int:
