@@ -15,6 +15,7 @@ import os
 import sys
 from concurrent.futures import as_completed
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +26,7 @@ from semicon_nb.data import load, split  # noqa: E402
 from semicon_nb.experiment import local_pool, validation  # noqa: E402
 from semicon_nb.files import content_key, versions  # noqa: E402
 from semicon_nb.methods import METHODS, recipe_of, train_method  # noqa: E402
+from semicon_nb.semisupervised import OBJECTIVES, mixup  # noqa: E402
 from semicon_nb.stages import PRESETS  # noqa: E402
 from semicon_nb.views import FINETUNE, LOCAL  # noqa: E402
 
@@ -38,6 +40,9 @@ CANDIDATES = [
     *({"method": "mean-teacher", "stage": "finetune", "weight": weight} for weight in (1.0, 10.0, 30.0)),
     *({"method": "fixmatch", "stage": "finetune", "weight": weight} for weight in (0.3, 1.0, 3.0)),
     *({"method": "cross-pseudo-supervision", "stage": "finetune", "weight": weight} for weight in (0.3, 1.0, 3.0)),
+    *({"method": "mixup", "stage": "finetune", "alpha": alpha} for alpha in (0.1, 0.4, 1.0)),
+    *({"method": "tcsm", "stage": "finetune", "weight": weight} for weight in (1.0, 10.0, 30.0)),
+    *({"method": "pcl", "stage": "global", "near": near} for near in (0.05, 0.1, 0.2)),
     *({"method": "joint", "stage": "finetune", "weight": weight} for weight in (0.03, 0.1, 0.3)),
     *({"method": "best", "stage": "finetune", "pretraining": stages} for stages in ("none", "local", "global+local")),
 ]
@@ -51,7 +56,9 @@ def try_one(candidate: dict, data: str, labels: float, seed: int) -> dict:
     method = METHODS[candidate["method"]]
     if "pretraining" in knobs:
         method = recipe_of(pretraining=tuple(name for name in knobs.pop("pretraining").split("+") if name != "none"))
-    options = {"weight": knobs.pop("weight")} if "weight" in knobs else {}
+    if "alpha" in knobs:
+        OBJECTIVES["mixup"] = replace(OBJECTIVES["mixup"], loss=partial(mixup, alpha=knobs.pop("alpha")))
+    options = {name: knobs.pop(name) for name in ("weight", "near") if name in knobs}
     changes = knobs | ({"views": VIEWS[knobs["views"]]} if "views" in knobs else {})
     stages = tuple(replace(s, options=s.options | options) if s.name == candidate["stage"] else s for s in method.stages)
     usual = PRESETS["laptop"]
@@ -96,7 +103,7 @@ def main() -> int:
 
 def own_of(row: dict) -> str:
     """The setting that was tried, in words."""
-    return ", ".join(f"{name} {row[name]}" for name in ("rate", "views", "weight", "pretraining") if name in row)
+    return ", ".join(f"{name} {row[name]}" for name in ("rate", "views", "weight", "alpha", "near", "pretraining") if name in row)
 
 
 if __name__ == "__main__":

@@ -168,10 +168,10 @@ def supervised(nets: Student, batch: Batch, context: Context) -> Tensor:
     return cross_entropy_dice(logits_of(nets.student, batch.images, context), batch.labels)
 
 
-def mixup(nets: Student, batch: Batch, context: Context) -> Tensor:
-    """The supervised loss on blends of two labelled slices; labelled slices only; a scalar."""
+def mixup(nets: Student, batch: Batch, context: Context, alpha: float = 0.4) -> Tensor:
+    """The supervised loss on blends of two labelled slices in shares from Beta(alpha, alpha); labelled slices only; a scalar."""
     seed = int(torch.randint(2**31, (1,), generator=batch.generator))
-    share = float(np.random.default_rng(seed).beta(0.4, 0.4))
+    share = float(np.random.default_rng(seed).beta(alpha, alpha))
     other = torch.randperm(len(batch.images), generator=batch.generator).to(batch.images.device)
     logits = logits_of(nets.student, share * batch.images + (1 - share) * batch.images[other], context)
     return share * cross_entropy_dice(logits, batch.labels) + (1 - share) * cross_entropy_dice(logits, batch.labels[other])
