@@ -6,7 +6,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/evaluate.html.md"""
 
 # %% auto #0
 __all__ = ['native_map', 'surface_distance', 'overlap_and_distance', 'score_volume', 'mean_known', 'Report', 'without_nan',
-           'chosen_slices', 'evaluate', 'report_of', 'spread', 'segment']
+           'chosen_slices', 'blend_slices', 'predict_slices', 'evaluate', 'report_of', 'spread', 'segment']
 
 # %% ../nbs/07_evaluate.ipynb #8109aa90
 import math
@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -141,6 +142,39 @@ def chosen_slices(
         raise DataError(f"chosen: none of the {chosen.size} slices of {cohort.name} has a complete outline to compare with")
     return kept
 
+# %% ../nbs/07_evaluate.ipynb #3ac8baac
+def blend_slices(
+    shares: np.ndarray,  # [n, classes, H, W] class probabilities of the slices of one volume
+    places: np.ndarray,  # [n] mm, where each slice lies
+    sigma: float,  # mm, standard deviation of the weights
+) -> np.ndarray:  # float32 [n, classes, H, W], summing to 1 over classes as before
+    "Average each slice with those beside it; ValueError for a sigma that is not above 0, or places of another number."
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma: found {sigma}, expected millimetres above 0")
+    if len(places) != len(shares):
+        raise ValueError(f"places: found {len(places)}, expected one for each of the {len(shares)} slices")
+    weights = np.exp(-0.5 * (np.subtract.outer(places, places) / sigma) ** 2)
+    weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return np.tensordot(weights, shares.astype(np.float32), 1)
+
+
+def predict_slices(
+    model: torch.nn.Module,  # images -> logits; its `neighbours`, if it has such a number, is the sigma of `blend_slices`
+    cohort: Cohort,  # slices
+    indices: np.ndarray,  # [n] which of them, of one volume or of several
+    neighbours: float | None = None,  # mm, instead of the model's own; 0 looks at each slice alone
+    **options: Any,  # of `predict`
+) -> np.ndarray:  # float32 [n, classes, H, W], summing to 1 over classes
+    "Class probabilities of slices, averaged with those beside them where that is asked and their order is known."
+    shares = predict(model, cohort.images[indices], **options)
+    sigma = getattr(model, "neighbours", 0.0) if neighbours is None else neighbours
+    for v in np.unique(cohort.volume[indices]) if sigma else ():
+        own = cohort.volume[indices] == v
+        if not np.isnan(cohort.position[indices[own]]).any():
+            places = np.searchsorted(np.flatnonzero(cohort.volume == v), indices[own]) * cohort.volumes[v].spacing[2]
+            shares[own] = blend_slices(shares[own], places, sigma)
+    return shares
+
 # %% ../nbs/07_evaluate.ipynb #5ef5a2a4
 def evaluate(
     model: torch.nn.Module,  # images -> logits
@@ -149,13 +183,14 @@ def evaluate(
     flips: bool = False,  # average with the prediction of the mirrored slice
     precision: str = "fp32",  # "fp32" or "bf16"
     batch: int = 64,  # slices at a time
+    neighbours: float | None = None,  # mm over which slices are averaged with those beside them, instead of the model's own
 ) -> Report:
     "Segment volumes and compare with their outlines, pooled at the network's size and per volume on native grids; ValueError where their classes are others."
     indices, classes = chosen_slices(cohort, chosen), len(cohort.classes)
     counts, scores = np.zeros((3, classes), int), []
     for v in np.unique(cohort.volume[indices]):
         rows = indices[cohort.volume[indices] == v]
-        shares = predict(model, cohort.images[rows], batch, flips, precision)
+        shares = predict_slices(model, cohort, rows, neighbours, batch=batch, flips=flips, precision=precision)
         if shares.shape[1] != classes:
             raise ValueError(f"model: predicts {shares.shape[1]} classes, expected the {classes} of {cohort.name}: {cohort.classes}")
         counts += overlap_counts(shares.argmax(1), cohort.labels[rows], classes)
@@ -202,14 +237,17 @@ def segment(
     grid: Grid,  # of the cohort that the network was trained on
     flips: bool = False,  # average with the prediction of the mirrored slice
     batch: int = 64,  # slices at a time
+    apart: float = 1.0,  # mm between the slices of an array; a file tells its own
 ) -> np.ndarray:  # uint8, the shape of the scan; [rows, columns] for a PNG
     "Label every pixel of a scan on its own grid; ValueError for a scan of another shape."
     name = "the scan" if isinstance(scan, np.ndarray) else str(scan)
-    voxels = scan if isinstance(scan, np.ndarray) else read_image(scan)[0]
+    voxels, spacing = (scan, [apart] * 3) if isinstance(scan, np.ndarray) else read_image(scan)[:2]
     if voxels.ndim not in (2, 3) or 0 in voxels.shape:
         raise ValueError(f"scan: shape {voxels.shape} came, expected [X, Y, Z] or [X, Y] with no empty axis")
     shape = voxels.shape[:2] if name.lower().endswith(".png") else voxels.shape
     axis = 2 if voxels.ndim == 2 or voxels.shape[2] == 1 else grid.axis
     stack = np.moveaxis(normalise(voxels if voxels.ndim == 3 else voxels[..., None], name), axis, 0)
     shares = predict(model, to_grid(stack, grid), batch, flips)
+    if sigma := getattr(model, "neighbours", 0.0):
+        shares = blend_slices(shares, np.arange(len(shares)) * spacing[axis], sigma)
     return np.moveaxis(native_map(shares, stack.shape[1:], grid), 2, axis).reshape(shape)

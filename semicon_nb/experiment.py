@@ -35,8 +35,8 @@ from tqdm.auto import tqdm
 import semicon_nb
 from .data import Cohort, Split, load, part_indices, split
 from .defects import method_with, with_defects
-from .dice import pooled_dice, predict
-from .evaluate import evaluate
+from .dice import pooled_dice
+from .evaluate import evaluate, predict_slices
 from .files import cache_folder, content_key, versions, write_atomic
 from .methods import Method, Preset, named_method, named_preset, train_method
 from .runs import machine, network_facts
@@ -144,7 +144,7 @@ def validation(
 ) -> float:
     """Pooled Dice on all slices of the validation subjects."""
     rows = part_indices(cohort, part, "val")
-    found = predict(model, cohort.images[rows], precision=precision).argmax(1)
+    found = predict_slices(model, cohort, rows, precision=precision).argmax(1)
     return pooled_dice(found, cohort.labels[rows], len(cohort.classes))
 
 
@@ -155,10 +155,13 @@ def measure(
     part: Split,  # of the run
     precision: str,  # in which validation Dice is measured
 ) -> dict:
-    """Test scores, validation Dice, and the Dice that the released code would have printed where its defects are simulated."""
+    """Test scores, those of each slice alone where neighbours are averaged, validation Dice, and the released code's Dice where its defects are simulated."""
     honest = replace(seen, labels=cohort.labels)
     report = evaluate(model, honest, part_indices(seen, part, "test")).to_dict()
     report["validation"] = validation(model, honest, part, precision)
+    if getattr(model, "neighbours", 0.0):
+        alone = evaluate(model, honest, part_indices(seen, part, "test"), neighbours=0.0)
+        report["slice_by_slice"] = {name: getattr(alone, name) for name in ("pooled_dice", "volume_dice", "hd95")}
     if seen is not cohort:
         report["as_released"] = evaluate(model, seen, part_indices(seen, part, "test")).pooled_dice
     return report

@@ -29,8 +29,8 @@ from scipy import stats
 from . import page
 from .canvas import PixelCanvas, chart, mixed, redrawn, swatches
 from .data import Cohort, part_indices
-from .dice import dice_of, overlap_counts, predict
-from .evaluate import evaluate
+from .dice import dice_of, overlap_counts
+from .evaluate import evaluate, predict_slices
 from .explore_cohort import runs as run_lengths
 from .live import Explorer, column, frame, in_place, labelled, row, safely
 from .runs import Run, read_run
@@ -228,7 +228,7 @@ class Look:
 def slice_scores(model: torch.nn.Module, cohort: Cohort, indices: np.ndarray) -> tuple[SliceScore, ...]:
     """Every slice of the indices [n] that holds foreground or is given some by the `model`, the worst first."""
     found, first = [], np.searchsorted(cohort.volume, np.arange(len(cohort.volumes)))
-    maps = predict(model, cohort.images[indices].astype(np.float32)).argmax(1).astype(np.uint8)
+    maps = predict_slices(model, cohort, indices).argmax(1).astype(np.uint8)
     for i, predicted in zip(indices, maps, strict=True):
         dice = dice_of(overlap_counts(predicted, cohort.labels[i], len(cohort.classes)))[1:]
         if np.isfinite(dice).any():

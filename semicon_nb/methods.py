@@ -77,6 +77,7 @@ def recipe_of(
     pretraining: tuple[str, ...] = ("local",),  # some of "global" and "local"
     objective: str = "recipe",  # a name in OBJECTIVES; "supervised" looks at no unlabelled image
     looks: bool = True,  # average the prediction over several looks
+    neighbours: float = 1.3,  # mm, and with the slices beside
     average: float = 0.0,  # share of the old in a running average of the weights; 0 keeps none
     strategy: Strategy = FullResolution(),  # of the local stage
     longer: float = 2.0,  # multiplies the preset's fine-tuning steps
@@ -87,7 +88,7 @@ def recipe_of(
         raise ValueError(f"pretraining: found {', '.join(sorted(unknown))}, expected some of global, local")
     last = FINETUNE_STAGE if objective == "supervised" else tuned_by(objective)
     last = replace(last, changes={"average": average} if average else {}, longer=longer)
-    return Method(name, (*(stages[stage] for stage in pretraining), last), "this package", looks)
+    return Method(name, (*(stages[stage] for stage in pretraining), last), "this package", looks, neighbours)
 
 
 STRONG = recipe_of("scratch(strong)", (), "supervised", longer=4)
@@ -124,7 +125,8 @@ def method_table(
         own = [f"{name}: {in_words(value)}" for stage in method.stages for name, value in (stage.options | stage.changes).items()]
         own += [f"{stage.longer:g} times the {stage.name} steps" for stage in method.stages if stage.longer != 1]
         images = "all training images" if any(stage.images == "train" for stage in method.stages) else "labelled"
-        steps = " → ".join(stage.name for stage in method.stages) + (", averaged over looks" if method.looks else "")
+        averaged = [", averaged over looks"] * method.looks + [f", over slices within about {method.neighbours:g} mm"] * bool(method.neighbours)
+        steps = " → ".join(stage.name for stage in method.stages) + "".join(averaged)
         rows.append({"method": method.name, "stages": steps, "images": images, "own settings": ", ".join(own), "source": method.source})
     return rows
 

@@ -140,7 +140,8 @@ def read_run(
         raise FileNotFoundError(f"{folder}: is no RUN folder (no run.json); make one with `semicon-nb train METHOD --out {folder}`")
     try:
         settings = json.loads((folder / "run.json").read_text())
-        method = Method(settings["method"]["name"], (), looks=settings["method"]["looks"])
+        own = settings["method"]
+        method = Method(own["name"], (), looks=own["looks"], neighbours=own.get("neighbours", 0.0))
         network, finished = settings["network"], settings["finished"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'run.json'}: is damaged ({error}); train the run again") from error
@@ -148,6 +149,7 @@ def read_run(
         raise ValueError(f"{folder}: this run isn't finished; go on with the same command and --resume")
     net = rebuilt(folder, network, model) if "model" in network else build(network, method.looks)
     net.load_state_dict(read_weights(folder / "model.pt"))
+    net.neighbours = method.neighbours
     return Run(folder, net.eval(), method, load_split(folder / "split.json"), settings, read_history(folder / "history.jsonl"))
 
 # %% ../nbs/07e_runs.ipynb #a080d5bf

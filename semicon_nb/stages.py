@@ -60,6 +60,7 @@ class Method:
     stages: tuple[Stage, ...]  # in the order in which they are trained
     source: str = ""  # where it comes from
     looks: bool = False  # average the prediction over several looks at a slice
+    neighbours: float = 0.0  # mm; average it with the slices beside, weighted by a Gaussian with this standard deviation
 
     @property
     def key(self) -> str:
@@ -67,8 +68,9 @@ class Method:
         return content_key(self.describe())
 
     def describe(self) -> dict:
-        """The method as plain values."""
-        return {"name": self.name, "stages": [stage.describe() for stage in self.stages], "looks": self.looks}
+        """The method as plain values; `neighbours` where it is not 0."""
+        beside = {"neighbours": self.neighbours} if self.neighbours else {}
+        return {"name": self.name, "stages": [stage.describe() for stage in self.stages], "looks": self.looks, **beside}
 
     def __str__(self) -> str:
         return self.name

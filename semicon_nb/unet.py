@@ -143,6 +143,7 @@ class UNet(Body):
         widths = [width * 2**level for level in range(depth + 1)]
         super().__init__(channels, widths, decoder_norm)
         self.settings = settings
+        self.neighbours = 0.0  # mm over which `evaluate` averages its predictions with those of the slices beside
         self.global_head = nn.Sequential(nn.Linear(widths[-1], widths[-1]), nn.ReLU(inplace=True), nn.Linear(widths[-1], global_dim))
         self.pixel_head = nn.Sequential(nn.Conv2d(width, 4 * width, 1), nn.Conv2d(4 * width, pixel_dim, 1))
         self.class_head = nn.Conv2d(width, classes, 1)
