@@ -17,6 +17,7 @@ from concurrent.futures import as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
@@ -63,7 +64,8 @@ def try_one(candidate: dict, data: str, labels: float, seed: int) -> dict:
     stages = tuple(replace(s, options=s.options | options) if s.name == candidate["stage"] else s for s in method.stages)
     usual = PRESETS["laptop"]
     preset = replace(usual, stages=usual.stages | {candidate["stage"]: replace(usual.stages[candidate["stage"]], **changes)})
-    run = train_method(replace(method, stages=stages), cohort, part, preset, progress=False)
+    with TemporaryDirectory() as folder:
+        run = train_method(replace(method, stages=stages), cohort, part, preset, out=Path(folder) / "RUN", progress=False)
     dice = validation(run.model, cohort, part, preset.stages["finetune"].precision)
     seconds = round(sum(step.seconds for step in run.history), 1)
     steps = {name: settings["steps"] for name, settings in run.settings["stages"].items()}

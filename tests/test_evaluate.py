@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from semicon_nb.data import DataError, Grid, from_grid, native_labels, normalise, part_indices, phantom, split, to_grid
 from semicon_nb.dice import dice_of, overlap_counts, predict
-from semicon_nb.evaluate import evaluate, mean_known, native_map, overlap_and_distance, report_of, score_volume, segment, without_nan
+from semicon_nb.evaluate import (
+    blend_slices,
+    evaluate,
+    mean_known,
+    native_map,
+    overlap_and_distance,
+    predict_slices,
+    report_of,
+    score_volume,
+    segment,
+    without_nan,
+)
 from semicon_nb.unet import UNet
 
 
@@ -196,6 +208,74 @@ def test_evaluation_sees_the_split_s_slices(cohort):
     assert {v["name"] for v in report.volumes} == set(shares.test)
 
 
+# the slices beside it ------------------------------------------------------------------------------------------------
+
+
+def probabilities(n=9, classes=3, seed=0):
+    return np.random.default_rng(seed).dirichlet(np.ones(classes), (n, 4, 5)).transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def test_blending_is_a_gaussian_of_millimetres():
+    shares = probabilities(41)
+    for apart, sigma in ((1.0, 1.3), (0.5, 1.0), (3.0, 4.0)):
+        blended = blend_slices(shares, np.arange(41) * apart, sigma)
+        usual = ndimage.gaussian_filter1d(shares.astype(float), sigma / apart, axis=0, truncate=10, mode="constant")
+        np.testing.assert_allclose(blended[20], usual[20], atol=1e-5)
+        np.testing.assert_allclose(blended.sum(1), 1, atol=1e-5)
+
+
+def test_blending_of_distant_or_equal_slices_changes_nothing():
+    shares = probabilities()
+    np.testing.assert_allclose(blend_slices(shares, np.arange(9) * 10.0, 1.3), shares, atol=1e-6)
+    same = np.repeat(shares[:1], 6, axis=0)
+    np.testing.assert_allclose(blend_slices(same, np.arange(6.0), 1.3), same, atol=1e-6)
+
+
+def test_a_gap_between_slices_counts_as_it_is():
+    shares, places = probabilities(), np.array([0.0, 1, 2, 3, 50, 51, 52, 53, 54])
+    np.testing.assert_allclose(blend_slices(shares, places, 1.3)[4:], blend_slices(shares[4:], places[4:], 1.3), atol=1e-6)
+
+
+@pytest.mark.parametrize(("places", "sigma", "word"), [(9, 0.0, "sigma"), (9, math.nan, "sigma"), (8, 1.0, "places")])
+def test_blending_refuses_what_makes_no_sense(places, sigma, word):
+    with pytest.raises(ValueError, match=word):
+        blend_slices(probabilities(), np.arange(places), sigma)
+
+
+def test_neighbours_are_of_the_same_volume_and_any_order_will_do(cohort):
+    model, chosen = UNet(classes=3, width=4), np.flatnonzero(cohort.volume < 2)
+    alone = predict_slices(model, cohort, chosen)
+    np.testing.assert_array_equal(alone, predict(model, cohort.images[chosen]))
+    model.neighbours = 4.0
+    blended = predict_slices(model, cohort, chosen)
+    for v in (0, 1):
+        own = cohort.volume[chosen] == v
+        places = np.arange(own.sum()) * cohort.volumes[v].spacing[2]
+        np.testing.assert_allclose(blended[own], blend_slices(alone[own], places, 4.0), atol=1e-6)
+    order = np.random.default_rng(0).permutation(len(chosen))
+    np.testing.assert_allclose(predict_slices(model, cohort, chosen[order]), blended[order], atol=1e-5)
+
+
+def test_evaluation_asks_the_network_and_may_be_told_otherwise(cohort):
+    torch.manual_seed(1)
+    model, rows = UNet(classes=3, width=4), np.arange(len(cohort.images))
+    plain = evaluate(model, cohort, rows)
+    model.neighbours = 6.0
+    assert evaluate(model, cohort, rows) != plain
+    assert evaluate(model, cohort, rows, neighbours=0.0).to_dict() == plain.to_dict()
+    unknown = replace(cohort, position=np.full(len(rows), np.nan))
+    assert evaluate(model, unknown, rows).pooled_dice == plain.pooled_dice, "where the order is not known nothing is averaged"
+
+
+def test_neighbours_mend_a_slice_that_failed(cohort):
+    truth = Oracle(cohort)
+    rows = np.flatnonzero(cohort.volume == 0)
+    middle = rows[len(rows) // 2]
+    truth.known[cohort.images[middle].astype(np.float32).tobytes()] = np.zeros_like(cohort.labels[middle])
+    failed, mended = (evaluate(truth, cohort, rows, neighbours=mm).pooled_dice for mm in (0.0, 4.0))
+    assert failed < mended <= 1
+
+
 # native grids -------------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +354,18 @@ def test_segment_agrees_with_predict(cohort):
     scan = np.moveaxis(volume, 0, 2)
     expected = predict(model, normalise(volume)).argmax(1)
     assert (np.moveaxis(segment(model, scan, Grid(32)), 2, 0) == expected).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_segment_blends_by_the_file_s_millimetres(axis, tmp_path):
+    torch.manual_seed(0)
+    model, scan, spacing = UNet(classes=3, width=4), np.random.default_rng(0).random((18, 20, 22)).astype(np.float32), [1.0, 2.0, 4.0]
+    nibabel.save(nibabel.Nifti1Image(scan, np.diag([*spacing, 1.0])), tmp_path / "scan.nii.gz")
+    grid = Grid(16, "resize", axis)
+    model.neighbours = 3.0
+    found = segment(model, tmp_path / "scan.nii.gz", grid)
+    np.testing.assert_array_equal(found, segment(model, scan, grid, apart=spacing[axis]))
+    assert (found != segment(model, scan, grid, apart=100.0)).any()
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,12 @@ def test_defective_run_is_measured_with_correct_labels(tmp_path):
     assert 0 <= record["as_released"] <= 1 and record["pooled_dice"] is not None
 
 
+def test_a_run_that_averages_slices_says_what_each_alone_would_score(tmp_path):
+    small_grid("g", ["scratch", "scratch(strong)"], tmp_path, splits=(0,))
+    alone = {record["method"]: record.get("slice_by_slice") for record in read_lines(tmp_path / "g.jsonl")}
+    assert alone["scratch"] is None and set(alone["scratch(strong)"]) == {"pooled_dice", "volume_dice", "hd95"}
+
+
 # ---- tables
 
 

@@ -123,7 +123,11 @@ def test_every_row_of_the_issue_is_there():
 
 
 def test_tables_name_strategies_in_words():
-    assert [in_words(one) for one in (FullResolution(), Downsampling(2), RandomSampling(9))] == ["every pixel", "stride 2", "9 random pixels"]
+    assert [in_words(one) for one in (FullResolution(), Downsampling(2), RandomSampling(9))] == [
+        "every pixel",
+        "stride 2",
+        "9 random pixels",
+    ]
     assert in_words(RandomSampling(9, balanced=False, seed=3)) == "9 random pixels, balanced=False, seed=3"
     assert in_words(replace(FullResolution(), per_image=True)) == "every pixel, per_image=True" and in_words(0.5) == "0.5"
 
@@ -481,13 +485,21 @@ def test_averaged_network_predicts_probabilities_and_trains_as_usual():
 def test_recipe_is_loaded_with_its_looks(cohort, part, tmp_path):
     run = train_method("best", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
     assert isinstance(run.model, AveragedUNet) and isinstance(load_run(run.folder).model, AveragedUNet)
-    assert not isinstance(train_method(recipe_of(looks=False), cohort, part, TINY, out=tmp_path / "2", progress=False).model, AveragedUNet)
+    assert run.model.neighbours == load_run(run.folder).model.neighbours == METHODS["best"].neighbours > 0
+    plain = train_method(recipe_of(looks=False, neighbours=0), cohort, part, TINY, out=tmp_path / "2", progress=False).model
+    assert not isinstance(plain, AveragedUNet) and plain.neighbours == 0
+
+
+def test_what_is_not_averaged_is_described_as_before():
+    assert all(("neighbours" in method.describe()) == bool(method.neighbours) for method in METHODS.values())
+    assert recipe_of(neighbours=2).key != recipe_of(neighbours=1).key != recipe_of(neighbours=0).key
 
 
 def test_torn_history_is_read(tmp_path):
     path = tmp_path / "history.jsonl"
     path.write_text('{"stage": "global", "step": 1, "steps": 2, "loss": 1.0, "rate": 0.1, "seconds": 0.1, "dice": null}\n{"stage": "glo')
     assert [step.step for step in read_history(path)] == [1]
+
 
 # ------------------------------------------------------------------------------------------------ a network of one's own
 
@@ -555,7 +567,12 @@ def plain(classes):
 @pytest.mark.parametrize(
     "method, model, error, words",
     [
-        ("global", plain, ValueError, r"Sequential has no embed_images, but global asks for embed_images\(images\) -> \[B, D\] for the global"),
+        (
+            "global",
+            plain,
+            ValueError,
+            r"Sequential has no embed_images, but global asks for embed_images\(images\) -> \[B, D\] for the global",
+        ),
         ("local(exact)", plain, ValueError, "has no features, pixel_head"),
         ("joint", plain, ValueError, "has no features, pixel_head, class_head"),
         ("best", Monai, ValueError, "averages its prediction over looks"),
@@ -577,7 +594,11 @@ def test_network_that_will_not_do_is_refused_before_the_first_step(method, model
 
 def test_stage_of_an_own_network_is_shared_only_with_the_same_network(cohort, part, tmp_path):
     reused = {}
-    for name, method, model in (("a", "global", Monai), ("b", "global+local(block)", Monai), ("c", "global", lambda classes: Monai(classes, 2))):
+    for name, method, model in (
+        ("a", "global", Monai),
+        ("b", "global+local(block)", Monai),
+        ("c", "global", lambda classes: Monai(classes, 2)),
+    ):
         reused[name] = own_run(method, cohort, part, tmp_path / name, model=model).settings["trained"]["global"]
     assert [reused[name]["reused"] for name in "abc"] == [False, True, False]
     assert reused["a"]["key"] == reused["b"]["key"] != reused["c"]["key"]
