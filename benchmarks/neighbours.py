@@ -5,6 +5,7 @@
 Each method is trained once for each split with 5 % of the labels and then predicts the validation subjects, each slice alone and
 averaged with the slices beside it by a Gaussian of several widths (mm). No test subject is looked at. Two and a half minutes of a core
 for each network. Needs SEMICON_DATA with the cohort.
+"""
 
 import argparse
 import json
