@@ -55,10 +55,11 @@ def summary(folder: Path) -> str:
     found = verdicts(main[main["labels"] == fewest], claims)
     above, below = (found.loc[found["verdict"] == word, "claim"].str.removesuffix(" > scratch").tolist() for word in ("holds", "reversed"))
     said = [f"`{name}`" for name in above]
-    seconds = interval(main["seconds"])[0]
+    shown = main[main["split"].isin(main.loc[main["method"] == "scratch", "split"])]
+    seconds = interval(shown["seconds"])[0]
     lines = [
         f"Pooled Dice ({counts.index[0]} preset) on people that no stage has seen, by the labelled share of the training volumes; "
-        f"mean and 95 % interval over up to {int(scores['splits'].max())} splits by person, {len(main)} runs of {seconds / 60:.0f} minutes:",
+        f"mean and 95 % interval over up to {int(scores['splits'].max())} splits by person, {len(shown)} runs of {seconds / 60:.0f} minutes:",
         "",
         as_markdown(table),
         "",
