@@ -293,7 +293,7 @@ OBJECTIVES = {
     "supervised": Ingredient(supervised),
     "mixup": Ingredient(mixup),
     "mean-teacher": Ingredient(mean_teacher, Teacher, weight=10.0),
-    "tcsm": Ingredient(tcsm, Teacher, weight=10.0),
+    "tcsm": Ingredient(tcsm, Teacher),
     "cross-pseudo-supervision": Ingredient(cross_pseudo, Twins, weight=1.0),
     "fixmatch": Ingredient(fixmatch, weight=1.0, threshold=0.95),
     "joint": Ingredient(joint, weight=0.1, threshold=0.95),
