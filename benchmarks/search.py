@@ -4,8 +4,7 @@
 
 Every method's own stage gets three values for the knob that matters most to it; all else is the preset's. One split, 5 % of the
 labels, one seed: the table shows what was tried, not which of two close values is better. No test subject is looked at. The
-results in this repository hold the three stages' rates and the weights of mean-teacher, fixmatch and cross-pseudo-supervision (--methods
-"scratch,local(stride),global,mean-teacher,fixmatch,cross-pseudo-supervision"), not those of joint, nor what comes before best.
+results in this repository hold all but what comes before best; a line "from" results/ is the validation score of that run of the grid.
 A search that was stopped goes on where it stood. Needs SEMICON_DATA with the cohort.
 """
 
