@@ -59,7 +59,7 @@ lab: .venv/.lab  ## JupyterLab at the index page, with what every page needs
 docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else with the fallback
 	$(BIN)/python tools/build_site.py
 
-reproduce: .venv/.package  ## the committed grids from nothing (8 hours on two cores), resumable, into reproduced/; REPRODUCE="--scale 0.4" sets the budget
+reproduce: .venv/.package  ## the committed grids from nothing (9 hours on two cores), resumable, into reproduced/; REPRODUCE="--scale 0.4" sets the budget
 	$(BIN)/python benchmarks/reproduce.py $(REPRODUCE)
 
 export: .venv/.dev  ## notebooks -> semicon_nb/, clean notebooks, navigation, README.md
