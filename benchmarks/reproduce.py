@@ -3,7 +3,7 @@
 Every grid below is one file of results. A grid that was stopped continues where it stood when the same command is given again; to go
 on from the rows of this repository instead of from nothing, copy results/ to the folder of --out first. On two cores the grid
 "hippocampus" takes about two hours, and all of them about nine: the committed rows needed some seventeen hours of one thread, two of them
-at a time. Planned here and not among them are four runs of the variants of the global stage.
+at a time. Planned here and not among them are four runs of the variants of the global stage, and split 9 of best and scratch(strong).
 """
 
 import argparse
