@@ -22,6 +22,7 @@ from .cohort import take as taken
 from .download import download as fetch_cohort
 from .download import locate, not_found
 from .layout import layout
+from .names import check_place
 from .phantom import phantom
 from .scans import DataError, Grid, from_grid, normalise, read_image, to_grid  # noqa: F401
 from .slices import assemble
@@ -155,10 +156,10 @@ def load(
 ) -> Cohort:
     """A cohort by its name, or from a folder; `load(**cohort.source)` gives a cohort back; FileNotFoundError for any other word."""
     place = Path(cohort).expanduser()
+    if cohort not in COHORTS:
+        check_place(str(cohort))
     if cohort in COHORTS:
         found = COHORTS[str(cohort)](**settings)
-    elif not place.is_dir():
-        raise FileNotFoundError(f"{cohort}: neither a cohort ({', '.join(COHORTS)}) nor a folder; check the spelling or the path")
     elif place.resolve().name == "Task04_Hippocampus":
         found = hippocampus(data=place, **settings)
     else:

@@ -58,7 +58,7 @@ def not_found(
     looked = "; ".join(str(place / marker) for place in places(name, data))
     unset = "" if data is not None or os.environ.get("SEMICON_DATA") else " (SEMICON_DATA is not set)"
     todo = f"set SEMICON_DATA, or data=, to the folder that holds {name}"
-    fetch_it = "pass download=True to fetch it, or " if downloads else ""
+    fetch_it = "fetch it with download=True (semicon-nb data hippocampus --download), or " if downloads else ""
     return FileNotFoundError(f"{name}: not found; looked at {looked}{unset}. To go on, {fetch_it}{todo}")
 
 # %% ../nbs/00d_download.ipynb #0223b1bd

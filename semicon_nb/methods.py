@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .data import Cohort, Split
+from .names import check_name
 from .runs import Run, read_run, train_run
 from .semisupervised import OBJECTIVES, finetune_with, train_positional
 from .stages import PRESETS, Builder, Method, Preset, Stage
@@ -137,8 +138,7 @@ def named_method(
     """The method of this name; ValueError, with all names, for an unknown one."""
     if isinstance(method, Method):
         return method
-    if method not in METHODS:
-        raise ValueError(f"method: found {method!r}, expected one of {', '.join(METHODS)}")
+    check_name("method", method, METHODS)
     return METHODS[method]
 
 
@@ -148,8 +148,7 @@ def named_preset(
     """The preset of this name; ValueError, with all names, for an unknown one."""
     if isinstance(preset, Preset):
         return preset
-    if preset not in PRESETS:
-        raise ValueError(f"preset: found {preset!r}, expected one of {', '.join(PRESETS)}")
+    check_name("preset", preset, PRESETS)
     return PRESETS[preset]
 
 # %% ../nbs/08_methods.ipynb #8ec12cf3
@@ -171,7 +170,7 @@ def train_method(
 
 def load_run(
     path: str | Path,  # RUN folder
-    model: Builder | str | None = None,  # what builds its network, where that is your own and cannot be imported here
+    model: Builder | str | None = None,  # what builds its network, where that is your own
 ) -> Run:
     """A finished run: its trained network, split, settings and history."""
     run = read_run(path, model)

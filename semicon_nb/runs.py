@@ -34,6 +34,7 @@ import semicon_nb
 from .data import Cohort, Split, load, load_split, save_split
 from .files import cache_folder, content_key, versions, write_atomic
 from .loop import StageSettings, Step, run
+from .names import check_run
 from .semisupervised import AveragedUNet
 from .stages import Builder, Method, Preset, Stage, built, check_network, path_of, settings_for
 from .unet import UNet
@@ -132,12 +133,11 @@ def read_history(
 
 def read_run(
     path: str | Path,  # RUN folder
-    model: Builder | str | None = None,  # what builds the network, where it is your own and run.json cannot tell
+    model: Builder | str | None = None,  # what builds the network, where it is your own; nothing is imported because run.json names it
 ) -> Run:
-    """A finished run from its folder; what run.json says builds its network is imported and called; FileNotFoundError or ValueError where there is none."""
+    """A finished run from its folder; FileNotFoundError or ValueError where there is none."""
     folder = Path(path)
-    if not (folder / "run.json").is_file():
-        raise FileNotFoundError(f"{folder}: is no RUN folder (no run.json); make one with `semicon-nb train METHOD --out {folder}`")
+    check_run(folder)
     try:
         settings = json.loads((folder / "run.json").read_text())
         own = settings["method"]
@@ -158,14 +158,11 @@ def rebuilt(
     network: dict,  # "model" and "classes", from run.json
     model: Builder | str | None,  # what builds it, if it was given
 ) -> UNet:  # a network of your own
-    """The network of a run that was not the package's; ValueError where nothing here builds it."""
-    try:
-        return build(network, model=model)
-    except ValueError as error:
-        if model is not None:
-            raise
-        why = f"{folder}: its network was built by {network['model']}, which cannot be imported here"
-        raise ValueError(f"{why}; give what builds it: load_run(folder, model=...)") from error
+    """The network of a run that was not the package's; ValueError where nobody says what builds it."""
+    if model is None:
+        why = f"{folder}: its network was built by {network['model']}, and no code is imported because a file names it"
+        raise ValueError(f"{why}; name it yourself: --model {network['model']}, or load_run(folder, model=...)")
+    return build(network, model=model)
 
 # %% ../nbs/07e_runs.ipynb #c3aad1a3
 CODE = ("contrast", "loop", "losses", "semisupervised", "strategies", "train", "unet", "views")

@@ -1,0 +1,138 @@
+"""Label maps as files: which image becomes which mask, and what is written into it."""
+
+import gzip
+import io
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ENDINGS = (".nii.gz", ".nii", ".png")
+
+
+def kind_of(
+    path: Path,  # of an image or a mask
+) -> str:
+    """ "nifti" or "png", by the name at the end; ValueError for any other."""
+    name = path.name.lower()
+    if not name.endswith(ENDINGS):
+        raise ValueError(f"{path}: expected a name that ends in .nii, .nii.gz or .png")
+    return "png" if name.endswith(".png") else "nifti"
+
+
+def check_image(
+    image: Path,  # to be segmented
+) -> None:
+    """Raise FileNotFoundError or ValueError where this is no image file."""
+    if not image.is_file():
+        raise FileNotFoundError(f"{image}: there is no such file; name a NIfTI or PNG image")
+    kind_of(image)
+
+
+def stem_of(
+    path: Path,  # of an image
+) -> str:
+    """The name without its ending, the same for names that a disk may hold to be the same."""
+    name = unicodedata.normalize("NFC", path.name).casefold()
+    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)
+
+
+def scans_in(
+    folder: Path,  # of scans
+) -> list[Path]:
+    """The scans of a folder itself, sorted, hidden files left out; ValueError for none, or for a folder of labels."""
+    if folder.resolve().name.lower() in ("labels", "labelstr", "labelsts"):
+        raise ValueError(f"{folder}: is a folder of labels, expected images; name the folder of images")
+    found = sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(ENDINGS) and not p.name.startswith("."))
+    if not found:
+        inner = next((folder / name for name in ("images", "imagesTs", "imagesTr") if (folder / name).is_dir()), None)
+        todo = f"name {inner}" if inner else "name a folder that holds some; folders inside it are not searched"
+        raise ValueError(f"{folder}: holds no .nii, .nii.gz or .png file, expected scans; {todo}")
+    return found
+
+
+def planned(
+    words: Sequence[Path],  # images, and folders of images
+    out: Path,  # the mask of one image, or a folder
+    force: bool = False,  # write over masks that are there
+) -> list[tuple[Path, Path]]:
+    """Each image with the mask to write; ValueError or FileNotFoundError where a file would be lost or two be one."""
+    if len(words) == 1 and not words[0].is_dir() and not out.is_dir():
+        check_image(words[0])
+        if kind_of(words[0]) != kind_of(out):
+            raise ValueError(f"{out}: the mask of {words[0].name} is a {kind_of(words[0])} file too; give it such a name")
+        pairs = [(words[0], out)]
+    else:
+        if not out.is_dir() and (out.exists() or out.name.lower().endswith(ENDINGS)):
+            raise ValueError(f"{out}: is the name of a file, expected a folder for the masks of several images; choose another -o")
+        pairs = [(image, out / image.name) for word in words for image in (scans_in(word) if word.is_dir() else [word])]
+    check_pairs(pairs, force)
+    return pairs
+
+
+def check_pairs(
+    pairs: Sequence[tuple[Path, Path]],  # image and mask
+    force: bool,  # whether masks that are there may be overwritten
+) -> None:
+    """Raise a ValueError where two masks have one name, an image would be overwritten, or a mask without `force`."""
+    first: dict[str, Path] = {}
+    for image, _ in pairs:
+        if (other := first.setdefault(stem_of(image), image)) is not image:
+            raise ValueError(f"{image}: has the same name as {other}, so their masks would too; predict them into two folders")
+    images = {image.resolve() for image, _ in pairs}
+    for image, mask in pairs:
+        if mask.exists() and (mask.resolve() in images or image.exists() and mask.samefile(image)):
+            raise ValueError(f"{mask}: is an image itself and would be overwritten; give the mask another name or folder")
+    if (there := [mask for _, mask in pairs if mask.exists()]) and not force:
+        more = f" (and {len(there) - 1} more)" * (len(there) > 1)
+        raise ValueError(f"{there[0]}{more}: is there already and would be overwritten; choose another -o, or say --force")
+
+
+def mask_bytes(
+    mask: "np.ndarray",  # label map [X, Y, Z] uint8, of the scan's shape
+    image: Path,  # the scan, a NIfTI file
+    compress: bool,  # gzip it
+) -> bytes:
+    """A NIfTI file with the scan's geometry and the mask's numbers."""
+    import nibabel
+    import numpy as np
+
+    scan: Any = nibabel.load(image)
+    header = nibabel.Nifti1Header.from_header(scan.header, check=False)
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, int(mask.max())
+    content = nibabel.Nifti1Image(mask.reshape(scan.shape), scan.affine, header).to_bytes()
+    return gzip.compress(content, mtime=0) if compress else content
+
+
+def mask_picture(
+    mask: "np.ndarray",  # label map [H, W] uint8
+) -> bytes:
+    """A PNG of class numbers with the colours of `show.PALETTE`; background black."""
+    from PIL import Image
+
+    from semicon_nb.show import PALETTE, rgb
+
+    picture = Image.fromarray(mask, "P")
+    colours = [(0, 0, 0), *(rgb(PALETTE[1 + c % (len(PALETTE) - 1)]) for c in range(255))]
+    picture.putpalette([value for colour in colours for value in colour])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_mask(
+    mask: "np.ndarray",  # label map, the shape of the scan, uint8
+    image: Path,  # the scan
+    path: Path,  # the file to write, of the same kind
+) -> Path:
+    """Write a label map beside nothing else's name, whole or not at all."""
+    from semicon_nb.files import write_atomic
+
+    if kind_of(image) == "png":
+        return write_atomic(path, mask_picture(mask))
+    return write_atomic(path, mask_bytes(mask, image, path.name.lower().endswith(".gz")))

@@ -1,0 +1,105 @@
+"""Every word that the command and the library know: methods, presets, cohorts, parts, metrics; no import that takes time."""
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Known(NamedTuple):
+    """A cohort that can be named."""
+
+    about: str  # what is in it, in words
+    folder: str = ""  # where it is looked for below SEMICON_DATA; "" for a generated cohort
+    marker: str = ""  # pattern of a file that must be in that folder
+    download: str = ""  # how much is downloaded on request; "" where we cannot
+
+
+COHORTS = {
+    "phantom": Known("hippocampi drawn by a formula, two structures; no download"),
+    "phantom-cardiac": Known("hearts drawn by a formula, seven structures; no download"),
+    "hippocampus": Known("hippocampi in MRI, two structures, 260 labelled volumes", "Task04_Hippocampus", "dataset.json", "27 MB"),
+    "sunnybrook": Known("hearts in cine MR, the left ventricle", "sunnybrook", "index.csv"),
+    "mmwhs": Known("whole hearts in CT or MR, seven structures", "mmwhs", "**/*_image.nii*"),
+}
+
+LABELLED, ALL = "labelled images", "all training images"
+"""Whose images a method learns from; with ALL, those without labels too."""
+
+METHODS = {
+    "scratch": (LABELLED, "fine-tuning alone: the baseline"),
+    "global": (ALL, "tell slices apart without labels, then fine-tune"),
+    "global+local(self)": (ALL, "tell slices, then pixels apart without labels, then fine-tune"),
+    "local(stride)": (LABELLED, "pull pixels of a structure together, every 4th pixel, then fine-tune"),
+    "local(block)": (LABELLED, "pull pixels of a structure together within blocks, then fine-tune"),
+    "global+local(stride)": (ALL, "global, then local(stride): three stages, as in the paper"),
+    "global+local(block)": (ALL, "global, then local(block): three stages, as in the paper"),
+    "mixup": (LABELLED, "fine-tune on blends of two labelled slices"),
+    "tcsm": (ALL, "fine-tune; a turned slice must be segmented as its turned original"),
+    "local(exact)": (LABELLED, "pull pixels of a structure together, every pixel, then fine-tune"),
+    "global+local(exact)": (ALL, "global, then local(exact): three stages without leaving pixels out"),
+    "global+local(random)": (ALL, "global, then the local stage on 2,048 random pixels"),
+    "mean-teacher": (ALL, "fine-tune; a running average of the network is the teacher"),
+    "cross-pseudo-supervision": (ALL, "two networks teach each other on slices without labels"),
+    "fixmatch": (ALL, "fine-tune; sure answers become labels of a harder view of the slice"),
+    "pcl": (ALL, "like global, but slices from nearly the same height belong together"),
+    "joint": (ALL, "fine-tune and pull pixels together at once, with pseudo-labels"),
+    "scratch(strong)": (LABELLED, "scratch, four times as long, averaged over looks and slices"),
+    "best": (ALL, "our recipe: local(exact), then a teacher on all images, averaged"),
+}
+
+PRESETS = {
+    "demo": "a small network and few steps, to try things out",
+    "laptop": "the usual network and steps, for a machine without a GPU",
+    "paper": "the paper's network, batches and epochs, for a GPU",
+}
+PARTS = ("all", "train", "val", "test")
+METRICS = ("pooled_dice", "volume_dice", "hd95", "validation", "seconds")
+
+
+def meant(
+    word: str,  # as it was written
+    names: Iterable[str],  # that it could have been
+) -> str:
+    """`; did you mean X?` where a name is close to the word or holds it, else nothing."""
+    small = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(word.lower(), small, n=1, cutoff=0.6)
+    near = near or [name for name in small if len(word) > 2 and word.lower() in name][:1]
+    return f"; did you mean {small[near[0]]}?" if near else ""
+
+
+def check_name(
+    kind: str,  # what is named, such as "method"
+    word: str,  # as it was written
+    names: Iterable[str],  # those that there are
+) -> None:
+    """Raise a ValueError, with all names and the nearest, for a word that is none of them."""
+    names = list(names)
+    if word not in names:
+        raise ValueError(f"{kind}: found {word!r}, expected one of {', '.join(names)}{meant(word, names)}")
+
+
+def check_place(
+    word: str,  # a cohort's name, or a folder
+) -> None:
+    """Raise a FileNotFoundError that tells a misspelt cohort from a folder that is not there."""
+    place = Path(word).expanduser()
+    if word in COHORTS or place.is_dir():
+        return
+    if place.exists():
+        raise FileNotFoundError(f"{word}: is a file, expected a cohort ({', '.join(COHORTS)}) or a folder")
+    if "/" in word or os.sep in word or word[:1] in ("~", "."):
+        beside = [str(one) for one in place.parent.iterdir() if one.is_dir()] if place.parent.is_dir() else []
+        raise FileNotFoundError(f"{word}: there is no such folder{meant(str(place), beside) or '; check the path'}")
+    near = meant(word, COHORTS) or "; check the spelling or the path"
+    raise FileNotFoundError(f"{word}: neither a cohort ({', '.join(COHORTS)}) nor a folder in {Path.cwd()}{near}")
+
+
+def check_run(
+    folder: Path,  # of a run
+) -> None:
+    """Raise a FileNotFoundError where no run was begun."""
+    if not (folder / "run.json").is_file():
+        make = f"make one with `semicon-nb train METHOD --out {folder}`"
+        raise FileNotFoundError(f"{folder}: is no RUN folder (no run.json); {make}")
