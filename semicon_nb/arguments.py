@@ -14,7 +14,7 @@ from .names import METHODS, METRICS, PARTS, PRESETS, check_name, check_place, ch
 
 
 def share(text: str) -> float:
-    """A share as it is written, `0.05` or `5%`, as a number."""
+    """The `text` of a share, `0.05` or `5%`, as a number; ArgumentTypeError for another word."""
     percent = text.strip().endswith("%")
     try:
         number = float(text.strip().removesuffix("%"))
@@ -24,7 +24,7 @@ def share(text: str) -> float:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The `text` of an option, such as `scratch,global`, as a tuple of different words."""
+    """The `text` of an option, such as `scratch,global`, as a tuple of different words; ArgumentTypeError for none."""
     found = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not found:
         raise argparse.ArgumentTypeError("found nothing, expected words with commas between them")
@@ -37,7 +37,7 @@ def shares(text: str) -> tuple[float, ...]:
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """The `text` of an option, such as `0,1,2`, as a tuple of different whole numbers."""
+    """The `text` of an option, such as `0,1,2`, as a tuple of different whole numbers; ArgumentTypeError for others."""
     found = words(text)
     if wrong := [word for word in found if not word.isdecimal()]:
         raise argparse.ArgumentTypeError(f"found {wrong[0]!r}, expected whole numbers such as 0,1,2")
@@ -194,7 +194,7 @@ class Words(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {text}; see {self.prog} --help\n")
 
     def check(self, arguments: Sequence[str]) -> None:
-        """Stop at a command or an option among these words that there is not."""
+        """Raise a ValueError for a command or an option among the words, `arguments`, that there is not."""
         options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         commands = next((action.choices for action in self._actions if action.nargs == argparse.PARSER), None)
         for word in arguments:
@@ -228,7 +228,7 @@ def make_parser() -> Words:
 
 
 def check_share(value: float) -> None:
-    """Raise a ValueError for a share that is not above 0 and up to 1."""
+    """Raise a ValueError for a `value` that is no share, above 0 and up to 1."""
     if not 0 < value <= 1:
         percent = f"{value:g} % is {value / 100:g}" + ", for all labels" * (value == 100)
         todo = percent if 1 < value <= 100 else "5 % is 0.05, all labels are 1"

@@ -166,7 +166,10 @@ def words_for(run: Path, options: argparse.Namespace) -> str:
     return shlex.quote(str(run)) + (f" --model {shlex.quote(options.model)}" if options.model else "")
 
 
-def some_scan(cohort: "Cohort", names: Sequence[str]) -> str:
+def some_scan(
+    cohort: "Cohort",  # what was trained on or measured
+    names: Sequence[str],  # of volumes
+) -> str:
     "The file of the first of these volumes that has one, else a word in its place."
     for volume in cohort.volumes:
         path = Path(volume.image, *volume.files[:1])
@@ -259,7 +262,7 @@ def label_map(
     run: "Run",  # what segments
     image: Path,  # a NIfTI or PNG file
 ) -> "np.ndarray":
-    "The numbers to write for a scan, its own shape, uint8."
+    "The numbers to write for a scan: uint8 [X, Y, Z], or [H, W] for a PNG."
     import numpy as np
 
     from semicon_nb.data import Grid
@@ -268,7 +271,10 @@ def label_map(
     return segment(run.model, image, Grid(**run.settings["grid"])).astype(np.uint8)
 
 # %% ../nbs/12_cli.ipynb #c0a10010
-def strange(run: "Run", image: Path) -> list[str]:
+def strange(
+    run: "Run",  # what segments
+    image: Path,  # a NIfTI or PNG file
+) -> list[str]:
     "What is unlike the scans that the run was trained on, in sentences; nothing for a run that kept no record of them."
     if not run.settings.get("seen"):
         return []
@@ -277,7 +283,11 @@ def strange(run: "Run", image: Path) -> list[str]:
     return unlike(image, run.settings["seen"])
 
 
-def predict_one(run: "Run", image: Path, path: Path) -> tuple[list[str], str]:
+def predict_one(
+    run: "Run",  # what segments
+    image: Path,  # a NIfTI or PNG file
+    path: Path,  # the mask to write, of the same kind
+) -> tuple[list[str], str]:
     "Segment a scan into a file; what is strange about the scan, and what was written."
     from semicon_nb.masks import check_image, write_mask
 
@@ -367,7 +377,7 @@ def table(options: argparse.Namespace) -> list[str]:
         raise FileNotFoundError(f"{options.results}: there is no such file or folder; {why}")
     rows = read_results(options.results)
     if rows[options.metric].isna().all():
-        raise ValueError(f"{options.results}: no run has a {options.metric}; choose another --metric")
+        raise ValueError(f"{options.results}: no run has {options.metric}; choose another --metric")
     print(make_table(rows, options.format, options.metric))
     for sentence in lost:
         print(f"semicon-nb table: left out, because they failed: {sentence}", file=sys.stderr)
@@ -400,7 +410,10 @@ def how_to_go_on(
 FUNCTIONS = {one.__name__: one for one in (demo, methods, data, train, evaluate, predict, explore, experiment, table)}
 
 
-def say_next(lines: list[str], options: argparse.Namespace) -> None:
+def say_next(
+    lines: list[str],  # what can be done next
+    options: argparse.Namespace,  # of the command that has ended
+) -> None:
     "Print what to do next."
     apart = getattr(options, "json", False) or options.command == "table"
     if lines:

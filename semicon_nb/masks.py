@@ -126,11 +126,11 @@ def mask_picture(
 
 
 def write_mask(
-    mask: "np.ndarray",  # label map, the shape of the scan, uint8
+    mask: "np.ndarray",  # label map [X, Y, Z] or [H, W] uint8
     image: Path,  # the scan
     path: Path,  # the file to write, of the same kind
 ) -> Path:
-    """Write a label map beside nothing else's name, whole or not at all."""
+    """Write a label map, whole or not at all."""
     from semicon_nb.files import write_atomic
 
     if kind_of(image) == "png":

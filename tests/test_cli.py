@@ -1,8 +1,11 @@
 """The command: its words, its numbers, and what it says when something is wrong."""
 
+import fnmatch
 import gzip
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,28 +18,35 @@ import pytest
 import torch
 from PIL import Image
 
-from semicon_nb import cli, methods
+from semicon_nb import __version__, arguments, cli, experiment, methods, names
+from semicon_nb import data as data_module
+from semicon_nb import evaluate as evaluate_module
 from semicon_nb.cli import main
-from semicon_nb.data import phantom, split
-from semicon_nb.methods import PRESETS, train_method
+from semicon_nb.data import phantom
+from semicon_nb.methods import PRESETS
 from semicon_nb.show import PALETTE, rgb
 
 TINY = replace(PRESETS["demo"], name="tiny", width=4).scaled(0.04)
-COMMANDS = ("demo", "data", "train", "evaluate", "predict", "explore", "experiment", "table")
+COMMANDS = ("demo", "methods", "data", "train", "evaluate", "predict", "explore", "experiment", "table")
 AFFINE = np.array([[0, 0.9, 0.1, -40], [0.8, 0, 0, 12], [0, 0.1, -1.1, 3], [0, 0, 0, 1.0]])
 
 
 @pytest.fixture(scope="session")
-def cohort():
-    return phantom(subjects=6, size=32)
+def cohort(small_phantom):
+    return small_phantom
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, cohort) -> Path:
+def made(small_run) -> Path:
     """A finished run of a few steps."""
-    folder = tmp_path_factory.mktemp("cli") / "run"
-    train_method("scratch", cohort, split(cohort, 0.3), TINY, out=folder, progress=False)
-    return folder
+    return small_run.folder
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset of a few steps, by the name tiny."""
+    monkeypatch.setitem(methods.PRESETS, "tiny", TINY)
+    monkeypatch.setitem(names.PRESETS, "tiny", "a few steps")
 
 
 @pytest.fixture(scope="session")
@@ -88,18 +98,99 @@ def test_the_words_that_scripts_use_are_understood() -> None:
     assert parse("experiment --methods a,b --labels 0.1,0.2 --splits 0,1".split()).labels == (0.1, 0.2)
 
 
-def test_help_does_not_wait_for_pytorch() -> None:
-    found = "print([m for m in ('torch', 'monai', 'numpy') if m in sys.modules])"
-    code = f"import sys; from semicon_nb.cli import make_parser; make_parser().format_help(); {found}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+HEAVY = ("torch", "monai", "pandas", "scipy", "numpy", "nibabel", "sklearn")
+AT_ONCE = {
+    "": (0, "usage: semicon-nb"),
+    "--help": (0, "usage: semicon-nb"),
+    "--version": (0, f"semicon-nb {__version__}"),
+    "methods": (0, "mean-teacher"),
+    "train --help": (0, "--device"),
+    "trian scratch": (2, "did you mean train?"),
+    "fly": (2, "expected one of demo, methods"),
+    "train": (2, "METHOD, --out"),
+    "train scratch": (2, "--out"),
+    "train scratch --lables 0.1 --out x": (2, "did you mean --labels?"),
+    "train scratsh --out x": (2, "did you mean scratch?"),
+    "train Mean_Teacher --out x": (2, "did you mean mean-teacher?"),
+    "train scratch --preset labtop --out x": (2, "--preset: found 'labtop', expected one of demo, laptop, paper; did you mean laptop?"),
+    "train scratch --device gpu --out x": (2, "--device"),
+    "train scratch --data hipocampus --out x": (2, "did you mean hippocampus?"),
+    "train scratch --data ./nowhere --out x": (2, "./nowhere: there is no such folder"),
+    "train scratch --labels 5 --out x": (2, "--labels: found 5, expected a labelled share above 0 and up to 1; 5 % is 0.05"),
+    "train scratch --labels 100 --out x": (2, "100 % is 1, for all labels"),
+    "train scratch --labels many --out x": (2, "--labels: found 'many'"),
+    "train scratch --labels nan --out x": (2, "--labels: found nan"),
+    "demo --labels 10": (2, "10 % is 0.1"),
+    "evaluate nowhere": (2, "nowhere: is no RUN folder"),
+    "evaluate nowhere --part tset": (2, "--part: found 'tset', expected one of all, train, val, test; did you mean test?"),
+    "predict nowhere scan.nii -o mask.nii": (2, "nowhere: is no RUN folder"),
+    "experiment --methods scratch,bset": (2, "method: found 'bset'"),
+    "experiment --labels 0.1,20": (2, "20 % is 0.2"),
+    "experiment --labels 0.1,few": (2, "--labels: found 'few'"),
+    "experiment --splits 0,1.5": (2, "--splits: found '1.5', expected whole numbers such as 0,1,2"),
+    "experiment --seeds ,": (2, "--seeds: found nothing"),
+    "table --metric dice": (2, "did you mean pooled_dice?"),
+}
 
 
-@pytest.mark.parametrize("words", [[], ["fly"], ["train", "scratch"], ["train", "scratch", "--out", "x", "--labels", "many"]])
+@pytest.mark.parametrize("words", AT_ONCE)
+def test_help_and_wrong_words_do_not_wait_for_pytorch(words: str, tmp_path: Path) -> None:
+    found = f"print('HEAVY', [m for m in {HEAVY} if m in sys.modules])"
+    code = f"import sys\nfrom semicon_nb.cli import main\ntry: code = main(sys.argv[1:])\nexcept SystemExit as e: code = e.code\n{found}\nsys.exit(code)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    wanted, said = AT_ONCE[words]
+    assert done.returncode == wanted and done.stdout.endswith("HEAVY []\n"), done.stderr
+    assert said in (done.stderr if wanted else done.stdout)
+    assert not wanted or (done.stderr.count("\n") == 1 and done.stderr.startswith("semicon-nb")), "one line says what is wrong"
+
+
+@pytest.mark.parametrize("words", [["fly"], ["train", "scratch"], ["train", "scratch", "--out", "x", "--labels", "many"]])
 def test_words_that_are_none_end_with_code_2(words: list[str], capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(words)
     assert stopped.value.code == 2 and "semicon-nb" in capsys.readouterr().err
+
+
+def test_names_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(names.METHODS) == list(methods.METHODS) and list(names.PRESETS) == list(PRESETS)
+    for name, method in methods.METHODS.items():
+        sees_all = any(stage.images == "train" for stage in method.stages)
+        assert names.METHODS[name][0] == (names.ALL if sees_all else names.LABELLED), name
+    assert list(names.COHORTS) == list(data_module.COHORTS) and set(cli.FUNCTIONS) == set(arguments.COMMANDS)
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(data_module, "locate", lambda folder, marker, data=None: asked.append((folder, marker)))
+    for name, known in names.COHORTS.items():
+        asked.clear()
+        if known.folder:
+            with pytest.raises(FileNotFoundError, match="download=True" if known.download else "not found"):
+                data_module.load(name)
+            assert asked[0][0] == known.folder and fnmatch.fnmatch(asked[0][1], known.marker)
+    with pytest.raises(ValueError, match="expected " + ", ".join(f"'{part}'" for part in names.PARTS[:3])):
+        data_module.part_indices(phantom(subjects=3, size=32), data_module.split(phantom(subjects=3, size=32), 1), "none")
+
+
+@pytest.mark.parametrize("text, value", [("0.05", 0.05), ("5%", 0.05), ("5 %", 0.05), ("100%", 1.0), ("1", 1.0), ("7%", 0.07)])
+def test_a_share_may_be_written_in_percent(text: str, value: float) -> None:
+    assert arguments.share(text) == value
+    assert arguments.shares(f"{text},0.5,0.5") == (value, 0.5)
+
+
+def test_a_folder_that_is_not_there_is_told_from_a_misspelt_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scans").mkdir()
+    Path("file").touch()
+    for word, said in {
+        "sunnybrok": "neither a cohort .* nor a folder in .*did you mean sunnybrook",
+        str(tmp_path / "scan"): "no such folder; did you mean .*scans",
+        "other/scans": "no such folder; check the path",
+        "file": "is a file, expected a cohort",
+    }.items():
+        with pytest.raises(FileNotFoundError, match=said):
+            names.check_place(word)
+        with pytest.raises(FileNotFoundError, match=said):
+            data_module.load(word)
+    names.check_place("scans")
 
 
 # ------------------------------------------------------------------------------------------------ data
@@ -107,10 +198,48 @@ def test_words_that_are_none_end_with_code_2(words: list[str], capsys: pytest.Ca
 
 def test_data_lists_and_describes(capsys: pytest.CaptureFixture, decathlon: Path, tmp_path: Path) -> None:
     assert main(["data"]) == 0 and "sunnybrook" in capsys.readouterr().out
+    assert main(["data", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["cohorts"]] == list(names.COHORTS)
     assert main(["data", str(decathlon), "--size", "32", "--sheet", str(tmp_path / "sheet.png")]) == 0
     assert "4 volumes" in capsys.readouterr().out and Image.open(tmp_path / "sheet.png").size[0] > 200
     assert main(["data", str(decathlon), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["volumes"]) == 4
+
+
+def test_data_says_which_cohorts_are_where(capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMICON_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data" / "sunnybrook").mkdir(parents=True)
+    (tmp_path / "data" / "sunnybrook" / "index.csv").touch()
+    assert main(["data"]) == 0
+    out = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    assert "generated" in lines["phantom"] and "download, 27 MB" in lines["hippocampus"] and "not here" in lines["mmwhs"]
+    assert f"sunnybrook is in {tmp_path / 'data' / 'sunnybrook'}" in out and "data hippocampus --download" in out
+
+
+@pytest.mark.parametrize("people, said", [(6, "--labels 0.2 --size 32 --out RUN"), (2, "before training, .*at least 3")])
+def test_data_says_how_to_train_on_it(people: int, said: str, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    for side in ("images", "labels"):
+        (tmp_path / "scans" / side).mkdir(parents=True)
+    for v in range(people):
+        for side, top in (("images", 255), ("labels", 3)):
+            voxels = np.random.default_rng(v).integers(0, top, (16, 16, 3)).astype(np.uint8)
+            nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), tmp_path / "scans" / side / f"p{v}.nii.gz")
+    assert main(["data", str(tmp_path / "scans"), "--size", "32"]) == 0
+    last = capsys.readouterr().out.split("Next:")[1]
+    assert re.search(said, last)
+
+
+def test_a_channel_is_passed_on_only_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict] = []
+    monkeypatch.setattr(data_module, "load", lambda place, **settings: given.append(settings))
+    cli.load_named("folder")
+    cli.load_named("folder", channel="1")
+    assert given == [{}, {"channel": "1"}]
+    parse = arguments.make_parser().parse_args
+    for words in ("data F", "train scratch --out R", "evaluate R", "experiment"):
+        assert parse([*words.split(), "--channel", "1"]).channel == "1" and parse(words.split()).channel is None
 
 
 def test_data_that_is_not_there(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -122,10 +251,7 @@ def test_data_that_is_not_there(capsys: pytest.CaptureFixture, tmp_path: Path) -
 # ------------------------------------------------------------------------------------------------ train
 
 
-def test_train_makes_a_run_and_does_not_touch_one(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decathlon: Path
-) -> None:
-    monkeypatch.setitem(methods.PRESETS, "tiny", TINY)
+def test_train_makes_a_run_and_does_not_touch_one(tiny, capsys: pytest.CaptureFixture, tmp_path: Path, decathlon: Path) -> None:
     words = [
         "train",
         "scratch",
@@ -152,8 +278,7 @@ def test_train_makes_a_run_and_does_not_touch_one(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 
-def test_train_with_a_scale_takes_that_share_of_every_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decathlon: Path) -> None:
-    monkeypatch.setitem(methods.PRESETS, "tiny", TINY)
+def test_train_with_a_scale_takes_that_share_of_every_stage(tiny, tmp_path: Path, decathlon: Path) -> None:
     words = f"train global --data {decathlon} --labels 0.5 --preset tiny --size 32 --scale 0.5 --out {tmp_path / 'run'} --quiet"
     assert main(words.split()) == 0
     trained = json.loads((tmp_path / "run" / "run.json").read_text())["trained"]
@@ -163,9 +288,8 @@ def test_train_with_a_scale_takes_that_share_of_every_stage(monkeypatch: pytest.
 
 
 def test_train_takes_a_network_of_the_working_folder(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(methods.PRESETS, "tiny", TINY)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
     Path("tiny_network.py").write_text("from torch import nn\n\ndef make(classes):\n    return nn.Conv2d(1, classes, 3, padding=1)\n")
@@ -176,7 +300,7 @@ def test_train_takes_a_network_of_the_working_folder(
     assert main([*words.split(), "tiny_network:make"]) == 0
     assert json.loads(Path("run", "run.json").read_text())["network"] == {"model": "tiny_network:make", "classes": 3}
     capsys.readouterr()
-    assert main(["evaluate", "run", "--json"]) == 0
+    assert main(["evaluate", "run", "--json", "--model", "tiny_network:make"]) == 0
     assert json.loads(capsys.readouterr().out)["volumes"]
 
 
@@ -186,18 +310,46 @@ def test_train_refuses_what_it_cannot_do(capsys: pytest.CaptureFixture, tmp_path
     assert "laptop" in refused(capsys, "train", "scratch", "--preset", "desktop", "--out", out)
     assert "scale: found 0.0" in refused(capsys, "train", "scratch", "--scale", "0", "--out", out)
     assert "0.0001" in refused(capsys, "train", "scratch", "--labels", "0.0001", "--out", out)
-    assert "labelled" in refused(capsys, "train", "scratch", "--labels", "1.5", "--out", out)
+    assert "1.5 % is 0.015" in refused(capsys, "train", "scratch", "--labels", "1.5", "--out", out)
     assert "no such split" in refused(capsys, "train", "scratch", "--split", tmp_path / "s.json", "--out", out)
     assert not out.exists()
 
 
-def test_an_interrupted_command_says_how_to_go_on(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupt(*arguments: object, **named: object) -> None:
-        raise KeyboardInterrupt
+def interrupt(*arguments: object, **named: object) -> None:
+    raise KeyboardInterrupt
 
+
+def test_an_interrupted_command_says_how_to_go_on(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made: Path, scan: Path
+) -> None:
     monkeypatch.setattr(methods, "train_method", interrupt)
     assert main(["train", "global+local(block)", "--out", str(tmp_path / "a run")]) == 130
     assert f"semicon-nb train 'global+local(block)' --out '{tmp_path}/a run' --resume" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "predict_one", interrupt)
+    words = ["predict", str(made), str(scan), str(scan.with_name("other.nii")), "-o", str(tmp_path / "masks")]
+    assert main(words) == 130
+    assert f"semicon-nb {shlex.join(words)} --force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, passed", [([], {}), (["--device", "auto"], {}), (["--device", "cpu"], {"device": "cpu"})])
+def test_the_device_is_passed_on(words: list[str], passed: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_run) -> None:
+    given: list[dict] = []
+    monkeypatch.setattr(methods, "train_method", lambda *arguments, **named: given.append(named) or small_run)
+    assert main(["train", "scratch", "--labels", "0.5", "--size", "32", "--out", str(tmp_path / "run"), *words]) == 0
+    assert {name: value for name, value in given[0].items() if name != "model"} == passed
+
+
+def test_what_train_says_next_can_be_typed(
+    tiny, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, decathlon: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(f"train scratch --data {decathlon} --labels 0.5 --preset tiny --size 32 --quiet --out".split() + ["my run"]) == 0
+    lines = capsys.readouterr().out.split("Next:")[1].strip().splitlines()
+    said = {shlex.split(line)[1]: shlex.split(line)[1:] for line in lines}
+    assert set(said) == {"evaluate", "explore", "predict"} and "my run.html" in said["explore"]
+    assert Path(said["predict"][2]).parent.name == "imagesTr"
+    assert main(said["evaluate"]) == 0 and main(said["predict"]) == 0 and Path("mask.nii.gz").is_file()
+    assert arguments.make_parser().parse_args(said["explore"]).run == Path("my run")
 
 
 # ------------------------------------------------------------------------------------------------ evaluate
@@ -272,7 +424,8 @@ def test_a_mask_is_what_the_library_says(made: Path, scan: Path, tmp_path: Path)
     wanted = segment(run.model, scan, Grid(**run.settings["grid"]))
     assert np.array_equal(np.asanyarray(nibabel.load(tmp_path / "mask.nii.gz").dataobj), wanted)
     first = (tmp_path / "mask.nii.gz").read_bytes()
-    main(["predict", str(made), str(scan), "-o", str(tmp_path / "mask.nii.gz")])
+    assert len(np.unique(wanted)) > 1
+    assert main(["predict", str(made), str(scan), "-o", str(tmp_path / "mask.nii.gz"), "--force"]) == 0
     assert (tmp_path / "mask.nii.gz").read_bytes() == first
 
 
@@ -304,6 +457,94 @@ def test_predict_refuses_what_it_cannot_do_and_leaves_nothing(
     assert not mask.parent.exists()
 
 
+def test_predict_overwrites_a_mask_only_when_it_is_told(capsys: pytest.CaptureFixture, made: Path, scan: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.nii.gz"
+    mask.write_bytes(b"outlines of a week")
+    assert "--force" in refused(capsys, "predict", made, scan, "-o", mask) and mask.read_bytes() == b"outlines of a week"
+    assert main(["predict", str(made), str(scan), "-o", str(mask), "--force"]) == 0
+    assert nibabel.load(mask).shape == (29, 31, 5)
+    assert "is an image itself" in refused(capsys, "predict", made, scan, "-o", scan, "--force")
+    os.link(scan, tmp_path / "same.nii.gz")
+    assert "is an image itself" in refused(capsys, "predict", made, scan, "-o", tmp_path / "same.nii.gz", "--force")
+
+
+@pytest.fixture
+def scans(tmp_path: Path, scan: Path) -> Path:
+    """A folder of scans: two good ones, a torn one, a hidden one, labels in a folder, and notes."""
+    folder = tmp_path / "scans"
+    (folder / "labels").mkdir(parents=True)
+    for name in ("a.nii.gz", ".hidden.nii.gz", "labels/a.nii.gz"):
+        shutil.copy(scan, folder / name)
+    nibabel.save(nibabel.load(scan), folder / "b.nii")
+    (folder / "torn.nii.gz").write_bytes(scan.read_bytes()[:900])
+    (folder / "notes.txt").write_text("two good scans")
+    return folder
+
+
+def test_predict_takes_a_folder_and_names_what_it_skips(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, made: Path, scan: Path, scans: Path, tmp_path: Path
+) -> None:
+    opened, load = [], methods.load_run
+    monkeypatch.setattr(methods, "load_run", lambda *how: opened.append(how) or load(*how))
+    assert main(["predict", str(made), str(scans), "-o", str(tmp_path / "masks")]) == 1
+    out, err = capsys.readouterr()
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["a.nii.gz", "b.nii"]
+    assert "torn.nii.gz" in err and "1 of 3 images have no mask" in err and "Next" not in out and len(opened) == 1
+    main(["predict", str(made), str(scan), "-o", str(tmp_path / "alone.nii.gz")])
+    found = [np.asanyarray(nibabel.load(path).dataobj) for path in (tmp_path / "masks" / "a.nii.gz", tmp_path / "alone.nii.gz")]
+    assert np.array_equal(*found)
+    (scans / "torn.nii.gz").unlink()
+    before = (tmp_path / "masks" / "b.nii").stat().st_mtime_ns
+    assert "a.nii.gz (and 1 more)" in refused(capsys, "predict", made, scans, "-o", tmp_path / "masks")
+    assert (tmp_path / "masks" / "b.nii").stat().st_mtime_ns == before
+    assert main(["predict", str(made), str(scans), "-o", str(tmp_path / "masks"), "--force"]) == 0
+    assert "Next: semicon-nb explore" in capsys.readouterr().out
+
+
+def test_predict_takes_several_images_and_skips_what_is_none(
+    capsys: pytest.CaptureFixture, made: Path, scan: Path, scans: Path, tmp_path: Path
+) -> None:
+    words = [scan, scans / "notes.txt", tmp_path / "missing.nii.gz"]
+    assert main(["predict", str(made), *map(str, words), "-o", str(tmp_path / "masks")]) == 1
+    err = capsys.readouterr().err
+    assert "notes.txt" in err and "missing.nii.gz" in err and "2 of 3 images" in err
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["scan.nii.gz"]
+
+
+def test_predict_refuses_several_images_that_would_be_mixed_up(
+    capsys: pytest.CaptureFixture, made: Path, scan: Path, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "masks"
+    assert "same name" in refused(capsys, "predict", made, scans / "a.nii.gz", scans / "labels" / "a.nii.gz", "-o", out)
+    shutil.copy(scans / "b.nii", scans / "A.nii")
+    assert "same name" in refused(capsys, "predict", made, scans, "-o", out)
+    (scans / "A.nii").unlink()
+    assert "folder of labels" in refused(capsys, "predict", made, scans / "labels", "-o", out)
+    assert "is an image itself" in refused(capsys, "predict", made, scans, "-o", scans, "--force")
+    assert "expected a folder" in refused(capsys, "predict", made, scans / "a.nii.gz", scans / "b.nii", "-o", tmp_path / "mask.nii.gz")
+    assert "expected a folder" in refused(capsys, "predict", made, scans, "-o", scan)
+    (tmp_path / "cohort" / "images").mkdir(parents=True)
+    assert f"name {tmp_path / 'cohort' / 'images'}" in refused(capsys, "predict", made, tmp_path / "cohort", "-o", out)
+    assert "holds no .nii" in refused(capsys, "predict", made, tmp_path / "cohort" / "images", "-o", out)
+    assert not out.exists()
+
+
+def test_predict_warns_of_a_scan_that_is_unlike_those_of_the_training(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, made: Path, scan: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(made, copy)
+    facts = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(facts | {"seen": {"spacing": [1.0, 1.0, 1.0]}}))
+    monkeypatch.setattr(evaluate_module, "unlike", lambda path, seen: [f"{path}: spacing is not {seen['spacing']}"], raising=False)
+    assert main(["predict", str(copy), str(scan), "-o", str(tmp_path / "mask.nii.gz")]) == 0
+    out, err = capsys.readouterr()
+    assert f"{scan}: spacing is not [1.0, 1.0, 1.0]" in err and "spacing" not in out
+    (copy / "run.json").write_text(json.dumps({name: value for name, value in facts.items() if name != "seen"}))
+    assert main(["predict", str(copy), str(scan), "-o", str(tmp_path / "other.nii.gz")]) == 0
+    assert "spacing" not in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------------ damaged runs
 
 
@@ -326,7 +567,7 @@ def test_weights_of_another_network_are_one_sentence(capsys: pytest.CaptureFixtu
     assert not (tmp_path / "mask.nii.gz").exists() and not (tmp_path / "p.html").exists()
 
 
-def test_the_number_of_classes_must_agree(capsys: pytest.CaptureFixture, made: Path) -> None:
+def test_the_number_of_classes_must_agree(capsys: pytest.CaptureFixture, made: Path, tmp_path: Path) -> None:
     cardiac = phantom(kind="cardiac", subjects=3, size=32)
 
     def other(*arguments: object, **named: object):
@@ -334,7 +575,26 @@ def test_the_number_of_classes_must_agree(capsys: pytest.CaptureFixture, made: P
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "load_named", other)
-        assert "was trained on background, anterior, posterior" in refused(capsys, "evaluate", made, "--data", "hearts", "--part", "all")
+        assert "was trained on background, anterior, posterior" in refused(capsys, "evaluate", made, "--data", tmp_path, "--part", "all")
+
+
+def test_no_code_is_imported_because_a_run_names_it(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, made: Path, scan: Path, tmp_path: Path
+) -> None:
+    from semicon_nb.methods import load_run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("unasked.py").write_text("from pathlib import Path\nPath('imported').touch()\ndef make(classes):\n    raise RuntimeError\n")
+    shutil.copytree(made, "run")
+    facts = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps(facts | {"network": {"model": "unasked:make", "classes": 3}}))
+    for words in (["evaluate", "run"], ["predict", "run", scan, "-o", "mask.nii.gz"], ["explore", "run", "-o", "page.html"]):
+        assert "--model unasked:make" in refused(capsys, *words)
+    with pytest.raises(ValueError, match="no code is imported because a file names it"):
+        load_run("run")
+    assert not Path("imported").exists() and os.getcwd() not in sys.path
+    assert "package's own; leave --model out" in refused(capsys, "evaluate", made, "--model", "collections:OrderedDict")
 
 
 # ------------------------------------------------------------------------------------------------ the rest
@@ -343,6 +603,78 @@ def test_the_number_of_classes_must_agree(capsys: pytest.CaptureFixture, made: P
 def test_explore_writes_a_page_of_a_run(capsys: pytest.CaptureFixture, made: Path, tmp_path: Path) -> None:
     assert ".html" in refused(capsys, "explore", made, "-o", tmp_path / "page.txt")
     assert "no RUN folder" in refused(capsys, "explore", tmp_path, "-o", tmp_path / "page.html")
+
+
+def test_evaluate_and_explore_say_what_comes_next(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, made: Path, tmp_path: Path
+) -> None:
+    from semicon_nb import explore_pixels
+
+    assert main(["evaluate", str(made), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) and f"semicon-nb explore {made}" in err and "semicon-nb predict" in err
+    assert main(["evaluate", str(made)]) == 0
+    assert f"Next:\n  semicon-nb explore {made} -o {made}.html\n  semicon-nb predict {made} SCAN.nii.gz" in capsys.readouterr().out
+    shown: list = []
+    monkeypatch.setattr(explore_pixels, "PixelExplorer", lambda run: shown.append(run) or type("Page", (), {"to_html": print}))
+    assert main(["explore", str(made), "-o", str(tmp_path / "page.html")]) == 0
+    assert "Next: semicon-nb predict" in capsys.readouterr().out and shown[0].folder == made
+
+
+def tried(row: dict, *how: object) -> dict:
+    """In the place of a training: it fails on the odd splits, in two ways."""
+    if row["split"] % 2:
+        raise ValueError("the scan is torn" if row["split"] == 1 else "the scan\nis lost")
+    return {**row, "pooled_dice": 0.5, "volume_dice": 0.5, "hd95": None, "validation": 0.5, "seconds": 1.0}
+
+
+@pytest.fixture
+def grid_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The command for an experiment on generated scans, in this process, with `tried` for a training."""
+    monkeypatch.setattr(experiment, "local_pool", lambda workers: experiment.Serial())
+    monkeypatch.setattr(experiment, "run_one", tried)
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+    words = f"experiment --name x --data phantom --methods scratch,global --labels 0.1 --preset demo --results {tmp_path} --splits"
+    return lambda splits: [*words.split(), splits]
+
+
+def test_an_experiment_whose_runs_fail_says_so(grid_of, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    assert main(grid_of("1,3,5")) == 1
+    out, err = capsys.readouterr()
+    assert "6 of 6 runs failed" in err and "ValueError: the scan is torn (2 runs)" in err and "ValueError: the scan is lost (4 runs)" in err
+    assert str(tmp_path / "x.failed.jsonl") in err and "table" not in err + out
+    assert "no run was finished" in (said := refused(capsys, "table", tmp_path / "x.jsonl")) and "x.failed.jsonl" in said
+    assert main(grid_of("0,1")) == 1
+    out, err = capsys.readouterr()
+    assert "2 of 4 runs failed" in err and "lost" not in err and f"Next: semicon-nb table {tmp_path / 'x.jsonl'}" in err
+    assert main(grid_of("0,2")) == 0
+    out, err = capsys.readouterr()
+    assert f"{tmp_path / 'x.jsonl'}: 4 runs of this grid are finished\nNext: semicon-nb table {tmp_path / 'x.jsonl'}\n" in out
+
+
+def test_a_table_says_that_runs_are_missing_because_they_failed(
+    grid_of, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    main(grid_of("0,1,2"))
+    capsys.readouterr()
+    for place in (tmp_path, tmp_path / "x.jsonl"):
+        assert main(["table", str(place)]) == 0
+        out, err = capsys.readouterr()
+        assert "4 runs" in out and "failed" not in out
+        assert "the scan is torn (2 runs)" in err and "x.failed.jsonl" in err and "tables.html" in err
+    assert "without .failed" in refused(capsys, "table", tmp_path / "x.failed.jsonl")
+    assert "no run has hd95" in refused(capsys, "table", tmp_path / "x.jsonl", "--metric", "hd95")
+    monkeypatch.setattr(experiment, "run_one", lambda row, *how: tried({**row, "split": 0}))
+    assert main(grid_of("0,1,2")) == 0 and main(["table", str(tmp_path)]) == 0
+    assert "failed" not in capsys.readouterr().err, "what was finished since is no failure any more"
+
+
+def test_a_share_that_leaves_no_labels_is_refused_before_anything_is_trained(
+    grid_of, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(experiment, "run_rows", interrupt)
+    said = refused(capsys, *grid_of("0"), "--labels", "0.5,0.001")
+    assert "0.001 of the" in said and "use at least" in said and not list(tmp_path.glob("*.jsonl"))
 
 
 def test_table_of_nothing_is_refused(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
