@@ -6,8 +6,8 @@ Docs: https://semicon-nb.github.io/semicon_nb/cli.html.md"""
 
 # %% auto #0
 __all__ = ['FUNCTIONS', 'methods', 'list_cohorts', 'load_named', 'data', 'train', 'named', 'open_run', 'slices_of_part',
-           'evaluate', 'label_map', 'Failed', 'predict', 'explore', 'experiment', 'table', 'demo', 'sentence_of',
-           'how_to_go_on', 'say_next', 'main']
+           'evaluate', 'Failed', 'predict', 'explore', 'experiment', 'table', 'demo', 'sentence_of', 'how_to_go_on',
+           'say_next', 'main']
 
 # %% ../nbs/12_cli.ipynb #d2ce3c39
 import argparse
@@ -25,6 +25,7 @@ from .names import COHORTS, METHODS
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from semicon_nb.data import Cohort
     from semicon_nb.runs import Run
@@ -258,17 +259,12 @@ def evaluate(options: argparse.Namespace) -> list[str]:
     return following
 
 # %% ../nbs/12_cli.ipynb #8efbebf4
-def label_map(
-    run: "Run",  # what segments
-    image: Path,  # a NIfTI or PNG file
+def numbers_of(
+    run: "Run",  # what has segmented
+    classes: "np.ndarray",  # index of the class of each pixel, uint8, any shape []
 ) -> "np.ndarray":
-    "The numbers to write for a scan: uint8 [X, Y, Z], or [H, W] for a PNG."
-    import numpy as np
-
-    from semicon_nb.data import Grid
-    from semicon_nb.evaluate import segment
-
-    return segment(run.model, image, Grid(**run.settings["grid"])).astype(np.uint8)
+    "The numbers that are written for classes; the same shape []."
+    return classes
 
 # %% ../nbs/12_cli.ipynb #c0a10010
 def strange(
@@ -289,13 +285,18 @@ def predict_one(
     path: Path,  # the mask to write, of the same kind
 ) -> tuple[list[str], str]:
     "Segment a scan into a file; what is strange about the scan, and what was written."
+    import numpy as np
+
+    from semicon_nb.data import Grid
+    from semicon_nb.evaluate import segment
     from semicon_nb.masks import check_image, write_mask
 
     check_image(image)
-    warnings, mask = strange(run, image), label_map(run, image)
-    write_mask(mask, image, path)
-    shares = ", ".join(f"{name} {int((mask == c).sum()):,}" for c, name in enumerate(run.settings["classes"]) if c)
-    return warnings, f"Wrote {path}: {' x '.join(map(str, mask.shape))} pixels, of which {shares}"
+    unlike_it = strange(run, image)
+    classes = segment(run.model, image, Grid(**run.settings["grid"])).astype(np.uint8)
+    write_mask(numbers_of(run, classes), image, path)
+    shares = ", ".join(f"{name} {int((classes == c).sum()):,}" for c, name in enumerate(run.settings["classes"]) if c)
+    return unlike_it, f"Wrote {path}: {' x '.join(map(str, classes.shape))} pixels, of which {shares}"
 
 # %% ../nbs/12_cli.ipynb #c0a10012
 class Failed(Exception):
@@ -312,14 +313,14 @@ def predict(options: argparse.Namespace) -> list[str]:
     run, bad = open_run(options.run, options.model), 0
     for image, path in tqdm(pairs, disable=len(pairs) == 1, unit="scan"):
         try:
-            warnings, wrote = predict_one(run, image, path)
+            unlike_it, wrote = predict_one(run, image, path)
         except (ValueError, OSError) as error:
             if options.image == [image]:
                 raise
             bad += 1
             tqdm.write(f"semicon-nb predict: skipped, {sentence_of(error)}", file=sys.stderr)
             continue
-        for sentence in warnings:
+        for sentence in unlike_it:
             tqdm.write(f"semicon-nb predict: {sentence}", file=sys.stderr)
         tqdm.write(wrote)
     if bad:
@@ -337,28 +338,49 @@ def explore(options: argparse.Namespace) -> list[str]:
     print(f"Wrote {options.out}; open it in a browser")
     return look_next(options.run, options, explore=False)
 
+# %% ../nbs/12_cli.ipynb #c0a10030
+def set_aside(
+    rows: "pd.DataFrame",  # of `grid`
+    path: Path,  # results file
+) -> set[str]:
+    "Note the runs whose share of labels leaves no volume as failed, and say so; their keys."
+    from semicon_nb.data import DataError, split
+    from semicon_nb.experiment import load_once, note
+
+    keys: set[str] = set()
+    reasons: dict[str, int] = {}
+    for row in rows.to_dict("records"):
+        try:
+            split(load_once(row["data"]), row["labels"], row["split"])
+        except DataError as error:
+            note(path, row, error)
+            keys.add(row["key"])
+            reasons[str(error)] = reasons.get(str(error), 0) + 1
+    for reason, count in reasons.items():
+        print(f"{count} of {len(rows)} runs cannot be done: {reason}", flush=True)
+    return keys
+
 # %% ../nbs/12_cli.ipynb #625227f2
 def experiment(options: argparse.Namespace) -> list[str]:
     "Run `semicon-nb experiment`."
-    from semicon_nb.data import split
-    from semicon_nb.experiment import grid, load_once, run_rows
+    from semicon_nb.experiment import grid, run_rows
     from semicon_nb.failures import failures
     from semicon_nb.methods import named_method, named_preset
 
     named(options.model)
     source = {"cohort": options.data} | ({"channel": options.channel} if options.channel else {})
-    for fraction, seed in ((fraction, seed) for fraction in options.labels for seed in options.splits):
-        split(load_once(source), fraction, seed)
     path = options.results / f"{options.name or Path(options.data).name}.jsonl"
     how = {"data": source, "preset": options.preset, "scale": options.scale, "model": options.model}
     rows = grid(options.methods, options.labels, options.splits, options.seeds, **how)
+    print(f"{len(rows)} runs on {options.data}, results in {path}", flush=True)
+    able = rows[~rows["key"].isin(set_aside(rows, path))]
     preset = named_preset(options.preset).scaled(options.scale)
-    finished = run_rows(rows, path, {name: named_method(name) for name in options.methods}, preset, workers=options.workers)
+    finished = run_rows(able, path, {name: named_method(name) for name in options.methods}, preset, workers=options.workers)
     following = f"semicon-nb table {shlex.quote(str(path))}"
     if len(finished) < len(rows):
         begun = f"\nNext: {following}" if path.exists() else ""
         told = "; ".join(failures(path, set(rows["key"])))
-        raise Failed(f"{len(rows) - len(finished)} of {len(rows)} runs failed: {told}. The same command tries them again{begun}")
+        raise Failed(f"{len(rows) - len(finished)} of {len(rows)} runs failed: {told}. The same command tries them again, once that is mended{begun}")
     print(f"{path}: {len(finished)} runs of this grid are finished")
     return [following]
 

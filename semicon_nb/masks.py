@@ -92,17 +92,16 @@ def check_pairs(
 
 
 def mask_bytes(
-    mask: "np.ndarray",  # label map [X, Y, Z] uint8, of the scan's shape
+    mask: "np.ndarray",  # label map [X, Y, Z] of whole numbers, of the scan's shape
     image: Path,  # the scan, a NIfTI file
     compress: bool,  # gzip it
 ) -> bytes:
     """A NIfTI file with the scan's geometry and the mask's numbers."""
     import nibabel
-    import numpy as np
 
     scan: Any = nibabel.load(image)
     header = nibabel.Nifti1Header.from_header(scan.header, check=False)
-    header.set_data_dtype(np.uint8)
+    header.set_data_dtype(mask.dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, int(mask.max())
     content = nibabel.Nifti1Image(mask.reshape(scan.shape), scan.affine, header).to_bytes()
@@ -126,7 +125,7 @@ def mask_picture(
 
 
 def write_mask(
-    mask: "np.ndarray",  # label map [X, Y, Z] or [H, W] uint8
+    mask: "np.ndarray",  # label map [X, Y, Z] or [H, W] of whole numbers
     image: Path,  # the scan
     path: Path,  # the file to write, of the same kind
 ) -> Path:

@@ -669,12 +669,18 @@ def test_a_table_says_that_runs_are_missing_because_they_failed(
     assert "failed" not in capsys.readouterr().err, "what was finished since is no failure any more"
 
 
-def test_a_share_that_leaves_no_labels_is_refused_before_anything_is_trained(
+def test_a_share_that_leaves_no_labels_is_told_before_anything_is_trained(
     grid_of, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(experiment, "run_rows", interrupt)
-    said = refused(capsys, *grid_of("0"), "--labels", "0.5,0.001")
-    assert "0.001 of the" in said and "use at least" in said and not list(tmp_path.glob("*.jsonl"))
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "run_rows", interrupt)
+        assert main([*grid_of("0"), "--labels", "0.001"]) == 130
+    assert "2 of 2 runs cannot be done: labelled: 0.001 of the" in capsys.readouterr().out
+    monkeypatch.setattr(experiment, "run_one", interrupt)
+    assert main([*grid_of("0,1"), "--labels", "0.001"]) == 1, "and nothing is trained for it"
+    out, err = capsys.readouterr()
+    assert "4 of 4 runs failed" in err and "use at least" in err and "x.failed.jsonl" in err and out.startswith("4 runs on phantom")
+    assert not (tmp_path / "x.jsonl").exists()
 
 
 def test_table_of_nothing_is_refused(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:

@@ -529,7 +529,9 @@ def own_run(method, cohort, part, out, model=Monai, **how):
 def test_own_network_goes_through_all_stages_and_comes_back(cohort, part, tmp_path):
     run = own_run("global+local(block)", cohort, part, tmp_path / "RUN")
     assert [step.stage for step in run.history] == ["global"] * 3 + ["local"] * 3 + ["finetune"] * 3
-    again = load_run(run.folder)
+    with pytest.raises(ValueError, match="no code is imported because a file names it"):
+        load_run(run.folder)
+    again = load_run(run.folder, Monai)
     assert isinstance(again.model, Monai) and same(again.model.state_dict(), run.model.state_dict())
     assert run.settings["network"] == {"model": f"{__name__}:Monai", "classes": 3}
     first = again.after("initial")
@@ -546,12 +548,12 @@ def test_own_network_goes_through_all_stages_and_comes_back(cohort, part, tmp_pa
         train_method("global+local(block)", cohort, part, TINY, 4, run.folder, resume=True, progress=False)
 
 
-def test_own_network_that_cannot_be_imported_is_asked_for(cohort, part, tmp_path):
+def test_own_network_is_asked_for_and_never_imported_because_a_run_names_it(cohort, part, tmp_path):
     def local(classes):
         return Monai(classes)
 
     run = own_run("scratch", cohort, part, tmp_path / "RUN", model=local)
-    with pytest.raises(ValueError, match=r"local, which cannot be imported here.*load_run\(folder, model=...\)"):
+    with pytest.raises(ValueError, match=r"local, and no code is imported.*load_run\(folder, model=...\)"):
         load_run(run.folder)
     assert same(load_run(run.folder, model=local).model.state_dict(), run.model.state_dict())
     assert same(load_run(run.folder, model=f"{__name__}:Monai").model.state_dict(), run.model.state_dict())
