@@ -48,7 +48,8 @@ def list_cohorts() -> list[dict]:
     rows = []
     for name, known in COHORTS.items():
         place = locate(known.folder, known.marker) if known.folder else None
-        how = "generated" if not known.folder else "on this disk" if place else f"download, {known.download}" if known.download else "not here"
+        missing = f"download, {known.download}" if known.download else "not here"
+        how = "generated" if not known.folder else "on this disk" if place else missing
         rows.append({"name": name, "how": how, "place": str(place or ""), "about": known.about})
     return rows
 
@@ -58,12 +59,14 @@ def show_cohorts(options: argparse.Namespace) -> list[str]:
     from semicon_nb.download import places
 
     rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in places("x"))
+    folders = ", ".join(known.folder for known in COHORTS.values() if known.folder)
+    found = [f"{row['name']} is in {row['place']}" for row in rows if row["place"]]
     if options.json:
         print(json.dumps({"cohorts": rows}))
         return ["semicon-nb data NAME"]
     print("\n".join(f"{row['name']:17}{row['how']:17}{row['about']}" for row in rows), end="\n\n")
-    print("\n".join(f"{row['name']} is in {row['place']}" for row in rows if row["place"]) or "None of them is on this disk.")
-    print(f"Looked for in {looked}; bring a cohort that is not here as {', '.join(k.folder for k in COHORTS.values() if k.folder)}.")
+    print("\n".join(found) or "None of them is on this disk.")
+    print(f"Looked for in {looked}; bring a cohort that is not here as {folders}.")
     print("Any folder with images/ and labels/, or a Decathlon task, can be named too.")
     fetch = [f"semicon-nb data {row['name']} --download" for row in rows if row["how"].startswith("download")]
     return ["semicon-nb data phantom", *fetch]
@@ -128,7 +131,8 @@ def train_next(cohort: "Cohort", options: argparse.Namespace) -> list[str]:
     "A line that trains on what `data` has shown, or what is missing for it."
     from semicon_nb.data import DataError, split
 
-    again = [f"--size {options.size}"] * bool(options.size) + [f"--channel {shlex.quote(options.channel or '')}"] * bool(options.channel)
+    again = [f"--size {options.size}"] * bool(options.size)
+    again += [f"--channel {shlex.quote(str(options.channel))}"] * bool(options.channel)
     for fraction in (0.1, 0.2, 0.5, 1):
         try:
             split(cohort, fraction)
@@ -152,7 +156,8 @@ def train(options: argparse.Namespace) -> list[str]:
     cohort = load_named(options.data, options.size, channel=options.channel)
     chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed)
     how: dict[str, Any] = {"model": options.model} | ({} if options.device == "auto" else {"device": options.device})
-    made = train_method(options.method, cohort, chosen, preset, options.seed, options.out, options.resume, not options.quiet, **how)
+    how |= {"out": options.out, "resume": options.resume, "progress": not options.quiet}
+    made = train_method(options.method, cohort, chosen, preset, options.seed, **how)
     measured = [step.dice for step in made.history if step.dice is not None]
     print(
         f"{made.folder}: {options.method}, {len(chosen.labelled)} labelled volumes"
@@ -183,7 +188,8 @@ def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz",
     "Lines that explore a run and segment a scan with it."
     words, mask = words_for(run, options), "mask.png" if scan.lower().endswith(".png") else "mask.nii.gz"
     page = shlex.quote(f"{run}.html")
-    return [f"semicon-nb explore {words} -o {page}"] * explore + [f"semicon-nb predict {words} {shlex.quote(scan)} -o {mask}"]
+    lines = [f"semicon-nb explore {words} -o {page}"] * explore
+    return [*lines, f"semicon-nb predict {words} {shlex.quote(scan)} -o {mask}"]
 
 # %% ../nbs/12_cli.ipynb #3b6a67f3
 def named(
@@ -375,12 +381,13 @@ def experiment(options: argparse.Namespace) -> list[str]:
     print(f"{len(rows)} runs on {options.data}, results in {path}", flush=True)
     able = rows[~rows["key"].isin(set_aside(rows, path))]
     preset = named_preset(options.preset).scaled(options.scale)
-    finished = run_rows(able, path, {name: named_method(name) for name in options.methods}, preset, workers=options.workers)
+    chosen = {name: named_method(name) for name in options.methods}
+    finished = run_rows(able, path, chosen, preset, workers=options.workers)
     following = f"semicon-nb table {shlex.quote(str(path))}"
     if len(finished) < len(rows):
-        begun = f"\nNext: {following}" if path.exists() else ""
         told = "; ".join(failures(path, set(rows["key"])))
-        raise Failed(f"{len(rows) - len(finished)} of {len(rows)} runs failed: {told}. The same command tries them again, once that is mended{begun}")
+        again = "The same command tries them again, once that is mended" + f"\nNext: {following}" * path.exists()
+        raise Failed(f"{len(rows) - len(finished)} of {len(rows)} runs failed: {told}. {again}")
     print(f"{path}: {len(finished)} runs of this grid are finished")
     return [following]
 
@@ -388,7 +395,7 @@ def experiment(options: argparse.Namespace) -> list[str]:
 def table(options: argparse.Namespace) -> list[str]:
     "Run `semicon-nb table`."
     if options.results.name.endswith(".failed.jsonl"):
-        raise ValueError(f"{options.results}: holds runs that failed, expected finished ones; name the file without .failed")
+        raise ValueError(f"{options.results}: holds failed runs, expected finished ones; name the file without .failed")
     from semicon_nb.failures import failures
     from semicon_nb.tables import read_results
     from semicon_nb.tables import table as make_table
@@ -426,7 +433,8 @@ def how_to_go_on(
 ) -> str:
     "What to type after an interruption."
     more = {"train": ["--resume"], "predict": ["--force"]}.get(arguments[0] if arguments else "", [])
-    return f"semicon-nb: interrupted; go on with: semicon-nb {shlex.join([*arguments, *(w for w in more if w not in arguments)])}"
+    again = [*arguments, *(word for word in more if word not in arguments)]
+    return f"semicon-nb: interrupted; go on with: semicon-nb {shlex.join(again)}"
 
 # %% ../nbs/12_cli.ipynb #c0a1001d
 FUNCTIONS = {one.__name__: one for one in (demo, methods, data, train, evaluate, predict, explore, experiment, table)}
@@ -439,7 +447,8 @@ def say_next(
     "Print what to do next."
     apart = getattr(options, "json", False) or options.command == "table"
     if lines:
-        print("\n  ".join(["Next:", *lines]) if len(lines) > 1 else f"Next: {lines[0]}", file=sys.stderr if apart else sys.stdout)
+        text = f"Next: {lines[0]}" if len(lines) == 1 else "\n  ".join(["Next:", *lines])
+        print(text, file=sys.stderr if apart else sys.stdout)
 
 
 def main(
