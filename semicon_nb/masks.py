@@ -62,8 +62,9 @@ def planned(
     """Each image with the mask to write; ValueError or FileNotFoundError where a file would be lost or two be one."""
     if len(words) == 1 and not words[0].is_dir() and not out.is_dir():
         check_image(words[0])
-        if kind_of(words[0]) != kind_of(out):
-            raise ValueError(f"{out}: the mask of {words[0].name} is a {kind_of(words[0])} file too; give it such a name")
+        if not out.name.lower().endswith(ENDINGS) or kind_of(words[0]) != kind_of(out):
+            todo = "give it such a name, or name a folder that is there"
+            raise ValueError(f"{out}: the mask of {words[0].name} is a {kind_of(words[0])} file too; {todo}")
         pairs = [(words[0], out)]
     else:
         if not out.is_dir() and (out.exists() or out.name.lower().endswith(ENDINGS)):

@@ -464,6 +464,10 @@ def test_predict_overwrites_a_mask_only_when_it_is_told(capsys: pytest.CaptureFi
     assert main(["predict", str(made), str(scan), "-o", str(mask), "--force"]) == 0
     assert nibabel.load(mask).shape == (29, 31, 5)
     assert "is an image itself" in refused(capsys, "predict", made, scan, "-o", scan, "--force")
+    assert "a folder that is there" in refused(capsys, "predict", made, scan, "-o", tmp_path / "masks")
+    (tmp_path / "masks").mkdir()
+    assert main(["predict", str(made), str(scan), "-o", str(tmp_path / "masks")]) == 0
+    assert (tmp_path / "masks" / scan.name).read_bytes() == mask.read_bytes()
     os.link(scan, tmp_path / "same.nii.gz")
     assert "is an image itself" in refused(capsys, "predict", made, scan, "-o", tmp_path / "same.nii.gz", "--force")
 
