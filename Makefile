@@ -1,5 +1,5 @@
 # PYTHON=...     a Python 3.11 or newer; found by itself where it is on the PATH
-# DATA=phantom   of demo: phantom (generated, nothing to download) or hippocampus (27 MB)
+# DATA=phantom   of demo: phantom (generated), hippocampus (27 MB are fetched where they are not there), or a folder
 # OUT=demo       folder of the demo's page and runs
 # REPRODUCE=...  options of benchmarks/reproduce.py, such as "--scale 0.4" for a smaller budget
 
@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help demo test check pytest slow lab docs reproduce export clean
 
 help:  ## this list
-	@echo "make TARGET [VARIABLE=value]   (all that is installed goes into .venv; about 1.5 GB of disk)"
+	@echo "make TARGET [VARIABLE=value]   (all that is installed goes into .venv; about 2 GB of disk)"
 	@sed -n 's/^\([a-z]*\):.*## /\1:/p' Makefile | while IFS=: read -r name words; do printf '  %-10s %s\n' "$$name" "$$words"; done
 	@sed -n 's/^# \([A-Z]*=.*\)/  \1/p' Makefile
 
@@ -25,7 +25,7 @@ help:  ## this list
 	"$(PYTHON)" -m venv .venv
 
 .venv/.package: $(SOURCES) | .venv/bin/python
-	@echo "Installing into .venv, once: some minutes, about half a gigabyte to download"
+	@echo "Installing into .venv, once: some minutes, 0.4 GB to download"
 	$(BIN)/python tools/install_torch.py
 	$(PIP) install --quiet -c constraints.txt -e .
 	@touch $@
@@ -39,6 +39,7 @@ help:  ## this list
 	@touch $@
 
 demo: .venv/.package  ## from scratch against three stages, start to finish; a page, demo/index.html (minutes)
+	$(if $(filter hippocampus,$(DATA)),$(BIN)/semicon-nb data hippocampus --download)
 	$(BIN)/semicon-nb demo --data "$(DATA)" --out "$(OUT)"
 
 test: check pytest  ## everything that CI checks: lint, types, every test and page (about 20 minutes on two cores)
