@@ -58,7 +58,7 @@ slow: .venv/.dev  ## those tests: killed grids and workers, loading times, learn
 lab: .venv/.lab  ## JupyterLab at the index page, with what every page needs
 	$(BIN)/jupyter lab nbs/index.ipynb
 
-docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else with a builder in Python (minutes)
+docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else with a builder in Python (two minutes)
 	$(BIN)/python tools/build_site.py
 
 reproduce: .venv/.package  ## the committed results from nothing, into reproduced/; can be interrupted (9 hours on two cores)
