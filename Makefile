@@ -1,31 +1,32 @@
-# make demo [DATA=hippocampus] [OUT=demo]   make test   make lab   make docs   make reproduce   make clean
-# PYTHON=...       a Python 3.11 or newer; found by itself where it is on the PATH
-# TORCH_INDEX=...  address of another wheel index for torch; a Linux machine without an NVIDIA GPU saves
-#                  several gigabytes with PyTorch's CPU wheels (the address is in PyTorch's "Get started")
+# PYTHON=...     a Python 3.11 or newer; found by itself where it is on the PATH
+# DATA=phantom   of demo: phantom (generated), hippocampus (27 MB are fetched where they are not there), or a folder
+# OUT=demo       folder of the demo's page and runs
+# REPRODUCE=...  options of benchmarks/reproduce.py, such as "--scale 0.4" for a smaller budget
 
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not sys.version_info >= (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
-TORCH_INDEX ?=
 DATA ?= phantom
 OUT ?= demo
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-TORCH := $(shell grep '^torch==' constraints.txt)
-SOURCES := constraints.txt settings.ini setup.py pyproject.toml
+SOURCES := constraints.txt settings.ini setup.py pyproject.toml tools/install_torch.py
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check pytest slow lab docs reproduce export clean
 
-help:
-	@sed -n 's/^# \(.*\)/\1/p' Makefile
+help:  ## this list
+	@echo "make TARGET [VARIABLE=value]   (all that is installed goes into .venv; about 2 GB of disk)"
+	@sed -n 's/^\([a-z]*\):.*## /\1:/p' Makefile | while IFS=: read -r name words; do printf '  %-10s %s\n' "$$name" "$$words"; done
+	@sed -n 's/^# \([A-Z]*=.*\)/  \1/p' Makefile
 
 .venv/bin/python:
 	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11 or newer on the PATH: install one, or say make PYTHON=/path/to/python"; exit 2; }
 	"$(PYTHON)" -m venv .venv
 
 .venv/.package: $(SOURCES) | .venv/bin/python
-	$(PIP) install --quiet "$(TORCH)" $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)")
+	@echo "Installing into .venv, once: some minutes, 0.4 GB to download"
+	$(BIN)/python tools/install_torch.py
 	$(PIP) install --quiet -c constraints.txt -e .
 	@touch $@
 
@@ -37,36 +38,37 @@ help:
 	$(PIP) install --quiet -c constraints.txt -e ".[cluster]"
 	@touch $@
 
-demo: .venv/.package  ## the main job, start to finish, into $(OUT)/index.html
+demo: .venv/.package  ## from scratch against three stages, start to finish; a page, demo/index.html (minutes)
+	$(if $(filter hippocampus,$(DATA)),$(BIN)/semicon-nb data hippocampus --download)
 	$(BIN)/semicon-nb demo --data "$(DATA)" --out "$(OUT)"
 
-test: check pytest  ## everything that CI checks
+test: check pytest  ## everything that CI checks: lint, types, every test and page (about 20 minutes on two cores)
 
-check: .venv/.dev
+check: .venv/.dev  ## lint and types (a minute)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-pytest: .venv/.dev
+pytest: .venv/.dev  ## the tests and pages, without what takes too long to run often (about 20 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "alone and not slow"
 
-slow: .venv/.dev  ## what takes too long to run often: killed grids and workers, loading times, learnability
+slow: .venv/.dev  ## those tests: killed grids and workers, loading times, learnability
 	$(BIN)/python -m pytest -m slow
 
 lab: .venv/.lab  ## JupyterLab at the index page, with what every page needs
 	$(BIN)/jupyter lab nbs/index.ipynb
 
-docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else with the fallback
+docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else with a builder in Python (two minutes)
 	$(BIN)/python tools/build_site.py
 
-reproduce: .venv/.package  ## the committed grids from nothing (9 hours on two cores), resumable, into reproduced/; REPRODUCE="--scale 0.4" sets the budget
+reproduce: .venv/.package  ## the committed results from nothing, into reproduced/; can be interrupted (9 hours on two cores)
 	$(BIN)/python benchmarks/reproduce.py $(REPRODUCE)
 
-export: .venv/.dev  ## notebooks -> semicon_nb/, clean notebooks, navigation, README.md
+export: .venv/.dev  ## notebooks -> semicon_nb/, clean notebooks, navigation, README.md (a minute)
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
 	$(BIN)/python tools/navigation.py
 	$(BIN)/python tools/readme.py
 
-clean:
+clean:  ## remove what was built, but for .venv and reproduced/
 	rm -rf _docs _proc build dist demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

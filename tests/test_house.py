@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -206,7 +207,38 @@ def test_page_says_in_one_way_where_it_can_be_run(path):
     link = f"[Open in Colab](https://colab.research.google.com/github/semicon-nb/semicon_nb/blob/main/{place})"
     lines = [line for cell in book.cells if cell.cell_type == "markdown" for line in cell.source.splitlines() if "colab.research" in line]
     assert lines == [link] and book.cells[1].source.startswith(link + "\n\n"), "below the title: the link on a line of its own, then prose"
-    assert sum("%pip install -q" in cell.source and "semicon_nb" in cell.source for cell in book.cells) == 1, "Colab has no semicon_nb: one cell installs it"
+
+
+INSTALL = f'''#| hide
+from importlib.util import find_spec
+
+if find_spec("semicon_nb") is None:  # in Colab, say
+    %pip install -q "semicon_nb[cluster] @ git+{settings()["git_url"]}"'''
+RESULTS = f"\n    !git clone -q --depth 1 {settings()['git_url']}"
+"""What the one page that reads the committed results does besides."""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
+def test_page_brings_the_package_where_it_is_missing(path):
+    cells = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code" and "pip install" in cell.source]
+    assert cells == [INSTALL + RESULTS * (path.stem == "06_is_it_true")], "the same hidden cell on every page"
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_that_cell_does_nothing_where_the_package_is_there(missing, monkeypatch):
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    class Shell:
+        called: list = []
+
+        def run_line_magic(self, name, line):
+            self.called.append(f"{name} {line}")
+
+    shell, real = Shell(), importlib.util.find_spec
+    shell.called = []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if missing and name == "semicon_nb" else real(name))
+    exec(TransformerManager().transform_cell(INSTALL), {"get_ipython": lambda: shell})
+    assert shell.called == [f'pip install -q "semicon_nb[cluster] @ git+{settings()["git_url"]}"'] * missing
 
 
 def test_pages_keep_apart_when_nbdev_drops_their_numbers():
@@ -251,6 +283,101 @@ def test_readme_is_the_index_page(tmp_path):
 def blocks(path: Path, language: str) -> list[str]:
     """The fenced blocks of one language in a Markdown file."""
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_says_first_things_first():
+    opening, *sections = re.split(r"^## ", README, flags=re.M)
+    assert [text.splitlines()[0] for text in sections] == [
+        "Two commands", "Without make", "Ten lines of Python", "What we found", "Where to go next", "Cite",
+    ]  # fmt: skip
+    promise, picture = opening.index("\n> "), opening.index("![")
+    assert promise < picture and opening.count("![") == 1
+    assert len(README.splitlines()) <= 110
+
+
+def test_readme_starts_from_nothing():
+    url = settings()["git_url"]
+    first, other = blocks(ROOT / "README.md", "bash")
+    assert [line.split("  ")[0] for line in first.splitlines()] == [f"git clone {url}", f"cd {settings()['repo']}", "make demo", "make test"]
+    assert other.splitlines() == [f"pip install git+{url}", "semicon-nb demo"]
+    assert blocks(ROOT / "README.md", "powershell")[0].startswith("py -m venv .venv\n")
+    assert (ROOT / "setup.py").is_file() and settings()["console_scripts"].startswith("semicon-nb=")
+
+
+def test_what_readme_promises_of_make_is_what_make_says():
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = {word for path in ("README.md", "CONTRIBUTING.md") for word in re.findall(r"\bmake ([a-z]+)\b", (ROOT / path).read_text(encoding="utf-8"))}
+    listed = re.search(r"^\.PHONY: (.*)", make, re.M)[1].split()
+    assert {"demo", "test", "lab", "reproduce"} <= named & set(listed)
+    said = re.search(r"^test:.*## .*(about \d+ minutes on two cores)", make, re.M)[1]
+    assert f"`make test` takes {said}" in README
+
+
+def test_make_lists_every_target_and_variable():
+    if not shutil.which("make"):
+        pytest.skip("no make here")
+    plain, asked = (
+        subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, timeout=60).stdout for words in ([], ["help"])
+    )
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)", text, re.M)[1].split()
+    assert plain == asked
+    assert re.findall(r"^  ([a-z]+) +\S", plain, re.M) == re.findall(r"^([a-z]+):", text, re.M) and set(targets) == set(re.findall(r"^([a-z]+):", text, re.M))
+    assert {"PYTHON", "DATA", "OUT", "REPRODUCE"} == set(re.findall(r"^  ([A-Z]+)=", plain, re.M))
+
+
+def test_moving_picture_moves_and_is_small_and_dark():
+    from PIL import Image
+
+    words, place = re.search(r"!\[([^\]]+)\]\(([^)]+)\)", README).groups()
+    path = ROOT / place
+    assert path.stat().st_size < 700_000 and len(words) > 80
+    with Image.open(path) as film:
+        assert film.n_frames > 20 and film.info["loop"] == 0
+        seen = {}
+        for k in (0, film.n_frames - 1):
+            film.seek(k)
+            seen[k] = film.convert("RGB")
+    first, last = seen.values()
+    assert first.tobytes() != last.tobytes()
+    corners = [last.getpixel((x, y)) for x in (0, last.width - 1) for y in (0, last.height - 1)]
+    assert max(max(colour) for colour in corners) < 64, "a light slab on a dark page"
+
+
+def rows_of(scores: dict) -> str:
+    """Lines of a results file: (method, labels) -> a Dice for each of three splits."""
+    lines = [
+        {"method": method, "labels": labels, "split": split, "seed": 0, "pooled_dice": dice, "preset": "laptop",
+         "data": "hippocampus", "key": f"{method}{labels}{split}"}
+        for (method, labels), dices in scores.items()
+        for split, dice in enumerate(dices)
+    ]  # fmt: skip
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("full", "gain", "said"),
+    [
+        (0.81, 0.0, ("none of the paper's pretrainings can be told", "there was no room to tell", "adds nothing that can be told")),
+        (0.90, 0.0, ("none of the paper's pretrainings can be told", "where all outlines instead of 5 % of them bring it +0.1", "adds nothing")),
+        (0.90, 0.05, ("training from scratch is beaten by `global`, `local(block)`, `global+local(block)`", "where all", "adds +0.05")),
+        (0.90, -0.05, ("training from scratch beats `global`, `local(block)`, `global+local(block)`", "where all", "loses -0.05")),
+    ],
+)
+def test_finding_says_what_the_rows_say(full, gain, said, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from readme import ROWS, finding
+
+    base, shake = [0.79, 0.80, 0.81], [0.004, -0.005, 0.002]
+    scores = {(method, 0.05): [b + gain + s for b, s in zip(base, shake, strict=True)] for method in ROWS}
+    scores |= {("scratch", 0.05): base, ("scratch(strong)", 0.05): base, ("scratch", 1.0): [full, full - 0.01, full + 0.01]}
+    (tmp_path / "made.jsonl").write_text(rows_of(scores), encoding="utf-8")
+    text = finding(tmp_path)
+    assert all(words in text for words in said), text
+    assert len(re.findall(r"^\| `", text, re.M)) == 5
 
 
 def test_readme_python_runs(tmp_path):
@@ -326,6 +453,60 @@ def test_workflows_are_pinned_and_modest(path):
 def test_scripts_that_are_called_exist(name):
     called = re.findall(r"\b(?:tools|benchmarks|tests)/[\w./-]+\.\w+", (ROOT / name).read_text(encoding="utf-8"))
     assert not (missing := [script for script in called if not (ROOT / script).is_file()]), f"{name} calls {missing}"
+
+
+@pytest.fixture
+def installer(monkeypatch):
+    """tools/install_torch.py on a machine without torch, which may ask uv and pip but gets no further."""
+    spec = importlib.util.spec_from_file_location("install_torch", ROOT / "tools" / "install_torch.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.asked, module.works = [], lambda words: True
+
+    def run(command, **settings):
+        module.asked.append(command[2:])
+        return subprocess.CompletedProcess(command, 0 if module.works(command) else 2)
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    monkeypatch.setattr(module, "there", lambda line: False)
+    monkeypatch.setattr(module, "NVIDIA", ())
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(module.sys, "platform", "linux")
+    return module
+
+
+TORCH = f"torch=={pins()['torch']}"
+
+
+def test_linux_without_a_gpu_takes_torch_for_the_cpu(installer, capsys):
+    assert installer.main() == 0
+    assert [words[0] for words in installer.asked] == ["pip", "uv"]
+    assert installer.asked[1][-3:] == ["--torch-backend", "cpu", TORCH]
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("broken", ["uv", "pip"])
+def test_where_uv_gets_nowhere_pip_takes_what_it_finds_and_a_line_says_so(broken, installer, capsys):
+    fails = {"uv": lambda words: words[2] == "uv", "pip": lambda words: words[-1] == "uv"}[broken]
+    installer.works = lambda words: not fails(words)
+    assert installer.main() == 0
+    assert installer.asked[-1][0] == "pip" and installer.asked[-1][-1] == TORCH
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_macs_and_nvidia_machines_take_what_pip_takes(installer, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(installer.sys, "platform", "darwin")
+    assert not installer.wants_cpu_build()
+    monkeypatch.setattr(installer.sys, "platform", "linux")
+    monkeypatch.setattr(installer, "NVIDIA", (tmp_path,))
+    assert installer.main() == 0
+    assert [words[0] for words in installer.asked] == ["pip"] and installer.asked[0][-1] == TORCH
+    assert not capsys.readouterr().out
+
+
+def test_torch_that_is_there_stays(installer, monkeypatch):
+    monkeypatch.setattr(installer, "there", lambda line: line == TORCH)
+    assert installer.main() == 0 and not installer.asked
 
 
 def test_distributions_hold_what_they_need(tmp_path):

@@ -33,55 +33,74 @@ def readme(book: nbformat.NotebookNode) -> str:
     return re.sub(r" +$", "", text, flags=re.M) + "\n"
 
 
-def summary(folder: Path) -> str:
-    """What the finished runs say: one table for the experiment with the most of them, and the others by name."""
-    from semicon_nb.methods import METHODS
-    from semicon_nb.tables import as_markdown, interval, plus_minus, read_results, verdicts
-    from semicon_nb.tables import summary as means
+ROWS = {
+    "scratch": ("fine-tuning alone", ""),
+    "global": ("before it, tell scans apart, without outlines", "scratch"),
+    "local(block)": ("before it, let the pixels of one label attract each other", "scratch"),
+    "global+local(block)": ("before it, one after the other: the paper's method", "scratch"),
+    "best": ("local contrast, scans without outlines, averaged predictions", "scratch(strong)"),
+}
+"""The rows that the front page shows: what each does, and what it is measured against."""
+SAID = {"holds": "is beaten by", "reversed": "beats", "cannot tell": "cannot be told from"}
+
+
+def finding(folder: Path) -> str:
+    """What the finished runs of the experiment with the most of them say: a sentence, and the rows it rests on."""
+    from semicon_nb.tables import read_results, verdicts
 
     if not any(path.stat().st_size for path in folder.glob("*.jsonl") if not path.name.endswith(".failed.jsonl")):
         return "No finished run of the grid is stored in `results/` yet."
     runs = read_results(folder)
-    counts = runs["experiment"].value_counts()
-    main = runs[(runs["experiment"] == counts.index[0]) & runs["method"].isin(list(METHODS))]
-    scores = means(main)
-    cells = [plus_minus(row["mean"], row["half"]) for _, row in scores.iterrows()]
-    table = pd.Series(cells, index=scores.index).unstack("labels", fill_value="")
-    table = table.reindex([name for name in METHODS if name in table.index])
-    table = table[sorted(table.columns)]
-    table.columns = [f"{100 * fraction:g} %" for fraction in table.columns]
-    fewest = min(main["labels"])
-    claims = [(name, "scratch") for name in table.index if name != "scratch"]
-    found = verdicts(main[main["labels"] == fewest], claims)
-    above, below = (found.loc[found["verdict"] == word, "claim"].str.removesuffix(" > scratch").tolist() for word in ("holds", "reversed"))
-    said = [f"`{name}`" for name in above]
-    shown = main[main["split"].isin(main.loc[main["method"] == "scratch", "split"])]
-    seconds = interval(shown["seconds"])[0]
-    lines = [
-        f"Pooled Dice ({counts.index[0]} preset) on people that no stage has seen, by the labelled share of the training volumes; "
-        f"mean and 95 % interval over up to {int(scores['splits'].max())} splits by person, {len(shown)} runs of {seconds / 60:.0f} minutes:",
-        "",
-        as_markdown(table),
-        "",
-        f"At {100 * fewest:g} %, with the differences taken on the same people, {', '.join(said) if said else 'no method'} "
-        f"{'lie' if len(said) > 1 else 'lies'} above training from scratch with an interval that leaves zero out"
-        + (f", and {', '.join(f'`{name}`' for name in below)} below it" if below else "")
-        + f".{strongest(main, fewest)} [Is it true?](explanations/06_is_it_true.ipynb) goes through the paper's claims one by one.",
-    ]
-    return "\n".join(lines)
+    runs = runs[runs["experiment"] == runs["experiment"].value_counts().index[0]]
+    few = runs[runs["labels"] == min(runs["labels"])]
+    found = verdicts(few, [(method, rival) for method, (_, rival) in ROWS.items() if rival])
+    found.index = pd.Index([claim.split(" > ")[0] for claim in found["claim"]])
+    sentence = f"On real hippocampi {pretrained(found['verdict'])}, {room(runs)}; {recipe(found.loc['best'])}."
+    said = f"{100 * few['labels'].iloc[0]:g} % of the outlines, {few['preset'].iloc[0]} preset, mean and 95 % interval over splits by person"
+    return f"**{sentence}**\n\n{rows(few, found)}\n\n{said}; differences are taken on the same people."
 
 
-def strongest(runs: pd.DataFrame, fraction: float) -> str:
-    """How the recipe of this package stands against the strongest baseline of the same cost, where both were run."""
-    from semicon_nb.tables import plus_minus, verdicts
+def pretrained(words: pd.Series) -> str:
+    """Which of the paper's pretrainings lie above training from scratch, which below, by their verdicts."""
+    three = words.drop("best")
+    if set(three) == {"cannot tell"}:
+        return "none of the paper's pretrainings can be told from training from scratch"
+    named = {word: ", ".join(f"`{method}`" for method in three.index[three == word]) for word in SAID}
+    return "training from scratch " + " and ".join(f"{SAID[word]} {names}" for word, names in named.items() if names)
 
-    found = verdicts(runs[runs["labels"] == fraction], [("best", "scratch(strong)")])
-    if found.empty:
-        return ""
-    row = found.iloc[0]
-    said = {"holds": "with zero left out", "reversed": "the wrong way", "cannot tell": "which cannot tell"}[row["verdict"]]
+
+def room(runs: pd.DataFrame) -> str:
+    """What all outlines, instead of few, bring to training from scratch: as much as a method could hope for."""
+    from semicon_nb.tables import by_split, interval, plus_minus
+
+    scores, few = by_split(runs), min(runs["labels"])
+    gain, half, _ = interval(scores.loc[(1.0, "scratch")] - scores.loc[(few, "scratch")])
+    share = f"all outlines instead of {100 * few:g} % of them bring it {plus_minus(gain, half, signed=True)} Dice"
+    return f"but there was no room to tell, for {share}" if gain <= half else f"where {share}"
+
+
+def recipe(row: pd.Series) -> str:
+    """What this package's recipe adds to the strongest baseline of the same cost."""
+    from semicon_nb.tables import plus_minus
+
     gain = plus_minus(row["difference"], row["half"], signed=True)
-    return f" `best` against `scratch(strong)`, its equal in cost, on {row['splits']} splits: {gain}, {said}."
+    said = {"holds": f"adds {gain}", "reversed": f"loses {gain}", "cannot tell": f"adds nothing that can be told ({gain})"}[row["verdict"]]
+    return f"`best`, this package's recipe, {said} to `scratch(strong)`, training from scratch at the same cost"
+
+
+def rows(few: pd.DataFrame, found: pd.DataFrame) -> str:
+    """The chosen methods with their scores, and their differences on the same people."""
+    from semicon_nb.tables import as_markdown, plus_minus, summary
+
+    scores, table = summary(few).droplevel("labels"), {}
+    for method, (words, rival) in ROWS.items():
+        cells = {"what it does": words, "pooled Dice": plus_minus(scores.loc[method, "mean"], scores.loc[method, "half"])}
+        if rival:
+            gain = found.loc[method]
+            against = f"to `{rival}`, {gain['splits']} splits"
+            cells["difference"] = f"{plus_minus(gain['difference'], gain['half'], signed=True)} {against}"
+        table[method] = cells
+    return as_markdown(pd.DataFrame(table).T.fillna(""))
 
 
 def main() -> int:
@@ -92,7 +111,7 @@ def main() -> int:
     book = nbformat.read(INDEX, 4)
     stale = []
     for cell in book.cells:
-        filled = BETWEEN.sub(lambda found: found[1] + summary(ROOT / "results") + found[2], cell.source)
+        filled = BETWEEN.sub(lambda found: found[1] + finding(ROOT / "results") + found[2], cell.source)
         if filled != cell.source:
             stale.append(INDEX)
             cell.source = filled
