@@ -386,7 +386,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the page and the runs (default: %(default)s)")
     parser.add_argument(
-        "--labels", type=float, default=0.1, metavar="SHARE", help="labelled share of the training volumes (default: %(default)s)"
+        "--labels", type=float, default=0.05, metavar="SHARE", help="labelled share of the training volumes (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of split, weights and views (default: %(default)s)")
     parser.add_argument(
