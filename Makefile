@@ -69,6 +69,7 @@ export: .venv/.dev  ## notebooks -> semicon_nb/, clean notebooks, navigation, RE
 	$(BIN)/nbdev-clean
 	$(BIN)/python tools/navigation.py
 	$(BIN)/python tools/readme.py
+	$(BIN)/python tools/found.py
 
 clean:  ## remove what was built, but for .venv and reproduced/
 	rm -rf _docs _proc build dist demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -59,10 +59,10 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", help="which channel, of a folder that has several")
 
 
-def add_labels(parser: argparse.ArgumentParser) -> None:
-    """How many labels, and the seed that decides whose."""
+def add_labels(parser: argparse.ArgumentParser, usual: float = 0.1) -> None:
+    """How many labels, by default a `usual` share, and the seed that decides whose."""
     about = "labelled share of the training volumes (default: %(default)s)"
-    parser.add_argument("--labels", type=share, default=0.1, metavar="SHARE", help=about)
+    parser.add_argument("--labels", type=share, default=usual, metavar="SHARE", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of split, weights and views (default: %(default)s)")
 
 
@@ -167,7 +167,8 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     about = "the cohort (default: %(default)s, which needs no download)"
     parser.add_argument("--data", default="phantom", metavar="NAME_OR_FOLDER", help=about)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the page and the runs (default: %(default)s)")
-    add_labels(parser)
+    add_labels(parser, usual=0.05)
+    parser.add_argument("--repeats", type=int, help="other people, other weights (default: 12 of generated people, 5 of real ones)")
     about = "multiplies all steps, to try things out (default: %(default)s)"
     parser.add_argument("--quick", type=float, default=1.0, metavar="FACTOR", help=about)
 

@@ -417,7 +417,7 @@ def demo(options: argparse.Namespace) -> list[str]:
     "Run `semicon-nb demo`."
     from semicon_nb.demo import demo as run_demo
 
-    print(run_demo(options.data, options.out, options.labels, options.seed, options.quick))
+    print(run_demo(options.data, options.out, options.labels, options.seed, options.quick, options.repeats))
     return []
 
 # %% ../nbs/12_cli.ipynb #e0a7f5f6

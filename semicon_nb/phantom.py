@@ -93,6 +93,10 @@ KINDS = {
         HIPPOCAMPUS, ("background", "anterior", "posterior"),
         {"around": (0.62, 0.80), "grey": (0.42, 0.58), "fluid": (0.10, 0.30)},
         ("grey",) * 9 + ("fluid",) * 3, ("left", "right"), 8, "grey", (1.0, 1.0, 4.0)),
+    "simple": Kind(
+        HIPPOCAMPUS, ("background", "anterior", "posterior"),
+        {"around": (0.62, 0.80), "grey": (0.42, 0.58), "fluid": (0.10, 0.30)},
+        ("grey",) * 3 + ("fluid",), ("left", "right"), 8, "", (1.0, 1.0, 4.0)),
     "cardiac": Kind(
         CARDIAC,
         ("background", "left ventricle", "right ventricle", "left atrium", "right atrium", "myocardium",
@@ -223,7 +227,7 @@ def scan_of(
 
 # %% ../nbs/00c_phantom.ipynb #b9b27ba9
 def phantom(
-    kind: str = "hippocampus",  # "hippocampus": two touching structures; "cardiac": seven
+    kind: str = "hippocampus",  # "hippocampus": two touching structures; "simple": the same with little around; "cardiac": seven
     subjects: int = 24,  # how many people
     size: int = 64,  # rows and columns of a slice, pixels
     seed: int = 0,  # another seed, other people

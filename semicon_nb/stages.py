@@ -6,7 +6,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/stages.html.md"""
 
 # %% auto #0
 __all__ = ['Trainer', 'PRESETS', 'Builder', 'PARTS', 'Stage', 'Method', 'Preset', 'scaled_stage', 'preset_of', 'paper_preset',
-           'settings_for', 'imported', 'path_of', 'built', 'asked_of', 'check_network']
+           'demo_preset', 'settings_for', 'imported', 'path_of', 'built', 'asked_of', 'check_network']
 
 # %% ../nbs/07d_stages.ipynb #65f75d55
 import importlib
@@ -139,8 +139,14 @@ def paper_preset() -> Preset:
     return replace(usual, stages=stages, width=64, decoder_norm=False, pixel_dim=128, epochs=epochs)
 
 
+def demo_preset() -> Preset:
+    """A small network that learns generated scans in seconds; its fine-tuning rate was chosen on validation subjects."""
+    usual = preset_of("demo", (120, 60, 300), (24, 4, 8), width=8, pixel_dim=32)
+    return replace(usual, stages={**usual.stages, "finetune": replace(usual.stages["finetune"], rate=8e-3)})
+
+
 PRESETS: dict[str, Preset] = {
-    "demo": preset_of("demo", (120, 60, 240), (24, 2, 8), width=8, pixel_dim=32),
+    "demo": demo_preset(),
     "laptop": preset_of("laptop", (400, 200, 500), (32, 4, 16)),
     "paper": paper_preset(),
 }

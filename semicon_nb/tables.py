@@ -72,14 +72,15 @@ def read_results(
 # %% ../nbs/08a_tables.ipynb #6f1a43c4
 def interval(
     values: Iterable[float],  # one value for each split
+    sure: float = 0.95,  # how often such intervals hold the true mean
 ) -> tuple[float, float, int]:
-    """Mean, half width of the 95 % t-interval (nan for a single value), and number of values."""
+    """Mean, half width of the t-interval (nan for a single value), and number of values."""
     values = np.array([v for v in values if v is not None and np.isfinite(v)], dtype=float)
     if len(values) == 0:
         return float("nan"), float("nan"), 0
     if len(values) == 1:
         return float(values[0]), float("nan"), 1
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stats.t.ppf((1 + sure) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(half), len(values)
 
 

@@ -1,60 +1,100 @@
-"""The demo: two runs, an honest sentence, and a page that opens without a network."""
+"""The demo: three contenders, an honest sentence, and a page that opens without a network."""
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from playwright.sync_api import expect
+from scipy import stats
 
-from semicon_nb import demo as module
 from semicon_nb.cli import main
-from semicon_nb.data import load, split
-from semicon_nb.demo import CONTENDERS, as_text, claim, demo, demo_preset, largest_slices, verdict, volume_scores
+from semicon_nb.data import Volume, load, split
+from semicon_nb.demo import (
+    CONTENDERS,
+    as_text,
+    changed,
+    claim,
+    demo,
+    largest_slices,
+    preset_for,
+    repeats_of,
+    sentence,
+    verdict,
+    volume_scores,
+)  # fmt: skip
 from semicon_nb.evaluate import report_of
-from semicon_nb.methods import PRESETS, load_run
+from semicon_nb.methods import load_run
 
 
 @pytest.fixture(scope="session")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A demo of a few steps: its folder and its text."""
+    """A demo of two repeats of a few steps: its folder and its text."""
     out = tmp_path_factory.mktemp("demo") / "demo"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "demo_preset", lambda cohort, factor: replace(PRESETS["demo"], name="tiny", width=4).scaled(0.03))
-        patch.setattr(module, "load", lambda place: load("phantom", subjects=8, size=32))
-        return out, demo("phantom", out, labelled=0.2, factor=0.1, progress=False)
+    return out, demo("phantom", out, labelled=0.1, factor=0.02, count=2, progress=False)
 
 
-def reports_with(base: list[float], other: list[float]) -> dict:
-    """Two reports with these Dice values for volumes of one class."""
-    from semicon_nb.data import Volume
-
+def reports_with(base: list[float], other: list[float], full: list[float]) -> dict:
+    """Reports of the three contenders with these pooled Dice values, one for each repeat."""
     made = {}
-    for title, values in zip(CONTENDERS, (base, other), strict=True):
-        scores = [(Volume(f"v{i}", f"s{i}"), 3, np.array([value]), np.array([1.0])) for i, value in enumerate(values)]
-        made[title] = report_of(["organ"], np.array([np.mean(values)]), scores)
+    for title, values in zip(CONTENDERS, (base, other, full), strict=True):
+        made[title] = [report_of(["organ"], np.array([v]), [(Volume("v", "s"), 3, np.array([v]), np.array([1.0]))]) for v in values]
     return made
 
 
 # ------------------------------------------------------------------------------------------------ words
 
 
-def test_the_sentence_names_the_one_who_is_ahead() -> None:
-    assert verdict(reports_with([0.5, 0.7, 0.6], [0.6, 0.8, 0.5])).startswith("Three stages are ahead by 0.033 pooled Dice. ")
-    behind = verdict(reports_with([0.9, 0.9, 0.8], [0.5, 0.95, 0.7]))
-    assert behind.startswith("From scratch is ahead by 0.150") and "better on 1 of 3" in behind and "−0.150" in behind
-    assert verdict(reports_with([0.5], [0.5])).startswith("From scratch and three stages are level") and "nan" not in verdict(
-        reports_with([0.5], [0.5])
-    )
-    assert all("another split may say the opposite" in verdict(reports_with(*scores)) for scores in (([0.1], [0.9]), ([0.9], [0.1])))
+def word(gains: list[float], rooms: list[float]) -> str:
+    """The verdict where three stages and all labels gain so much over 0.5."""
+    return verdict(reports_with([0.5] * len(gains), [0.5 + g for g in gains], [0.5 + r for r in rooms])).word
+
+
+def test_a_difference_is_called_only_where_luck_is_unlikely() -> None:
+    assert word([0.05, 0.06, 0.05, 0.04], [0.2] * 4) == "ahead"
+    assert word([-0.05, -0.06, -0.05, -0.04], [0.2] * 4) == "behind"
+    assert word([0.05, -0.06, 0.03, -0.04], [0.2, 0.21, 0.19, 0.2]) == "no difference"
+    assert word([0.05, -0.06, 0.03, -0.04], [0.01, 0.02, 0.0, 0.01]) == "no room"
+    assert word([0.3], [0.4]) == "one repeat"
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(*[st.floats(0, 1)] * 3), min_size=2, max_size=14))
+def test_verdict_is_that_of_the_t_test(scores: list[tuple]) -> None:
+    base, other, full = np.array(scores).T
+    found = verdict(reports_with(*(column.tolist() for column in (base, other, full))))
+    if np.ptp(other - base) > 1e-6:
+        p = stats.ttest_rel(other, base).pvalue
+        assert (found.word in ("ahead", "behind")) == (p < 0.01) or abs(p - 0.01) < 1e-9
+        low, high = stats.ttest_rel(other, base).confidence_interval(0.95)
+        assert np.allclose([found.gain - found.resolution, found.gain + found.resolution], [low, high])
+    if found.word == "no room":
+        assert found.room - found.spread <= found.resolution
+
+
+@pytest.mark.parametrize("gain", [0.05, -0.05, 0.0])
+def test_the_sentence_carries_the_interval_and_the_room(gain: float) -> None:
+    noise = np.array([0.01, -0.01, 0.005, -0.005])
+    found = verdict(reports_with([0.5] * 4, list(0.5 + gain + noise), list(0.7 + noise)))
+    text = sentence(found)
+    assert f"{gain:+.3f}".replace("-", "−") in text.replace("−0.000", "+0.000") and "95 % interval" in text and "+0.200" in text
+    assert "nan" not in sentence(verdict(reports_with([0.5], [0.6], [0.7])))
 
 
 def test_volumes_without_a_known_class_do_not_count() -> None:
-    reports = reports_with([0.5, np.nan], [0.6, np.nan])
-    assert np.isnan(volume_scores(reports["three stages"])[1]) and "1 of 2" in verdict(reports)
+    assert np.isnan(volume_scores(reports_with([np.nan], [0.6], [0.7])["from scratch"][0])[0])
+
+
+def test_the_embedding_is_said_to_change_only_where_it_does() -> None:
+    assert changed(np.array([[0.4, 0.6, 0.8], [0.4, 0.61, 0.8], [0.41, 0.6, 0.8]])).startswith("What the stages do change")
+    assert changed(np.array([[0.4, 0.3, 0.8], [0.4, 0.61, 0.8], [0.41, 0.4, 0.8]])).startswith("The embedding")
 
 
 def test_the_table_is_aligned() -> None:
@@ -62,11 +102,20 @@ def test_the_table_is_aligned() -> None:
     assert [len(line) for line in text.splitlines()] == [19, 19, 19]
 
 
-def test_real_scans_get_the_larger_network_and_both_contenders_the_same_fine_tuning() -> None:
-    small, real = load("phantom", subjects=3, size=32), replace(load("phantom", subjects=3, size=32), source={"cohort": "hippocampus"})
-    assert demo_preset(small).width == 8 and demo_preset(real).width == 16
-    assert demo_preset(real).stages["finetune"].steps == 2000 and demo_preset(real, 0.1).stages["finetune"].steps == 200
-    assert [*CONTENDERS] == ["from scratch", "three stages"]
+def test_repeats_share_no_people_and_contenders_share_them() -> None:
+    one, two = repeats_of("phantom", 0.1, 0, 2)
+    assert one.cohort.fingerprint != two.cohort.fingerprint and one.seed != two.seed
+    assert not {r.seed for r in repeats_of("phantom", 0.1, 1, 1)} & {r.seed for r in repeats_of("phantom", 0.1, 0, 1)}
+    assert (one.few.train, one.few.test) == (one.all.train, one.all.test)
+    assert len(one.few.labelled) < len(one.all.labelled) == len(one.all.train)
+    assert one.split_of("all labels") == one.all and one.split_of("three stages") == one.split_of("from scratch") == one.few
+
+
+def test_real_scans_are_trained_longer_and_what_they_said_is_that_of_the_results() -> None:
+    small = load("phantom", subjects=3, size=32)
+    real = replace(small, source={"cohort": "hippocampus"})
+    assert preset_for(real).stages["finetune"].steps == 2 * preset_for(small).stages["finetune"].steps
+    assert subprocess.run([sys.executable, "tools/found.py", "--check"], cwd=Path(__file__).parent.parent).returncode == 0
 
 
 # ------------------------------------------------------------------------------------------------ the folder
@@ -84,26 +133,24 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.Ca
     claim(tmp_path / "new")
 
 
-def test_the_demo_leaves_two_runs_and_a_page(shown: tuple[Path, str]) -> None:
+def test_the_demo_leaves_its_runs_and_a_page(shown: tuple[Path, str]) -> None:
     out, text = shown
-    runs = sorted((out / "runs").iterdir())
-    assert [re.sub("-[0-9a-f]{8}$", "", path.name) for path in runs] == ["from-scratch", "three-stages"]
-    steps = [load_run(path).settings["stages"]["finetune"] for path in runs]
-    assert steps[0] == steps[1]
-    assert [load_run(path).stages for path in runs] == [["initial", "finetune"], ["initial", "global", "local", "finetune"]]
-    assert load_run(runs[0]).split == load_run(runs[1]).split
-    for words in ("from scratch", "three stages", "pooled Dice", str(out / "index.html"), "Next:", "DATA=hippocampus"):
+    runs = [load_run(path) for path in sorted((out / "runs").iterdir())]
+    names = [re.sub("-[0-9]+-[0-9a-f]{8}$", "", run.folder.name) for run in runs]
+    assert names == ["all-labels"] * 2 + ["from-scratch"] * 2 + ["three-stages"] * 2
+    assert len({json.dumps(run.settings["stages"]["finetune"]) for run in runs}) == 1
+    assert [run.stages for run in runs[2::2]] == [["initial", "finetune"], ["initial", "global", "local", "finetune"]]
+    assert runs[2].split == runs[4].split
+    for words in ("from scratch", "three stages", "all labels", "pooled Dice", str(out / "index.html"), "Next:", "DATA=hippocampus"):
         assert words in text
     assert len(list(out.iterdir())) == 3
 
 
-def test_a_second_demo_uses_the_finished_runs(shown: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_demo_uses_the_finished_runs(shown: tuple[Path, str]) -> None:
     out, text = shown
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*.pt")}
-    monkeypatch.setattr(module, "demo_preset", lambda cohort, factor: replace(PRESETS["demo"], name="tiny", width=4).scaled(0.03))
-    monkeypatch.setattr(module, "load", lambda place: load("phantom", subjects=8, size=32))
-    again = demo("phantom", out, labelled=0.2, factor=0.1, progress=False)
-    assert again.split("seconds. Open")[0].rsplit("\n", 1)[0] == text.split("seconds. Open")[0].rsplit("\n", 1)[0]
+    again = demo("phantom", out, labelled=0.1, factor=0.02, count=2, progress=False)
+    assert again.split(" seconds.")[0].rsplit("\n", 1)[0] == text.split(" seconds.")[0].rsplit("\n", 1)[0]
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*.pt")} == before
 
 
@@ -147,9 +194,8 @@ def test_the_page_shows_the_numbers_of_the_runs(shown: tuple[Path, str]) -> None
         "After local",
         "After fine-tuning",
     ]
-    assert set(data["segmentations"]["found"]) == set(CONTENDERS) and len(data["paired"]["names"]) == len(
-        data["paired"]["scores"]["from scratch"]
-    )
+    assert set(data["segmentations"]["found"]) == set(data["repeats"]["scores"]) == set(CONTENDERS)
+    assert all(len(values) == 2 for values in data["repeats"]["scores"].values())
     first = re.search(r"from scratch +([0-9.]+)", shown[1])[1]
     assert f"<dd>{first}</dd>" in text
 
@@ -180,7 +226,7 @@ def opened(browser, shown: tuple[Path, str]):
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else problems.append(request.url))
         page.goto((shown[0] / "index.html").as_uri())
-        page.wait_for_selector("#paired svg")
+        page.wait_for_selector("#repeats svg")
         return page
 
     yield go, problems
@@ -194,7 +240,7 @@ def test_the_page_draws_everything_at_every_width(opened, width: int, scheme: st
     go, problems = opened
     page = go(width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    counts = {"#scan-strip canvas": 3, "#pair canvas": 2, "#stage-cards svg": 3, "#maps svg.map": 4, "#grid canvas": 8, "#paired circle": 2}
+    counts = {"#scan-strip canvas": 3, "#pair canvas": 2, "#stage-cards svg": 3, "#maps svg.map": 4, "#grid canvas": 10, "#repeats circle": 6}
     assert {name: page.locator(name).count() >= least for name, least in counts.items()} == dict.fromkeys(counts, True)
     assert page.locator("canvas:not([aria-label]), svg:not([aria-label]):not([aria-hidden])").count() == 0
     colours = "new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"

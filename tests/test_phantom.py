@@ -175,7 +175,7 @@ def test_pixel_classifier_fails(cohort):
 
 
 def test_refuses_nonsense():
-    with pytest.raises(ValueError, match="kind: 'liver', expected one of hippocampus, cardiac"):
+    with pytest.raises(ValueError, match="kind: 'liver', expected one of hippocampus, simple, cardiac"):
         phantom("liver")
     with pytest.raises(ValueError, match="subjects"):
         phantom(subjects=0)

@@ -275,23 +275,26 @@
 
   part(() => {
     for (const row of document.querySelectorAll("#scores tbody tr")) if (!row.firstElementChild.textContent.startsWith(" ")) row.classList.add("main");
-    const [[, base], [, other]] = Object.entries(data.paired.scores), side = 320, edge = 44;
-    const known = base.map((value, i) => [value, other[i], data.paired.names[i]]).filter(([a, b]) => a !== null && b !== null);
-    const all = known.flatMap(([a, b]) => [a, b]), low = Math.max(0, Math.floor(5 * Math.min(...all) - 0.1) / 5), high = Math.min(1, Math.ceil(5 * Math.max(...all) + 0.1) / 5);
-    const ticks = Array.from({ length: Math.round(5 * (high - low)) + 1 }, (_, i) => low + i / 5);
-    const x = (value) => edge + (side - edge - 12) * (value - low) / (high - low || 1), y = (value) => side - edge - (side - edge - 12) * (value - low) / (high - low || 1);
-    const better = known.filter(([a, b]) => b > a).length;
-    const svg = make($("paired"), "svg", { viewBox: `0 0 ${side} ${side}`, class: "plot", role: "img", "aria-label": `Dice of each test volume, from scratch against three stages: three stages are better on ${better} of ${known.length}` });
-    for (const value of ticks) {
-      make(svg, "line", { x1: edge, x2: side - 12, y1: y(value), y2: y(value), class: "rule" });
-      make(svg, "line", { y1: 12, y2: side - edge, x1: x(value), x2: x(value), class: "rule" });
-      make(svg, "text", { x: edge - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(1));
-      make(svg, "text", { x: x(value), y: side - edge + 16, "text-anchor": "middle" }, value.toFixed(1));
+    const { scores, means } = data.repeats, titles = Object.keys(scores), count = scores[titles[0]].length;
+    const wide = 460, tall = 250, left = 40, foot = 28, all = titles.flatMap((title) => scores[title]);
+    const low = Math.max(0, Math.floor(10 * Math.min(...all) - 0.2) / 10), high = Math.min(1, Math.ceil(10 * Math.max(...all) + 0.2) / 10);
+    const x = (k) => left + (wide - left) * (k + 0.5) / titles.length, y = (value) => tall - foot - (tall - foot - 10) * (value - low) / (high - low || 1);
+    const said = titles.map((title) => `${title} ${means[title].toFixed(3)}`).join(", ");
+    const svg = make($("repeats"), "svg", { viewBox: `0 0 ${wide} ${tall}`, class: "plot", role: "img", "aria-label": `Pooled Dice of ${count} repeats, means: ${said}` });
+    for (let value = low; value < high + 1e-9; value += 0.1) {
+      make(svg, "line", { x1: left, x2: wide, y1: y(value), y2: y(value), class: "rule" });
+      make(svg, "text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(1));
     }
-    make(svg, "line", { x1: x(low), y1: y(low), x2: x(high), y2: y(high), class: "diagonal" });
-    make(svg, "text", { x: (side + edge) / 2, y: side - 8, "text-anchor": "middle" }, "from scratch, volume Dice");
-    make(svg, "text", { x: 0, y: 0, "text-anchor": "middle", transform: `translate(11 ${(side - edge) / 2}) rotate(-90)` }, "three stages, volume Dice");
-    for (const [a, b, name] of known) make(make(svg, "circle", { cx: x(a), cy: y(b), r: 4.5, class: b < a ? "below" : "" }), "title", {}, `${name}: ${a.toFixed(3)} from scratch, ${b.toFixed(3)} in three stages`);
+    for (let i = 0; i < count; i++) {
+      const path = titles.map((title, k) => `${k ? "L" : "M"}${x(k).toFixed(1)} ${y(scores[title][i]).toFixed(1)}`).join("");
+      make(make(svg, "path", { d: path, class: "repeat" }), "title", {}, `repeat ${i + 1}: ${titles.map((title) => scores[title][i].toFixed(3)).join(", ")}`);
+    }
+    titles.forEach((title, k) => {
+      const kind = ["scratch", "three", "all"][k];
+      for (const value of scores[title]) make(svg, "circle", { cx: x(k), cy: y(value), r: 4, class: kind });
+      make(svg, "line", { x1: x(k) - 22, x2: x(k) + 22, y1: y(means[title]), y2: y(means[title]), class: `mean ${kind}` });
+      make(svg, "text", { x: x(k), y: tall - 8, "text-anchor": "middle" }, title);
+    });
   });
 
   // Commands break between words only, so that an option never loses its dashes

@@ -1,0 +1,61 @@
+"""Write semicon_nb/assets/found.json: what the committed results say, in sentences that the demo quotes.
+
+python tools/found.py [--check]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "semicon_nb" / "assets" / "found.json"
+
+
+def room_of(runs: pd.DataFrame, fraction: float) -> tuple[float, float, int]:
+    """What all labels gain over a labelled fraction, both from scratch on the same splits: mean, half width, splits."""
+    from semicon_nb.tables import by_split, interval
+
+    scores = by_split(runs)
+    return interval(scores.loc[(1.0, "scratch")] - scores.loc[(fraction, "scratch")])
+
+
+def sentence(runs: pd.DataFrame, steps: int, fraction: float = 0.05, method: str = "global+local(block)") -> str:
+    """Three stages against scratch at a labelled fraction, with the room there was."""
+    from semicon_nb.tables import plus_minus, verdicts
+
+    row = verdicts(runs[runs["labels"] == fraction], [(method, "scratch")]).iloc[0]
+    gain, (room, spread, _) = plus_minus(row["difference"], row["half"], signed=True), room_of(runs, fraction)
+    said = {"holds": "three stages are ahead", "reversed": "three stages are behind", "cannot tell": "no difference was found"}[row["verdict"]]
+    if room - spread <= row["half"]:
+        said = "there was no room to tell"
+    return (
+        f"On real hippocampi, with {100 * fraction:g} % of the labels and {steps} steps of fine-tuning, {said}: three stages against "
+        f"scratch {gain} pooled Dice over {row['splits']} splits by person, while all labels bring {plus_minus(room, spread, signed=True)}."
+    ).replace("-0", "−0")
+
+
+def found() -> dict[str, str]:
+    """The sentences by cohort."""
+    from semicon_nb.tables import read_lines, read_results
+
+    path = ROOT / "results" / "hippocampus.jsonl"
+    record = next(record for record in read_lines(path) if record["method"] == "scratch")
+    return {"hippocampus": sentence(read_results(path), record["settings"]["stages"]["finetune"]["steps"])}
+
+
+def main() -> int:
+    """Write the file, or with --check say whether it is up to date."""
+    text = json.dumps(found(), indent=1, ensure_ascii=False) + "\n"
+    fresh = TARGET.exists() and TARGET.read_text(encoding="utf-8") == text
+    if "--check" in sys.argv:
+        print(f"{TARGET.name} is {'up' if fresh else 'out of date: run `make export`, not up'} to date")
+        return int(not fresh)
+    if not fresh:
+        TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
