@@ -312,7 +312,8 @@ def grid_outlook(
     device: str | torch.device,  # where to train
 ) -> str:
     """How many runs are left, and about how long they will take, in words."""
-    there, alone = chosen_device(device), isinstance(executor, Serial)
+    alone = isinstance(executor, Serial)
+    there = chosen_device(device if executor is None or alone else "auto")  # other machines may have other devices
     with nullcontext() if alone else one_thread():
         seconds, words = grid_seconds(left, methods, preset, folder, there)
         where = f"{' and '.join(sorted(words))} on {described(there)}"
@@ -360,6 +361,8 @@ def run_rows(
 ) -> pd.DataFrame:
     """Do what is left of a table of runs; returns its finished runs."""
     path, workers = Path(path), workers or os.cpu_count() or 1
+    if executor is None or isinstance(executor, Serial):
+        chosen_device(device)  # or it is refused here, and not in every run
     left = todo(rows, path)
     folder = Path(folder or cache_folder() / "runs" / path.stem)
     ahead = workers if executor is None else 1 if isinstance(executor, Serial) else len(rows)
