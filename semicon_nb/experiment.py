@@ -82,7 +82,7 @@ def keyed(
     """A preset as keys see it, the same on every machine."""
     plain = asdict(preset)
     for settings in plain["stages"].values():
-        # rows were keyed when presets said "bf16" where they say "auto" now; this is the only place where one stands for the other
+        # rows were keyed when presets said "bf16" where they say "auto" now; only here does one stand for the other
         settings["precision"] = settings["precision"].replace("auto", "bf16")
     return plain
 
@@ -205,8 +205,9 @@ def run_one(
         used = [stage["precision"] for stage in run.settings["stages"].values()]
         scores = measure(run.model, cohort, seen, part, used[-1])
         there = {name: run.settings["machine"].get(name) for name in ("device", "processor")}
-        record = {**row, **scores, "precision": " and ".join(sorted(set(used))), **there, "settings": settings, "commit": commit()}
-        record |= {"versions": versions(), "machine": run.settings["machine"], "seconds": round(time.time() - started, 1)}
+        record = {**row, **scores, "precision": " and ".join(sorted(set(used))), **there, "settings": settings}
+        record |= {"commit": commit(), "versions": versions(), "machine": run.settings["machine"]}
+        record |= {"seconds": round(time.time() - started, 1)}
         write_atomic(done, json.dumps(record))
         if not keep:
             shutil.rmtree(place)
@@ -286,13 +287,14 @@ def grid_seconds(
     folder: Path,  # where runs are kept while they train
     device: torch.device,  # where to train
 ) -> tuple[float, set[str]]:
-    """About how many seconds of training all runs need, one after the other, and their precisions; a run that cannot start needs none."""
+    """About how many seconds of training all runs need one after the other, and in which precisions."""
     seconds, kept, words = 0.0, set(), set()
     for row in left:
         cohort, place = load_once(row["data"]), folder / row["key"]
         try:
             part = split(cohort, row["labels"], seed=row["split"])
-            plan, times = foreseen(methods[row["method"]], cohort, part, preset, row["seed"], place, True, row.get("model"), device)
+            method, model = methods[row["method"]], row.get("model")
+            plan, times = foreseen(method, cohort, part, preset, row["seed"], place, True, model, device)
         except ValueError:
             continue  # its error is written down when its turn comes
         for number, (stage, settings, key) in enumerate(plan.stages):
@@ -318,7 +320,8 @@ def grid_outlook(
         seconds, words = grid_seconds(left, methods, preset, folder, there)
         where = f"{' and '.join(sorted(words))} on {described(there)}"
     many = min(workers, len(left)) if executor is None else 1
-    by = f"with {many} worker{'s' * (many > 1)}" if executor is None else "in this process" if alone else "of one machine like this"
+    by = "in this process" if alone else f"with {many} worker{'s' * (many > 1)}"
+    by = by if executor is None or alone else "of one machine like this"
     return f"{len(left)} run{'s' * (len(left) > 1)} left, {where}; about {duration(seconds / many)} of training {by}"
 
 # %% ../nbs/09_experiment.ipynb #75e7fe21

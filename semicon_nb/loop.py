@@ -51,7 +51,7 @@ class StageSettings:
     schedule: str = "cosine"  # "constant", or "cosine": down to zero at the last step
     warmup: int = 0  # steps over which the rate rises to its largest value
     clip: float = 0.0  # largest length of the gradient; 0 leaves it alone
-    precision: str = "fp32"  # "fp32", "bf16" for autocast in the network, or "auto": what pays on the machine that trains
+    precision: str = "fp32"  # "fp32", "bf16" for autocast in the network, or "auto" for what pays
     temperature: float = 0.1  # of the contrastive losses
     views: ViewSettings = field(default=FINETUNE)  # random augmentation of the batch
     validate_every: int = 100  # steps between measurements on the validation subjects; 0 never measures
@@ -295,9 +295,9 @@ def fit(
     validate: Callable[[torch.nn.Module], float] | None = None,  # network -> validation Dice
     identity: dict | None = None,  # plain values that tell this run from others
 ) -> Iterator[Step]:
-    "Train step by step, yielding each; at the end the model holds the weights to keep."
+    "Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto'."
     if settings.precision == "auto":
-        raise ValueError('precision: found "auto", expected "fp32" or "bf16" once training starts; take `machine.chosen_precision`')
+        raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
     state = start(model, settings)
     identity = {"stage": stage, **(identity or {}), **plain(settings)}
     checkpoint, history = open_run(Path(folder), state, identity, resume) if folder else (None, None)
@@ -374,7 +374,8 @@ def run(
     own, loss, dice = None, None, ""
     for step in steps:
         if bar is None:
-            bar = own = tqdm(total=step.steps, initial=step.step - 1, disable=not progress, mininterval=0.5, dynamic_ncols=True)
+            how: dict[str, Any] = {"disable": not progress, "mininterval": 0.5, "dynamic_ncols": True}
+            bar = own = tqdm(total=step.steps, initial=step.step - 1, **how)
         loss = step.loss if loss is None else 0.95 * loss + 0.05 * step.loss
         dice = dice if step.dice is None else f", validation Dice {step.dice:.3f}"
         bar.set_postfix_str(f"{step.stage}: loss {loss:.3f}{dice}", refresh=False)

@@ -1,4 +1,4 @@
-"""What this machine is and what it does well: its processor's name, the device to train on, and the precision that pays there."""
+"""What this machine is and does well: its processor's name, the device to train on, the precision that pays there."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 CLEARLY = 0.8
-"""bf16 is chosen where it takes less than this share of the time of fp32; native ones take 0.5 to 0.7, emulated ones 2 to 20."""
+"""bf16 is chosen below this share of the time of fp32; native it takes 0.5 to 0.7 of it, emulated 2 to 20 times it."""
 
 UNABLE = (NotImplementedError, RuntimeError, TypeError)
 """What PyTorch raises where Apple's MPS has no such operation or no such type."""
@@ -72,7 +72,7 @@ def chosen_precision(
 def multiplies_bf16(
     device: torch.device,  # any
 ) -> bool:
-    """Whether a device multiplies bfloat16 itself; where it does not, PyTorch emulates it, many times slower than float32."""
+    """Whether a device multiplies bfloat16 itself; else PyTorch emulates it, many times slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
@@ -80,7 +80,7 @@ def multiplies_bf16(
     said: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch has not got it
     old = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     able = any(there for name, there in said.items() if "bf16" in name) if said else old
-    return able and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # the library obeys ONEDNN_MAX_CPU_ISA, the processor does not
+    return able and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # which obeys ONEDNN_MAX_CPU_ISA
 
 
 @lru_cache
@@ -88,7 +88,7 @@ def bf16_pays(
     device: torch.device,  # that multiplies it
     rounds: int = 5,  # of each precision, in turns, after a first one that does not count
 ) -> bool:
-    """Whether a convolution and its gradient take clearly less time in bf16 than in fp32; measured once in a process."""
+    """Whether a convolution and its gradient are clearly faster in bf16 than in fp32; measured once in a process."""
     with torch.random.fork_rng(devices=[]):
         convolution = torch.nn.Conv2d(64, 64, 3, padding=1).to(device)
     images = torch.zeros(4, 64, 32, 32, device=device, requires_grad=True)
@@ -141,5 +141,7 @@ def described(
     """A device in words, with what decides its speed."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return f"{device.type.upper()} ({processor()})"
     threads = torch.get_num_threads()
-    return f"{device.type.upper()} ({processor()}" + (f", {threads} thread{'s' * (threads > 1)})" if device.type == "cpu" else ")")
+    return f"CPU ({processor()}, {threads} thread{'s' * (threads > 1)})"

@@ -254,11 +254,11 @@ class Plan:
         return found
 
     def shared(self, number: int) -> bool:
-        """Whether the cache is asked for a stage; never for the last one, which is what the run is for."""
+        """Whether the cache is asked for the stage of this number; never for the last, which is what the run is for."""
         return self.cache and number < len(self.stages) - 1
 
     def done(self, number: int) -> int:
-        """Steps of a stage that need not be trained any more."""
+        """Steps of the stage of this number that need not be trained any more."""
         (stage, settings, key), place = self.stages[number], self.folder or Path("no folder yet")
         if (place / f"{stage.name}.pt").exists() or (self.shared(number) and in_cache(key)):
             return settings.steps
@@ -402,7 +402,8 @@ def timed(
     took, beside = [], 0.0
     with same_numbers():
         began = last = time.perf_counter()
-        steps = stage.train(copy.deepcopy(model), plan.cohort, plan.split, short, seed=plan.seed, folder=None, resume=False, **stage.options)
+        own = {"seed": plan.seed, "folder": None, "resume": False, **stage.options}
+        steps = stage.train(copy.deepcopy(model), plan.cohort, plan.split, short, **own)
         for step in itertools.islice(steps, 4):
             took.append(step.seconds)
             last, beside = time.perf_counter(), time.perf_counter() - last - step.seconds
@@ -424,8 +425,10 @@ def seconds_left(
     for number, (stage, settings, _) in enumerate(plan.stages):
         done, every, seconds[stage.name] = plan.done(number), settings.validate_every, 0.0
         if done < settings.steps:
-            alike = replace(settings, steps=0, warmup=0, validate_every=bool(every)), replace(stage, longer=1.0, changes={}).describe()
-            key = content_key(*alike, plan.network, plan.cohort.fingerprint, str(next(model.parameters()).device), torch.get_num_threads())
+            alike = replace(settings, steps=0, warmup=0, validate_every=bool(every))
+            place = str(next(model.parameters()).device), torch.get_num_threads()
+            what = replace(stage, longer=1.0, changes={}).describe()
+            key = content_key(alike, what, plan.network, plan.cohort.fingerprint, place)
             step, look = _TIMED[key] = _TIMED.get(key) or timed(model, plan, number)
             looks = settings.steps // every - done // every + (settings.steps % every > 0) if every else 0
             seconds[stage.name] = (settings.steps - done) * step + looks * look
@@ -477,13 +480,13 @@ def take_stage(
     bar: tqdm,  # over the whole run
     share: float,  # how far a step moves it
 ) -> bool:
-    """Take a stage's weights from the folder or the cache, or train it, and leave them and its history in the folder; whether from the cache."""
+    """Take a stage from the folder or the cache, or train it, and leave it in the folder; whether it came from the cache."""
     (stage, settings, key), folder = plan.stages[number], cast(Path, plan.folder)
     weights, place = folder / f"{stage.name}.pt", folder / "checkpoints" / str(number)
 
     def train() -> list[Step]:
-        steps = stage.train(model, plan.cohort, plan.split, settings, seed=plan.seed, folder=place, resume=True, **stage.options)
-        run(steps, bar=bar, share=share)
+        own = {"seed": plan.seed, "folder": place, "resume": True, **stage.options}
+        run(stage.train(model, plan.cohort, plan.split, settings, **own), bar=bar, share=share)
         return read_history(place / "history.jsonl")
 
     if weights.exists():
@@ -512,7 +515,8 @@ def run_stages(
     """Train or restore each stage in turn, leaving its weights and history in the folder; returns its seconds."""
     times, end, total = {}, 0.0, sum(seconds.values())
     form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(total=total, disable=not (progress and total), bar_format=form, smoothing=0.05, mininterval=0.5, dynamic_ncols=True) as bar:
+    how: dict[str, Any] = {"bar_format": form, "smoothing": 0.05, "mininterval": 0.5, "dynamic_ncols": True}
+    with tqdm(total=total, disable=not (progress and total), **how) as bar:
         for number, (stage, settings, key) in enumerate(plan.stages):
             left = seconds.get(stage.name, 0.0)
             reused = take_stage(model, plan, number, bar, left / max(1, settings.steps - plan.done(number)))
