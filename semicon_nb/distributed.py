@@ -213,7 +213,7 @@ def pretrain(
     """Train a method's contrastive stages on all processes and keep them for `train_method`; ValueError for a stage that cannot be shared."""
     sizes = agreed(named_preset(preset).scaled(scale), device)
     if progress and world()[0] == 0:
-        print(f"{sizes.stages['global'].precision} on {described(torch.device(device))}, {world()[1]} processes")
+        print(f"{sizes.stages['global'].precision} on {described(torch.device(device))}, processes: {world()[1]}")
     network, key = sizes.network(len(cohort.classes)), ""
     model = build(network, seed=seed).to(device)
     for stage in named_method(method).stages[:-1]:
