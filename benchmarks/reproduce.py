@@ -55,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--labels", default=None, help="labelled fractions, such as 0.05,0.2 (default: those of each grid)")
     parser.add_argument("--methods", default=None, help="methods, comma between them (default: those of each grid)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes with one thread each (default: the number of cores)")
+    parser.add_argument("--device", default="auto", help="where to train: cuda, mps or cpu (default: the first that is there)")
     parser.add_argument("--out", default="reproduced", help="folder for results, runs and stages (default: reproduced)")
     parser.add_argument("--keep", action="store_true", help="keep the RUN folders")
     return parser.parse_args()
@@ -82,7 +83,7 @@ def main() -> int:
             plan |= {"methods": given.methods.split(","), "full": ()} if given.methods else {}
             plan |= {"scale": given.scale} if given.scale else {}
             plan["methods"] = [ABLATIONS.get(method, method) for method in plan["methods"]]
-            how = {"preset": given.preset, "workers": given.workers, "keep": given.keep}
+            how = {"preset": given.preset, "workers": given.workers, "keep": given.keep, "device": given.device}
             rows = run_grid(name, results=out, folder=out / "runs" / name, **plan, **how)
             print(f"\n## {name}\n\n{table(rows) if len(rows) else 'No run finished; see the .failed.jsonl file.'}\n", flush=True)
     return 0

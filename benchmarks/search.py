@@ -65,7 +65,7 @@ def try_one(candidate: dict, data: str, labels: float, seed: int) -> dict:
     preset = replace(usual, stages=usual.stages | {candidate["stage"]: replace(usual.stages[candidate["stage"]], **changes)})
     with TemporaryDirectory() as folder:
         run = train_method(replace(method, stages=stages), cohort, part, preset, out=Path(folder) / "RUN", progress=False)
-    dice = validation(run.model, cohort, part, preset.stages["finetune"].precision)
+    dice = validation(run.model, cohort, part, run.settings["stages"]["finetune"]["precision"])
     seconds = round(sum(step.seconds for step in run.history), 1)
     steps = {name: settings["steps"] for name, settings in run.settings["stages"].items()}
     return {**candidate, "validation": round(dice, 4), "steps": steps, "labels": labels, "split": seed, "data": data, "seconds": seconds}

@@ -3,8 +3,8 @@
     python benchmarks/train.py [--quick] [--data FOLDER] [--out benchmarks/results/train.json]
 
 A 16-filter U-Net on hippocampus slices of 64 x 64 (the phantom's where there is no data), each stage with its default batch,
-float32 and bf16 autocast, one CPU thread; on a GPU as well where there is one. `slices/s` is measured on the stage itself
-(`train_global`, `train_local`, `finetune`, as they are used), the parts on the same calls one by one: drawing and augmenting
+float32, and bf16 autocast where the device multiplies it itself, one CPU thread; on a GPU as well where there is one.
+`slices/s` is measured on the stage itself (`train_global`, `train_local`, `finetune`, as they are used), the parts on the same calls one by one: drawing and augmenting
 the batch, the network forward, the loss with its gradient by the network's output, the network backward, the optimiser. CPU
 times are processor times, so that other work on the machine disturbs little; GPU times are wall times, synchronised.
 """
@@ -12,7 +12,6 @@ times are processor times, so that other work on the machine disturbs little; GP
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from semicon_nb.dice import at_precision, cross_entropy_dice  # noqa: E402
 from semicon_nb.files import versions, write_atomic  # noqa: E402
 from semicon_nb.loop import draw, generator_of, start  # noqa: E402
 from semicon_nb.losses import global_contrastive_loss, supervised_local_contrastive_loss  # noqa: E402
+from semicon_nb.machine import multiplies_bf16, processor  # noqa: E402
 from semicon_nb.strategies import Downsampling, FullResolution, RandomSampling  # noqa: E402
 from semicon_nb.train import STAGES, allowed, finetune, pair_of, train_global, train_local  # noqa: E402
 from semicon_nb.unet import UNet  # noqa: E402
@@ -50,6 +50,7 @@ def clock(device: str) -> float:
 def pieces(stage: str, model: UNet, slices, settings, strategy) -> tuple[Callable, Callable, Callable]:
     """A stage's batch by step number, network and loss, as semicon_nb.train puts them together."""
     if stage == "finetune":
+
         def batch(step: int):
             images, labels = slices.pick(draw(len(slices.images), settings.batch, step, 0, stage))
             return augment(images, labels, settings.views, generator_of(0, stage, "views", step))
@@ -60,6 +61,7 @@ def pieces(stage: str, model: UNet, slices, settings, strategy) -> tuple[Callabl
         return pair_of(slices, settings, step, 0, stage)
 
     if stage == "global":
+
         def loss(out, pair):
             first, second = out.unflatten(0, (-1, 2)).unbind(1)
             return global_contrastive_loss(first, second, temperature=settings.temperature)
@@ -115,7 +117,7 @@ def rows_of(cohort, parts, steps: int, device: str) -> list[dict]:
     rows = []
     for name in ("global", *STRATEGIES, "fine-tune"):
         stage, strategy = {"fine-tune": "finetune"}.get(name, name.split(",")[0]), STRATEGIES.get(name)
-        for precision in ("fp32", "bf16"):
+        for precision in ("fp32", "bf16") if multiplies_bf16(torch.device(device)) else ("fp32",):
             settings = replace(STAGES[stage], precision=precision)
             torch.manual_seed(0)
             model = UNet(classes=len(cohort.classes), width=16).to(device)
@@ -153,7 +155,7 @@ def main(arguments: list[str] | None = None) -> dict:
     rows = [row for device in ("cpu", "cuda") if device == "cpu" or torch.cuda.is_available()
             for row in rows_of(cohort, parts, 3 if chosen.quick else 4, device)]  # fmt: skip
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    results = {"cohort": cohort.name, "size": cohort.size, "width": 16, "threads": 1, "machine": platform.machine(), "gpu": gpu,
+    results = {"cohort": cohort.name, "size": cohort.size, "width": 16, "threads": 1, "machine": processor(), "gpu": gpu,
                "versions": versions(), "rows": rows}  # fmt: skip
     if out:
         write_atomic(out, json.dumps(results, indent=1) + "\n")

@@ -285,6 +285,7 @@ def low_rank_basis(
 ) -> Tensor | None:  # [C, r] orthonormal columns, None where no smaller basis holds all rows
     """A basis of few dimensions that provably holds every row."""
     rows = unit.detach().flatten(0, 1)
+    rows = rows.cpu() if rows.device.type == "mps" else rows  # which has no float64
     if torch.linalg.matrix_rank(rows[:: max(1, len(rows) // (2 * rows.shape[1]))], tol=tolerance) > least_gain * rows.shape[1]:
         return None
     gram = sum(part.double().T @ part.double() for part in rows.split(4096)).cpu()
@@ -294,7 +295,7 @@ def low_rank_basis(
         return None
     basis = vectors[:, len(gram) - rank :].to(rows)
     residual = max(torch.linalg.vector_norm(part - part @ basis @ basis.T, dim=1).max().item() for part in rows.split(4096))
-    return basis if residual <= tolerance else None
+    return basis.to(unit) if residual <= tolerance else None
 
 # %% ../nbs/03_contrast.ipynb #38132319
 def log_pair_sums(

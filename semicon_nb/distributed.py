@@ -28,9 +28,10 @@ from .dice import at_precision
 from .files import cache_folder, write_atomic
 from .loop import StageSettings, Step, fit, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
+from .machine import chosen_precision, described
 from .methods import named_method, named_preset
 from .runs import build, read_weights, save_weights, stage_key
-from .stages import Stage, settings_for
+from .stages import Preset, Stage, settings_for, settled
 from .strategies import FullResolution, Strategy
 from .train import allowed, device_of, identity_of, pair_of, train_global, train_local
 from .unet import UNet
@@ -189,6 +190,15 @@ def shared_stage(
         write_atomic(place.with_suffix(".jsonl"), "".join(json.dumps(asdict(step)) + "\n" for step in steps))
         save_weights(place, model)
 
+# %% ../nbs/09b_distributed.ipynb #4e19fc64
+def agreed(
+    preset: Preset,  # sizes and settings
+    device: torch.device | str,  # where this process trains
+) -> Preset:
+    """The preset with one precision in each stage, the same on all ranks."""
+    mine = torch.tensor([float(chosen_precision(device) == "bf16")], device=device)
+    return settled(preset, device, dict.fromkeys(preset.stages, "bf16" if bool(gathered(mine).min()) else "fp32"))
+
 # %% ../nbs/09b_distributed.ipynb #0913a264
 def pretrain(
     method: str,  # a name in METHODS
@@ -201,7 +211,9 @@ def pretrain(
     progress: bool = True,  # show a bar
 ) -> UNet:
     """Train a method's contrastive stages on all processes and keep them for `train_method`; ValueError for a stage that cannot be shared."""
-    sizes = named_preset(preset).scaled(scale)
+    sizes = agreed(named_preset(preset).scaled(scale), device)
+    if progress and world()[0] == 0:
+        print(f"{sizes.stages['global'].precision} on {described(torch.device(device))}, processes: {world()[1]}")
     network, key = sizes.network(len(cohort.classes)), ""
     model = build(network, seed=seed).to(device)
     for stage in named_method(method).stages[:-1]:

@@ -20,7 +20,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
@@ -39,7 +39,8 @@ from .dice import pooled_dice
 from .evaluate import evaluate, predict_slices
 from .files import cache_folder, content_key, versions, write_atomic
 from .methods import Method, Preset, named_method, named_preset, train_method
-from .runs import machine, network_facts
+from .machine import chosen_device, described, duration, one_thread
+from .runs import foreseen, network_facts
 from .stages import Builder, built, check_network, path_of
 from .tables import read_lines, read_results, table
 
@@ -61,7 +62,7 @@ def grid(
     source = {"cohort": data} if isinstance(data, str) else dict(data)
     shared = {"data": source, "preset": named_preset(preset).name, "scale": scale, "defects": sorted(defects)}
     cohort = load_once(source)
-    content: list[Any] = [asdict(named_preset(preset)), cohort.fingerprint]
+    content: list[Any] = [keyed(named_preset(preset)), cohort.fingerprint]
     if model is not None:
         network = built(model, len(cohort.classes))
         for method in methods:
@@ -73,6 +74,17 @@ def grid(
         row = {"method": method.name, "labels": float(fraction), "split": int(part), "seed": int(seed), **shared}
         rows.append({"key": content_key(row, method.key, *content), **row})
     return pd.DataFrame(rows)
+
+# %% ../nbs/09_experiment.ipynb #e9827f67
+def keyed(
+    preset: Preset,  # named or of your own
+) -> dict:
+    """A preset as keys see it, the same on every machine."""
+    plain = asdict(preset)
+    for settings in plain["stages"].values():
+        # rows were keyed when presets said "bf16" where they say "auto" now; only here does one stand for the other
+        settings["precision"] = settings["precision"].replace("auto", "bf16")
+    return plain
 
 # %% ../nbs/09_experiment.ipynb #030d7f55
 @lru_cache(maxsize=2)
@@ -173,6 +185,7 @@ def run_one(
     preset: Preset,  # its preset, scaled
     folder: str | Path,  # where runs are kept while they train
     keep: bool = False,  # keep the RUN folder
+    device: str | torch.device = "auto",  # where to train
 ) -> dict:
     """Train and measure one run, or pick up what an earlier try left; returns its record."""
     place = Path(folder) / row["key"]
@@ -186,11 +199,15 @@ def run_one(
         seen = with_defects(cohort, row["defects"])
         part = split(seen, row["labels"], seed=row["split"])
         method = method_with(method, row["defects"])
-        run = train_method(method, seen, part, preset, row["seed"], place, resume=True, progress=False, model=row.get("model"))
+        how: dict[str, Any] = {"resume": True, "progress": False, "model": row.get("model"), "device": device}
+        run = train_method(method, seen, part, preset, row["seed"], place, **how)
         settings = {name: run.settings[name] for name in ("method", "network", "stages", "trained", "fingerprint", "labelled")}
-        scores = measure(run.model, cohort, seen, part, preset.stages["finetune"].precision)
-        record = {**row, **scores, "settings": settings, "commit": commit()}
-        record |= {"versions": versions(), "machine": machine(), "seconds": round(time.time() - started, 1)}
+        used = [stage["precision"] for stage in run.settings["stages"].values()]
+        scores = measure(run.model, cohort, seen, part, used[-1])
+        there = {name: run.settings["machine"].get(name) for name in ("device", "processor")}
+        record = {**row, **scores, "precision": " and ".join(sorted(set(used))), **there, "settings": settings}
+        record |= {"commit": commit(), "versions": versions(), "machine": run.settings["machine"]}
+        record |= {"seconds": round(time.time() - started, 1)}
         write_atomic(done, json.dumps(record))
         if not keep:
             shutil.rmtree(place)
@@ -262,6 +279,51 @@ def outcomes(
                 yield row, error or future.result()
         executor = pool() if broken else executor
 
+# %% ../nbs/09_experiment.ipynb #27f4835c
+def grid_seconds(
+    left: list[dict],  # rows of `grid` that are to be run
+    methods: dict[str, Method],  # by name
+    preset: Preset,  # scaled
+    folder: Path,  # where runs are kept while they train
+    device: torch.device,  # where to train
+) -> tuple[float, set[str]]:
+    """About how many seconds of training all runs need one after the other, and in which precisions."""
+    seconds, kept, words = 0.0, set(), set()
+    for row in left:
+        cohort, place = load_once(row["data"]), folder / row["key"]
+        try:
+            part = split(cohort, row["labels"], seed=row["split"])
+            method, model = methods[row["method"]], row.get("model")
+            plan, times = foreseen(method, cohort, part, preset, row["seed"], place, True, model, device)
+        except ValueError:
+            continue  # its error is written down when its turn comes
+        for number, (stage, settings, key) in enumerate(plan.stages):
+            seconds += 0.0 if key in kept else times[stage.name]
+            kept |= {key} if plan.shared(number) else set()
+            words.add(settings.precision)
+    return seconds, words
+
+# %% ../nbs/09_experiment.ipynb #d815387c
+def grid_outlook(
+    left: list[dict],  # rows of `grid` that are to be run
+    methods: dict[str, Method],  # by name
+    preset: Preset,  # scaled
+    folder: Path,  # where runs are kept while they train
+    executor: Executor | None,  # that runs them; None for local processes
+    workers: int,  # how many of these
+    device: str | torch.device,  # where to train
+) -> str:
+    """How many runs are left, and about how long they will take, in words."""
+    alone = isinstance(executor, Serial)
+    there = chosen_device(device if executor is None or alone else "auto")  # other machines may have other devices
+    with nullcontext() if alone else one_thread():
+        seconds, words = grid_seconds(left, methods, preset, folder, there)
+        where = f"{' and '.join(sorted(words))} on {described(there)}"
+    many = min(workers, len(left)) if executor is None else 1
+    by = "in this process" if alone else f"with {many} worker{'s' * (many > 1)}"
+    by = by if executor is None or alone else "of one machine like this"
+    return f"{len(left)} run{'s' * (len(left) > 1)} left, {where}; about {duration(seconds / many)} of training {by}"
+
 # %% ../nbs/09_experiment.ipynb #75e7fe21
 def note(
     path: Path,  # results file
@@ -297,16 +359,22 @@ def run_rows(
     workers: int | None = None,  # of the default executor; as many as cores
     folder: str | Path | None = None,  # where runs are kept while they train
     keep: bool = False,  # keep RUN folders
-    progress: bool = True,  # show a bar with the time left
+    progress: bool = True,  # say beforehand how long it takes, show a bar with the time left
+    device: str | torch.device = "auto",  # where to train
 ) -> pd.DataFrame:
     """Do what is left of a table of runs; returns its finished runs."""
     path, workers = Path(path), workers or os.cpu_count() or 1
+    if executor is None or isinstance(executor, Serial):
+        chosen_device(device)  # or it is refused here, and not in every run
     left = todo(rows, path)
     folder = Path(folder or cache_folder() / "runs" / path.stem)
     ahead = workers if executor is None else 1 if isinstance(executor, Serial) else len(rows)
 
     def start(pool: Executor, row: dict) -> Future:
-        return pool.submit(run_one, row, methods[row["method"]], preset, str(folder), keep)
+        return pool.submit(run_one, row, methods[row["method"]], preset, str(folder), keep, str(device))
+
+    if progress and left:
+        print(grid_outlook(left, methods, preset, folder, executor, workers, device))
 
     bar = tqdm(total=len(rows), initial=len(rows) - len(left), disable=not progress, desc=path.stem, unit="run")
     with bar, ExitStack() as pools:
@@ -331,7 +399,7 @@ def run_grid(
     model: Builder | str | None = None,  # what builds a network of your own
     full: Sequence[str | Method] = (),  # methods to be run with all labels too
     results: str | Path = "results",  # folder of results files
-    **how: Any,  # executor, workers, folder, keep, progress of `run_rows`
+    **how: Any,  # executor, workers, folder, keep, progress, device of `run_rows`
 ) -> pd.DataFrame:
     """Run the grid methods x labels x splits x seeds, continuing where an earlier start ended."""
     shared: dict[str, Any] = {"splits": splits, "seeds": seeds, "data": data, "preset": preset, "scale": scale, "defects": defects}

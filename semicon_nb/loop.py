@@ -51,7 +51,7 @@ class StageSettings:
     schedule: str = "cosine"  # "constant", or "cosine": down to zero at the last step
     warmup: int = 0  # steps over which the rate rises to its largest value
     clip: float = 0.0  # largest length of the gradient; 0 leaves it alone
-    precision: str = "fp32"  # "fp32", or "bf16" for autocast in the network
+    precision: str = "fp32"  # "fp32", "bf16" for autocast in the network, or "auto" for what pays
     temperature: float = 0.1  # of the contrastive losses
     views: ViewSettings = field(default=FINETUNE)  # random augmentation of the batch
     validate_every: int = 100  # steps between measurements on the validation subjects; 0 never measures
@@ -74,7 +74,7 @@ def check_settings(
         "schedule": (settings.schedule in ("constant", "cosine"), '"constant" or "cosine"'),
         "warmup": (settings.warmup >= 0, "0 or more"),
         "clip": (settings.clip >= 0, "0 or more"),
-        "precision": (settings.precision in ("fp32", "bf16"), '"fp32" or "bf16"'),
+        "precision": (settings.precision in ("auto", "fp32", "bf16"), '"auto", "fp32" or "bf16"'),
         "temperature": (0 < settings.temperature < math.inf, "a number above 0"),
         "validate_every": (settings.validate_every >= 0, "0 or more"),
         "average": (0 <= settings.average < 1, "from 0 to below 1"),
@@ -151,7 +151,8 @@ def start(
     settings: StageSettings,  # rate, weight decay, averaging
 ) -> State:
     "The state before the first step."
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=True)
+    fused = all(weights.device.type in ("cpu", "cuda") for weights in model.parameters())
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=fused)
     smooth = copy.deepcopy(model).requires_grad_(False) if settings.average else None
     return State(model, optimiser, smooth=smooth)
 
@@ -294,7 +295,9 @@ def fit(
     validate: Callable[[torch.nn.Module], float] | None = None,  # network -> validation Dice
     identity: dict | None = None,  # plain values that tell this run from others
 ) -> Iterator[Step]:
-    "Train step by step, yielding each; at the end the model holds the weights to keep."
+    "Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto'."
+    if settings.precision == "auto":
+        raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
     state = start(model, settings)
     identity = {"stage": stage, **(identity or {}), **plain(settings)}
     checkpoint, history = open_run(Path(folder), state, identity, resume) if folder else (None, None)
@@ -363,18 +366,21 @@ def append(
 def run(
     steps: Iterable[Step],  # what `fit` or a stage yields
     progress: bool = True,  # show a bar with loss and time left
+    bar: tqdm | None = None,  # one that is open already, over several stages; None for one of its own
+    share: float = 1.0,  # how far a step moves the bar
 ) -> list[Step]:
     "Take all steps, with a progress bar."
     done: list[Step] = []
-    bar, loss, dice = None, None, ""
+    own, loss, dice = None, None, ""
     for step in steps:
         if bar is None:
-            bar = tqdm(total=step.steps, initial=step.step - 1, desc=step.stage, disable=not progress, mininterval=0.5, dynamic_ncols=True)
+            how: dict[str, Any] = {"disable": not progress, "mininterval": 0.5, "dynamic_ncols": True}
+            bar = own = tqdm(total=step.steps, initial=step.step - 1, **how)
         loss = step.loss if loss is None else 0.95 * loss + 0.05 * step.loss
         dice = dice if step.dice is None else f", validation Dice {step.dice:.3f}"
-        bar.set_postfix_str(f"loss {loss:.3f}{dice}", refresh=False)
-        bar.update()
+        bar.set_postfix_str(f"{step.stage}: loss {loss:.3f}{dice}", refresh=False)
+        bar.update(share)
         done.append(step)
-    if bar is not None:
-        bar.close()
+    if own is not None:
+        own.close()
     return done

@@ -14,6 +14,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .data import Cohort, Split
 from .names import check_name
 from .runs import Run, read_run, train_run
@@ -160,12 +162,13 @@ def train_method(
     seed: int = 0,  # of weights, slices and views
     out: str | Path | None = None,  # RUN folder; a temporary one by default
     resume: bool = False,  # go on with a RUN folder that was interrupted
-    progress: bool = True,  # show loss and time left
+    progress: bool = True,  # say beforehand how long it takes, show loss and time left
     cache: bool = True,  # use stages again that were trained before
     model: Builder | str | None = None,  # class or function that builds a network of your own, or "package.module:function"
+    device: str | torch.device = "auto",  # where to train: "auto" takes CUDA, else Apple's MPS, else the CPU
 ) -> Run:
     """Train a method and write its RUN folder."""
-    return train_run(named_method(method), cohort, split, named_preset(preset), seed, out, resume, progress, cache, model)
+    return train_run(named_method(method), cohort, split, named_preset(preset), seed, out, resume, progress, cache, model, device)
 
 
 def load_run(

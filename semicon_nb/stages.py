@@ -6,7 +6,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/stages.html.md"""
 
 # %% auto #0
 __all__ = ['Trainer', 'PRESETS', 'Builder', 'PARTS', 'Stage', 'Method', 'Preset', 'scaled_stage', 'preset_of', 'paper_preset',
-           'demo_preset', 'settings_for', 'imported', 'path_of', 'built', 'asked_of', 'check_network']
+           'demo_preset', 'settings_for', 'settled', 'imported', 'path_of', 'built', 'asked_of', 'check_network']
 
 # %% ../nbs/07d_stages.ipynb #65f75d55
 import importlib
@@ -24,6 +24,7 @@ from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .dice import evaluating
 from .files import content_key
 from .loop import StageSettings, Step
+from .machine import chosen_precision
 from .semisupervised import OBJECTIVES, Twins, finetune_with, train_positional
 from .train import STAGES, train_global, train_local
 
@@ -116,7 +117,7 @@ def preset_of(
     name: str,  # what to call it
     steps: tuple[int, int, int],  # of the global, local and finetune stages
     batch: tuple[int, int, int],  # slices of a batch in each
-    precision: str = "bf16",  # "fp32" or "bf16"
+    precision: str = "auto",  # "auto", "fp32" or "bf16"
     **network: Any,  # width, decoder_norm, global_dim, pixel_dim, epochs
 ) -> Preset:
     """A preset from the default stage settings with other steps and batches."""
@@ -161,13 +162,28 @@ def settings_for(
     """A stage's settings: the preset's, with the method's own changes and length; ValueError for a stage that the preset does not have."""
     if stage.name not in preset.stages:
         raise ValueError(f"stage: found {stage.name!r}, expected one of the preset's {', '.join(preset.stages)}")
-    settings = replace(preset.stages[stage.name], **stage.changes)
+    changes = {name: value for name, value in stage.changes.items() if (name, value) != ("precision", "auto")}
+    settings = replace(preset.stages[stage.name], **changes)
     if epochs := preset.epochs.get(stage.name):
         pool = stage.images == "train" and stage.name != "finetune"
         slices = unlabelled_indices(cohort, split) if pool else labelled_indices(cohort, split)
         per_epoch = math.ceil(len(slices) / settings.batch)
         settings = replace(settings, steps=epochs * per_epoch, validate_every=10 * per_epoch if settings.validate_every else 0)
     return settings if stage.longer == 1 else scaled_stage(settings, stage.longer)
+
+# %% ../nbs/07d_stages.ipynb #4a9f4157
+def settled(
+    preset: Preset,  # sizes and settings
+    device: torch.device | str = "cpu",  # where the network will be
+    begun: dict[str, str] | None = None,  # stage -> precision that an interrupted run was begun in
+) -> Preset:
+    """The preset with "fp32" or "bf16" in each stage: as the run was begun, else what pays on the device."""
+    stages = {}
+    for name, settings in preset.stages.items():
+        if settings.precision == "auto":
+            settings = replace(settings, precision=(begun or {}).get(name) or chosen_precision(device))
+        stages[name] = settings
+    return replace(preset, stages=stages)
 
 # %% ../nbs/07d_stages.ipynb #f27d80c7
 Builder = Callable[..., nn.Module]

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ from semicon_nb import experiment
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.defects import method_with, resized_as_released, train_local_identical, with_defects
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, table, todo
+from semicon_nb.machine import chosen_device, chosen_precision, duration, processor
 from semicon_nb.methods import METHODS, PRESETS, Method, Stage
 from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary, verdicts
 from semicon_nb.train import finetune
@@ -61,6 +64,43 @@ def test_key_changes_with_what_can_change_the_result():
         key(scale=2.0), key(defects=("identical_views",)), key(data={**DATA, "seed": 1}),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys) and key() == keys[0]
+
+
+FINGERPRINTS = {"hippocampus": "626a58915ff5509b", "sunnybrook": "e183b78b18b271f4"}
+COMMITTED = sorted((Path(__file__).resolve().parent.parent / "results").glob("*.jsonl"))
+
+
+def keys_of(record, methods):
+    """What a grid of this run alone calls it."""
+    one = {"labels": (record["labels"],), "splits": (record["split"],), "seeds": (record["seed"],), "model": record.get("model")}
+    same = {name: record[name] for name in ("data", "preset", "scale", "defects")}
+    return grid([methods[record["method"]]], **one, **same)["key"].tolist()
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_rows_keep_their_keys(path, monkeypatch):
+    """Whatever presets say of precision now: rows were keyed when they said bf16."""
+    from semicon_nb.ablations import ABLATIONS
+
+    fingerprint = FINGERPRINTS[path.stem.split("-")[0]]
+    monkeypatch.setattr(experiment, "load_once", lambda source: SimpleNamespace(fingerprint=fingerprint, classes=["", "", ""]))
+    for record in read_lines(path):
+        assert keys_of(record, METHODS | ABLATIONS) == [record["key"]], f"{record['method']} at {record['labels']}, split {record['split']}"
+
+
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_committed_rows_are_of_the_cohort_that_is_read_today(name, data_folder):
+    record = read_lines(next(path for path in COMMITTED if path.stem == name))[0]
+    assert experiment.load_once(record["data"]).fingerprint == FINGERPRINTS[name]
+    assert keys_of(record, METHODS) == [record["key"]]
+
+
+def test_a_key_does_not_know_the_machine():
+    words = {
+        word: replace(TINY, stages={n: replace(s, precision=word) for n, s in TINY.stages.items()}) for word in ("auto", "bf16", "fp32")
+    }
+    keys = {word: grid(["scratch"], (0.3,), (0,), data=DATA, preset=preset)["key"][0] for word, preset in words.items()}
+    assert keys["auto"] == keys["bf16"] != keys["fp32"]
 
 
 # ---- the file of results
@@ -119,8 +159,10 @@ def test_grid_continues_and_records_everything(tmp_path):
     assert (tmp_path / "g.jsonl").read_bytes().startswith(before)
     record = read_lines(tmp_path / "g.jsonl")[0]
     wanted = "method data labels seed split preset pooled_dice volume_dice hd95 per_class volumes validation"
-    wanted += " settings commit versions machine seconds"
+    wanted += " settings commit versions machine seconds precision device processor"
     assert set(wanted.split()) <= set(record)
+    assert record["precision"] == record["settings"]["stages"]["finetune"]["precision"] == chosen_precision(chosen_device())
+    assert record["device"] == str(chosen_device()) and record["processor"] == processor() == record["machine"]["processor"]
     assert len(record["volumes"]) == 2 and set(record["per_class"]) == {"anterior", "posterior"}
     assert record["settings"]["trained"]["finetune"]["steps"] == TINY.stages["finetune"].steps
     assert not list((tmp_path / "cache" / "runs" / "g").glob("*/")) and not list((tmp_path / "cache" / "runs" / "g").glob("*.json"))
@@ -130,6 +172,47 @@ def test_stage_one_is_shared_between_runs(tmp_path):
     small_grid("g", ["global", "global+local(stride)"], tmp_path, labels=(0.3, 0.6), splits=(0,))
     reused = [record["settings"]["trained"]["global"]["reused"] for record in read_lines(tmp_path / "g.jsonl")]
     assert reused == [False, True, True, True]
+
+
+def test_validation_is_measured_in_the_precision_of_the_run(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("semicon_nb.stages.chosen_precision", lambda device: "bf16")
+    monkeypatch.setattr(experiment, "validation", lambda model, cohort, part, precision: asked.append(precision))
+    small_grid("g", ["scratch"], tmp_path, splits=(0,))
+    assert asked == ["bf16"] == [read_lines(tmp_path / "g.jsonl")[0]["precision"]]
+
+
+def test_a_grid_says_beforehand_how_long_it_takes(tmp_path, capsys, monkeypatch):
+    """Runs that share a stage pay for it once, and a run that cannot start costs nothing."""
+    monkeypatch.setattr("semicon_nb.runs.timed", lambda model, plan, number: (10.0, 0.0))
+    monkeypatch.setattr("semicon_nb.runs._TIMED", {})
+    steps = {name: settings.steps for name, settings in TINY.stages.items()}
+    total = 10 * (2 * steps["global"] + 2 * 2 * steps["finetune"])  # two splits; the global stage is that of two fractions
+    rows = grid(["global"], (1e-9, 0.3, 0.6), (0, 1), data=DATA, preset=TINY)
+    with ThreadPoolExecutor(1) as pool:
+        for executor, workers, words, share in (
+            (None, 4, "with 4 workers", 4),
+            (None, 1, "with 1 worker", 1),
+            (Serial(), 4, "in this process", 1),
+            (pool, 4, "of one machine like this", 1),
+        ):
+            found = experiment.grid_outlook(rows.to_dict("records"), METHODS, TINY, tmp_path, executor, workers, "cpu")
+            assert found.startswith("6 runs left, ") and found.endswith(f"; about {duration(total / share)} of training {words}")
+    small_grid("g", ["scratch"], tmp_path, splits=(0,), progress=True)
+    assert re.match(r"1 run left, (fp32|bf16) on .*; about \d+ (s|min) of training in this process\n$", capsys.readouterr().out)
+    small_grid("g", ["scratch"], tmp_path, splits=(0,), progress=True)
+    small_grid("g", ["global"], tmp_path, splits=(0,))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_grid_trains_where_it_is_told(tmp_path):
+    small_grid("g", ["scratch"], tmp_path, splits=(0,), device="cpu")
+    assert read_lines(tmp_path / "g.jsonl")[0]["device"] == "cpu"
+    with pytest.raises(ValueError, match="device: found 'tpu'"):
+        small_grid("h", ["scratch"], tmp_path, splits=(0,), device="tpu")
+    with ThreadPoolExecutor(1) as elsewhere:  # another machine may have what this one has not
+        small_grid("h", ["scratch"], tmp_path, splits=(0,), device="tpu", executor=elsewhere, progress=True)
+    assert "device: found 'tpu'" in read_lines(tmp_path / "h.failed.jsonl")[0]["error"]
 
 
 class Plain(torch.nn.Module):

@@ -2,6 +2,9 @@
 
 import json
 import linecache
+import random
+import re
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +15,9 @@ from torch import nn
 
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.evaluate import evaluate
+from semicon_nb.loop import Step
 from semicon_nb.losses import global_contrastive_loss
+from semicon_nb.machine import chosen_device, processor
 from semicon_nb.methods import (
     METHODS,
     PRESETS,
@@ -26,7 +31,19 @@ from semicon_nb.methods import (
     recipe_of,
     train_method,
 )
-from semicon_nb.runs import build, network_facts, read_history, stage_key, without_docstrings
+from semicon_nb.runs import (
+    _TIMED,
+    build,
+    difference,
+    forecast,
+    network_facts,
+    outlook,
+    planned,
+    read_history,
+    seconds_left,
+    stage_key,
+    without_docstrings,
+)
 from semicon_nb.semisupervised import (
     LOOKS,
     OBJECTIVES,
@@ -43,7 +60,7 @@ from semicon_nb.semisupervised import (
     semi_batches,
     turned,
 )
-from semicon_nb.stages import built
+from semicon_nb.stages import built, settings_for, settled
 from semicon_nb.strategies import Downsampling, FullResolution, RandomSampling
 from semicon_nb.train import finetune, train_global
 from semicon_nb.unet import UNet
@@ -135,8 +152,6 @@ def test_tables_name_strategies_in_words():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_all_methods_of_a_preset_finetune_alike(preset, cohort, part):
     """Equal steps, batches, rates, augmentation and selection in the last stage."""
-    from semicon_nb.stages import settings_for
-
     rows = [method for method in METHODS.values() if method.name not in ("scratch(strong)", "best")]
     usual = {settings_for(method.stages[-1], PRESETS[preset], cohort, part) for method in rows}
     assert len(usual) == 1
@@ -223,6 +238,184 @@ def test_finished_run_is_not_trained_again(cohort, part, tmp_path):
     before = (run.folder / "model.pt").stat().st_mtime_ns
     train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", resume=True, progress=False)
     assert (run.folder / "model.pt").stat().st_mtime_ns == before
+
+
+# ---- the precision and the device of a run
+
+
+def in_precision(word, preset=TINY):
+    return replace(preset, stages={name: replace(settings, precision=word) for name, settings in preset.stages.items()})
+
+
+def machine_that_likes(word, monkeypatch):
+    for place in ("semicon_nb.stages", "semicon_nb.runs"):
+        monkeypatch.setattr(f"{place}.chosen_precision", lambda device="cpu": word)
+
+
+def test_presets_leave_the_precision_to_the_machine_but_for_the_papers():
+    found = {name: {settings.precision for settings in preset.stages.values()} for name, preset in PRESETS.items()}
+    assert found == {"demo": {"auto"}, "laptop": {"auto"}, "paper": {"fp32"}}
+
+
+@pytest.mark.parametrize("word", ["fp32", "bf16"])
+def test_auto_is_what_the_machine_likes_and_is_written_down(word, cohort, part, tmp_path, monkeypatch):
+    machine_that_likes(word, monkeypatch)
+    run = train_method("global", cohort, part, in_precision("auto"), out=tmp_path / "auto", progress=False)
+    assert {settings["precision"] for settings in run.settings["stages"].values()} == {word}
+    said = train_method("global", cohort, part, in_precision(word), out=tmp_path / "said", progress=False)
+    assert said.settings["trained"]["global"]["reused"] and same(run.model.state_dict(), said.model.state_dict())
+    other = {"fp32": "bf16", "bf16": "fp32"}[word]
+    apart = train_method("global", cohort, part, in_precision(other), out=tmp_path / "other", progress=False)
+    assert not apart.settings["trained"]["global"]["reused"]
+    assert run.settings["machine"]["device"] == str(chosen_device()) and run.settings["machine"]["processor"] == processor()
+
+
+def test_a_methods_own_precision_goes_before_the_presets():
+    for own, word in (("fp32", "fp32"), ("bf16", "bf16"), ("auto", "bf16")):
+        stage = replace(METHODS["scratch"].stages[0], changes={"precision": own})
+        assert settings_for(stage, settled(in_precision("auto"), "cpu", {"finetune": "bf16"}), None, None).precision == word
+
+
+@pytest.mark.parametrize("begun, here", [("bf16", "fp32"), ("fp32", "bf16")])
+def test_an_interrupted_run_goes_on_in_the_precision_it_was_begun_in(begun, here, cohort, part, tmp_path, monkeypatch, capsys):
+    preset, method, out = in_precision("auto", tiny_preset(save_every=1)), METHODS["global"], tmp_path / "RUN"
+    whole = train_method(method, cohort, part, in_precision(begun, preset), out=tmp_path / "whole", progress=False, cache=False)
+    last = replace(method.stages[-1], train=Breaking(method.stages[-1].train, 2))
+    machine_that_likes(begun, monkeypatch)
+    with pytest.raises(Interrupted):
+        train_method(replace(method, stages=(*method.stages[:-1], last)), cohort, part, preset, out=out, progress=False, cache=False)
+    machine_that_likes(here, monkeypatch)
+    with pytest.raises(ValueError, match=f"another run .stages: .*precision is '{begun}' there and '{here}' here"):
+        train_method(method, cohort, part, in_precision(here, preset), out=out, resume=True, progress=False, cache=False)
+    assert capsys.readouterr().out == ""
+    resumed = train_method(method, cohort, part, preset, out=out, resume=True, cache=False, device="cpu")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{begun} on CPU") and f"as the run was begun (this machine would choose {here})" in line
+    assert {settings["precision"] for settings in resumed.settings["stages"].values()} == {begun}
+    assert same(whole.model.state_dict(), resumed.model.state_dict())
+
+
+def test_a_damaged_record_of_a_run_is_named(cohort, part, tmp_path):
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "run.json").write_text('{"stages": ')
+    with pytest.raises(ValueError, match="run.json: is damaged"):
+        train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", resume=True, progress=False)
+
+
+@pytest.mark.parametrize("one, other, words", [
+    ({"a": 1}, {"a": 1}, ""), ({"a": 1}, {"a": 2}, "a is 1 there and 2 here"), ({"a": 1}, {}, "a is 1 there and None here"),
+    ({"s": {"x": {"p": 1, "q": 2}}}, {"s": {"x": {"p": 1, "q": 3}}}, "s: x: q is 2 there and 3 here"),
+    ({"s": {"x": 1}}, {"s": 4}, "s is {'x': 1} there and 4 here"), ({"s": {"x": 1, "y": 1}}, {"s": {"x": 1}}, "s: y is 1 there and None here"),
+])  # fmt: skip
+def test_the_first_difference_is_said(one, other, words):
+    assert difference(one, other) == words
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything(cohort, part, tmp_path):
+    with pytest.raises(ValueError, match="device: found 'tpu', expected auto or one that is here"):
+        train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False, device="tpu")
+    assert not (tmp_path / "RUN").exists()
+
+
+@pytest.mark.parametrize("progress", [True, False])
+@pytest.mark.parametrize("error", [NotImplementedError, RuntimeError, TypeError])
+def test_what_apples_mps_cannot_do_is_done_on_the_cpu(error, progress, cohort, part, tmp_path, monkeypatch, capsys):
+    """The meta device stands in for MPS: it is there, and it cannot train."""
+    devices = []
+
+    def unable(model, plan):
+        devices.append(next(model.parameters()).device.type)
+        if devices[-1] != "cpu":
+            raise error("The operator 'aten::x' is not implemented for the MPS device.\nMore words.")
+        return seconds_left(model, plan)
+
+    monkeypatch.setattr("semicon_nb.runs.seconds_left", unable)
+    monkeypatch.setattr("semicon_nb.runs.chosen_device", lambda device="auto": torch.device("cpu" if device == "cpu" else "mps"))
+    monkeypatch.setattr(UNet, "to", lambda self, device: torch.nn.Module.to(self, "meta" if torch.device(device).type == "mps" else device))
+    run = train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=progress)
+    said = capsys.readouterr().out.splitlines()
+    assert devices == (["meta", "cpu"] if progress else ["meta"]) and run.settings["machine"]["device"] == "cpu"
+    assert len(said) == 2 * progress and all("MPS cannot train scratch (The operator" in line and "More" not in line for line in said[:1])
+    usual = train_method("scratch", cohort, part, TINY, out=tmp_path / "usual", progress=False, device="cpu")
+    assert same(usual.model.state_dict(), run.model.state_dict())
+
+
+# ---- how long it takes
+
+
+class Paced:
+    """A stage whose steps and measurements take a known time; it writes down what it did."""
+
+    def __init__(self, pace, look, log):
+        self.pace, self.look, self.log, self.__module__, self.__qualname__ = pace, look, log, "paced", f"paced{pace}{look}"
+
+    def __call__(self, model, cohort, split, settings, seed=0, folder=None, resume=False):
+        for step in range(settings.steps):
+            self.log.append((settings.steps, folder))
+            due = settings.validate_every and ((step + 1) % settings.validate_every == 0 or step + 1 == settings.steps)
+            time.sleep(self.pace + (self.look if due else 0) + (0.3 if step == 0 else 0))
+            seconds = self.pace + (0.3 if step == 0 else 0)  # the first step is slow, as first steps are
+            yield Step("finetune", step + 1, settings.steps, torch.rand(()).item(), 0.1, seconds, 0.5 if due else None)
+
+
+@pytest.mark.parametrize("steps, every, looks", [(100, 0, 0), (100, 30, 4), (90, 30, 3), (0, 3, 0)])
+def test_forecast_is_steps_and_measurements(steps, every, looks, cohort, part):
+    settings = replace(TINY.stages["finetune"], steps=steps, validate_every=every)
+    preset, log = replace(TINY, stages={"finetune": settings}), []
+    method = Method("paced", (Stage("finetune", Paced(0.02, 0.05, log)),))
+    _TIMED.clear()
+    found = forecast(method, cohort, part, preset)
+    assert found["finetune"] == pytest.approx(steps * 0.02 + looks * 0.05, rel=0.5) and len(log) <= 4
+    assert forecast(method, cohort, part, preset) == found and len(log) <= 4
+    assert outlook({"finetune": 0.0}) == "nothing is left to train"
+    assert outlook({"global": 0.0, "finetune": 125.0}) == "about 2 min: global is there, finetune 2 min"
+    assert outlook({"finetune": 40.0}) == "about 40 s"
+
+
+@pytest.mark.parametrize("name", ["global+local(random)", "best", "cross-pseudo-supervision", "mixup"])
+def test_forecast_leaves_no_trace(name, cohort, part, tmp_path):
+    """Nothing on disk, no weight, and no random number is other than without it."""
+    usual = train_method(name, cohort, part, TINY, out=tmp_path / "usual", progress=False, cache=False)
+    _TIMED.clear()
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    expected = torch.rand(2).tolist(), np.random.rand(), random.random()
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    seconds = forecast(METHODS[name], cohort, part, TINY, out=tmp_path / "RUN")
+    assert (torch.rand(2).tolist(), np.random.rand(), random.random()) == expected
+    assert [*seconds] == [stage.name for stage in METHODS[name].stages] and all(value > 0 for value in seconds.values())
+    assert not (tmp_path / "RUN").exists() and not (tmp_path / "cache" / "stages").exists()
+    plan, net = planned(METHODS[name], cohort, part, TINY, 0, None, False, None, torch.device("cpu"))
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    _TIMED.clear()
+    seconds_left(net, plan)
+    assert same(before, net.state_dict()) and all(value.grad is None and value.requires_grad for value in net.parameters())
+    shown = train_method(name, cohort, part, TINY, out=tmp_path / "shown", cache=False)
+    assert same(usual.model.state_dict(), shown.model.state_dict())
+
+
+def test_what_is_there_takes_no_time(cohort, part, tmp_path):
+    preset, method = tiny_preset(save_every=1), METHODS["global+local(block)"]
+    broken = replace(method, stages=(*method.stages[:2], replace(method.stages[2], train=Breaking(method.stages[2].train, 2))))
+    with pytest.raises(Interrupted):
+        train_method(broken, cohort, part, preset, out=tmp_path / "RUN", progress=False)
+    fresh = forecast(method, cohort, part, preset, cache=False)
+    assert all(fresh.values())
+    cached = forecast(method, cohort, part, preset)
+    assert cached["global"] == cached["local"] == 0 and cached["finetune"] == fresh["finetune"]
+    assert forecast(replace(method, stages=method.stages[:1]), cohort, part, preset)["global"] > 0  # the last stage is never taken
+    resumed = forecast(method, cohort, part, preset, out=tmp_path / "RUN", cache=False)
+    assert resumed["global"] == resumed["local"] == 0 and 0 < resumed["finetune"] < fresh["finetune"]
+    train_method(method, cohort, part, preset, out=tmp_path / "RUN", resume=True, progress=False)
+    assert not any(forecast(method, cohort, part, preset, out=tmp_path / "RUN").values())
+
+
+def test_one_line_and_one_bar(cohort, part, tmp_path, capsys):
+    train_method("global+local(block)", cohort, part, TINY, out=tmp_path / "RUN")
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"fp32 on \S.*; about \d+ s: global \d+ s, local \d+ s, finetune \d+ s\n", out)
+    assert err.count("\n") == 1 and "100%" in err and "finetune: loss" in err and "validation Dice" in err
+    train_method("scratch", cohort, part, TINY, out=tmp_path / "quiet", progress=False)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("change", ["method", "seed", "split", "preset"])

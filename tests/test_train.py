@@ -17,7 +17,7 @@ import torch
 from semicon_nb import train as stages
 from semicon_nb.data import DataError, LeakError, part_indices, phantom, split
 from semicon_nb.dice import cross_entropy_dice, dice_of, overlap_counts, pooled_dice, predict, soft_dice_loss
-from semicon_nb.loop import StageSettings, Step, draw, fit, generator_of, rate_at, read_checkpoint, run, settings_from
+from semicon_nb.loop import StageSettings, Step, draw, fit, generator_of, rate_at, read_checkpoint, run, settings_from, start
 from semicon_nb.strategies import BlockDivision, Downsampling, RandomSampling
 from semicon_nb.train import STAGES, allowed, at_step, finetune, pair_of, train_global, train_local
 from semicon_nb.unet import UNet
@@ -250,7 +250,31 @@ def broken(step):
 def test_progress_shows_loss_and_time_left(capsys):
     run(fit(line(), squared_error, line_batch, StageSettings(steps=4, validate_every=0)))
     shown = capsys.readouterr().err
-    assert "fit: 100%" in shown and "loss" in shown and "<" in shown and "4/4" in shown
+    assert "100%" in shown and "fit: loss" in shown and "<" in shown and "4/4" in shown
+
+
+def test_stages_share_a_bar_and_move_it_by_their_share(capsys):
+    from tqdm import tqdm
+
+    with tqdm(total=10.0) as bar:
+        for name, share in (("one", 2.0), ("two", 0.5)):
+            run(fit(line(), squared_error, line_batch, StageSettings(steps=4, validate_every=0), stage=name), bar=bar, share=share)
+    assert bar.n == 10.0 and capsys.readouterr().err.count("100%") >= 1 and bar.postfix.startswith("two: loss")
+
+
+def test_what_trains_never_sees_auto(tmp_path, cohort, shares):
+    left_open = StageSettings(steps=4, precision="auto")
+    for steps in (fit(line(), squared_error, line_batch, left_open, tmp_path / "RUN"), finetune(network(), cohort, shares, left_open)):
+        with pytest.raises(ValueError, match="precision: found .auto., expected .fp32. or .bf16."):
+            next(steps)
+    assert not (tmp_path / "RUN").exists()
+    with pytest.raises(ValueError, match="precision: 'auto' came"):
+        predict(network(), np.zeros((1, 32, 32), np.float32), precision="auto")
+
+
+def test_an_optimiser_is_fused_only_where_that_is_known_to_work():
+    assert start(line(), StageSettings()).optimiser.defaults["fused"]
+    assert not start(torch.nn.Linear(1, 1, device="meta"), StageSettings()).optimiser.defaults["fused"]
 
 
 def test_history_has_one_line_a_step(tmp_path):
