@@ -56,17 +56,17 @@ def load_named(
     run: "Run | None" = None,  # whose grid the slices are brought to
 ) -> "Cohort":
     "The cohort that a word on the command line means."
-    from semicon_nb.data import COHORTS, load
+    import inspect
+
+    from semicon_nb.data import COHORTS, folder, load
 
     if run is not None and place == run.settings["data"].get("cohort"):
         return run.cohort
     settings: dict[str, Any] = {} if size is None else {"size": size}
     if run is not None:
-        settings = (
-            dict(run.settings["grid"])
-            if place not in COHORTS and Path(place).name != "Task04_Hippocampus"
-            else {"size": run.settings["grid"]["size"]}
-        )
+        reader = COHORTS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
+        takes = inspect.signature(reader).parameters
+        settings = {name: value for name, value in run.settings["grid"].items() if name in takes}
     if download and place == "hippocampus":
         settings["download"] = True
     elif download:
@@ -204,11 +204,12 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(report.to_dict()))
         return
+    unit = report.unit.replace("pixel", "pixels") or "mm or pixels"
     columns = ["pooled_dice", "volume_dice", "hd95"]
     print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
     print(
         report.table()[columns]
-        .rename(columns={"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": "HD95 (mm)"})
+        .rename(columns={"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit})"})
         .to_string()
     )
 
