@@ -8,7 +8,8 @@ Docs: https://semicon-nb.github.io/semicon_nb/cli.html.md"""
 __all__ = ['COMMANDS', 'add_data', 'list_cohorts', 'load_named', 'data', 'add_train', 'train', 'look_here', 'open_run',
            'add_evaluate', 'slices_of_part', 'evaluate', 'mask_bytes', 'mask_picture', 'kind_of', 'check_mask',
            'add_predict', 'predict', 'add_explore', 'explore', 'words', 'numbers', 'whole_numbers', 'add_experiment',
-           'experiment', 'add_table', 'table', 'add_demo', 'demo', 'make_parser', 'sentence_of', 'how_to_go_on', 'main']
+           'experiment', 'add_table', 'table', 'add_demo', 'demo', 'make_parser', 'sentence_of', 'how_to_go_on',
+           'show_warning', 'main']
 
 # %% ../nbs/12_cli.ipynb #d2ce3c39
 import argparse
@@ -18,6 +19,7 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -441,6 +443,19 @@ def how_to_go_on(
     return f"semicon-nb: interrupted; go on with: semicon-nb {shlex.join(again)}"
 
 
+def show_warning(
+    message: Warning | str,  # what is to be said
+    category: type[Warning],  # its kind
+    filename: str,  # where in the code
+    lineno: int,  # the line there
+    file: Any = None,  # not used: all go to standard error
+    line: str | None = None,  # not used
+) -> None:
+    "Print a warning of ours as one sentence, any other with its place."
+    ours = "semicon_nb" in Path(filename).parts
+    print(f"semicon-nb: {message}" if ours else warnings.formatwarning(message, category, filename, lineno).rstrip(), file=sys.stderr)
+
+
 def main(
     arguments: list[str] | None = None,  # words after `semicon-nb`; None: those of the process
 ) -> int:
@@ -448,7 +463,9 @@ def main(
     arguments = sys.argv[1:] if arguments is None else arguments
     options = make_parser().parse_args(arguments)
     try:
-        options.run_command(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            options.run_command(options)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:

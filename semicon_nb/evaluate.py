@@ -243,7 +243,7 @@ def opened(
     grid: Grid,  # of the cohort that the network was trained on
     apart: float,  # mm between the slices of an array
 ) -> Scan:
-    "A scan as it is stored; a warning for a file that does not say which way round it lies."
+    "A scan as it is stored; a warning for a file that does not say which way round it lies; ValueError for an array of another shape."
     if isinstance(scan, np.ndarray):
         if scan.ndim not in (2, 3) or 0 in scan.shape:
             raise ValueError(f"scan: shape {scan.shape} came, expected [X, Y, Z] or [X, Y] with no empty axis")
@@ -272,4 +272,4 @@ def segment(
         shares = blend_slices(shares, np.arange(len(shares)) * own.spacing[axis], sigma)
     found = np.moveaxis(native_map(shares, stack.shape[1:], grid), 2, axis)
     found = turned(replace(own, voxels=found), stored.orientation).voxels
-    return found[..., 0] if stored.unit == "pixel" or np.ndim(scan) == 2 else np.ascontiguousarray(found)
+    return found[..., 0] if stored.unit == "pixel" or isinstance(scan, np.ndarray) and scan.ndim == 2 else np.ascontiguousarray(found)

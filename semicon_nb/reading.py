@@ -37,7 +37,7 @@ def read_scan(
         raise FileNotFoundError(f"{path}: there is no such file; check the path")
     if path.suffix.lower() == ".png":
         pixels = _pixels(path, mask)
-        return Scan(str(path), whole(pixels, str(path)) if mask else pixels, (1.0, 1.0, 1.0), np.eye(4), unit="pixel")
+        return Scan(str(path), _whole(pixels, str(path)) if mask else pixels, (1.0, 1.0, 1.0), np.eye(4), unit="pixel")
     try:
         image: Any = nibabel.load(path)
         affine, orientation = _affine(image, path)
@@ -46,19 +46,21 @@ def read_scan(
         raise
     except Exception as error:  # whatever a damaged file makes the readers trip over
         raise DataError(f"{path}: cannot be read as NIfTI, it may be truncated or of another format ({error}); copy it again") from error
-    return Scan(str(path), voxels, check_affine(affine, path), affine, orientation)
+    return Scan(str(path), voxels, _checked(affine, path), affine, orientation)
 
 
 def read_image(
     path: str | Path,  # a .nii, .nii.gz or .png file
     mask: bool = False,  # its numbers are labels
 ) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
-    """Voxels [X, Y, Z] float32 (of a mask int32), their size in millimetres (of a picture 1) and the affine [4, 4]; FileNotFoundError or DataError for a file that is none."""
+    """Voxels [X, Y, Z] float32 (a mask's int32), their size in mm (a picture's 1), affine [4, 4]; FileNotFoundError or DataError for a file that is none."""
     scan = read_scan(path, mask)
     return scan.voxels, scan.spacing, scan.affine
 
 
-def stored_orientation(path: str | Path) -> str:
+def stored_orientation(
+    path: str | Path,  # of a scan
+) -> str:
     """Where the axes of a file run to, such as "RAS", from its header alone; "" where it does not say."""
     if Path(path).suffix.lower() == ".png":
         return ""
@@ -83,7 +85,7 @@ def turned(
     return replace(scan, voxels=apply_orientation(scan.voxels, way), spacing=(x, y, z), affine=affine, orientation=orientation)
 
 
-def whole(
+def _whole(
     values: np.ndarray,  # [...] numbers of a label file
     name: str,  # of the file, for the error
     step: float = 0.0,  # between two numbers that the file can hold, where its header scales them
@@ -117,14 +119,14 @@ def _voxels(image: Any, path: Path, mask: bool) -> np.ndarray:
     slope, offset = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
     if mask:
         scaled = kind.kind in "iu" and (slope, offset) != (1.0, 0.0)
-        return whole(np.asanyarray(image.dataobj).reshape(shape), str(path), abs(float(slope)) if scaled else 0.0)
+        return _whole(np.asanyarray(image.dataobj).reshape(shape), str(path), abs(float(slope)) if scaled else 0.0)
     if kind.kind in "iu" and kind.itemsize == 8 and np.abs(image.dataobj.get_unscaled().astype(float)).max() > 2**53:
         raise DataError(f"{path}: holds 64-bit numbers beyond 2^53, expected what a float can hold; divide them and save as float32")
     with np.errstate(over="ignore"):
         return image.get_fdata(dtype=np.float32).reshape(shape)
 
 
-UNITS = {1: 1000.0, 3: 0.001}
+_UNITS = {1: 1000.0, 3: 0.001}
 """Millimetres in a unit of length by its number in the header: metre, micrometre; 2 is mm, and any other is taken as mm."""
 
 
@@ -144,16 +146,19 @@ def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
             raise DataError(f"{path}: {_found(apart)}, expected millimetres above 0; write the right spacing into the header")
         known = int(raw["qform_code"]) > 0
         affine = np.array(image.header.get_qform() if known else image.header.get_base_affine(), float)
-    affine[:3] *= UNITS.get(int(raw["xyzt_units"]) & 7, 1.0)
+    affine[:3] *= _UNITS.get(int(raw["xyzt_units"]) & 7, 1.0)
     for axis in np.flatnonzero(single):
         if not 0.999e-3 <= np.linalg.norm(affine[:3, axis]) <= 100:  # a single slice has no distance to the next one
             affine[:3, axis] = np.cross(affine[:3, axis - 2], affine[:3, axis - 1])
             affine[:3, axis] /= np.linalg.norm(affine[:3, axis]) or 1
-    check_affine(affine, path)
+    _checked(affine, path)
     return affine, "".join(nibabel.aff2axcodes(affine)) if known else ""
 
 
-def check_affine(affine: np.ndarray, path: str | Path) -> tuple[float, float, float]:
+def _checked(
+    affine: np.ndarray,  # [4, 4] voxel -> mm
+    path: str | Path,  # of its file, for the error
+) -> tuple[float, float, float]:
     """Spacing [3] in mm of an affine [4, 4]; DataError where it is no box of voxels of some millimetres at right angles."""
     x, y, z = (float(s) for s in np.sqrt((affine[:3, :3] ** 2).sum(0)))
     if not np.isfinite(affine).all():

@@ -33,6 +33,7 @@ from filelock import FileLock
 import semicon_nb
 from .data import Cohort, Split, load, load_split, save_split
 from .files import cache_folder, content_key, versions, write_atomic
+from .likeness import seen
 from .loop import StageSettings, Step, run
 from .semisupervised import AveragedUNet
 from .stages import Builder, Method, Preset, Stage, built, check_network, path_of, settings_for
@@ -367,7 +368,7 @@ def train_run(
     folder, started = open_folder(out, about, resume), time.time()
     if (folder / "model.pt").exists() and json.loads((folder / "run.json").read_text())["finished"]:
         return replace(read_run(folder, model), method=method)
-    facts = {**about, "versions": versions(), "machine": machine(), "finished": False}
+    facts = {**about, "seen": seen(cohort), "versions": versions(), "machine": machine(), "finished": False}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     save_split(split, folder / "split.json")
     save_weights(folder / "initial.pt", net)

@@ -41,7 +41,7 @@ def normalise(
     name: str = "the image",  # what an error calls it
     percentiles: tuple[float, float] = (0.5, 99.5),  # which of the measured intensities become 0 and 1
 ) -> np.ndarray:
-    """The volume as float32 in [0, 1]: its low percentile becomes 0, its high one 1, what lies beyond is clipped, and padding is 0; DataError where there is nothing to see."""
+    """The volume as float32 in [0, 1]: low percentile 0, high one 1, clipped beyond, padding 0; DataError where there is nothing to see."""
     volume = np.asarray(volume, dtype=np.float32)
     if not np.isfinite(volume).all():
         raise DataError(f"{name}: {int((~np.isfinite(volume)).sum())} of {volume.size} voxels are NaN or infinite; repair or remove it")

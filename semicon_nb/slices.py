@@ -27,7 +27,7 @@ import numpy as np
 from .cohort import Codes, Cohort, Volume, read_labels
 from .files import cache_folder, content_key, write_atomic
 from .reading import stored_orientation
-from .scans import DataError, Grid, Scan, measured, normalise, read_scan, to_grid, turned
+from .scans import DataError, Grid, measured, normalise, read_scan, to_grid, turned
 
 # %% ../nbs/00f_slices.ipynb #11690662
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Loaded:
 
 # %% ../nbs/00f_slices.ipynb #08aa1298
 def levels(
-    voxels: np.ndarray,  # intensities as the file holds them
+    voxels: np.ndarray,  # [...] intensities as the file holds them
 ) -> tuple[float, float]:
     """Low and high intensity of a scan, from about a hundred thousand of its voxels."""
     low, high = np.percentile(measured(voxels.ravel()[:: max(1, voxels.size // 100_000)]), (0.5, 99.5))
@@ -192,10 +192,10 @@ def noted(cohort: Cohort) -> Cohort:
     if cohort.grid.orientation and silent:
         what = f"{len(silent)} of {len(cohort.volumes)} volumes ({silent[0]}, ...) do not say which way round they lie"
         warnings.warn(f"{cohort.name}: {what}; taken as stored, though the others are turned to {cohort.grid.orientation}", stacklevel=3)
-    there = np.array([np.bincount(cohort.labels[cohort.volume == v].ravel(), minlength=256) for v in range(len(cohort.volumes))])
     for c, name in enumerate(cohort.classes[1:], 1):
+        there = set(cohort.volume[(cohort.labels == c).any((1, 2))].tolist())
         holding = [v for v, volume in enumerate(cohort.volumes) if volume.outline[c : c + 1] > (0,)]
-        if lost := [v for v in holding if not there[v, c]]:
+        if lost := [v for v in holding if v not in there]:
             voxels, size = [cohort.volumes[v].outline[c] for v in lost], max(max(cohort.volumes[v].shape[:2]) for v in lost)
             much = f"{min(voxels)} to {max(voxels)}" if min(voxels) < max(voxels) else f"{voxels[0]}"
             what = f"class {c} ({name}) is lost at {cohort.size} x {cohort.size} in {len(lost)} of the {len(holding)} volumes that hold it"

@@ -376,7 +376,7 @@ def test_pictures_of_every_kind(tmp_path, mode):
     levels[5:9, 5:9] = 1
     grey = Image.fromarray(levels * (255 if mode == "1" else 1))
     if mode == "P":
-        grey.putpalette([0, 0, 0, 255, 0, 0] + [9] * 762)
+        grey.putpalette([0, 0, 0, 1, 1, 1] + [9] * 762)
     (Image.fromarray(levels.astype(np.uint16)) if mode == "I;16" else grey if mode == "P" else grey.convert(mode)).save(tmp_path / "x.png")
     assert np.array_equal(read_image(tmp_path / "x.png")[0][:, :, 0], levels)
 

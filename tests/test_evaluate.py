@@ -175,7 +175,7 @@ def test_a_report_is_json_without_nan(cohort):
 
 def test_spreads_are_over_volumes():
     class Named:
-        subject = "s"
+        subject, unit = "s", "mm"
 
         def __init__(self, name):
             self.name = name
