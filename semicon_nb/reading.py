@@ -45,7 +45,8 @@ def read_scan(
     except DataError:
         raise
     except Exception as error:  # whatever a damaged file makes the readers trip over
-        raise DataError(f"{path}: cannot be read as NIfTI, it may be truncated or of another format ({error}); copy it again") from error
+        why = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as NIfTI, it may be truncated or of another format ({why}); copy it again") from error
     return Scan(str(path), voxels, _checked(affine, path), affine, orientation)
 
 
