@@ -80,7 +80,7 @@ def read_labels(
     codes: Codes,  # what its numbers mean
     image: Scan,  # the image that it must match
 ) -> np.ndarray:
-    """Classes [X, Y, Z] uint8 of a label file, turned as its image is, on which it lies exactly; DataError where its shape or place is another."""
+    """Classes [X, Y, Z] uint8 of a label file, turned as its image is; DataError where it does not lie exactly on it."""
     mask, shape = turned(read_scan(path, mask=True), image.orientation), image.voxels.shape
     if mask.voxels.shape != shape:
         raise DataError(f"{path}: has the shape {mask.voxels.shape}, but its image {image.path} has {shape}; pair the right files")
@@ -88,7 +88,8 @@ def read_labels(
         corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])], float).T
         apart = np.abs((image.affine - mask.affine) @ corners)[:3].max()
         if not apart <= 0.1 * min(mask.spacing):
-            raise DataError(f"{path}: lies up to {apart:.3g} mm away from its image {image.path} (affines differ); resample it onto the image")
+            where = f"lies up to {apart:.3g} mm away from its image {image.path} (affines differ)"
+            raise DataError(f"{path}: {where}; resample it onto the image")
     elif not np.allclose(mask.spacing, image.spacing, rtol=0.1):
         raise DataError(f"{path}: has voxels of {mask.spacing} mm, but its image {image.path} of {image.spacing}; pair the right files")
     else:
@@ -181,7 +182,7 @@ def take(
 
 # %% ../nbs/00b_cohort.ipynb #b3fd2d93
 def describe(cohort: Cohort) -> pd.DataFrame:
-    """One line per volume: subject, native shape, spacing and orientation, slices, labelled slices, share of each class in per cent."""
+    """One line per volume: subject, native shape and spacing, how the file is stored, slices, labelled slices, share of each class in per cent."""
     units = sorted({volume.unit for volume in cohort.volumes})
     lines = []
     for v, volume in enumerate(cohort.volumes):
@@ -190,7 +191,8 @@ def describe(cohort: Cohort) -> pd.DataFrame:
         shares = np.bincount(known.ravel(), minlength=len(cohort.classes))[1:] / max(known.size, 1) * 100
         lines.append({
             "volume": volume.name, "subject": volume.subject, "shape": " x ".join(map(str, volume.shape)),
-            f"spacing ({' or '.join(units)})": " x ".join(f"{s:g}" for s in volume.spacing), "stored": volume.orientation,
+            f"spacing ({' or '.join(units)})": " x ".join(f"{s:g}" for s in volume.spacing),
+            **({"stored": volume.orientation} if cohort.grid.orientation else {}),
             "slices": int(rows.sum()), "labelled": int((rows & cohort.labelled).sum()),
             **{f"{name} (%)": round(float(share), 1) for name, share in zip(cohort.classes[1:], shares, strict=True)},
         })

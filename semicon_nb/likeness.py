@@ -47,15 +47,15 @@ def unlike(
     down, along = (a for a in range(3) if a != axis)
     shape = [scan.voxels.shape[a] for a in (down, along)]
     apart = [scan.spacing[a] for a in (down, along, axis)]
-    found = []
+    found, of = [], "those of the run"
     if own == "nifti" and known["spacing"] and _beyond(apart, known["spacing"], 2):
-        found.append(f"{path}: its voxels measure {_words(apart)} mm (rows, columns, slices), those of the run {_between(known['spacing'])}")
-    if _beyond(shape, [ends[:2] for ends in known["shape"]], 2):
-        found.append(f"{path}: its slices have {_words(shape)} pixels, those of the run {_between([ends[:2] for ends in known['shape']])}")
-    if known["levels"] and _strange(levels(scan.voxels), known["levels"]):
-        low, high = known["levels"]
-        range_of = f"from {low[0]:.4g} to {high[1]:.4g}"
-        found.append(f"{path}: its intensities run {'from %.4g to %.4g' % levels(scan.voxels)}, those of the run {range_of}; another kind of scan?")
+        found.append(f"{path}: its voxels measure {_words(apart)} mm (rows, columns, slices), {of} {_between(known['spacing'])}")
+    rows = [ends[:2] for ends in known["shape"]]
+    if _beyond(shape, rows, 2):
+        found.append(f"{path}: its slices have {_words(shape)} pixels, {of} {_between(rows)}")
+    if known["levels"] and _strange(own_levels := levels(scan.voxels), known["levels"]):
+        reach, theirs = ("{:.4g} to {:.4g}".format(*ends) for ends in (own_levels, (known["levels"][0][0], known["levels"][1][1])))
+        found.append(f"{path}: its intensities reach from {reach}, {of} from {theirs}; is it another kind of scan?")
     return found
 
 
@@ -65,7 +65,7 @@ def _beyond(values: Sequence[float], ends: Sequence[Sequence[float]], times: flo
 
 
 def _strange(own: Sequence[float], ends: Sequence[Sequence[float]]) -> bool:
-    """Whether intensities reach below zero where none did or not where all did (CT against MR), or far beyond those of CT, whose unit is fixed."""
+    """Whether intensities reach below zero where none did, or not where all did (CT against MR), or far beyond the fixed unit of CT."""
     (low, high), ((lowest, least), (top, most)) = own, ends
     below, none, every = low < -0.1 * abs(high), lowest >= -0.1 * abs(most), top < -0.1 * abs(least)
     return (below and none) or (every and not below) or (every and not least / 4 <= high <= most * 4)

@@ -54,7 +54,7 @@ def read_image(
     path: str | Path,  # a .nii, .nii.gz or .png file
     mask: bool = False,  # its numbers are labels
 ) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
-    """Voxels [X, Y, Z] float32 (a mask's int32), their size in mm (a picture's 1), affine [4, 4]; FileNotFoundError or DataError for a file that is none."""
+    """Voxels [X, Y, Z] float32 (a mask's int32), their mm (a picture's: 1), affine [4, 4]; FileNotFoundError or DataError if none."""
     scan = read_scan(path, mask)
     return scan.voxels, scan.spacing, scan.affine
 
@@ -169,7 +169,8 @@ def _checked(
     unit = affine[:3, :3] / (x, y, z)
     if (leaning := np.abs(unit.T @ unit - np.eye(3)).max()) > 0.02:
         angle = 90 - np.degrees(np.arcsin(min(1.0, leaning)))
-        raise DataError(f"{path}: two of its axes meet at {angle:.0f} degrees, expected 90 (a sheared affine); resample it onto a straight grid")
+        todo = "resample it onto a straight grid"
+        raise DataError(f"{path}: two of its axes meet at {angle:.0f} degrees, expected 90 (a sheared affine); {todo}")
     return x, y, z
 
 
