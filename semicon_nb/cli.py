@@ -93,6 +93,7 @@ def data(options: argparse.Namespace) -> None:
             "slices": len(cohort),
             "subjects": cohort.subjects,
             "fingerprint": cohort.fingerprint,
+            "orientation": cohort.grid.orientation,
         }
         print(json.dumps({**facts, "volumes": table.reset_index().to_dict("records")}))
     else:

@@ -183,7 +183,7 @@ def take(
 # %% ../nbs/00b_cohort.ipynb #b3fd2d93
 def describe(cohort: Cohort) -> pd.DataFrame:
     """One line per volume: subject, native shape and spacing, how the file is stored, slices, labelled slices, share of each class in per cent."""
-    units = sorted({volume.unit for volume in cohort.volumes})
+    units = " or ".join(sorted({volume.unit.replace("pixel", "pixels") for volume in cohort.volumes}))
     lines = []
     for v, volume in enumerate(cohort.volumes):
         rows = cohort.volume == v
@@ -191,7 +191,7 @@ def describe(cohort: Cohort) -> pd.DataFrame:
         shares = np.bincount(known.ravel(), minlength=len(cohort.classes))[1:] / max(known.size, 1) * 100
         lines.append({
             "volume": volume.name, "subject": volume.subject, "shape": " x ".join(map(str, volume.shape)),
-            f"spacing ({' or '.join(units)})": " x ".join(f"{s:g}" for s in volume.spacing),
+            f"spacing ({units})": " x ".join(f"{s:g}" for s in volume.spacing),
             **({"stored": volume.orientation} if cohort.grid.orientation else {}),
             "slices": int(rows.sum()), "labelled": int((rows & cohort.labelled).sum()),
             **{f"{name} (%)": round(float(share), 1) for name, share in zip(cohort.classes[1:], shares, strict=True)},

@@ -48,7 +48,7 @@ def folder(
     if not place.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder; name one that holds images/ and labels/, or a dataset.json")
     classes, codes, volumes = layout(place)
-    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis, **asked(orientation=orientation or None)}
+    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis, **({"orientation": orientation} if orientation else {})}
     return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis, orientation), source)
 
 # %% ../nbs/00h_data.ipynb #e539a86e
