@@ -8,8 +8,8 @@ Docs: https://semicon-nb.github.io/semicon_nb/cli.html.md"""
 __all__ = ['COMMANDS', 'add_data', 'list_cohorts', 'load_named', 'data', 'add_train', 'train', 'look_here', 'open_run',
            'add_evaluate', 'slices_of_part', 'evaluate', 'mask_bytes', 'mask_picture', 'kind_of', 'check_mask',
            'add_predict', 'predict', 'add_explore', 'explore', 'words', 'numbers', 'whole_numbers', 'add_experiment',
-           'experiment', 'add_table', 'table', 'add_demo', 'demo', 'make_parser', 'sentence_of', 'how_to_go_on',
-           'show_warning', 'main']
+           'experiment', 'add_table', 'table', 'add_demo', 'demo', 'make_parser', 'show_warning', 'sentence_of',
+           'how_to_go_on', 'main']
 
 # %% ../nbs/12_cli.ipynb #d2ce3c39
 import argparse
@@ -428,6 +428,19 @@ def make_parser() -> argparse.ArgumentParser:
         words_of.set_defaults(run_command=run)
     return parser
 
+# %% ../nbs/12_cli.ipynb #d6aeb7ec
+def show_warning(
+    message: Warning | str,  # what is to be said
+    category: type[Warning],  # its kind
+    filename: str,  # where in the code
+    lineno: int,  # the line there
+    file: Any = None,  # not used: all go to standard error
+    line: str | None = None,  # not used
+) -> None:
+    "Print a warning of ours as one sentence, any other with its place."
+    ours = "semicon_nb" in Path(filename).parts
+    print(f"semicon-nb: {message}" if ours else warnings.formatwarning(message, category, filename, lineno).rstrip(), file=sys.stderr)
+
 # %% ../nbs/12_cli.ipynb #e0a7f5f6
 def sentence_of(error: Exception) -> str:
     "An error as one line."
@@ -442,19 +455,6 @@ def how_to_go_on(
     "What to type after an interruption."
     again = arguments if "--resume" in arguments or arguments[:1] != ["train"] else [*arguments, "--resume"]
     return f"semicon-nb: interrupted; go on with: semicon-nb {shlex.join(again)}"
-
-
-def show_warning(
-    message: Warning | str,  # what is to be said
-    category: type[Warning],  # its kind
-    filename: str,  # where in the code
-    lineno: int,  # the line there
-    file: Any = None,  # not used: all go to standard error
-    line: str | None = None,  # not used
-) -> None:
-    "Print a warning of ours as one sentence, any other with its place."
-    ours = "semicon_nb" in Path(filename).parts
-    print(f"semicon-nb: {message}" if ours else warnings.formatwarning(message, category, filename, lineno).rstrip(), file=sys.stderr)
 
 
 def main(
