@@ -6,8 +6,8 @@ Docs: https://semicon-nb.github.io/semicon_nb/cli.html.md"""
 
 # %% auto #0
 __all__ = ['FUNCTIONS', 'methods', 'list_cohorts', 'load_named', 'data', 'train', 'named', 'open_run', 'slices_of_part',
-           'evaluate', 'Failed', 'predict', 'explore', 'experiment', 'table', 'demo', 'sentence_of', 'how_to_go_on',
-           'say_next', 'main']
+           'evaluate', 'Failed', 'predict', 'explore', 'experiment', 'table', 'demo', 'show_warning', 'sentence_of',
+           'how_to_go_on', 'say_next', 'main']
 
 # %% ../nbs/12_cli.ipynb #d2ce3c39
 import argparse
@@ -16,6 +16,7 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,17 +81,17 @@ def load_named(
     channel: str | None = None,  # which channel, of a folder that has several
 ) -> "Cohort":
     "The cohort that a word on the command line means."
-    from semicon_nb.data import load
+    import inspect
+
+    from semicon_nb.data import COHORTS, folder, load
 
     if run is not None and place == run.settings["data"].get("cohort"):
         return run.cohort
     settings: dict[str, Any] = {} if size is None else {"size": size}
     if run is not None:
-        settings = (
-            dict(run.settings["grid"])
-            if place not in COHORTS and Path(place).name != "Task04_Hippocampus"
-            else {"size": run.settings["grid"]["size"]}
-        )
+        reader = COHORTS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
+        takes = inspect.signature(reader).parameters
+        settings = {name: value for name, value in run.settings["grid"].items() if name in takes}
     if channel is not None:
         settings["channel"] = channel
     if download and place == "hippocampus":
@@ -116,6 +117,7 @@ def data(options: argparse.Namespace) -> list[str]:
             "slices": len(cohort),
             "subjects": cohort.subjects,
             "fingerprint": cohort.fingerprint,
+            "orientation": cohort.grid.orientation,
         }
         print(json.dumps({**facts, "volumes": table.reset_index().to_dict("records")}))
     else:
@@ -255,11 +257,12 @@ def evaluate(options: argparse.Namespace) -> list[str]:
     if options.json:
         print(json.dumps(report.to_dict()))
         return following
+    unit = report.unit.replace("pixel", "pixels") or "mm or pixels"
     columns = ["pooled_dice", "volume_dice", "hd95"]
     print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
     print(
         report.table()[columns]
-        .rename(columns={"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": "HD95 (mm)"})
+        .rename(columns={"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit})"})
         .to_string()
     )
     return following
@@ -280,7 +283,7 @@ def strange(
     "What is unlike the scans that the run was trained on, in sentences; nothing for a run that kept no record of them."
     if not run.settings.get("seen"):
         return []
-    from semicon_nb.evaluate import unlike  # type: ignore[attr-defined]
+    from semicon_nb.likeness import unlike
 
     return unlike(image, run.settings["seen"])
 
@@ -420,6 +423,19 @@ def demo(options: argparse.Namespace) -> list[str]:
     print(run_demo(options.data, options.out, options.labels, options.seed, options.quick, options.repeats))
     return []
 
+# %% ../nbs/12_cli.ipynb #d6aeb7ec
+def show_warning(
+    message: Warning | str,  # what is to be said
+    category: type[Warning],  # its kind
+    filename: str,  # where in the code
+    lineno: int,  # the line there
+    file: Any = None,  # not used: all go to standard error
+    line: str | None = None,  # not used
+) -> None:
+    "Print a warning of ours as one sentence, any other with its place."
+    ours = "semicon_nb" in Path(filename).parts
+    print(f"semicon-nb: {message}" if ours else warnings.formatwarning(message, category, filename, lineno).rstrip(), file=sys.stderr)
+
 # %% ../nbs/12_cli.ipynb #e0a7f5f6
 def sentence_of(error: Exception) -> str:
     "An error as one line."
@@ -459,11 +475,13 @@ def main(
     parser = make_parser()
     options = parser.parse_args(arguments)
     try:
-        if options.command is None:
-            parser.print_help()
-        else:
-            check_words(options)
-            say_next(FUNCTIONS[options.command](options), options)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            if options.command is None:
+                parser.print_help()
+            else:
+                check_words(options)
+                say_next(FUNCTIONS[options.command](options), options)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/cohort.html.md"""
 __all__ = ['Volume', 'Codes', 'distinct', 'read_labels', 'Cohort', 'native_labels', 'take', 'describe', 'contact_sheet']
 
 # %% ../nbs/00b_cohort.ipynb #68d4ee21
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +20,7 @@ from PIL import Image
 
 from . import show
 from .files import content_key
-from .scans import DataError, Grid, from_grid, read_image
+from .scans import DataError, Grid, Scan, from_grid, read_scan, turned
 
 # %% ../nbs/00b_cohort.ipynb #2309b63c
 @dataclass(frozen=True)
@@ -30,10 +31,14 @@ class Volume:
     subject: str  # the person
     image: str = ""  # path of the file, or of the folder that holds one file per slice; "" where generated
     label: str = ""  # the same for its labels; "" where there are none
-    shape: tuple[int, int, int] = (0, 0, 0)  # native rows, columns, slices
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)  # millimetres
+    shape: tuple[int, int, int] = (0, 0, 0)  # native rows, columns, slices, in the cohort's orientation
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)  # between rows, columns and slices, in `unit`
     files: tuple[str, ...] = ()  # names of the slices' files where the volume is a folder of pictures
     outlined: tuple[bool, ...] = ()  # for each of these files, whether a complete outline exists
+    unit: str = "mm"  # of the spacing: "mm", or "pixel" where nobody knows the millimetres
+    orientation: str = ""  # of the file as it is stored, such as "LPS"; "" where it does not say
+    levels: tuple[float, ...] = ()  # low and high intensity in the file, before normalising
+    outline: tuple[int, ...] = ()  # native voxels of every class; () where there are no labels
 
 # %% ../nbs/00b_cohort.ipynb #cf8bdbe4
 @dataclass(frozen=True)
@@ -73,19 +78,24 @@ def distinct(whole: np.ndarray) -> np.ndarray:
 def read_labels(
     path: str | Path,  # a label file
     codes: Codes,  # what its numbers mean
-    image: str | Path,  # the image that it must match
-    shape: tuple[int, ...],  # the image's shape
-    affine: np.ndarray,  # the image's affine
+    image: Scan,  # the image that it must match
 ) -> np.ndarray:
-    """Classes [X, Y, Z] uint8 of a label file that lies exactly on its image; DataError where its shape or place is another."""
-    values, spacing, placed = read_image(path)
-    if values.shape != tuple(shape):
-        raise DataError(f"{path}: has the shape {values.shape}, but its image {image} has {tuple(shape)}; pair the right files")
-    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])], float).T
-    apart = np.abs((affine - placed) @ corners)[:3].max()
-    if apart > 0.1 * min(spacing):
-        raise DataError(f"{path}: lies up to {apart:.3g} mm away from its image {image} (affines differ); resample it onto the image")
-    return codes(values, str(path))
+    """Classes [X, Y, Z] uint8 of a label file, turned as its image is; DataError where it does not lie exactly on it."""
+    mask, shape = turned(read_scan(path, mask=True), image.orientation), image.voxels.shape
+    if mask.voxels.shape != shape:
+        raise DataError(f"{path}: has the shape {mask.voxels.shape}, but its image {image.path} has {shape}; pair the right files")
+    if bool(mask.orientation) == bool(image.orientation):
+        corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])], float).T
+        apart = np.abs((image.affine - mask.affine) @ corners)[:3].max()
+        if not apart <= 0.1 * min(mask.spacing):
+            where = f"lies up to {apart:.3g} mm away from its image {image.path} (affines differ)"
+            raise DataError(f"{path}: {where}; resample it onto the image")
+    elif not np.allclose(mask.spacing, image.spacing, rtol=0.1):
+        raise DataError(f"{path}: has voxels of {mask.spacing} mm, but its image {image.path} of {image.spacing}; pair the right files")
+    else:
+        silent = path if image.orientation else image.path
+        warnings.warn(f"{silent}: does not say which way round it lies; taken to be stored like its partner", stacklevel=2)
+    return codes(mask.voxels, str(path))
 
 # %% ../nbs/00b_cohort.ipynb #8364e761
 @dataclass(frozen=True)
@@ -124,8 +134,9 @@ class Cohort:
         return len(self.images)
 
     def __repr__(self) -> str:
+        turned = f" in {self.grid.orientation}" * bool(self.grid.orientation)
         return (f"Cohort({self.name}: {len(self.subjects)} subjects, {len(self.volumes)} volumes, {len(self)} slices of "
-                f"{self.size} x {self.size}, {int(self.labelled.sum())} labelled, {', '.join(self.classes)})")
+                f"{self.size} x {self.size}{turned}, {int(self.labelled.sum())} labelled, {', '.join(self.classes)})")
 
 # %% ../nbs/00b_cohort.ipynb #6ce630fa
 def native_labels(
@@ -140,13 +151,12 @@ def native_labels(
     if not volume.label:
         return np.zeros(volume.shape, np.uint8)
     if not volume.files:
-        voxels, _, affine = read_image(volume.image)
-        return np.moveaxis(read_labels(volume.label, cohort.codes, volume.image, voxels.shape, affine), cohort.grid.axis, 2)
+        image = turned(read_scan(volume.image), cohort.grid.orientation)
+        return np.moveaxis(read_labels(volume.label, cohort.codes, image), cohort.grid.along(image.voxels.shape), 2)
     out = np.zeros(volume.shape, np.uint8)
     for k in np.flatnonzero(volume.outlined):
-        name = volume.files[k]
-        shape = (*volume.shape[:2], 1)
-        out[:, :, k] = read_labels(Path(volume.label) / name, cohort.codes, Path(volume.image) / name, shape, np.eye(4))[:, :, 0]
+        image = read_scan(Path(volume.image) / volume.files[k])
+        out[:, :, k] = read_labels(Path(volume.label) / volume.files[k], cohort.codes, image)[:, :, 0]
     return out
 
 # %% ../nbs/00b_cohort.ipynb #717a3b8f
@@ -172,7 +182,8 @@ def take(
 
 # %% ../nbs/00b_cohort.ipynb #b3fd2d93
 def describe(cohort: Cohort) -> pd.DataFrame:
-    """One line per volume: subject, native shape and spacing, slices, labelled slices, share of each class in per cent."""
+    """One line per volume: subject, native shape and spacing, how the file is stored, slices, labelled slices, share of each class in per cent."""
+    units = " or ".join(sorted({volume.unit.replace("pixel", "pixels") for volume in cohort.volumes}))
     lines = []
     for v, volume in enumerate(cohort.volumes):
         rows = cohort.volume == v
@@ -180,7 +191,8 @@ def describe(cohort: Cohort) -> pd.DataFrame:
         shares = np.bincount(known.ravel(), minlength=len(cohort.classes))[1:] / max(known.size, 1) * 100
         lines.append({
             "volume": volume.name, "subject": volume.subject, "shape": " x ".join(map(str, volume.shape)),
-            "spacing (mm)": " x ".join(f"{s:g}" for s in volume.spacing),
+            f"spacing ({units})": " x ".join(f"{s:g}" for s in volume.spacing),
+            **({"stored": volume.orientation} if cohort.grid.orientation else {}),
             "slices": int(rows.sum()), "labelled": int((rows & cohort.labelled).sum()),
             **{f"{name} (%)": round(float(share), 1) for name, share in zip(cohort.classes[1:], shares, strict=True)},
         })

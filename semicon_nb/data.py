@@ -41,15 +41,16 @@ def folder(
     path: str | Path,  # a Decathlon task, or a folder with images/ and labels/ (NIfTI or PNG), index.csv and dataset.json being optional
     size: int = 64,  # rows and columns of a slice, pixels
     fit: str = "resize",  # "resize" stretches the whole slice; "centre" crops or pads about its centre
-    axis: int = 2,  # which axis of a NIfTI file the slices are stacked along
+    axis: int = 2,  # which axis of a NIfTI file the slices are stacked along, once it is turned to the orientation
+    orientation: str = "",  # where the axes of every file are made to run to, such as "RAS"; "" for that of most files
 ) -> Cohort:
     """The cohort in a folder of anybody's own; FileNotFoundError where there is none."""
     place = Path(path).expanduser().resolve()
     if not place.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder; name one that holds images/ and labels/, or a dataset.json")
     classes, codes, volumes = layout(place)
-    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis}
-    return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis), source)
+    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis, **({"orientation": orientation} if orientation else {})}
+    return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis, orientation), source)
 
 # %% ../nbs/00h_data.ipynb #e539a86e
 def person(
@@ -73,6 +74,7 @@ def hippocampus(
     size: int = 64,  # rows and columns of a slice, pixels
     download: bool = False,  # whether to fetch it where it is not found
     limit: int | None = None,  # only the first so many volumes
+    orientation: str = "",  # where the axes of every file are made to run to; "" for that of most files
 ) -> Cohort:
     """Hippocampi in MRI: Task04 of the Medical Segmentation Decathlon, two volumes per person.
 
@@ -88,8 +90,8 @@ def hippocampus(
     if classes != ("background", "anterior", "posterior"):
         raise DataError(f"{place}: is another task, its classes are {', '.join(classes)}; load it as a folder")
     volumes = [replace(volume, subject=person(volume.name)) for volume in volumes[:limit]]
-    source = {"cohort": "hippocampus", **asked(data=data, size=size, limit=limit)}
-    return assemble("hippocampus", classes, codes, volumes, Grid(size), source)
+    source = {"cohort": "hippocampus", **asked(data=data, size=size, limit=limit, orientation=orientation or None)}
+    return assemble("hippocampus", classes, codes, volumes, Grid(size, orientation=orientation), source)
 
 # %% ../nbs/00h_data.ipynb #9a53fe3b
 def cardiac(
@@ -124,6 +126,7 @@ def mmwhs(
     data: str | Path | None = None,  # the folder mmwhs or the one above it; None for SEMICON_DATA, then the cache
     modality: str = "ct",  # "ct" or "mr"
     size: int = 160,  # rows and columns of a slice, pixels
+    orientation: str = "",  # where the axes of every file are made to run to; "" for that of most files
 ) -> Cohort:
     """Whole hearts in CT or MR: the MMWHS challenge, seven structures; files NAME_image.nii.gz and NAME_label.nii.gz.
 
@@ -140,8 +143,8 @@ def mmwhs(
     for image in sorted(place.rglob(pattern)):
         name, label = image.name.split("_image.nii")[0], image.with_name(image.name.replace("_image.nii", "_label.nii"))
         volumes.append(Volume(name, name, str(image), str(label) if label.is_file() else ""))
-    source = {"cohort": "mmwhs", **asked(data=data, modality=modality, size=size)}
-    return assemble("mmwhs", ("background", *MMWHS), codes, volumes, Grid(size), source)
+    source = {"cohort": "mmwhs", **asked(data=data, modality=modality, size=size, orientation=orientation or None)}
+    return assemble("mmwhs", ("background", *MMWHS), codes, volumes, Grid(size, orientation=orientation), source)
 
 # %% ../nbs/00h_data.ipynb #dc0bb046
 COHORTS: dict[str, Callable[..., Cohort]] = {

@@ -12,7 +12,7 @@ __all__ = ['native_map', 'surface_distance', 'overlap_and_distance', 'score_volu
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .data import Cohort, DataError, Grid, from_grid, native_labels, normalise, read_image, to_grid
+from .data import Cohort, DataError, Grid, from_grid, native_labels, normalise, to_grid
 from .dice import dice_of, overlap_counts, predict
+from .scans import Scan, read_scan, turned
 
 # %% ../nbs/07_evaluate.ipynb #bb491ef0
 def native_map(
@@ -37,8 +38,8 @@ def native_map(
 def surface_distance(
     found: torch.Tensor,  # masks [1, n, X, Y(, Z)], none of them empty
     true: torch.Tensor,  # masks [1, n, X, Y(, Z)] of the same shape, none of them empty
-    spacing: Sequence[float],  # mm
-) -> np.ndarray:  # mm, [n]
+    spacing: Sequence[float],  # mm, or pixels of a picture
+) -> np.ndarray:  # [n], in the unit of the spacing
     "MONAI's 95 % Hausdorff distance of pairs of masks."
     from monai.metrics import compute_hausdorff_distance
 
@@ -51,8 +52,8 @@ def overlap_and_distance(
     predicted: np.ndarray,  # label map [X, Y, Z] or [X, Y]
     truth: np.ndarray,  # label map [X, Y, Z] or [X, Y], as predicted
     classes: int,  # number of classes, background among them
-    spacing: Sequence[float],  # mm along each axis of the map
-) -> tuple[np.ndarray, np.ndarray]:  # Dice and HD95 in mm, [classes - 1] each
+    spacing: Sequence[float],  # mm, or pixels of a picture, along each axis of the map
+) -> tuple[np.ndarray, np.ndarray]:  # Dice and HD95, [classes - 1] each
     "Dice and HD95 of every foreground class of one volume."
     from monai.metrics import compute_dice
 
@@ -70,7 +71,7 @@ def score_volume(
     predicted: np.ndarray,  # label map [X, Y, n]
     truth: np.ndarray,  # label map [X, Y, n]
     classes: int,  # number of classes
-    spacing: Sequence[float],  # mm
+    spacing: Sequence[float],  # mm, or pixels of a picture
     ordered: bool,  # the slices are neighbours in space
 ) -> tuple[np.ndarray, np.ndarray]:  # Dice and HD95, [classes - 1] each
     "Dice and HD95 of one volume, through the stack or slice by slice."
@@ -93,10 +94,11 @@ class Report:
 
     pooled_dice: float  # counts pooled over all slices at the network's size, mean over foreground classes
     volume_dice: float  # per volume on its own grid, mean over volumes, then over foreground classes
-    hd95: float  # mm, averaged likewise
+    hd95: float  # averaged likewise, in `unit`; nan where volumes in mm and pictures meet
     per_class: dict[str, dict]  # class -> pooled_dice, volume_dice, hd95, their spreads, missed
     volumes: list[dict]  # one entry a volume: name, subject, slices, dice and hd95 of every class
     slices: int  # labelled slices that were looked at
+    unit: str = "mm"  # of every hd95: "mm" or "pixel"; "" where they differ
 
     def to_dict(self) -> dict:
         "Plain values for JSON; what is not known is None."
@@ -108,7 +110,8 @@ class Report:
         return pd.DataFrame.from_dict({**self.per_class, "mean": mean}, orient="index").round(3)
 
     def _repr_html_(self) -> str:
-        return self.table().to_html(na_rep="", border=0)
+        unit = self.unit.replace("pixel", "pixels") or "mm or pixels"
+        return self.table().rename(columns={"hd95": f"hd95 ({unit})"}).to_html(na_rep="", border=0)
 
 # %% ../nbs/07_evaluate.ipynb #25eeb064
 def without_nan(
@@ -222,7 +225,11 @@ def report_of(
         for v, n, dice, hd95 in scores
     ]
     means = {key: mean_known([entry[key] for entry in per_class.values()]) for key in ("pooled_dice", "volume_dice", "hd95")}
-    return Report(**means, per_class=per_class, volumes=volumes, slices=sum(score[1] for score in scores))
+    units = {score[0].unit for score in scores}
+    if len(units) > 1:
+        means["hd95"] = math.nan
+    unit = units.pop() if len(units) == 1 else ""
+    return Report(**means, per_class=per_class, volumes=volumes, slices=sum(score[1] for score in scores), unit=unit)
 
 
 def spread(values: np.ndarray) -> float:
@@ -231,6 +238,22 @@ def spread(values: np.ndarray) -> float:
     return float(known.std(ddof=1)) if known.size > 1 else math.nan
 
 # %% ../nbs/07_evaluate.ipynb #a94bcc82
+def opened(
+    scan: str | Path | np.ndarray,  # a file, or intensities [X, Y, Z] or [X, Y]
+    grid: Grid,  # of the cohort that the network was trained on
+    apart: float,  # mm between the slices of an array
+) -> Scan:
+    "A scan as it is stored; a warning for a file that does not say which way round it lies; ValueError for an array of another shape."
+    if isinstance(scan, np.ndarray):
+        if scan.ndim not in (2, 3) or 0 in scan.shape:
+            raise ValueError(f"scan: shape {scan.shape} came, expected [X, Y, Z] or [X, Y] with no empty axis")
+        return Scan("the scan", scan.reshape(scan.shape + (1,) * (3 - scan.ndim)), (apart,) * 3, np.eye(4))
+    stored = read_scan(scan)
+    if grid.orientation and not stored.orientation:
+        warnings.warn(f"{scan}: does not say which way round it lies; taken to run to {grid.orientation} as the cohort does", stacklevel=3)
+    return stored
+
+# %% ../nbs/07_evaluate.ipynb #7309a4bc
 def segment(
     model: torch.nn.Module,  # images -> logits
     scan: str | Path | np.ndarray,  # a NIfTI or PNG file, or intensities [X, Y, Z] or [X, Y]
@@ -240,14 +263,13 @@ def segment(
     apart: float = 1.0,  # mm between the slices of an array; a file tells its own
 ) -> np.ndarray:  # uint8, the shape of the scan; [rows, columns] for a PNG
     "Label every pixel of a scan on its own grid; ValueError for a scan of another shape."
-    name = "the scan" if isinstance(scan, np.ndarray) else str(scan)
-    voxels, spacing = (scan, [apart] * 3) if isinstance(scan, np.ndarray) else read_image(scan)[:2]
-    if voxels.ndim not in (2, 3) or 0 in voxels.shape:
-        raise ValueError(f"scan: shape {voxels.shape} came, expected [X, Y, Z] or [X, Y] with no empty axis")
-    shape = voxels.shape[:2] if name.lower().endswith(".png") else voxels.shape
-    axis = 2 if voxels.ndim == 2 or voxels.shape[2] == 1 else grid.axis
-    stack = np.moveaxis(normalise(voxels if voxels.ndim == 3 else voxels[..., None], name), axis, 0)
+    stored = opened(scan, grid, apart)
+    own = turned(stored, grid.orientation)
+    axis = grid.along(own.voxels.shape)
+    stack = np.moveaxis(normalise(own.voxels, own.path), axis, 0)
     shares = predict(model, to_grid(stack, grid), batch, flips)
     if sigma := getattr(model, "neighbours", 0.0):
-        shares = blend_slices(shares, np.arange(len(shares)) * spacing[axis], sigma)
-    return np.moveaxis(native_map(shares, stack.shape[1:], grid), 2, axis).reshape(shape)
+        shares = blend_slices(shares, np.arange(len(shares)) * own.spacing[axis], sigma)
+    found = np.moveaxis(native_map(shares, stack.shape[1:], grid), 2, axis)
+    found = turned(replace(own, voxels=found), stored.orientation).voxels
+    return found[..., 0] if stored.unit == "pixel" or isinstance(scan, np.ndarray) and scan.ndim == 2 else np.ascontiguousarray(found)

@@ -164,7 +164,7 @@ def discovered(
     for volume in volumes:
         paths = [Path(volume.label) / name for name, has in zip(volume.files, volume.outlined, strict=True) if has]
         for path in paths or [Path(volume.label)] * bool(volume.label and not volume.files):
-            values = np.unique(read_image(path)[0])
+            values = np.unique(read_image(path, mask=True)[0])
             if len(values) > most or not np.isfinite(values).all() or (values != np.round(values)).any():
                 example, todo = values[len(values) // 2], "is it a label map, and was it resampled with interpolation?"
                 raise DataError(f"{path}: holds {len(values)} values such as {example:g}, expected a few whole numbers; {todo}")

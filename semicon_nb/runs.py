@@ -36,6 +36,7 @@ from tqdm import tqdm
 import semicon_nb
 from .data import Cohort, Split, load, load_split, save_split
 from .files import cache_folder, content_key, versions, write_atomic
+from .likeness import seen
 from .loop import StageSettings, Step, run
 from .machine import UNABLE, chosen_device, chosen_precision, described, duration, machine
 from .names import check_run
@@ -547,7 +548,7 @@ def train_plan(
 ) -> Run:
     """Train what was planned and write the RUN folder."""
     folder = cast(Path, plan.folder)
-    facts = {**plan.about, "versions": versions(), "machine": machine(next(net.parameters()).device), "finished": False}
+    facts = {**plan.about, "seen": seen(plan.cohort), "versions": versions(), "machine": machine(next(net.parameters()).device), "finished": False}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     save_split(plan.split, folder / "split.json")
     save_weights(folder / "initial.pt", net)

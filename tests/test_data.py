@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import nibabel
@@ -36,6 +37,7 @@ from semicon_nb.data import (
     to_grid,
     unlabelled_indices,
 )
+from semicon_nb.likeness import seen, unlike
 from semicon_nb.scans import linear_weights, stretch
 
 
@@ -233,6 +235,143 @@ def test_label_that_does_not_lie_on_its_image(tmp_path):
     assert len(folder(place).volumes) == 4
 
 
+def disc(pad: float, kind=np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A CT of a disc with an organ, its corners filled with `pad`: volume, organ, tissue."""
+    y, x = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64), indexing="ij")
+    far, rng = np.hypot(y, x), np.random.default_rng(0)
+    organ = np.hypot(y - 0.2, x) < 0.25
+    volume = np.full((64, 64, 12), -1000.0)
+    volume[far < 0.85], volume[organ] = 50, 130
+    volume += rng.normal(0, 12, volume.shape)
+    volume[far >= 1] = pad
+    return volume.astype(kind), organ, (far < 0.85) & (np.hypot(y - 0.2, x) > 0.3)
+
+
+@pytest.mark.parametrize("pad", [-2000, -3024, -32768, -1e6, 32767, 63536])
+def test_padding_of_a_ct_is_no_measurement(pad):
+    shown = [normalise(disc(value)[0]) for value in (-1000, pad)]
+    volume, organ, tissue = disc(pad)
+    contrast = [float(one[organ].mean() - one[tissue].mean()) for one in shown]
+    assert contrast[1] == pytest.approx(contrast[0], rel=0.02)
+    assert not shown[1][volume == pad].any(), "padding is 0, also at the high end"
+
+
+def test_what_was_measured_is_no_padding():
+    """Zeros around a brain, air, a few odd voxels and a steady tail all stay in the percentiles."""
+    volume, rng = disc(-1000)[0], np.random.default_rng(0)
+    tail = np.linspace(-4000, 300, volume.size).reshape(volume.shape)
+    few = volume.copy()
+    few.flat[:100] = -32768
+    stripped = np.where(volume > 0, volume + 400, 0)
+    for values in (volume, tail, few, stripped, -1.0 * (stripped == 0) + stripped / 900, np.rint(rng.normal(0, 900, (20, 20, 20)))):
+        low, high = np.percentile(values.astype(np.float32), (0.5, 99.5))
+        np.testing.assert_allclose(normalise(values), np.clip((values - low) / (high - low), 0, 1), atol=1e-5)
+
+
+def test_two_paddings_and_nothing_but_padding():
+    volume, organ, tissue = disc(-2000)
+    volume[:, :, :2] = -32768
+    shades = normalise(volume)
+    assert shades[organ][:, 2:].mean() - shades[tissue][:, 2:].mean() == pytest.approx(0.068, abs=0.003)
+    assert set(np.unique(normalise(np.where(volume > 0, 50.0, -2000.0)))) == {0, 1}
+
+
+def test_values_too_close_for_32_bits_are_refused():
+    values = 1e9 + np.arange(1000.0).reshape(10, 10, 10)
+    with pytest.raises(DataError, match="x: its values lie between .* too close for 32 bits to tell apart; subtract"):
+        normalise(values, "x")
+    assert normalise(values - 1e9, "x").max() == 1
+
+
+def reoriented(path: Path, codes: str) -> None:
+    image = nibabel.load(path)
+    way = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(codes))
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine).as_reoriented(way), path)
+
+
+def test_a_cohort_lies_as_most_of_its_files_do(tmp_path):
+    place = task(tmp_path / "t")
+    first = folder(place)
+    reoriented(place / "imagesTr" / "scan_001.nii.gz", "LSP")
+    reoriented(place / "labelsTr" / "scan_002.nii.gz", "PIR")
+    mixed = folder(place)
+    assert mixed.grid.orientation == first.grid.orientation == "RAS" and mixed.fingerprint != first.fingerprint
+    assert [v.orientation for v in mixed.volumes] == ["LSP", "RAS", "RAS", "RAS"] and "in RAS" in repr(mixed)
+    assert np.array_equal(mixed.images, first.images) and np.array_equal(mixed.labels, first.labels)
+    assert all(np.array_equal(native_labels(mixed, v), native_labels(first, v)) for v in range(4))
+    assert describe(mixed)["stored"].tolist() == ["LSP", "RAS", "RAS", "RAS"]
+    asked = folder(place, orientation="LPS")
+    np.testing.assert_allclose(asked.images, first.images[:, ::-1, ::-1], atol=2e-3)
+    assert asked.fingerprint not in (mixed.fingerprint, first.fingerprint)
+    assert same(load(**asked.source), asked) and folder(place, orientation="RAS").fingerprint == mixed.fingerprint
+    for bad in ("RAR", "RA", "xyz"):
+        with pytest.raises(ValueError, match="orientation: .* expected one letter each of LR, PA and IS"):
+            folder(place, orientation=bad)
+
+
+def test_files_that_do_not_say_which_way_round(tmp_path):
+    place = task(tmp_path / "t")
+    first = folder(place)
+    for side in ("imagesTr", "labelsTr"):
+        path = place / side / "scan_003.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj), None), path)
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=r"t: 1 of 4 volumes \(scan_003, ...\) do not say .* taken as stored") as said:
+            silent = folder(place)
+        assert len(said) == 1 and np.array_equal(silent.images, first.images)
+    nifti(place / "labelsTr" / "scan_004.nii.gz", scan(4)[1])
+    path = place / "imagesTr" / "scan_004.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(scan(4)[0], None), path)
+    with pytest.warns(UserWarning, match="imagesTr/scan_004.nii.gz: does not say .* taken to be stored like its partner"):
+        folder(place)
+    nifti(place / "labelsTr" / "scan_004.nii.gz", scan(4)[1], np.diag([1, 1, 3, 1]))
+    with pytest.raises(DataError, match=r"labelsTr/scan_004.nii.gz: has voxels of .*pair the right files"):
+        folder(place)
+
+
+@pytest.mark.parametrize("fit", ["resize", "centre"])
+def test_a_structure_lost_on_the_grid_is_told(tmp_path, fit):
+    place = tmp_path / "lesions"
+    for k in range(3):
+        labels = np.zeros((128, 100, 2), np.uint8)
+        labels[40:80, 40:80] = 1
+        labels[8 : 9 + 4 * (k == 2), 10] = 5
+        nifti(place / "images" / f"c{k}.nii.gz", (labels + np.random.default_rng(k).random(labels.shape)).astype(np.float32))
+        nifti(place / "labels" / f"c{k}.nii.gz", labels)
+    lost, voxels = (2, "2") if fit == "resize" else (3, "2 to 10")
+    what = rf"lesions: class 2 \(label 5\) is lost at 32 x 32 in {lost} of the 3 volumes .*, {voxels} voxels each; load it with --size 128"
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=what) as said:
+            folder(place, 32, fit)
+        assert len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kept = folder(place, 128, fit)
+    assert all((kept.labels[kept.volume == v] == 2).any() for v in range(3))
+
+
+def test_no_structure_of_the_real_cohorts_is_lost(data_folder, hippo):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        slices.noted(hippo)
+        sunnybrook(data_folder)
+
+
+def test_a_scan_unlike_those_of_the_run_is_told(tmp_path, hippo, small_phantom):
+    names = [v.name for v in hippo.volumes]
+    known = json.loads(json.dumps(seen(take(hippo, names[:4]))))
+    assert all(unlike(v.image, known) == [] for v in hippo.volumes)
+    ct = nifti(tmp_path / "ct.nii.gz", disc(-2000)[0][:40, :50], np.diag([1, 1, 2.5, 1]))
+    size, brightness = unlike(ct, known)
+    assert "its voxels measure 1 x 1 x 2.5 mm (rows, columns, slices), those of the run 1 x 1 x 1" in size
+    assert "its intensities reach from -1" in brightness
+    whole = nifti(tmp_path / "whole.nii.gz", np.random.default_rng(0).random((200, 220, 30)).astype(np.float32))
+    assert [why for why in unlike(whole, known) if "its slices have 200 x 220 pixels" in why] == unlike(whole, known)
+    picture = png(tmp_path / "x.png", np.arange(200, dtype=np.uint8).reshape(10, 20))
+    assert "is a png file, but the run was trained on nifti scans only" in unlike(picture, known)[0]
+    assert "trained on generated scans only" in unlike(ct, json.loads(json.dumps(seen(small_phantom))))[0]
+
+
 # --- the grid --------------------------------------------------------------------------------------------------------
 
 
@@ -376,7 +515,7 @@ def test_pictures_of_every_kind(tmp_path, mode):
     levels[5:9, 5:9] = 1
     grey = Image.fromarray(levels * (255 if mode == "1" else 1))
     if mode == "P":
-        grey.putpalette([0, 0, 0, 255, 0, 0] + [9] * 762)
+        grey.putpalette([0, 0, 0, 1, 1, 1] + [9] * 762)
     (Image.fromarray(levels.astype(np.uint16)) if mode == "I;16" else grey if mode == "P" else grey.convert(mode)).save(tmp_path / "x.png")
     assert np.array_equal(read_image(tmp_path / "x.png")[0][:, :, 0], levels)
 

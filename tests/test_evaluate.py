@@ -4,14 +4,18 @@ import json
 import math
 from dataclasses import replace
 
+import hypothesis.strategies as st
 import nibabel
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
 from scipy import ndimage
 
-from semicon_nb.data import DataError, Grid, from_grid, native_labels, normalise, part_indices, phantom, split, to_grid
+from semicon_nb.data import DataError, Grid, Volume, folder, from_grid, native_labels, normalise, part_indices, phantom, split, to_grid
 from semicon_nb.dice import dice_of, overlap_counts, predict
 from semicon_nb.evaluate import (
     blend_slices,
@@ -175,7 +179,7 @@ def test_a_report_is_json_without_nan(cohort):
 
 def test_spreads_are_over_volumes():
     class Named:
-        subject = "s"
+        subject, unit = "s", "mm"
 
         def __init__(self, name):
             self.name = name
@@ -388,3 +392,132 @@ def test_a_missing_or_damaged_file_is_named(tmp_path):
     (tmp_path / "cut.nii.gz").write_bytes(b"\x1f\x8b\x08\x00damaged")
     with pytest.raises(ValueError, match=r"cut\.nii\.gz"):
         segment(Bright(), tmp_path / "cut.nii.gz", Grid(32))
+
+
+# whichever way round ------------------------------------------------------------------------------------------------
+
+AXES = [(a, b, c) for a in "RL" for b in "AP" for c in "SI"]
+
+
+class Lean(torch.nn.Module):
+    """Foreground where a pixel is brighter than a ramp that rises down the rows and, less, along the columns: not the same from any other side."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        h, w = images.shape[-2:]
+        ramp = torch.linspace(0.2, 0.7, h)[:, None] + torch.linspace(0, 0.2, w)
+        return torch.cat([ramp - images, images - ramp], 1) * 50
+
+
+def leaning(pictures):
+    """What Lean says, in numpy: [h, w, n] 0 or 1."""
+    h, w = pictures.shape[:2]
+    return (pictures > (np.linspace(0.2, 0.7, h)[:, None] + np.linspace(0, 0.2, w))[..., None]).astype(np.uint8)
+
+
+def stored(place, array, codes, tilt, spacing):
+    """A file of a box [X, Y, Z] given as RAS, stored in another order, tilted by some degrees."""
+    angle, affine = np.radians(tilt), np.eye(4)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine[:3, :3] = turn * spacing
+    affine[:3, 3] = (3, -40, 11)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    way = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes))
+    nibabel.save(nibabel.Nifti1Image(array, affine).as_reoriented(way), place)
+
+
+def farthest(found, true, spacing):
+    """HD95 by scipy's distance transform."""
+    edges = [mask & ~ndimage.binary_erosion(mask) for mask in (found, true)]
+    apart = [ndimage.distance_transform_edt(~edges[1 - k], sampling=spacing)[edges[k]] for k in (0, 1)]
+    return max(np.percentile(one, 95) for one in apart)
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(st.tuples(st.permutations([0, 1, 2]), st.sampled_from(AXES)), min_size=4, max_size=4),
+    st.tuples(*[st.floats(0.4, 5)] * 3), st.floats(-20, 20), st.integers(0, 2),
+)  # fmt: skip
+def test_any_orientation_gives_what_nibabel_numpy_and_scipy_give(tmp_path_factory, ways, spacing, tilt, axis):
+    place, shape = tmp_path_factory.mktemp("any") / "scans", (20, 24, 18)
+    orders = ["".join(axes[k] for k in order) for order, axes in ways]
+    for k in range(2):
+        rng = np.random.default_rng(k)
+        truth = np.zeros(shape, np.uint8)
+        truth[3 + k : 11, 4:15, 2:9] = 1
+        image = (truth * 2 + ndimage.gaussian_filter(rng.random(shape), 1) + np.linspace(0, 1, 20)[:, None, None]).astype(np.float32)
+        stored(place / "images" / f"s{k}.nii.gz", image, orders[2 * k], tilt, spacing)
+        stored(place / "labels" / f"s{k}.nii.gz", truth, orders[2 * k + 1], tilt, spacing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEMICON_CACHE", str(place.parent / "cache"))
+        cohort = folder(place, size=24, fit="centre", axis=axis)
+    assert cohort.grid.orientation == orders[0] and [v.orientation for v in cohort.volumes] == [orders[0], orders[2]]
+    report = evaluate(Lean(), cohort, ["s0", "s1"])
+    for k, volume in enumerate(cohort.volumes):
+        pair = [nibabel.load(place / side / f"s{k}.nii.gz") for side in ("images", "labels")]
+        pair = [one.as_reoriented(ornt_transform(io_orientation(one.affine), axcodes2ornt(orders[0]))) for one in pair]
+        image, truth = (np.moveaxis(np.asarray(one.dataobj), axis, 2) for one in pair)
+        low, high = np.percentile(image, (0.5, 99.5))
+        shades = np.clip((image - low) / (high - low), 0, 1)
+        room = [((24 - n) // 2, 24 - n - (24 - n) // 2) for n in image.shape[:2]]
+        padded = np.pad(shades, [*room, (0, 0)])
+        np.testing.assert_allclose(np.moveaxis(cohort.images[cohort.volume == k], 0, 2), padded, atol=1e-3)
+        assert np.array_equal(native_labels(cohort, k), truth)
+        sizes = voxel_sizes(pair[0].affine)
+        sizes = [*np.delete(sizes, axis), sizes[axis]]
+        np.testing.assert_allclose(volume.spacing, sizes, rtol=1e-5)
+        seen = np.moveaxis(cohort.images[cohort.volume == k].astype(np.float32), 0, 2)
+        found = leaning(seen)[tuple(slice(a, 24 - b) for a, b in room)]
+        entry = report.volumes[k]
+        assert entry["dice"]["label 1"] == pytest.approx(2 * (found & truth).sum() / (found.sum() + truth.sum()), abs=1e-6)
+        assert entry["hd95"]["label 1"] == pytest.approx(farthest(found > 0, truth > 0, sizes), rel=1e-4)
+        mask, file = segment(Lean(), place / "images" / f"s{k}.nii.gz", cohort.grid), nibabel.load(place / "images" / f"s{k}.nii.gz")
+        assert mask.shape == file.shape
+        back = nibabel.Nifti1Image(mask, file.affine)
+        back = back.as_reoriented(ornt_transform(io_orientation(file.affine), axcodes2ornt(orders[0])))
+        expected = leaning(padded)[tuple(slice(a, 24 - b) for a, b in room)]
+        assert (np.moveaxis(np.asarray(back.dataobj), axis, 2) == expected).mean() > 0.999
+
+
+@pytest.mark.parametrize(("single", "axis"), [(0, 0), (0, 2), (1, 2), (2, 0), (2, 1)])
+def test_a_single_slice_is_cut_the_same_way_in_training_and_prediction(single, axis, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+    shape = np.insert([20, 24], single, 1)
+    for k in range(2):
+        truth = np.zeros(shape, np.uint8)
+        truth[tuple(slice(None) if n == 1 else slice(4, 13 + k) for n in shape)] = 1
+        image = (truth + np.random.default_rng(k).random(shape)).astype(np.float32)
+        for side, array in (("images", image), ("labels", truth)):
+            (tmp_path / "flat" / side).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "flat" / side / f"s{k}.nii.gz")
+    cohort = folder(tmp_path / "flat", size=24, fit="centre", axis=axis)
+    assert len(cohort) == 2 and cohort.volumes[0].shape == (20, 24, 1)
+    report = evaluate(Lean(), cohort, ["s0", "s1"])
+    mask = segment(Lean(), tmp_path / "flat" / "images" / "s1.nii.gz", cohort.grid)
+    assert mask.shape == tuple(shape)
+    assert report.volumes[1]["dice"]["label 1"] == pytest.approx(2 * (mask & truth).sum() / (mask.sum() + truth.sum()), abs=0.01)
+
+
+def test_a_file_that_does_not_say_which_way_round_is_taken_as_it_is(tmp_path):
+    scan = np.random.default_rng(0).random((20, 24, 5)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(scan, None), tmp_path / "x.nii.gz")
+    with pytest.warns(UserWarning, match="x.nii.gz: does not say which way round it lies; taken to run to LPS"):
+        found = segment(Lean(), tmp_path / "x.nii.gz", Grid(24, "centre", 2, "LPS"))
+    assert np.array_equal(found, segment(Lean(), scan, Grid(24, "centre")))
+
+
+def test_pictures_are_measured_in_pixels(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+    for k in range(2):
+        truth = np.zeros((24, 24), np.uint8)
+        truth[4:15, 5 + k : 14] = 1
+        for side, array in (("images", truth * 200 + np.arange(24, dtype=np.uint8)), ("labels", truth)):
+            (tmp_path / "flat" / side).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(tmp_path / "flat" / side / f"s{k}.png")
+    report = evaluate(Lean(), folder(tmp_path / "flat", size=24), ["s0", "s1"])
+    assert report.unit == report.to_dict()["unit"] == "pixel" and "hd95 (pixels)" in report._repr_html_()
+    mixed = report_of(["one"], np.ones(1), [(Volume(u, "s", unit=u), 3, np.ones(1), np.ones(1)) for u in ("mm", "pixel")])
+    assert mixed.unit == "" and math.isnan(mixed.hd95) and "hd95 (mm or pixels)" in mixed._repr_html_()
