@@ -63,7 +63,7 @@ def load_named(
     settings: dict[str, Any] = {} if size is None else {"size": size}
     if run is not None:
         settings = (
-            dict(run.settings["grid"])
+            {name: run.settings["data"][name] for name in ("channel",) if name in run.settings["data"]} | run.settings["grid"]
             if place not in COHORTS and Path(place).name != "Task04_Hippocampus"
             else {"size": run.settings["grid"]["size"]}
         )
@@ -186,23 +186,34 @@ def slices_of_part(
     if cohort.fingerprint == run.settings["fingerprint"]:
         return part_indices(cohort, run.split, part)
     if part != "all":
-        raise ValueError(f"--part {part}: this run has never seen {cohort.name} and has no split of it; measure it with --part all")
+        what = f"--part {part}: {cohort.name} is not what this run's split was made of"
+        seen = run.learned_from(cohort)
+        if seen is None:
+            raise ValueError(f"{what}, and its run.json, being older, cannot tell whether it learned from these images; train it again")
+        if seen:
+            many = f"{len(seen)} of its {len(cohort.volumes)} volumes hold images that the run learned from, {', '.join(seen[:3])}"
+            raise ValueError(f"{what}, but {many}; leave them out, or name by --data what it was trained on")
+        raise ValueError(f"{what}; measure it with --part all")
     return np.flatnonzero(cohort.labelled)
 
 # %% ../nbs/12_cli.ipynb #be94e6b8
 def evaluate(options: argparse.Namespace) -> None:
     "Run `semicon-nb evaluate`."
+    from semicon_nb.data import matched
     from semicon_nb.evaluate import evaluate as measure
 
     run = open_run(options.run)
-    cohort = load_named(options.data or run.settings["data"]["cohort"], run=run)
-    known = run.settings["classes"]
-    if len(cohort.classes) != len(known):
-        found = f"{cohort.name}: has the classes {', '.join(cohort.classes)}"
-        raise ValueError(f"{found}, but {options.run} was trained on {', '.join(known)}; name another --data")
+    cohort = load_named(options.data, run=run) if options.data else run.cohort
+    cohort = matched(cohort, run.settings["classes"], run.codes)
     report = measure(run.model, cohort, slices_of_part(run, cohort, options.part))
+    seen = [] if cohort.fingerprint == run.settings["fingerprint"] else run.learned_from(cohort)
+    if seen is None:
+        print(f"semicon-nb evaluate: {options.run}: cannot tell whether it learned from these images, being older", file=sys.stderr)
+    elif seen:
+        many = f"{len(seen)} of its {len(cohort.volumes)} volumes hold images that this run learned from ({', '.join(seen[:3])})"
+        print(f"semicon-nb evaluate: {cohort.name}: {many}; so this is no score on new people", file=sys.stderr)
     if options.json:
-        print(json.dumps(report.to_dict()))
+        print(json.dumps(report.to_dict() | ({"learned_from": seen} if seen else {})))
         return
     columns = ["pooled_dice", "volume_dice", "hd95"]
     print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
@@ -214,17 +225,16 @@ def evaluate(options: argparse.Namespace) -> None:
 
 # %% ../nbs/12_cli.ipynb #2682183a
 def mask_bytes(
-    mask: "np.ndarray",  # label map [X, Y, Z] uint8, of the scan's shape
+    mask: "np.ndarray",  # label map [X, Y, Z] of whole numbers, of the scan's shape
     image: Path,  # the scan, a NIfTI file
     compress: bool,  # gzip it
 ) -> bytes:
     "A NIfTI file with the scan's geometry and the mask's numbers."
     import nibabel
-    import numpy as np
 
     scan: Any = nibabel.load(image)
     header = nibabel.Nifti1Header.from_header(scan.header, check=False)
-    header.set_data_dtype(np.uint8)
+    header.set_data_dtype(mask.dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, int(mask.max())
     content = nibabel.Nifti1Image(mask.reshape(scan.shape), scan.affine, header).to_bytes()
@@ -232,16 +242,19 @@ def mask_bytes(
 
 # %% ../nbs/12_cli.ipynb #b66a2451
 def mask_picture(
-    mask: "np.ndarray",  # label map [H, W] uint8
+    mask: "np.ndarray",  # label map [H, W] of whole numbers
 ) -> bytes:
-    "A PNG of class numbers with the colours of `show.PALETTE`; background black."
+    "A PNG of label numbers with the colours of `show.PALETTE`, background black; grey, of 16 bits, where they need it."
     from PIL import Image
 
     from semicon_nb.show import PALETTE, rgb
 
-    picture = Image.fromarray(mask, "P")
+    if mask.dtype.kind != "u":
+        raise ValueError("mask: its labels do not fit a PNG, which holds 0 to 65535; give a scan as NIfTI")
+    picture = Image.fromarray(mask, "P" if mask.dtype.itemsize == 1 else "I;16")
     colours = [(0, 0, 0), *(rgb(PALETTE[1 + c % (len(PALETTE) - 1)]) for c in range(255))]
-    picture.putpalette([value for colour in colours for value in colour])
+    if picture.mode == "P":
+        picture.putpalette([value for colour in colours for value in colour])
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
@@ -288,25 +301,33 @@ def predict(options: argparse.Namespace) -> None:
     run = open_run(options.run)
     mask = segment(run.model, options.image, Grid(**run.settings["grid"])).astype(np.uint8)
     nifti = kind_of(options.image) == "nifti"
-    write_atomic(options.out, mask_bytes(mask, options.image, options.out.name.lower().endswith(".gz")) if nifti else mask_picture(mask))
-    shares = ", ".join(f"{name} {int((mask == c).sum()):,}" for c, name in enumerate(run.settings["classes"]) if c)
+    numbers = run.codes.numbers(mask)
+    gz = options.out.name.lower().endswith(".gz")
+    write_atomic(options.out, mask_bytes(numbers, options.image, gz) if nifti else mask_picture(numbers))
+    written = run.codes.numbers(np.arange(len(run.settings["classes"]), dtype=np.uint8)).tolist()
+    shares = ", ".join(f"{name} {int((mask == c).sum()):,} (as {written[c]})" for c, name in enumerate(run.settings["classes"]) if c)
     print(f"Wrote {options.out}: {' x '.join(map(str, mask.shape))} pixels, of which {shares}")
+    if not run.codes.classes:
+        print(f"{options.run}: does not say what numbers its label files held, so the mask counts its classes from 0")
 
 # %% ../nbs/12_cli.ipynb #f7989ec3
 def add_explore(parser: argparse.ArgumentParser) -> None:
     "Words of `semicon-nb explore`."
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--data", metavar="NAME_OR_FOLDER", help="whose slices to show (default: the run's own test subjects)")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
 
 
 def explore(options: argparse.Namespace) -> None:
     "Run `semicon-nb explore`."
     from semicon_nb.explore_pixels import PixelExplorer
+    from semicon_nb.pixel_page import slices_of_run
 
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{options.out}: expected a name that ends in .html")
-    open_run(options.run)
-    PixelExplorer(options.run).to_html(options.out)
+    run = open_run(options.run)
+    cohort = load_named(options.data, run=run) if options.data else None
+    PixelExplorer(run, *slices_of_run(run, cohort=cohort)).to_html(options.out)
     print(f"Wrote {options.out}; open it in a browser")
 
 # %% ../nbs/12_cli.ipynb #a335fc4f

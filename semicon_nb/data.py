@@ -7,8 +7,8 @@ Docs: https://semicon-nb.github.io/semicon_nb/data.html.md"""
 # %% auto #0
 __all__ = ['MMWHS', 'COHORTS', 'folder', 'person', 'asked', 'hippocampus', 'cardiac', 'sunnybrook', 'mmwhs', 'load', 'Codes',
            'Cohort', 'DataError', 'Grid', 'LeakError', 'Split', 'Volume', 'contact_sheet', 'describe', 'from_grid',
-           'guard', 'labelled_indices', 'load_split', 'native_labels', 'normalise', 'part_indices', 'phantom',
-           'read_image', 'read_labels', 'save_split', 'split', 'take', 'to_grid', 'unlabelled_indices']
+           'guard', 'labelled_indices', 'load_split', 'matched', 'native_labels', 'normalise', 'part_indices',
+           'phantom', 'read_image', 'read_labels', 'save_split', 'split', 'take', 'to_grid', 'unlabelled_indices']
 
 # %% ../nbs/00h_data.ipynb #d5ed5a70
 import re
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .cohort import Codes, Cohort, Volume, contact_sheet, describe, native_labels, read_labels, take  # noqa: F401
+from .cohort import Codes, Cohort, Volume, contact_sheet, describe, matched, native_labels, read_labels, take  # noqa: F401
 from .cohort import take as taken
 from .download import download as fetch_cohort
 from .download import locate, not_found
@@ -31,7 +31,7 @@ from .split import save_split, split, unlabelled_indices  # noqa: F401
 # %% ../nbs/00h_data.ipynb #63284050
 _all_ = [
     "Codes", "Cohort", "DataError", "Grid", "LeakError", "Split", "Volume",
-    "contact_sheet", "describe", "from_grid", "guard", "labelled_indices", "load_split", "native_labels", "normalise",
+    "contact_sheet", "describe", "from_grid", "guard", "labelled_indices", "load_split", "matched", "native_labels", "normalise",
     "part_indices", "phantom", "read_image", "read_labels", "save_split", "split", "take", "to_grid", "unlabelled_indices",
 ]  # fmt: skip
 
@@ -41,14 +41,15 @@ def folder(
     size: int = 64,  # rows and columns of a slice, pixels
     fit: str = "resize",  # "resize" stretches the whole slice; "centre" crops or pads about its centre
     axis: int = 2,  # which axis of a NIfTI file the slices are stacked along
+    channel: int | str | None = None,  # number or name of the channel to take, where a case has several
 ) -> Cohort:
     """The cohort in a folder of anybody's own; FileNotFoundError where there is none."""
     place = Path(path).expanduser().resolve()
     if not place.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder; name one that holds images/ and labels/, or a dataset.json")
-    classes, codes, volumes = layout(place)
-    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis}
-    return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis), source)
+    classes, codes, volumes = layout(place, channel)
+    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis} | ({} if channel is None else {"channel": channel})
+    return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis), source, named=False)
 
 # %% ../nbs/00h_data.ipynb #e539a86e
 def person(

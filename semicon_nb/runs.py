@@ -31,7 +31,7 @@ import torch
 from filelock import FileLock
 
 import semicon_nb
-from .data import Cohort, Split, load, load_split, save_split
+from .data import Codes, Cohort, Split, load, load_split, save_split
 from .files import cache_folder, content_key, versions, write_atomic
 from .loop import StageSettings, Step, run
 from .semisupervised import AveragedUNet
@@ -88,8 +88,29 @@ class Run:
 
     @cached_property
     def cohort(self) -> Cohort:
-        """The cohort that it was trained on."""
-        return load(**self.settings["data"])
+        """The cohort that it was trained on; FileNotFoundError where it is no longer there."""
+        try:
+            return load(**self.settings["data"])
+        except FileNotFoundError as error:
+            where = self.settings["data"].get("data", self.settings["data"]["cohort"])
+            todo = f"name where they are now, with --data ({error})"
+            raise FileNotFoundError(f"{self.folder}: the scans that it was trained on, {where}, are not there; {todo}") from error
+
+    @property
+    def codes(self) -> Codes:
+        """What the numbers of its label files meant; no numbers where run.json, being older, does not say."""
+        kept = self.settings.get("codes", {"classes": ()})
+        return Codes(tuple((number, index) for number, index in kept["classes"]), kept.get("other"), tuple(kept.get("ignore", ())))
+
+    def learned_from(
+        self,
+        cohort: Cohort,  # any
+    ) -> list[str] | None:
+        """The cohort's volumes with an image that this run trained on or was chosen by; None where run.json, being older, does not say."""
+        if "learned" not in self.settings:
+            return None
+        known = {mark for marks in self.settings["learned"].values() for mark in marks if mark}
+        return [volume.name for volume in cohort.volumes if known & set(volume.content)]
 
     def after(
         self,
@@ -281,6 +302,7 @@ def description(
     return json.loads(json.dumps({
         "method": method.describe(), "data": cohort.source, "cohort": cohort.name, "fingerprint": cohort.fingerprint,
         "classes": cohort.classes, "grid": asdict(cohort.grid), "labels": split.labelled_fraction, "labelled": split.labelled,
+        "codes": asdict(cohort.codes), "learned": {v.name: v.content for v in cohort.volumes if v.name in {*split.train, *split.val}},
         "split": split.seed, "seed": seed, "preset": preset.name, "network": network, "stages": stages,
     }))  # fmt: skip
 
@@ -298,7 +320,7 @@ def open_folder(
         raise ValueError(f"{folder}: this folder is in use; go on with it by --resume (resume=True), or choose another")
     if (folder / "run.json").exists():
         found = json.loads((folder / "run.json").read_text())
-        if other := [name for name, value in about.items() if name != "data" and found.get(name) != value]:
+        if other := [name for name, value in about.items() if name not in ("data", "cohort") and found.get(name) != value]:
             differs = f"{other[0]} is {found.get(other[0])!r} there and {about[other[0]]!r} here"
             raise ValueError(f"{folder}: holds another run ({differs}); use the same settings, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/slices.html.md"""
 
 # %% auto #0
 __all__ = ['ARRAYS', 'Loaded', 'load_scan', 'load_pictures', 'files_of', 'stamp', 'digest', 'keep', 'recall', 'unique',
-           'read_all', 'assemble']
+           'one_person_each', 'read_all', 'assemble']
 
 # %% ../nbs/00f_slices.ipynb #93783868
 import hashlib
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .cohort import Codes, Cohort, Volume, read_labels
+from .cohort import Codes, Cohort, Volume, complete, read_labels
 from .files import cache_folder, content_key, write_atomic
 from .scans import DataError, Grid, normalise, read_image, to_grid
 
@@ -44,14 +44,14 @@ def load_scan(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
     voxels, spacing, affine = read_image(volume.image)
     slices = np.moveaxis(normalise(voxels, volume.image), grid.axis, 0)
     n, h, w = slices.shape
-    labels = np.zeros(slices.shape, np.uint8)
+    labels, whole = np.zeros(slices.shape, np.uint8), np.full(n, bool(volume.label))
     if volume.label:
-        labels = np.moveaxis(read_labels(volume.label, codes, volume.image, voxels.shape, affine), grid.axis, 0)
+        labels, whole = complete(np.moveaxis(read_labels(volume.label, codes, volume.image, voxels.shape, affine), grid.axis, 0))
     position = np.linspace(0, 1, n, dtype=np.float32) if n > 1 else np.full(1, np.nan, np.float32)
     down, along = (a for a in range(3) if a != grid.axis)
-    known = replace(volume, shape=(h, w, n), spacing=(spacing[down], spacing[along], spacing[grid.axis]))
+    known = replace(volume, shape=(h, w, n), spacing=(spacing[down], spacing[along], spacing[grid.axis]), content=(imprint(voxels),))
     images, labels = to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True)
-    return Loaded(known, images, labels, np.full(n, bool(volume.label)), position)
+    return Loaded(known, images, labels, whole, position)
 
 # %% ../nbs/00f_slices.ipynb #6434a279
 def load_pictures(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
@@ -63,37 +63,61 @@ def load_pictures(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
     labels = np.zeros(slices.shape, np.uint8)
     for k in np.flatnonzero(labelled):
         name = volume.files[k]
-        labels[k] = read_labels(Path(volume.label) / name, codes, Path(volume.image) / name, (*slices.shape[1:], 1), np.eye(4))[..., 0]
-    known = replace(volume, shape=stack.shape)
+        labels[k] = read_labels(volume.label_path(int(k)), codes, Path(volume.image) / name, (*slices.shape[1:], 1), np.eye(4))[..., 0]
+    labels, whole = complete(labels)
+    known = replace(volume, shape=stack.shape, content=tuple(imprint(picture) for picture in pictures))
     unknown = np.full(len(slices), np.nan, np.float32)
-    return Loaded(known, to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True), labelled, unknown)
+    return Loaded(known, to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True), labelled & whole, unknown)
+
+# %% ../nbs/00f_slices.ipynb #ca3978a5
+def imprint(
+    values: np.ndarray,  # of one image, as its file holds them
+) -> str:
+    """Sixteen digits of an image's values; "" where all are equal, which tells nobody from another."""
+    return "" if (values == values.flat[0]).all() else content_key(values.astype(np.float32) + np.float32(0))
 
 # %% ../nbs/00f_slices.ipynb #93d8dd39
 def files_of(volume: Volume) -> list[Path]:
     """Every file that a volume is made of."""
     if not volume.files:
         return [Path(path) for path in (volume.image, volume.label) if path]
-    outlined = [Path(volume.label) / name for name, has in zip(volume.files, volume.outlined, strict=True) if has]
+    outlined = [volume.label_path(k) for k, has in enumerate(volume.outlined) if has]
     return [Path(volume.image) / name for name in volume.files] + outlined
 
 
-def stamp(volumes: Sequence[Volume]) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of every file; FileNotFoundError for one that is missing."""
+def stamp(volumes: Sequence[Volume]) -> list[tuple[str, int, int, int, int]]:
+    """Path, size, time of change (the program's and the system's) and number of every file; FileNotFoundError for one that is missing."""
     found = []
     for path in (path for volume in volumes for path in files_of(volume)):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: there is no such file, but the index of its folder names it; add it or correct the index")
         state = path.stat()
-        found.append((str(path.resolve()), state.st_size, state.st_mtime_ns))
+        found.append((str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
     return found
 
 
-def digest(volume: Volume) -> str:
-    """Checksum of the bytes of a volume's files."""
+def digest(paths: Sequence[Path]) -> str:
+    """Checksum of the bytes of files, one after the other."""
     total = hashlib.sha256()
-    for path in files_of(volume):
+    for path in paths:
         total.update(path.read_bytes())
     return total.hexdigest()
+
+# %% ../nbs/00f_slices.ipynb #4cb00788
+def fingerprint_of(
+    name: str,  # of a cohort that has a name of its own, "" for a folder
+    classes: Sequence[str],  # names
+    codes: Codes,  # what the numbers of the label files mean
+    volumes: Sequence[Volume],  # as read
+    grid: Grid,  # of the slices
+) -> str:
+    """Sixteen digits of what a cohort holds."""
+    table = {key: value for key, value in asdict(codes).items() if key != "ignore" or value}
+    if name:
+        who: list[Any] = [(v.name, v.subject, v.shape, digest(files_of(v))) for v in volumes]
+    else:
+        who = [(v.name, v.subject, v.shape, bool(v.label), v.outlined, [digest([path]) for path in files_of(v)]) for v in volumes]
+    return content_key(name, list(classes), table, who, grid)
 
 # %% ../nbs/00f_slices.ipynb #da951bd5
 ARRAYS = ("images", "labels", "labelled", "volume", "position")
@@ -139,6 +163,16 @@ def unique(volumes: Sequence[Volume], name: str) -> None:
             raise DataError(f"{name}: two volumes are called {volume.name}; rename one")
         seen.add(volume.name)
 
+
+def one_person_each(volumes: Sequence[Volume], name: str) -> None:
+    """DataError for one image under the names of two subjects, who could be in two parts of a split."""
+    owner: dict[str, Volume] = {}
+    for volume in volumes:
+        for mark in filter(None, volume.content):
+            if (other := owner.setdefault(mark, volume)).subject != volume.subject:
+                both = f"{other.name} (subject {other.subject}) and {volume.name} (subject {volume.subject})"
+                raise DataError(f"{name}: {both} hold the same image; remove one, or give both to one subject in index.csv")
+
 # %% ../nbs/00f_slices.ipynb #9d51e6a3
 def read_all(volumes: Sequence[Volume], grid: Grid, codes: Codes) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
     """The arrays [S, ...] of a cohort by name, and its volumes with their native shapes."""
@@ -156,17 +190,22 @@ def assemble(
     volumes: Sequence[Volume],  # not yet read
     grid: Grid,  # of the slices
     source: dict,  # load(**source) gives the cohort back
+    named: bool = True,  # the name is the cohort's own, not that of the folder it happens to lie in
 ) -> Cohort:
     """The cohort of these volumes, from the cache where the files have not changed."""
     unique(volumes, name)
-    settings = (name, list(classes), codes, [asdict(volume) for volume in volumes], grid)
-    path = cache_folder() / "slices" / f"{name}-{content_key('1', *settings, stamp(volumes))}.npz"
+    settings = (name, named, list(classes), codes, [asdict(volume) for volume in volumes], grid)
+    path = cache_folder() / "slices" / f"{name[:40]}-{content_key('2', *settings, stamp(volumes))}.npz"
     if (known := recall(path)) is not None:
         arrays, read, fingerprint = known
         return Cohort(name, tuple(classes), volumes=read, grid=grid, fingerprint=fingerprint, source=source, codes=codes, **arrays)
     arrays, read = read_all(volumes, grid, codes)
-    who = [(volume.name, volume.subject, volume.shape, digest(volume)) for volume in read]
-    fingerprint = content_key(name, list(classes), codes, who, grid)
+    one_person_each(read, name)
+    if codes.ignore and any(any(v.outlined) if v.files else v.label for v in volumes) and not arrays["labelled"].any():
+        raise DataError(f"{name}: every outlined slice holds pixels marked ignore; sparse outlines inside slices are not supported")
+    fingerprint = fingerprint_of(name if named else "", classes, codes, read, grid)
     cohort = Cohort(name, tuple(classes), volumes=read, grid=grid, fingerprint=fingerprint, source=source, codes=codes, **arrays)
+    if codes.ignore and cohort.unseen:
+        warnings.warn(f"{name}: no complete slice shows {cohort.unseen}, so nothing can be learned of it", stacklevel=3)
     keep(path, cohort)
     return cohort
