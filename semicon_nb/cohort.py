@@ -227,9 +227,9 @@ def class_order(
         for number, index in found_codes.classes:
             place[index] = known.get(number, -1) if place[index] in (-1, known.get(number, -1)) else -1
     if set(place) != set(range(len(wanted))) or place[0] or 0 in place[1:]:
-        others, ours = ", ".join(found[1:]), ", ".join(wanted[1:])
+        others, ours = ", ".join(found), ", ".join(wanted)
         todo = "name them alike in 'labels' of dataset.json, or take other data"
-        raise DataError(f"{name}: has the classes {others or 'none'}, but the run was trained on {ours}; {todo}")
+        raise DataError(f"{name}: has the classes {others}, but the run was trained on {ours}; {todo}")
     return place
 
 

@@ -60,10 +60,10 @@ def by_name(
     for path in paths:
         before = found.setdefault(alike(stem(path.name)), path)
         if before == path and before is not path:
-            raise DataError(f"{place}: the {kind} {path.name} is listed twice; remove one entry")
+            raise DataError(f"{place}: two volumes are called {stem(path.name)}, since {path.name} is listed twice; remove one entry")
         if before is not path:
             names = f"{before.name} and {path.name}" if before.name != path.name else f"{before} and {path}"
-            raise DataError(f"{place}: two {kind}s have the same name, {names}; rename or remove one")
+            raise DataError(f"{place}: two {kind}s are called {stem(path.name)}, {names}; rename or remove one")
     return found
 
 

@@ -165,13 +165,12 @@ def unique(volumes: Sequence[Volume], name: str) -> None:
 
 
 def one_person_each(volumes: Sequence[Volume], name: str) -> None:
-    """DataError for one image under the names of two subjects, who could be in two parts of a split."""
-    owner: dict[str, Volume] = {}
-    for volume in volumes:
-        for mark in filter(None, volume.content):
-            if (other := owner.setdefault(mark, volume)).subject != volume.subject:
-                both = f"{other.name} (subject {other.subject}) and {volume.name} (subject {volume.subject})"
-                raise DataError(f"{name}: {both} hold the same image; remove one, or give both to one subject in index.csv")
+    """DataError for one scan under the names of two subjects, who could be in two parts of a split."""
+    owner: dict[tuple[str, ...], Volume] = {}
+    for volume in (volume for volume in volumes if any(volume.content) and len(volume.files) != 1):
+        if (other := owner.setdefault(tuple(sorted(volume.content)), volume)).subject != volume.subject:
+            both = f"{other.name} (subject {other.subject}) and {volume.name} (subject {volume.subject})"
+            raise DataError(f"{name}: {both} hold the same image; remove one, or give both to one subject in index.csv")
 
 # %% ../nbs/00f_slices.ipynb #9d51e6a3
 def read_all(volumes: Sequence[Volume], grid: Grid, codes: Codes) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
@@ -200,7 +199,8 @@ def assemble(
         arrays, read, fingerprint = known
         return Cohort(name, tuple(classes), volumes=read, grid=grid, fingerprint=fingerprint, source=source, codes=codes, **arrays)
     arrays, read = read_all(volumes, grid, codes)
-    one_person_each(read, name)
+    if not named:
+        one_person_each(read, name)
     if codes.ignore and any(any(v.outlined) if v.files else v.label for v in volumes) and not arrays["labelled"].any():
         raise DataError(f"{name}: every outlined slice holds pixels marked ignore; sparse outlines inside slices are not supported")
     fingerprint = fingerprint_of(name if named else "", classes, codes, read, grid)
