@@ -10,6 +10,7 @@ from .scans import DataError
 from .words import alike, flag, meaning, read_rows, whole_number
 
 SUFFIXES = (".nii.gz", ".nii", ".png")
+CHANNEL = re.compile(r"(.+)_([0-9]{4})")  # nnU-Net's: case_0000, case_0001, ...
 OTHERS = (".nrrd", ".mha", ".mhd", ".mgz", ".img", ".dcm", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".npy", ".npz")
 
 
@@ -126,6 +127,8 @@ def side(
     read = [path for path in found if path.name.lower().endswith(SUFFIXES)]
     known = {stem(path.name) for path in read}
     for path in found:
+        if path.is_dir() and any(one.name.lower().endswith((*SUFFIXES, *OTHERS)) for one in path.iterdir()):
+            raise DataError(f"{path}: holds images in a folder of its own; move them into {there[0].name}, each with a name of its own")
         if path.suffix.lower() in OTHERS and path.name[: -len(path.suffix)] not in known:
             raise DataError(f"{path}: is of a kind that is not read; save it as .nii.gz or .png, or take it out of the folder")
     return read
@@ -175,9 +178,6 @@ def same_people(
         if before.subject != line.subject:
             both = f"{before.subject!r} in line {before.number}, {line.subject!r} in line {line.number}"
             raise DataError(f"{path}: two spellings of what may be one subject, {both}; write both alike, or make them differ more")
-
-
-CHANNEL = re.compile(r"(.+)_([0-9]{4})")
 
 
 def channel_number(files: Files) -> int | None:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def meaning(name: str) -> str:
 
 def alike(name: str) -> str:
     """A name without what the eye may miss, and some file systems do: case, Unicode form, blanks around it."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
 
 
 def text_of(path: Path) -> str:
@@ -32,7 +33,7 @@ def text_of(path: Path) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
     zeros = [content[k:200:2].count(0) for k in (0, 1)]
-    if max(zeros) > 0:
+    if max(zeros) > len(content[:200]) / 4:
         return content.decode("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le")
     return content.decode("utf-8-sig")
 
@@ -103,7 +104,7 @@ def read_rows(
     return rows
 
 
-def numbered(text: str, mark: str, start: int):
+def numbered(text: str, mark: str, start: int) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and stripped cells of the lines that are not blank, cells parted by `mark`."""
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=False)
     for cells in lines:
