@@ -251,7 +251,7 @@ def mask_picture(
 
     if mask.dtype.kind != "u":
         raise ValueError("mask: its labels do not fit a PNG, which holds 0 to 65535; give a scan as NIfTI")
-    picture = Image.fromarray(mask, "P" if mask.dtype.itemsize == 1 else "I;16")
+    picture = Image.fromarray(mask, "P") if mask.dtype.itemsize == 1 else Image.fromarray(mask)
     colours = [(0, 0, 0), *(rgb(PALETTE[1 + c % (len(PALETTE) - 1)]) for c in range(255))]
     if picture.mode == "P":
         picture.putpalette([value for colour in colours for value in colour])
