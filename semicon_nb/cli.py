@@ -182,12 +182,13 @@ def slices_of_part(
     import numpy as np
 
     from semicon_nb.data import part_indices
+    from semicon_nb.runs import learned_from
 
     if cohort.fingerprint == run.settings["fingerprint"]:
         return part_indices(cohort, run.split, part)
     if part != "all":
         what = f"--part {part}: {cohort.name} is not what this run's split was made of"
-        seen = run.learned_from(cohort)
+        seen = learned_from(run, cohort)
         if seen is None:
             raise ValueError(f"{what}, and its run.json, being older, cannot tell whether it learned from these images; train it again")
         if seen:
@@ -201,12 +202,13 @@ def evaluate(options: argparse.Namespace) -> None:
     "Run `semicon-nb evaluate`."
     from semicon_nb.data import matched
     from semicon_nb.evaluate import evaluate as measure
+    from semicon_nb.runs import learned_from
 
     run = open_run(options.run)
     cohort = load_named(options.data, run=run) if options.data else run.cohort
     cohort = matched(cohort, run.settings["classes"], run.codes)
     report = measure(run.model, cohort, slices_of_part(run, cohort, options.part))
-    seen = [] if cohort.fingerprint == run.settings["fingerprint"] else run.learned_from(cohort)
+    seen = [] if cohort.fingerprint == run.settings["fingerprint"] else learned_from(run, cohort)
     if seen is None:
         print(f"semicon-nb evaluate: {options.run}: cannot tell whether it learned from these images, being older", file=sys.stderr)
     elif seen:

@@ -88,7 +88,7 @@ class Codes:
         kinds = (kind for kind in (np.uint8, np.uint16, np.int32) if np.array_equal(table.astype(kind), table))
         return table.astype(next(kinds))[classes]
 
-
+# %% ../nbs/00b_cohort.ipynb #05298784
 def distinct(whole: np.ndarray) -> np.ndarray:
     """The different numbers [n] in an array [...] of whole numbers, sorted; counting them is quicker than sorting a large volume."""
     low, high = int(whole.min()), int(whole.max())
@@ -153,25 +153,31 @@ class Cohort:
         """Rows and columns of a slice."""
         return self.grid.size
 
-    @property
-    def ignored(self) -> int:
-        """How many slices have an outline that is not complete."""
-        drawn = [volume.outlined or [bool(volume.label)] * volume.shape[2] for volume in self.volumes]
-        return sum(map(sum, drawn)) - int(self.labelled.sum()) if any(map(any, drawn)) else 0
-
-    @property
-    def unseen(self) -> str:
-        """Names of the classes that no labelled slice holds, parted by commas."""
-        return ", ".join(name for index, name in enumerate(self.classes) if index not in self.labels[self.labelled])
-
     def __len__(self) -> int:
         return len(self.images)
 
     def __repr__(self) -> str:
         return (f"Cohort({self.name}: {len(self.subjects)} subjects, {len(self.volumes)} volumes, {len(self)} slices of "
-                f"{self.size} x {self.size}, {int(self.labelled.sum())} labelled, {', '.join(self.classes)}"
-                f"{f'; {self.ignored} slices left out, with pixels marked ignore' if self.codes.ignore else ''}"
-                f"{f'; no complete slice shows {self.unseen}' if self.codes.ignore and self.unseen else ''})")
+                f"{self.size} x {self.size}, {int(self.labelled.sum())} labelled, {', '.join(self.classes)}{left_out(self)})")
+
+# %% ../nbs/00b_cohort.ipynb #f499f2cb
+def ignored(cohort: Cohort) -> int:
+    """How many slices of the cohort have an outline that is not complete."""
+    drawn = [there for v in cohort.volumes for there in (v.outlined or [bool(v.label)] * v.shape[2])]
+    return sum(drawn) - int(cohort.labelled.sum()) if any(drawn) else 0
+
+
+def unseen(cohort: Cohort) -> str:
+    """Names of the cohort's classes that no labelled slice holds, parted by commas."""
+    return ", ".join(name for index, name in enumerate(cohort.classes) if index not in cohort.labels[cohort.labelled])
+
+
+def left_out(cohort: Cohort) -> str:
+    """What is said of the cohort's sparse outlines; nothing where it has none."""
+    if not cohort.codes.ignore:
+        return ""
+    rest = f"; no complete slice shows {unseen(cohort)}" if unseen(cohort) else ""
+    return f"; {ignored(cohort)} slices left out, with pixels marked ignore{rest}"
 
 # %% ../nbs/00b_cohort.ipynb #6ce630fa
 def native_labels(
@@ -233,7 +239,10 @@ def class_order(
     return place
 
 
-def made_up(classes: Sequence[str], codes: Codes) -> bool:
+def made_up(
+    classes: Sequence[str],  # names, background first
+    codes: Codes,  # their numbers
+) -> bool:
     """Whether all names are only numbers of the label files, such as "label 500"."""
     numbers = {(index, meaning(f"label {number}")) for number, index in codes.classes}
     return len(classes) > 1 and all((index, meaning(name)) in numbers for index, name in enumerate(classes) if index)

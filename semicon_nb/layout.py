@@ -29,12 +29,12 @@ def numbered_names(
         raise ValueError("expected names by number such as {'0': 'background', '1': 'tumour'}")
     if several := next((key for key, value in labels.items() if isinstance(value, list)), None):
         raise ValueError(f"{several!r} is a list, but regions that overlap are not supported; give each number one name")
-    keys, values = [whole_number(key) for key in labels], [whole_number(value) for value in labels.values()]
+    keys, values = ([whole_number(one) for one in side] for side in (labels, labels.values()))
     texts = [value.strip() for value in labels.values() if isinstance(value, str) and value.strip()]
     if None not in keys and len(texts) == len(keys) and all(v in (None, k) for k, v in zip(keys, values, strict=True)):
-        pairs = list(zip(keys, texts, strict=True))
+        pairs = [(number, name) for number, name in zip(keys, texts, strict=True) if number is not None]
     elif None not in values and all(key.strip() for key in labels) and None in keys:
-        pairs = [(value, key.strip()) for key, value in zip(labels, values, strict=True)]
+        pairs = [(number, key.strip()) for key, number in zip(labels, values, strict=True) if number is not None]
     else:
         raise ValueError("expected a whole number for every name, such as {'0': 'background', '1': 'tumour'}")
     if twice := sorted({number for number, _ in pairs if [n for n, _ in pairs].count(number) > 1}):

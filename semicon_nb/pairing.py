@@ -94,7 +94,8 @@ def entries(
     """Images and labels that a dataset.json lists; DataError for an entry without an image, or a label that is given to two cases."""
     if not isinstance(training, list):
         raise DataError(f"{folder / 'dataset.json'}: 'training' is {type(training).__name__}, expected a list of image and label; correct it")
-    images, of_label = [], {}
+    images: list[Path] = []
+    of_label: dict[Path, list[str]] = {}
     for entry in training:
         image, label = (entry.get(name) if isinstance(entry, dict) else None for name in ("image", "label"))
         said = flag(entry["labelled"]) if isinstance(entry, dict) and "labelled" in entry else bool(label)
@@ -108,7 +109,7 @@ def entries(
             of_label.setdefault(outline, []).extend(alike(stem(path.name)) for path in found)
     labels = {}
     for outline, names in of_label.items():
-        cases = {found[1] if (found := CHANNEL.fullmatch(name)) else name for name in names}
+        cases = {match[1] if (match := CHANNEL.fullmatch(name)) else name for name in names}
         if len(names) > 1 and len(cases) > 1:
             raise DataError(f"{folder / 'dataset.json'}: gives the label {outline.name} to {names[0]} and {names[1]}; correct it")
         labels[names[0] if len(names) == 1 else cases.pop()] = outline

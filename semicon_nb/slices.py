@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .cohort import Codes, Cohort, Volume, complete, read_labels
+from .cohort import Codes, Cohort, Volume, complete, read_labels, unseen
 from .files import cache_folder, content_key, write_atomic
 from .scans import DataError, Grid, normalise, read_image, to_grid
 
@@ -71,7 +71,7 @@ def load_pictures(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
 
 # %% ../nbs/00f_slices.ipynb #ca3978a5
 def imprint(
-    values: np.ndarray,  # of one image, as its file holds them
+    values: np.ndarray,  # [...] of one image, as its file holds them
 ) -> str:
     """Sixteen digits of an image's values; "" where all are equal, which tells nobody from another."""
     return "" if (values == values.flat[0]).all() else content_key(values.astype(np.float32) + np.float32(0))
@@ -96,7 +96,9 @@ def stamp(volumes: Sequence[Volume]) -> list[tuple[str, int, int, int, int]]:
     return found
 
 
-def digest(paths: Sequence[Path]) -> str:
+def digest(
+    paths: Sequence[Path],  # of files
+) -> str:
     """Checksum of the bytes of files, one after the other."""
     total = hashlib.sha256()
     for path in paths:
@@ -164,7 +166,10 @@ def unique(volumes: Sequence[Volume], name: str) -> None:
         seen.add(volume.name)
 
 
-def one_person_each(volumes: Sequence[Volume], name: str) -> None:
+def one_person_each(
+    volumes: Sequence[Volume],  # as read
+    name: str,  # of the cohort, for the error
+) -> None:
     """DataError for one scan under the names of two subjects, who could be in two parts of a split."""
     owner: dict[tuple[str, ...], Volume] = {}
     for volume in (volume for volume in volumes if any(volume.content) and len(volume.files) != 1):
@@ -191,7 +196,7 @@ def assemble(
     source: dict,  # load(**source) gives the cohort back
     named: bool = True,  # the name is the cohort's own, not that of the folder it happens to lie in
 ) -> Cohort:
-    """The cohort of these volumes, from the cache where the files have not changed."""
+    """The cohort of these volumes, from the cache where the files have not changed; DataError where no outlined slice is complete."""
     unique(volumes, name)
     settings = (name, named, list(classes), codes, [asdict(volume) for volume in volumes], grid)
     path = cache_folder() / "slices" / f"{name[:40]}-{content_key('2', *settings, stamp(volumes))}.npz"
@@ -205,7 +210,7 @@ def assemble(
         raise DataError(f"{name}: every outlined slice holds pixels marked ignore; sparse outlines inside slices are not supported")
     fingerprint = fingerprint_of(name if named else "", classes, codes, read, grid)
     cohort = Cohort(name, tuple(classes), volumes=read, grid=grid, fingerprint=fingerprint, source=source, codes=codes, **arrays)
-    if codes.ignore and cohort.unseen:
-        warnings.warn(f"{name}: no complete slice shows {cohort.unseen}, so nothing can be learned of it", stacklevel=3)
+    if codes.ignore and unseen(cohort):
+        warnings.warn(f"{name}: no complete slice shows {unseen(cohort)}, so nothing can be learned of it", stacklevel=3)
     keep(path, cohort)
     return cohort

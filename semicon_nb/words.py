@@ -28,7 +28,7 @@ def alike(name: str) -> str:
 
 
 def text_of(path: Path) -> str:
-    """The text of a file in UTF-8 or UTF-16, with or without a byte order mark; ValueError for any other."""
+    """The text of the file at `path`, in UTF-8 or UTF-16, with or without a byte order mark; ValueError for any other."""
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
@@ -39,7 +39,7 @@ def text_of(path: Path) -> str:
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict:
-    """A JSON object; ValueError where it says two things under one key."""
+    """A JSON object of these `pairs` of key and value; ValueError where it says two things under one key."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found and found[key] != value:
@@ -70,7 +70,7 @@ def whole_number(value: object) -> int | None:
 
 
 def flag(value: object) -> bool | None:
-    """Yes or no as a spreadsheet or a program writes it (the words of YES and NO, 1.0, 1,0, true); None for any other word."""
+    """Yes or no, where `value` is how a spreadsheet or a program writes it (the words of YES and NO, 1.0, 1,0, true); None for any other word."""
     word = alike(str(value))
     word = re.sub(r"^([01])[.,]0*$", r"\1", word)
     return True if word in YES else False if word in NO else None
@@ -105,7 +105,7 @@ def read_rows(
 
 
 def numbered(text: str, mark: str, start: int) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and stripped cells of the lines that are not blank, cells parted by `mark`."""
+    """Numbers, counted from `start`, and stripped cells of the lines of a `text` that are not blank, cells parted by `mark`."""
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=False)
     for cells in lines:
         if any(cell.strip() for cell in cells):
