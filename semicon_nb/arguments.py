@@ -134,6 +134,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
 def add_explore(parser: argparse.ArgumentParser) -> None:
     """Words of `semicon-nb explore`."""
     add_run(parser)
+    parser.add_argument("--data", metavar="NAME_OR_FOLDER", help="whose slices to show (default: the run's own test subjects)")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="PAGE.html", help="the page to write")
 
 

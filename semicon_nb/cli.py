@@ -90,8 +90,9 @@ def load_named(
     settings: dict[str, Any] = {} if size is None else {"size": size}
     if run is not None:
         reader = COHORTS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
+        known = run.settings["grid"] | {"channel": run.settings["data"].get("channel")}
         takes = inspect.signature(reader).parameters
-        settings = {name: value for name, value in run.settings["grid"].items() if name in takes}
+        settings = {name: value for name, value in known.items() if name in takes and value is not None}
     if channel is not None:
         settings["channel"] = channel
     if download and place == "hippocampus":
@@ -234,28 +235,41 @@ def slices_of_part(
     import numpy as np
 
     from semicon_nb.data import part_indices
+    from semicon_nb.runs import learned_from
 
     if cohort.fingerprint == run.settings["fingerprint"]:
         return part_indices(cohort, run.split, part)
     if part != "all":
-        raise ValueError(f"--part {part}: this run has never seen {cohort.name} and has no split of it; measure it with --part all")
+        what = f"--part {part}: {cohort.name} is not what this run's split was made of"
+        seen = learned_from(run, cohort)
+        if seen is None:
+            raise ValueError(f"{what}, and its run.json, being older, cannot tell whether it learned from these images; train it again")
+        if seen:
+            many = f"{len(seen)} of its {len(cohort.volumes)} volumes hold images that the run learned from, {', '.join(seen[:3])}"
+            raise ValueError(f"{what}, but {many}; leave them out, or name by --data what it was trained on")
+        raise ValueError(f"{what}; measure it with --part all")
     return np.flatnonzero(cohort.labelled)
 
 # %% ../nbs/12_cli.ipynb #be94e6b8
 def evaluate(options: argparse.Namespace) -> list[str]:
     "Run `semicon-nb evaluate`."
+    from semicon_nb.data import matched
     from semicon_nb.evaluate import evaluate as measure
+    from semicon_nb.runs import learned_from
 
     run = open_run(options.run, options.model)
-    cohort = load_named(options.data or run.settings["data"]["cohort"], run=run, channel=options.channel)
-    known = run.settings["classes"]
-    if len(cohort.classes) != len(known):
-        found = f"{cohort.name}: has the classes {', '.join(cohort.classes)}"
-        raise ValueError(f"{found}, but {options.run} was trained on {', '.join(known)}; name another --data")
+    cohort = load_named(options.data, run=run, channel=options.channel) if options.data else run.cohort
+    cohort = matched(cohort, run.settings["classes"], run.codes)
     report = measure(run.model, cohort, slices_of_part(run, cohort, options.part))
     following = look_next(options.run, options, some_scan(cohort, [volume["name"] for volume in report.volumes]))
+    seen = [] if cohort.fingerprint == run.settings["fingerprint"] else learned_from(run, cohort)
+    if seen is None:
+        print(f"semicon-nb evaluate: {options.run}: cannot tell whether it learned from these images, being older", file=sys.stderr)
+    elif seen:
+        many = f"{len(seen)} of its {len(cohort.volumes)} volumes hold images that this run learned from ({', '.join(seen[:3])})"
+        print(f"semicon-nb evaluate: {cohort.name}: {many}; so this is no score on new people", file=sys.stderr)
     if options.json:
-        print(json.dumps(report.to_dict()))
+        print(json.dumps(report.to_dict() | ({"learned_from": seen} if seen else {})))
         return following
     unit = report.unit.replace("pixel", "pixels") or "mm or pixels"
     columns = ["pooled_dice", "volume_dice", "hd95"]
@@ -273,7 +287,7 @@ def numbers_of(
     classes: "np.ndarray",  # index of the class of each pixel, uint8, any shape []
 ) -> "np.ndarray":
     "The numbers that are written for classes; the same shape []."
-    return classes
+    return run.codes.numbers(classes)
 
 # %% ../nbs/12_cli.ipynb #c0a10010
 def strange(
@@ -304,7 +318,11 @@ def predict_one(
     unlike_it = strange(run, image)
     classes = segment(run.model, image, Grid(**run.settings["grid"])).astype(np.uint8)
     write_mask(numbers_of(run, classes), image, path)
-    shares = ", ".join(f"{name} {int((classes == c).sum()):,}" for c, name in enumerate(run.settings["classes"]) if c)
+    written = run.codes.numbers(np.arange(len(run.settings["classes"]), dtype=np.uint8)).tolist()
+    parts = enumerate(run.settings["classes"])
+    shares = ", ".join(f"{name} {int((classes == c).sum()):,} (as {written[c]})" for c, name in parts if c)
+    if not run.codes.classes:
+        unlike_it = [*unlike_it, f"{run.folder}: does not say what numbers its label files held; the mask counts its classes from 0"]
     return unlike_it, f"Wrote {path}: {' x '.join(map(str, classes.shape))} pixels, of which {shares}"
 
 # %% ../nbs/12_cli.ipynb #c0a10012
@@ -342,8 +360,11 @@ def explore(options: argparse.Namespace) -> list[str]:
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{options.out}: expected a name that ends in .html")
     from semicon_nb.explore_pixels import PixelExplorer
+    from semicon_nb.pixel_page import slices_of_run
 
-    PixelExplorer(open_run(options.run, options.model)).to_html(options.out)
+    run = open_run(options.run, options.model)
+    cohort = load_named(options.data, run=run) if options.data else None
+    PixelExplorer(run, *slices_of_run(run, cohort=cohort)).to_html(options.out)
     print(f"Wrote {options.out}; open it in a browser")
     return look_next(options.run, options, explore=False)
 

@@ -7,8 +7,8 @@ Docs: https://semicon-nb.github.io/semicon_nb/data.html.md"""
 # %% auto #0
 __all__ = ['MMWHS', 'COHORTS', 'folder', 'person', 'asked', 'hippocampus', 'cardiac', 'sunnybrook', 'mmwhs', 'load', 'Codes',
            'Cohort', 'DataError', 'Grid', 'LeakError', 'Split', 'Volume', 'contact_sheet', 'describe', 'from_grid',
-           'guard', 'labelled_indices', 'load_split', 'native_labels', 'normalise', 'part_indices', 'phantom',
-           'read_image', 'read_labels', 'save_split', 'split', 'take', 'to_grid', 'unlabelled_indices']
+           'guard', 'labelled_indices', 'load_split', 'matched', 'native_labels', 'normalise', 'part_indices',
+           'phantom', 'read_image', 'read_labels', 'save_split', 'split', 'take', 'to_grid', 'unlabelled_indices']
 
 # %% ../nbs/00h_data.ipynb #d5ed5a70
 import re
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .cohort import Codes, Cohort, Volume, contact_sheet, describe, native_labels, read_labels, take  # noqa: F401
+from .cohort import Codes, Cohort, Volume, contact_sheet, describe, matched, native_labels, read_labels, take  # noqa: F401
 from .cohort import take as taken
 from .download import download as fetch_cohort
 from .download import locate, not_found
@@ -32,7 +32,7 @@ from .split import save_split, split, unlabelled_indices  # noqa: F401
 # %% ../nbs/00h_data.ipynb #63284050
 _all_ = [
     "Codes", "Cohort", "DataError", "Grid", "LeakError", "Split", "Volume",
-    "contact_sheet", "describe", "from_grid", "guard", "labelled_indices", "load_split", "native_labels", "normalise",
+    "contact_sheet", "describe", "from_grid", "guard", "labelled_indices", "load_split", "matched", "native_labels", "normalise",
     "part_indices", "phantom", "read_image", "read_labels", "save_split", "split", "take", "to_grid", "unlabelled_indices",
 ]  # fmt: skip
 
@@ -43,14 +43,16 @@ def folder(
     fit: str = "resize",  # "resize" stretches the whole slice; "centre" crops or pads about its centre
     axis: int = 2,  # which axis of a NIfTI file the slices are stacked along, once it is turned to the orientation
     orientation: str = "",  # where the axes of every file are made to run to, such as "RAS"; "" for that of most files
+    channel: int | str | None = None,  # number or name of the channel to take, where a case has several
 ) -> Cohort:
     """The cohort in a folder of anybody's own; FileNotFoundError where there is none."""
     place = Path(path).expanduser().resolve()
     if not place.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder; name one that holds images/ and labels/, or a dataset.json")
-    classes, codes, volumes = layout(place)
-    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis, **({"orientation": orientation} if orientation else {})}
-    return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis, orientation), source)
+    classes, codes, volumes = layout(place, channel)
+    asked_for = {"orientation": orientation or None, "channel": channel}
+    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis, **asked(**asked_for)}
+    return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis, orientation), source, named=False)
 
 # %% ../nbs/00h_data.ipynb #e539a86e
 def person(

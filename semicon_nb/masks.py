@@ -110,16 +110,19 @@ def mask_bytes(
 
 
 def mask_picture(
-    mask: "np.ndarray",  # label map [H, W] uint8
+    mask: "np.ndarray",  # label map [H, W] of whole numbers
 ) -> bytes:
-    """A PNG of class numbers with the colours of `show.PALETTE`; background black."""
+    """A PNG of label numbers with the colours of `show.PALETTE`, background black; grey, of 16 bits, where they need it."""
     from PIL import Image
 
     from semicon_nb.show import PALETTE, rgb
 
-    picture = Image.fromarray(mask, "P")
+    if mask.dtype.kind != "u":
+        raise ValueError("mask: its labels do not fit a PNG, which holds 0 to 65535; give a scan as NIfTI")
+    picture = Image.fromarray(mask, "P") if mask.dtype.itemsize == 1 else Image.fromarray(mask)
     colours = [(0, 0, 0), *(rgb(PALETTE[1 + c % (len(PALETTE) - 1)]) for c in range(255))]
-    picture.putpalette([value for colour in colours for value in colour])
+    if picture.mode == "P":
+        picture.putpalette([value for colour in colours for value in colour])
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from . import page
-from .data import part_indices
+from .cohort import class_order
+from .data import Codes, Cohort, matched, part_indices
 from .embed import Map, Sample, UmapSettings, as_slices, check_vectors, pca, sample_pixels, umap_map
 from .pixels import Colouring, Mosaic, Stage, as_labels, class_names, colourings, compact, make_stage, mosaic_of, named_models
 from .runs import Run, read_run
@@ -29,14 +30,17 @@ from .trust import Number, trust
 def slices_of_run(
     model: str | Path | Run,  # a finished run, or its folder
     count: int = 2,  # slices, each of another subject
+    cohort: Cohort | None = None,  # other scans, or the run's own from another place
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:  # images [S, H, W], labels [S, H, W], names of the classes
-    """The fullest slices of a run's test subjects."""
+    """The fullest slices of a run's test subjects, or of other scans; DataError where those have other classes."""
     run = model if isinstance(model, Run) else read_run(model)
-    rows = part_indices(run.cohort, run.split, "test")
-    rows = rows[np.argsort(-(run.cohort.labels[rows] > 0).sum(axis=(1, 2)), kind="stable")]
-    _, first = np.unique(run.cohort.subject[rows], return_index=True)
+    shown = run.cohort if cohort is None else matched(cohort, run.settings["classes"], run.codes)
+    own = cohort is None or shown.fingerprint == run.settings["fingerprint"]
+    rows = part_indices(shown, run.split, "test") if own else np.flatnonzero(shown.labelled)
+    rows = rows[np.argsort(-(shown.labels[rows] > 0).sum(axis=(1, 2)), kind="stable")]
+    _, first = np.unique(shown.subject[rows], return_index=True)
     rows = rows[np.sort(first)[:count]]
-    return run.cohort.images[rows].astype(np.float32), run.cohort.labels[rows], run.cohort.classes
+    return shown.images[rows].astype(np.float32), shown.labels[rows], shown.classes
 
 # %% ../nbs/10c_pixel_page.ipynb #797876c2
 @dataclass(frozen=True)
@@ -72,11 +76,15 @@ def gather(
     layer: str = "features",  # of a UNet: "features", "head" or "output"
     seed: int = 0,  # of the voters
 ) -> View:
-    """Run every network on the slices and gather what can be shown; ValueError without slices."""
+    """Run every network on the slices and gather what can be shown; ValueError without slices, or with other classes than a run's."""
     if images is None:
         if not isinstance(model, str | Path | Run):
             raise ValueError("images: none were given, expected one slice [H, W] or several [S, H, W] (only a run brings its own)")
         images, labels, classes = slices_of_run(model)
+    elif isinstance(model, str | Path | Run) and labels is not None and classes is not None:
+        run = model if isinstance(model, Run) else read_run(model)
+        order = class_order("classes", classes, Codes(()), run.settings["classes"], run.codes)
+        labels, classes = np.array(order)[np.asarray(labels)], run.settings["classes"]
     stack = as_slices(images)
     marks = as_labels(labels, stack.shape)
     names = class_names(classes, marks)

@@ -6,7 +6,7 @@ Docs: https://semicon-nb.github.io/semicon_nb/slices.html.md"""
 
 # %% auto #0
 __all__ = ['ARRAYS', 'Loaded', 'load_scan', 'load_pictures', 'files_of', 'stamp', 'digest', 'placed', 'keep', 'recall', 'unique',
-           'read_all', 'assemble']
+           'one_person_each', 'read_all', 'assemble']
 
 # %% ../nbs/00f_slices.ipynb #93783868
 import hashlib
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .cohort import Codes, Cohort, Volume, read_labels
+from .cohort import Codes, Cohort, Volume, complete, read_labels, unseen
 from .files import cache_folder, content_key, write_atomic
 from .reading import stored_orientation
 from .scans import DataError, Grid, measured, normalise, read_scan, to_grid, turned
@@ -63,17 +63,18 @@ def load_scan(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
     scan = turned(stored, grid.orientation)
     axis = grid.along(scan.voxels.shape)
     slices = np.moveaxis(normalise(scan.voxels, volume.image), axis, 0)
-    labels = np.zeros(slices.shape, np.uint8)
+    labels, whole = np.zeros(slices.shape, np.uint8), np.full(len(slices), bool(volume.label))
     if volume.label:
-        labels = np.moveaxis(read_labels(volume.label, codes, scan), axis, 0)
+        labels, whole = complete(np.moveaxis(read_labels(volume.label, codes, scan), axis, 0))
     (n, h, w), (down, along) = slices.shape, (a for a in range(3) if a != axis)
     known = replace(
         volume, shape=(h, w, n), spacing=(scan.spacing[down], scan.spacing[along], scan.spacing[axis]), unit=scan.unit,
-        orientation=stored.orientation, levels=levels(scan.voxels), outline=outline(labels) if volume.label else (),
+        orientation=stored.orientation, levels=levels(scan.voxels), outline=outline(labels[whole]) if volume.label else (),
+        content=(imprint(turned(stored, "RAS").voxels),),
     )  # fmt: skip
     position = np.linspace(0, 1, n, dtype=np.float32) if n > 1 else np.full(1, np.nan, np.float32)
     images, labels = to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True)
-    return Loaded(known, images, labels, np.full(n, bool(volume.label)), position)
+    return Loaded(known, images, labels, whole, position)
 
 # %% ../nbs/00f_slices.ipynb #6434a279
 def load_pictures(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
@@ -83,36 +84,49 @@ def load_pictures(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
     slices = np.moveaxis(normalise(stack, f"{volume.image}/{volume.files[0]} and {len(volume.files) - 1} more"), 2, 0)
     labelled = np.array(volume.outlined, bool)
     labels = np.zeros(slices.shape, np.uint8)
-    for k in np.flatnonzero(labelled):
-        labels[k] = read_labels(Path(volume.label) / volume.files[k], codes, pictures[k])[..., 0]
-    known = replace(volume, shape=stack.shape, unit="pixel", levels=levels(stack), outline=outline(labels[labelled]))
+    for k in np.flatnonzero(labelled).tolist():
+        labels[k] = read_labels(volume.label_path(k), codes, pictures[k])[..., 0]
+    labels, whole = complete(labels)
+    known = replace(
+        volume, shape=stack.shape, unit="pixel", levels=levels(stack), outline=outline(labels[labelled & whole]),
+        content=tuple(imprint(picture.voxels) for picture in pictures),
+    )  # fmt: skip
     unknown = np.full(len(slices), np.nan, np.float32)
-    return Loaded(known, to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True), labelled, unknown)
+    return Loaded(known, to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True), labelled & whole, unknown)
+
+# %% ../nbs/00f_slices.ipynb #ca3978a5
+def imprint(
+    values: np.ndarray,  # [...] of one image, as its file holds them
+) -> str:
+    """Sixteen digits of an image's values; "" where all are equal, which tells nobody from another."""
+    return "" if (values == values.flat[0]).all() else content_key(values.astype(np.float32) + np.float32(0))
 
 # %% ../nbs/00f_slices.ipynb #93d8dd39
 def files_of(volume: Volume) -> list[Path]:
     """Every file that a volume is made of."""
     if not volume.files:
         return [Path(path) for path in (volume.image, volume.label) if path]
-    outlined = [Path(volume.label) / name for name, has in zip(volume.files, volume.outlined, strict=True) if has]
+    outlined = [volume.label_path(k) for k, has in enumerate(volume.outlined) if has]
     return [Path(volume.image) / name for name in volume.files] + outlined
 
 
-def stamp(volumes: Sequence[Volume]) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of every file; FileNotFoundError for one that is missing."""
+def stamp(volumes: Sequence[Volume]) -> list[tuple[str, int, int, int, int]]:
+    """Path, size, time of change (the program's and the system's) and number of every file; FileNotFoundError for one that is missing."""
     found = []
     for path in (path for volume in volumes for path in files_of(volume)):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: there is no such file, but the index of its folder names it; add it or correct the index")
         state = path.stat()
-        found.append((str(path.resolve()), state.st_size, state.st_mtime_ns))
+        found.append((str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
     return found
 
 
-def digest(volume: Volume) -> str:
-    """Checksum of the bytes of a volume's files."""
+def digest(
+    paths: Sequence[Path],  # of files
+) -> str:
+    """Checksum of the bytes of files, one after the other."""
     total = hashlib.sha256()
-    for path in files_of(volume):
+    for path in paths:
         total.update(path.read_bytes())
     return total.hexdigest()
 
@@ -122,6 +136,22 @@ def placed(grid: Grid, volumes: Sequence[Volume]) -> list:
     raster = {key: value for key, value in asdict(grid).items() if key != "orientation"}
     aside = {volume.name: volume.orientation for volume in volumes if volume.orientation not in ("", grid.orientation)}
     return [raster, *([grid.orientation, aside] if aside and grid.orientation else [])]
+
+# %% ../nbs/00f_slices.ipynb #4cb00788
+def fingerprint_of(
+    name: str,  # of a cohort that has a name of its own, "" for a folder
+    classes: Sequence[str],  # names
+    codes: Codes,  # what the numbers of the label files mean
+    volumes: Sequence[Volume],  # as read
+    grid: Grid,  # of the slices
+) -> str:
+    """Sixteen digits of what a cohort holds."""
+    table = {key: value for key, value in asdict(codes).items() if key != "ignore" or value}
+    if name:
+        who: list[Any] = [(v.name, v.subject, v.shape, digest(files_of(v))) for v in volumes]
+    else:
+        who = [(v.name, v.subject, v.shape, bool(v.label), v.outlined, [digest([path]) for path in files_of(v)]) for v in volumes]
+    return content_key(name, list(classes), table, who, *placed(grid, volumes))
 
 # %% ../nbs/00f_slices.ipynb #da951bd5
 ARRAYS = ("images", "labels", "labelled", "volume", "position")
@@ -167,6 +197,18 @@ def unique(volumes: Sequence[Volume], name: str) -> None:
             raise DataError(f"{name}: two volumes are called {volume.name}; rename one")
         seen.add(volume.name)
 
+
+def one_person_each(
+    volumes: Sequence[Volume],  # as read
+    name: str,  # of the cohort, for the error
+) -> None:
+    """DataError for one scan under the names of two subjects, who could be in two parts of a split."""
+    owner: dict[tuple[str, ...], Volume] = {}
+    for volume in (volume for volume in volumes if any(volume.content) and len(volume.files) != 1):
+        if (other := owner.setdefault(tuple(sorted(volume.content)), volume)).subject != volume.subject:
+            both = f"{other.name} (subject {other.subject}) and {volume.name} (subject {volume.subject})"
+            raise DataError(f"{name}: {both} hold the same image; remove one, or give both to one subject in index.csv")
+
 # %% ../nbs/00f_slices.ipynb #9d51e6a3
 def read_all(volumes: Sequence[Volume], grid: Grid, codes: Codes) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
     """The arrays [S, ...] of a cohort by name, and its volumes with their native shapes."""
@@ -192,6 +234,8 @@ def noted(cohort: Cohort) -> Cohort:
     if cohort.grid.orientation and silent:
         what = f"{len(silent)} of {len(cohort.volumes)} volumes ({silent[0]}, ...) do not say which way round they lie"
         warnings.warn(f"{cohort.name}: {what}; taken as stored, though the others are turned to {cohort.grid.orientation}", stacklevel=3)
+    if cohort.codes.ignore and unseen(cohort):
+        warnings.warn(f"{cohort.name}: no complete slice shows {unseen(cohort)}, so nothing can be learned of it", stacklevel=3)
     for c, name in enumerate(cohort.classes[1:], 1):
         there = set(cohort.volume[(cohort.labels == c).any((1, 2))].tolist())
         holding = [v for v, volume in enumerate(cohort.volumes) if volume.outline[c : c + 1] > (0,)]
@@ -210,19 +254,23 @@ def assemble(
     volumes: Sequence[Volume],  # not yet read
     grid: Grid,  # of the slices
     source: dict,  # load(**source) gives the cohort back
+    named: bool = True,  # the name is the cohort's own, not that of the folder it happens to lie in
 ) -> Cohort:
-    """The cohort of these volumes, from the cache where the files have not changed."""
+    """The cohort of these volumes, from the cache where the files have not changed; DataError where no outlined slice is complete."""
     unique(volumes, name)
-    settings = (name, list(classes), codes, [asdict(volume) for volume in volumes], grid)
-    path = cache_folder() / "slices" / f"{name}-{content_key('2', *settings, stamp(volumes))}.npz"
-    if (known := recall(path)) is not None:
-        arrays, read, fingerprint = known
-        grid = oriented(grid, read)
-        return noted(Cohort(name, tuple(classes), volumes=read, grid=grid, fingerprint=fingerprint, source=source, codes=codes, **arrays))
-    grid = oriented(grid, [replace(v, orientation="" if v.files else stored_orientation(v.image)) for v in volumes])
-    arrays, read = read_all(volumes, grid, codes)
-    who = [(volume.name, volume.subject, volume.shape, digest(volume)) for volume in read]
-    fingerprint = content_key(name, list(classes), codes, who, *placed(grid, read))
-    cohort = Cohort(name, tuple(classes), volumes=read, grid=grid, fingerprint=fingerprint, source=source, codes=codes, **arrays)
-    keep(path, cohort)
+    settings = (name, named, list(classes), codes, [asdict(volume) for volume in volumes], grid)
+    path = cache_folder() / "slices" / f"{name[:40]}-{content_key('2', *settings, stamp(volumes))}.npz"
+    if (known := recall(path)) is None:
+        way = oriented(grid, [replace(v, orientation="" if v.files else stored_orientation(v.image)) for v in volumes])
+        arrays, read = read_all(volumes, way, codes)
+        if not named:
+            one_person_each(read, name)
+        if codes.ignore and any(any(v.outlined) if v.files else v.label for v in volumes) and not arrays["labelled"].any():
+            raise DataError(f"{name}: every outlined slice holds pixels marked ignore; sparse outlines inside slices are not supported")
+        found = arrays, read, fingerprint_of(name if named else "", classes, codes, read, way)
+    arrays, read, fingerprint = known or found
+    place = {"grid": oriented(grid, read), "source": source}
+    cohort = Cohort(name, tuple(classes), volumes=read, fingerprint=fingerprint, codes=codes, **place, **arrays)
+    if known is None:
+        keep(path, cohort)
     return noted(cohort)

@@ -20,10 +20,9 @@ from PIL import Image
 
 from semicon_nb import __version__, arguments, cli, experiment, methods, names
 from semicon_nb import data as data_module
-from semicon_nb import evaluate as evaluate_module
 from semicon_nb.cli import main
-from semicon_nb.data import phantom
-from semicon_nb.methods import PRESETS
+from semicon_nb.data import phantom, split
+from semicon_nb.methods import PRESETS, train_method
 from semicon_nb.show import PALETTE, rgb
 
 TINY = replace(PRESETS["demo"], name="tiny", width=4).scaled(0.04)
@@ -545,6 +544,168 @@ def test_predict_warns_of_a_scan_that_is_unlike_those_of_the_training(
     (copy / "run.json").write_text(json.dumps({name: value for name, value in facts.items() if name != "seen"}))
     assert main(["predict", str(copy), str(scan), "-o", str(tmp_path / "other.nii.gz")]) == 0
     assert "generated" not in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ numbers and names
+
+
+def outlined(place: Path, people: range, numbers: dict[str, int]) -> Path:
+    """Scans of people whose structures are written in these numbers and shine by their kind, and a dataset.json that says so."""
+    said = {name.lower(): number for name, number in numbers.items()}
+    table = np.array([said[name] for name in ("background", "anterior", "posterior")], np.int32)
+    for k in people:
+        draw, classes = np.random.default_rng(k), np.zeros((32, 30, 5), int)
+        classes[4 + k : 20, 5:14], classes[10:26, 14:20] = 1, 2
+        for side, array in (("images", 300 * classes + np.rint(draw.normal(0, 90, classes.shape))), ("labels", table[classes])):
+            (place / side).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(array.astype(np.int32), np.eye(4)), place / side / f"scan{k}.nii.gz")
+    (place / "dataset.json").write_text(json.dumps({"labels": numbers}))
+    return place
+
+
+class ByBrightness(torch.nn.Module):
+    """Takes a pixel for the structure that shines most like it: wrong where there is noise, and in need of no training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shades = torch.nn.Parameter(torch.tensor([0.25, 0.5, 0.75]).view(1, 3, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits [B, 3, H, W] of slices [B, 1, H, W]."""
+        return -((images - self.shades) ** 2)
+
+
+OURS = {"background": 0, "anterior": 500, "posterior": 600}
+
+
+@pytest.fixture(scope="session")
+def numbered_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a few steps on a folder whose label files hold 500 and 600."""
+    from semicon_nb.data import load
+
+    place = tmp_path_factory.mktemp("numbered")
+    cohort = load(outlined(place / "scans", range(5), OURS), size=32)
+    stages = {name: replace(stage, precision="fp32", steps=2, warmup=0, validate_every=0) for name, stage in TINY.stages.items()}
+    train_method("scratch", cohort, split(cohort, 1.0), replace(TINY, stages=stages), out=place / "run", progress=False)
+    return place
+
+
+@pytest.fixture
+def numbered(numbered_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A copy of that run and of its scans, which it knows."""
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+    run, scans = (Path(shutil.copytree(numbered_once / name, tmp_path / name)) for name in ("run", "scans"))
+    about = json.loads((run / "run.json").read_text())
+    about["data"]["cohort"] = str(scans)
+    (run / "run.json").write_text(json.dumps(about))
+    return run, scans
+
+
+def report(capsys: pytest.CaptureFixture, *words: object) -> tuple[dict, str]:
+    """What an evaluation prints, as an object, and what it warns of."""
+    capsys.readouterr()
+    assert main(["evaluate", *map(str, words), "--json"]) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out), err
+
+
+def test_masks_hold_the_owners_numbers_and_scores_compare_names(
+    capsys: pytest.CaptureFixture, numbered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, scans = numbered
+    monkeypatch.setattr(cli, "open_run", lambda folder: replace(methods.load_run(folder), model=ByBrightness()))
+    masks = {}
+    for v in range(5, 8):
+        outlined(tmp_path / "theirs", range(v, v + 1), {"Background": 7, "posterior": 1, "ANTERIOR": 2})
+        main(["predict", str(run), str(tmp_path / "theirs" / "images" / f"scan{v}.nii.gz"), "-o", str(tmp_path / f"{v}.nii.gz")])
+        masks[f"scan{v}"] = np.asanyarray(nibabel.load(tmp_path / f"{v}.nii.gz").dataobj)
+        assert masks[f"scan{v}"].dtype == np.uint16 and set(np.unique(masks[f"scan{v}"])) <= {0, 500, 600}
+    said = capsys.readouterr().out
+    assert "(as 500)" in said and "(as 600)" in said
+    found, warned = report(capsys, run, "--data", tmp_path / "theirs", "--part", "all")
+    assert warned == "" and len(found["volumes"]) == 3 and 0.5 < found["pooled_dice"] < 0.95
+    for volume in found["volumes"]:
+        truth = np.asanyarray(nibabel.load(tmp_path / "theirs" / "labels" / f"{volume['name']}.nii.gz").dataobj)
+        for name, ours, theirs in (("anterior", 500, 2), ("posterior", 600, 1)):
+            a, b = masks[volume["name"]] == ours, truth == theirs
+            assert volume["dice"][name] == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()), abs=0.01)
+
+
+def test_other_structures_are_refused_with_both_lists(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
+    run, scans = numbered
+    place = outlined(tmp_path / "other", range(5, 6), OURS)
+    for labels in ({"background": 0, "anterior": 500, "back": 600}, {"background": 0, "anterior": 500}):
+        (place / "dataset.json").write_text(json.dumps({"labels": labels}))
+        if len(labels) == 2:
+            outlined(place, range(5, 6), {**OURS, "posterior": 0})
+            (place / "dataset.json").write_text(json.dumps({"labels": labels}))
+        for command in (["evaluate", run, "--data", place, "--part", "all"], ["explore", run, "--data", place, "-o", tmp_path / "x.html"]):
+            said = refused(capsys, *command)
+            assert f"classes {', '.join(labels)}, but the run was trained on background, anterior, posterior" in said
+
+
+def test_a_renamed_folder_is_the_same_cohort(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
+    run, scans = numbered
+    from semicon_nb.data import load, load_split, part_indices
+    from semicon_nb.pixel_page import slices_of_run
+
+    before = report(capsys, run)
+    moved = scans.rename(tmp_path / "scans version 2")
+    assert report(capsys, run, "--data", moved) == before
+    for command in (["evaluate", run], ["explore", run, "-o", tmp_path / "x.html"]):
+        said = refused(capsys, *command)
+        assert str(scans) in said and "--data" in said
+    shown, cohort = slices_of_run(run, cohort=load(moved, size=32)), load(moved, size=32)
+    own = cohort.images[part_indices(cohort, load_split(run / "split.json"), "test")].astype(np.float32)
+    assert shown[2] == cohort.classes and all((image == own).all((1, 2)).any() for image in shown[0])
+
+
+def test_scans_that_were_learned_from_are_known_under_any_name(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
+    run, scans = numbered
+    parts = json.loads((run / "split.json").read_text())
+    mixed = outlined(tmp_path / "mixed", range(5, 8), OURS)
+    (mixed / "images" / "new.nii").write_bytes(gzip.decompress((scans / "images" / f"{parts['train'][0]}.nii.gz").read_bytes()))
+    said = refused(capsys, "evaluate", run, "--data", mixed, "--part", "test")
+    assert "1 of its 4 volumes hold images that the run learned from, new" in said and "--part all" not in said
+    found, warned = report(capsys, run, "--data", mixed, "--part", "all")
+    assert found["learned_from"] == ["new"] and "no score on new people" in warned
+    (mixed / "images" / "new.nii").write_bytes(gzip.decompress((scans / "images" / f"{parts['test'][0]}.nii.gz").read_bytes()))
+    assert "measure it with --part all" in refused(capsys, "evaluate", run, "--data", mixed, "--part", "test")
+    assert report(capsys, run, "--data", mixed, "--part", "all")[1] == ""
+
+
+def test_a_run_of_an_older_version_says_what_it_does_not_know(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
+    run, scans = numbered
+    about = json.loads((run / "run.json").read_text())
+    assert about["codes"] == {"classes": [[0, 0], [500, 1], [600, 2]], "other": None, "ignore": []}
+    (run / "run.json").write_text(json.dumps({k: v for k, v in about.items() if k not in ("codes", "learned")}))
+    assert main(["predict", str(run), str(scans / "images" / "scan0.nii.gz"), "-o", str(tmp_path / "m.nii.gz")]) == 0
+    assert "does not say what numbers its label files held" in capsys.readouterr().out
+    assert np.asanyarray(nibabel.load(tmp_path / "m.nii.gz").dataobj).max() <= 2
+    other = outlined(tmp_path / "other", range(5, 8), OURS)
+    said = refused(capsys, "evaluate", run, "--data", other, "--part", "test")
+    assert "cannot tell whether it learned from these images" in said and "--part all" not in said
+    assert "cannot tell" in report(capsys, run, "--data", other, "--part", "all")[1]
+
+
+@pytest.mark.parametrize("numbers,mode", [((0, 1, 255), "P"), ((0, 300, 65535), "I;16"), ((0, -1, 2), None), ((0, 1, 70000), None)])
+def test_a_picture_holds_the_owners_numbers_too(
+    capsys: pytest.CaptureFixture, made: Path, tmp_path: Path, cohort, numbers: tuple, mode: str | None
+) -> None:
+    run, picture = tmp_path / "run", tmp_path / "slice.png"
+    shutil.copytree(made, run)
+    about = json.loads((run / "run.json").read_text())
+    about["codes"]["classes"] = [[number, index] for index, number in enumerate(numbers)]
+    (run / "run.json").write_text(json.dumps(about))
+    Image.fromarray((cohort.images[3].astype(np.float32) * 255).astype(np.uint8)).save(picture)
+    if mode is None:
+        assert "do not fit a PNG" in refused(capsys, "predict", run, picture, "-o", tmp_path / "mask.png")
+        assert not (tmp_path / "mask.png").exists()
+        return
+    assert main(["predict", str(made), str(picture), "-o", str(tmp_path / "indices.png")]) == 0
+    assert main(["predict", str(run), str(picture), "-o", str(tmp_path / "mask.png")]) == 0
+    mask, indices = (Image.open(tmp_path / name) for name in ("mask.png", "indices.png"))
+    assert mask.mode == mode and np.array_equal(np.asarray(mask), np.array(numbers)[np.asarray(indices)])
 
 
 # ------------------------------------------------------------------------------------------------ damaged runs

@@ -707,6 +707,88 @@ def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
     assert folder(tmp_path / "elsewhere" / "t").fingerprint == first.fingerprint
 
 
+@pytest.mark.parametrize("make", [task, hearts])
+def test_folder_keeps_its_fingerprint_under_another_name(tmp_path, make):
+    first = folder(make(tmp_path / "t"))
+    parts = split(first, 1.0) if make is task else None
+    second = folder((tmp_path / "t").rename(tmp_path / "another name"))
+    assert second.fingerprint == first.fingerprint and second.name == "another name"
+    if parts:
+        assert np.array_equal(part_indices(second, parts, "test"), part_indices(first, parts, "test"))
+    assert folder(tmp_path / "another name", size=32).fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("what", ["image", "label", "subject", "name", "classes", "codes", "labelled"])
+def test_folder_with_other_content_has_another_fingerprint(tmp_path, what):
+    place = task(tmp_path / "t")
+    first, about = folder(place), json.loads((place / "dataset.json").read_text())
+    image, labels = scan(77)
+    if what == "image":
+        nifti(place / "imagesTr" / "scan_001.nii.gz", image)
+    elif what == "label":
+        labels[0, 0, 0] = 1
+        nifti(place / "labelsTr" / "scan_001.nii.gz", labels)
+    elif what == "classes":
+        about["labels"]["1"] = "neck"
+    elif what == "codes":
+        about["labels"]["3"] = "head"
+    elif what == "labelled":
+        about["training"][0]["label"] = ""
+    elif what == "subject":
+        (place / "index.csv").write_text("file,subject\n" + "".join(f"scan_{k:03d}.nii.gz,p{k}\n" for k in range(1, 5)))
+    elif what == "name":
+        for kind in ("image", "label"):
+            path = place / f"{kind}sTr" / "scan_001.nii.gz"
+            path.rename(path.with_name("scan_000.nii.gz"))
+            about["training"][0][kind] = f"./{kind}sTr/scan_000.nii.gz"
+    (place / "dataset.json").write_text(json.dumps(about))
+    assert folder(place).fingerprint != first.fingerprint
+
+
+def test_which_picture_is_outlined_is_in_the_fingerprint(tmp_path):
+    found = set()
+    for name, there in (("one", "0"), ("other", "1")):
+        for k in range(2):
+            png(tmp_path / name / "images" / f"{k}.png", (scan(k)[0][:, :, 2] * 60).astype(np.uint8))
+        png(tmp_path / name / "labels" / f"{there}.png", scan(0)[1][:, :, 2])
+        (tmp_path / name / "index.csv").write_text("file,subject\n0.png,a\n1.png,a\n")
+        found.add(folder(tmp_path / name).fingerprint)
+    assert len(found) == 2
+
+
+def test_file_changed_in_place_is_noticed_whatever_its_times_say(tmp_path):
+    for k in range(3):
+        for side, array in zip(("images", "labels"), scan(k), strict=True):
+            nifti(tmp_path / "f" / side / f"{k}.nii", array)
+    first, path = folder(tmp_path / "f"), tmp_path / "f" / "labels" / "1.nii"
+    before = path.stat()
+    time.sleep(0.02)  # a file system keeps its times in steps of a few milliseconds
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\2")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+    second = folder(tmp_path / "f")
+    assert second.fingerprint != first.fingerprint and native_labels(second, 1)[-1, -1, -1] == 2
+
+
+def test_fingerprints_of_named_cohorts_stay(data_folder):
+    assert hippocampus(data_folder).fingerprint == "626a58915ff5509b" and sunnybrook(data_folder).fingerprint == "e183b78b18b271f4"
+
+
+def test_folder_with_a_long_name_is_kept(tmp_path):
+    assert len(folder(task(tmp_path / ("n" * 250))).volumes) == 4 and len(kept(tmp_path)) == 1
+
+
+def test_one_scan_of_two_people_is_refused(tmp_path):
+    place = task(tmp_path / "t")
+    shutil.copy(place / "imagesTr" / "scan_001.nii.gz", place / "imagesTr" / "scan_002.nii.gz")
+    with pytest.raises(DataError, match="scan_001 .* and scan_002 .* hold the same image"):
+        folder(place)
+    (place / "index.csv").write_text("file,subject\n" + "".join(f"scan_{k:03d}.nii.gz,p{max(k, 2)}\n" for k in range(1, 5)))
+    assert folder(place).subjects == ("p2", "p3", "p4")
+
+
 def test_failed_loading_leaves_no_cache(tmp_path):
     place = task(tmp_path / "t")
     (place / "imagesTr" / "scan_003.nii.gz").write_bytes(b"")
