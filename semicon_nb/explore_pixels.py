@@ -285,7 +285,7 @@ class PixelFigures(PixelState):
             figure.data[-1].selectedpoints = None  # the browser has its own idea of what is lit: start afresh
             figure.data[-1].selectedpoints = lit
         self.chosen = lit or ()
-        self.said_selection.value = selection_words(self.chosen, self.view, self.sample)
+        self.said_selection.value = html.escape(selection_words(self.chosen, self.view, self.sample))
 
     def compare(self, anchor: int) -> None:
         """Show the likeness of every pixel to the `anchor` (position in the flattened stack)."""
@@ -299,7 +299,7 @@ class PixelFigures(PixelState):
             self.ringed = (anchor, *on_map)
             for figure, x, y in ((self.slices, c, r), (self.likeness, c, r), (self.map, *on_map)):
                 figure.layout.shapes = rings(x, y)
-        self.said_anchor.value = anchor_words(anchor, self.weights, temperature, self.view)
+        self.said_anchor.value = html.escape(anchor_words(anchor, self.weights, temperature, self.view))
 
 # %% ../nbs/11a_pixel_explorer.ipynb #ff18aec4
 class PixelCallbacks(PixelFigures):
@@ -318,7 +318,7 @@ class PixelCallbacks(PixelFigures):
         self.current, numbers = self.maps.ready.get(key) or (pca(self.view.flat(self.stage)[self.sample.index]), None)
         self.draw()
         self.compare(self.anchor)
-        self.said_sample.value = f"{self.sample.sentence} {self.map_words()}"
+        self.said_sample.value = html.escape(f"{self.sample.sentence} {self.map_words()}")
         self.numbers.value = numbers_table(numbers)
         if key not in self.maps.ready:
             self.maps.ask(self.stage, method, self.sample, self.say, self.arrived)
@@ -344,6 +344,8 @@ class PixelAnswers(PixelCallbacks):
 
     def map_words(self) -> str:
         """Which map is shown."""
+        if self.current.note:
+            return self.current.note
         if self.current.method == "PCA":
             waiting = " It stands in until the UMAP is ready." if self.controls["method"].value == "UMAP" else ""
             return f"PCA keeps {self.current.kept:.0%} of the variance.{waiting}"

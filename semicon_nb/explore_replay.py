@@ -40,12 +40,14 @@ class Film:
         if not recording.snapshots:
             raise ValueError(f"{recording.name}: the recording holds no snapshot, expected at least one")
         self.recording, self.mosaic = recording, mosaic_of(recording.images.shape)
+        self.notes: dict[str, str] = {}
         self.places = {"PCA": self.layout("PCA")}
 
     def layout(self, method: str, settings: UmapSettings = UmapSettings()) -> np.ndarray:
         """Places [T, N, 2] of the shown pixels at each moment, in one layout by `method` ("PCA" or "UMAP"), scaled to 0 .. 1."""
         vectors = [snap.vectors.astype(np.float32) for snap in self.recording.snapshots]
-        places = np.stack([m.places for m in aligned(vectors, method, settings)])
+        maps = aligned(vectors, method, settings)
+        places, self.notes[method] = np.stack([m.places for m in maps]), maps[0].note
         low, high = places.min(axis=(0, 1)), places.max(axis=(0, 1))
         return ((places - (low + high) / 2) / max(float((high - low).max()), 1e-12) + 0.5).astype(np.float32)
 
@@ -138,7 +140,8 @@ def moment_words(
     recent = [s.loss for s in film.recording.history if snap.step - 9 <= s.step <= snap.step and s.stage == snap.stage]
     loss = f", loss {np.mean(recent):.3f}" if recent else ""
     last = film.recording.snapshots[-1].step
-    numbers = f"Dice of these slices {snap.dice:.2f}, neighbour agreement {snap.agreement:.2f}"
+    near = "the embeddings have collapsed" if np.isnan(snap.agreement) else f"neighbour agreement {snap.agreement:.2f}"
+    numbers = f"Dice of these slices {snap.dice:.2f}, {near}"
     return f"{film.recording.name}: {snap.stage}, step {snap.step} of {last}{loss}; {numbers}."
 
 
@@ -146,8 +149,9 @@ def vote_words(
     film: Film,  # to show
 ) -> str:
     """How its predictions are made, and how many pixels are shown."""
+    said = " ".join(dict.fromkeys(note for note in film.notes.values() if note))
     return (
-        f"{film.recording.sample.sentence} Before fine-tuning a pixel is called what most of the 10 nearest shown pixels are called, "
+        f"{said}{' ' * bool(said)}{film.recording.sample.sentence} Before fine-tuning a pixel is called what most of the 10 nearest shown pixels are called, "
         "which flatters: it tells how labels separate here, not how well the network generalises."
     )
 

@@ -169,7 +169,7 @@ def stored_map(
     """A map as the page reads it: places from 0 to 65535."""
     middle, width = (made.places.max(axis=0) + made.places.min(axis=0)) / 2, max(float(np.ptp(made.places, axis=0).max()), 1e-12)
     places = np.round(((made.places - middle) / width + 0.5) * 65535).clip(0, 65535).astype(np.uint16)
-    return {"places": places, "kept": made.kept, "numbers": [asdict(n) for n in numbers]}
+    return {"places": places, "kept": made.kept, "note": made.note, "numbers": [asdict(n) for n in numbers]}
 
 # %% ../nbs/10c_pixel_page.ipynb #fe45c455
 def stored_stage(

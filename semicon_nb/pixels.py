@@ -122,12 +122,14 @@ def head_probabilities(
     model: UNet,  # with a trained class head
     images: np.ndarray,  # [S, H, W]
 ) -> np.ndarray:  # [S, H, W, classes]
-    """What the class head says, as probabilities."""
+    """What the class head says, as probabilities; ValueError where it says nothing."""
     device = next(model.parameters()).device
     was, given = model.training, torch.from_numpy(as_slices(images))[:, None].to(device)
     model.eval()
     said = torch.cat([model(part).softmax(1).cpu() for part in given.split(16)]).permute(0, 2, 3, 1).numpy()
     model.train(was)
+    if not np.isfinite(said).all():
+        raise ValueError("model: the class head gives NaN or infinite values; was training stopped by a loss that was NaN?")
     return said
 
 # %% ../nbs/10b_pixels.ipynb #1f4028c3
@@ -297,4 +299,4 @@ def compact(
     a, b = np.random.default_rng(seed).integers(0, len(vectors), (2, 2000))
     unit = stored.astype(np.float32) / np.maximum(np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True), 1e-9)
     wrong = np.abs((unit[a] * unit[b]).sum(1) - (vectors[a] * vectors[b]).sum(1))
-    return Compact(stored, scale, float(values[::-1][:dims].sum() / values.sum()), float(np.quantile(wrong, 0.95)))
+    return Compact(stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), float(np.quantile(wrong, 0.95)))

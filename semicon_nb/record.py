@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from .dice import pooled_dice
-from .embed import Sample, as_slices, neighbours, sample_pixels
+from .embed import COLLAPSED, Sample, as_slices, degenerate, neighbours, sample_pixels
 from .files import write_atomic
 from .loop import Step
 from .pixel_page import slices_of_run
@@ -38,7 +38,7 @@ class Snapshot:
     vectors: np.ndarray  # [N, C] float16, unit vectors of the shown pixels
     prediction: np.ndarray  # [S, H, W] uint8, by the class head or by vote
     dice: float  # pooled Dice of the shown slices
-    agreement: float  # neighbour agreement of the shown pixels
+    agreement: float  # neighbour agreement of the shown pixels; nan where all have one vector
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def look(
     vectors = seen.vectors.reshape(-1, seen.vectors.shape[-1])[recording.sample.index]
     prediction = cast(np.ndarray, seen.probabilities).argmax(-1).astype(np.uint8)  # there are labels, so there are probabilities
     marks = recording.labels.reshape(-1)[recording.sample.index]
-    agreement = neighbour_agreement(neighbours(vectors, 10)[0], marks)
+    flat = degenerate(vectors) == COLLAPSED  # then every pixel is as near as any other
+    agreement = float("nan") if flat else neighbour_agreement(neighbours(vectors, 10)[0], marks)
     return Snapshot(stage, step, vectors.astype(np.float16), prediction, pooled_dice(prediction, recording.labels, classes), agreement)
 
 # %% ../nbs/10d_record.ipynb #ea83d040

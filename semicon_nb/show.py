@@ -12,6 +12,16 @@ PALETTE = ("#8a8a8a", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#0
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down")
 """Marker of each class, so that colour never stands alone."""
 
+METHOD_LOOKS = (
+    ("#6b7a90", "circle", "dash"),
+    ("#8b5cf6", "diamond", "solid"),
+    ("#d6454f", "square", "solid"),
+    ("#928a00", "triangle-up", "solid"),
+)
+"""Colour, marker and line of methods, four at a time: the baseline, a row of the paper, one of this package, a rival.
+
+Slate, violet, red and olive: none of them is the colour of a structure, or that of pull and push."""
+
 
 def rgb(colour: str) -> tuple[int, int, int]:
     """A `colour` such as `#e69f00` as three numbers from 0 to 255."""

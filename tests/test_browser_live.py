@@ -7,7 +7,7 @@ from test_explore_results import Threshold
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.explore import CohortBrowser, ResultsExplorer, StrategyExplorer, TemperatureExplorer
 from semicon_nb.explore_replay import Film, write_replay
-from semicon_nb.explore_results import look_at
+from semicon_nb.looks import look_at
 from semicon_nb.record import Recorder
 from semicon_nb.train import StageSettings, train_local
 from semicon_nb.unet import UNet
@@ -131,11 +131,11 @@ def test_results(lab):  # noqa: F811
     tab = lab.open(name, size=(1440, 1100))
     tab.figures(2)
     tab.shot("results-live-before")
-    x, y = tab.page.evaluate("(() => { const t = document.querySelectorAll('.js-plotly-plot')[0].data[3]; return [t.x[0], t.y[0]]; })()")
+    x, y = tab.page.evaluate("(() => { const t = document.querySelectorAll('.js-plotly-plot')[0].data[4]; return [t.x[0], t.y[0]]; })()")
     tab.click(".js-plotly-plot >> nth=0", (x, y))
     tab.kernel_until("[explorer.menus['method'].value, explorer.menus['labels'].value]", ["global", 0.05])
-    tab.kernel("from semicon_nb.explore_results import records_of, volume_scores, worst_first")
-    worst = tab.value("[[v.volume, s] for v, s in worst_first(volume_scores(records_of(runs), 'global', 0.05), 'pooled_dice', 'mean')]")
+    tab.kernel("from semicon_nb.results_state import volumes_of")
+    worst = tab.value("[[v.volume, v.score] for v in volumes_of(explorer.experiment, 'global', 0.05, 'pooled_dice', 'mean')]")
     strip = "Array.from(document.querySelectorAll('.js-plotly-plot')[1].data[0].y)"
     tab.near(strip, [score for _, score in worst], "the volumes, worst first")
     tab.click(".js-plotly-plot >> nth=1", (3, worst[2][1]))

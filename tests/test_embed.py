@@ -187,3 +187,74 @@ def test_numbers_without_two_classes_are_nan_and_not_errors(clouds):
     for marks in (None, np.zeros(300, int), np.eye(300, dtype=int)[0]):
         found = {n.name: n.value for n in trust(vectors, marks)}
         assert np.isnan(found["silhouette"]) and np.isfinite(found["uniformity"])
+
+
+# ------------------------------------------------------------------------------------------------ networks that fail
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def failing(kind: str, count: int = 200) -> np.ndarray:
+    """Vectors of a network that failed in one way."""
+    random = np.random.default_rng(0)
+    some = unit(random.normal(size=(count, 8)))
+    return {
+        "zero": np.zeros((count, 8), np.float32),
+        "constant": np.tile(some[:1], (count, 1)),
+        "rounding": np.tile(some[:1], (count, 1)) * (1 + 1e-8 * random.normal(size=(count, 1))).astype(np.float32),
+        "one channel": np.sign(some[:, :1]),
+        "one constant channel": np.ones((count, 1), np.float32),
+        "two points": some[random.integers(0, 2, count)],
+        "five points": some[random.integers(0, 5, count)],
+        "mostly one": np.vstack([np.tile(some[:1], (count - 20, 1)), some[:20]]),
+        "a constant channel": np.hstack([some, np.ones((count, 1), np.float32)]),
+        "fewer than neighbours": some[:6],
+        "four": some[:4],
+    }[kind]
+
+
+SAID = {
+    "zero": "collapsed", "constant": "collapsed", "rounding": "collapsed", "one constant channel": "collapsed",
+    "one channel": "One channel: the map is a line, drawn with PCA", "two points": "Only 2 different", "five points": "Only 5 different",
+    "mostly one": "", "a constant channel": "", "fewer than neighbours": "", "four": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SAID)
+def test_a_failed_network_gives_a_map_that_says_so(kind):
+    vectors = failing(kind)
+    quick = UmapSettings(epochs=10)
+    assert all(np.isfinite(made.places).all() for made in aligned([vectors, vectors], "UMAP", quick))
+    for made in (pca(vectors), umap_map(vectors, quick)):
+        assert made.places.shape == (len(vectors), 2) and np.isfinite(made.places).all()
+        assert SAID[kind] in made.note and bool(SAID[kind]) == bool(made.note)
+        assert not made.note or made.method == "PCA"
+        assert "collapsed" not in made.note or np.ptp(made.places, axis=0).max() == 0
+    numbers = {n.name: n for n in trust(vectors, np.arange(len(vectors)) % 2, pca(vectors).places)}
+    assert all(np.isfinite(n.value) or n.reads == "all vectors are the same" for n in numbers.values())
+    assert "collapsed" not in SAID[kind] or (numbers["uniformity"].value == 0 and np.isnan(numbers["neighbour agreement"].value))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_numbers_that_are_none_are_refused_by_every_map_and_measure(bad):
+    vectors = failing("mostly one").astype(np.float64)
+    vectors[3, 2] = bad
+    for make in (pca, umap_map, trust, uniformity, lambda v: aligned([v], "UMAP")):
+        with np.errstate(over="ignore"), pytest.raises(ValueError, match="1 of 200 embeddings are NaN or infinite"):
+            make(vectors)
+
+
+def test_a_map_that_is_not_finite_is_neither_kept_nor_believed(clouds, tmp_path, monkeypatch):
+    vectors, settings = clouds[0][:60], UmapSettings(epochs=10)
+    first = umap_map(vectors, settings)
+    (kept,) = (tmp_path / "cache" / "maps").glob("*.npy")
+    np.save(kept, np.full_like(first.places, np.nan))
+    np.testing.assert_array_equal(umap_map(vectors, settings).places, first.places)
+    assert np.isfinite(np.load(kept)).all()
+    kept.unlink()
+    monkeypatch.setattr("semicon_nb.embed.lay_out", lambda vectors, settings, say: np.full((len(vectors), 2), np.nan, np.float32))
+    made = umap_map(vectors, settings)
+    assert made.method == "PCA" and "no place" in made.note and np.isfinite(made.places).all() and not kept.exists()

@@ -481,3 +481,62 @@ def test_live_problems_are_sentences_and_nothing_leaves_the_machine(notebook):
 
     tab.wait(said, "the sentence of a closed kernel")
     tab.shot("pixels-live-closed")
+
+
+# ------------------------------------------------------------------------------------------------ networks that fail, and hostile names
+
+
+class Failing(nn.Module):
+    """A network that failed in one way."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x):
+        many = x.repeat(1, 8, 1, 1)
+        return {"dead": torch.relu(many * 0 - 1), "constant": many * 0 + 1, "one channel": x - 0.4, "not a number": many / 0 * 0}[self.kind]
+
+
+@pytest.mark.parametrize("kind, says", [("dead", "have collapsed"), ("constant", "have collapsed"), ("one channel", "One channel")])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_failed_network_is_explored_with_a_sentence(kind, says, labelled, tmp_path):
+    images, labels = a_slice()
+    made = PixelExplorer(Failing(kind), images, labels if labelled else None, NAMES, count=200, method="PCA")
+    assert not made.problem, made.trace
+    assert says in made.said_sample.value and np.isfinite(made.current.places).all()
+    text = made.to_html(tmp_path / "page.html", "shared").read_text()
+    assert says in text and "NaN" not in text.split('id="semicon-data"')[1].split("</script>")[0]
+    assert np.isfinite(compact(made.view.flat("Failing")).kept)
+
+
+def test_features_that_are_no_numbers_are_one_sentence(tmp_path):
+    made = PixelExplorer(Failing("not a number"), *a_slice(), NAMES)
+    assert "NaN or infinite" in made.problem and "class=\"problem\"" in made.to_html(tmp_path / "p.html").read_text()
+
+
+def test_a_class_head_that_says_nothing_is_refused():
+    images, labels = a_slice(32)
+    model = UNet(width=4, depth=2)
+    with torch.no_grad():
+        next(p for n, p in reversed(list(model.named_parameters())) if p.shape[:1] == (3,)).fill_(torch.nan)
+    assert "NaN or infinite" in PixelExplorer({"finetune": model}, images, labels, NAMES).problem
+
+
+HOSTILE = '<img src=x onerror="window.ran=1">'
+
+
+@pytest.mark.browser
+def test_a_class_name_reaches_the_page_as_text(static_page, tmp_path):  # noqa: F811
+    images, labels = a_slice()
+    made = PixelExplorer({HOSTILE: network()}, images, labels, ("background", HOSTILE, "posterior"), count=200, method="PCA")
+    made.select(range(150))
+    live = (made.legend, made.said_selection, made.said_anchor, made.said_sample, made.numbers, made.status)
+    assert not made.problem and all("<img" not in part.value for part in live)
+    write_pixels(tmp_path / "page.html", made.view, made.maps, made.sample, methods=("PCA",), plotly="shared")
+    tab = static_page(tmp_path / "page.html")
+    tab.wait(lambda: tab.page.evaluate("document.body.dataset.ready") == "true", "the page")
+    tab.page.select_option("#light", HOSTILE)
+    tab.wait(lambda: "onerror" in tab.page.inner_text("#said-selection"), "the words")
+    assert HOSTILE in tab.page.inner_text("#legend") and tab.page.locator("img").count() == 0
+    assert not tab.page.evaluate("window.ran") and not tab.errors

@@ -196,3 +196,28 @@ def test_live_the_slider_replays(lab, recorded):  # noqa: F811
     tab.shot("replay-live-after")
     assert tab.value("replay.problem") == "" and not tab.errors and not tab.outside
     tab.close()
+
+
+class Dead(torch.nn.Module):
+    """Gives every pixel the same vector."""
+
+    def forward(self, x):
+        return x.repeat(1, 8, 1, 1) * 0
+
+
+@pytest.mark.browser
+def test_a_collapsed_training_is_replayed_with_a_sentence_and_names_as_text(watched, static_page, tmp_path):  # noqa: F811
+    hostile = '<img src=x onerror="window.ran=1">'
+    recorder = Recorder(Dead(), *watched, ("background", hostile, "posterior"), count=100, name=f"run {hostile}", folder=tmp_path / "r")
+    recorder.snap("local")
+    replay = TrainingReplay(tmp_path / "r", method="UMAP")
+    if replay.making:
+        replay.making.join()
+    assert not replay.problem, replay.trace
+    assert "have collapsed" in replay.note.value and "have collapsed" in replay.screens[0].words.value
+    assert all(np.isfinite(places).all() for places in replay.screens[0].film.places.values())
+    assert "<img" not in replay.note.value + replay.screens[0].words.value
+    tab = static_page(replay.to_html(tmp_path / "replay.html", "shared"))
+    tab.wait(lambda: tab.page.evaluate("document.body.dataset.ready") == "true", "the page")
+    assert hostile in tab.page.inner_text("#legend") and "have collapsed" in tab.page.inner_text("main")
+    assert tab.page.locator("img").count() == 0 and not tab.page.evaluate("window.ran") and not tab.errors

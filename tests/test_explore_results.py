@@ -1,28 +1,25 @@
-"""The results explorer: its means are those of the tables, its way down ends at the right slice, and its page agrees."""
+"""The results explorer: its numbers are those of the tables to the last digit, its way down ends at the right slice, its page agrees."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from browser_tools import static_page  # noqa: F401
+from hypothesis import given
+from hypothesis import strategies as st
 
 from semicon_nb.data import part_indices, split
 from semicon_nb.evaluate import evaluate
-from semicon_nb.explore_results import (
-    Look,
-    ResultsExplorer,
-    compared_slice,
-    look_at,
-    packed_runs,
-    points,
-    records_of,
-    slice_scores,
-    slice_words,
-    volume_scores,
-    worst_first,
-)
-from semicon_nb.tables import summary
+from semicon_nb.explore_results import ResultsExplorer, packed_experiment, results_data
+from semicon_nb.looks import Look, compared_slice, look_at, look_at_run, slice_scores, slice_words
+from semicon_nb.results_figures import HEIGHT, LINE, spread
+from semicon_nb.results_state import KINDS, cells, experiments_of, opening, placed, volumes_of
+from semicon_nb.show import METHOD_LOOKS, PALETTE
+from semicon_nb.tables import NAMES, paired, plus_minus, read_records, read_results, summary
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 CLASSES = ("anterior", "posterior")
 
@@ -79,29 +76,145 @@ def look(small_phantom) -> Look:
     return look_at(Threshold(), small_phantom, rows, "threshold", 0.5)
 
 
-def test_means_and_intervals_are_those_of_the_tables(rows):
-    wanted = summary(rows, "volume_dice")
-    found = points(records_of(rows), "volume_dice", "mean")
-    assert len(found) == len(wanted) == 5
-    for point in found:
-        line = wanted.loc[(point.labels, point.method)]
-        assert (
-            point.mean == pytest.approx(line["mean"])
-            and point.half == pytest.approx(line["half"], nan_ok=True)
-            and len(point.splits) == line["splits"]
-        )
+def points_of(figure) -> dict[tuple[str, float], tuple[float, float, str]]:
+    """Mean, half width and words of every point of a chart, by method and labelled fraction."""
+    shown = {}
+    axis = figure.layout.xaxis
+    for trace in figure.data[1::3]:
+        for x, y, half, words in zip(trace.x or (), trace.y or (), trace.error_y.array or (), trace.text or (), strict=True):
+            shown[trace.name, axis.ticktext[round(x)]] = (y, half, words)
+    return shown
+
+
+def told(runs, metric):
+    """What the tables say, for every method and fraction: mean, half width, splits, difference, its half width, its splits."""
+    means, gains = summary(runs, metric), paired(runs, "scratch", metric)
+    for labels, method in means.index:
+        gain = tuple(gains.loc[(labels, method)][:3]) if (labels, method) in gains.index else (np.nan, np.nan, 0)
+        yield method, labels, (*means.loc[(labels, method)], *gain)
+
+
+FILES = sorted(RESULTS.glob("*.jsonl"))
+TAKEN = [FILES, *([file] for file in FILES)]
+
+
+@pytest.mark.parametrize("files", TAKEN, ids=lambda files: "+".join(file.stem for file in files))
+def test_every_number_is_the_tables_to_the_last_digit(files):
+    explorer, runs, checked = ResultsExplorer(files), read_results(files), 0
+    assert not explorer.problem, explorer.trace
+    assert set(explorer.experiments) == set(runs["experiment"])
+    data = {e["name"]: e for e in json.loads(json.dumps([packed_experiment(e) for e in explorer.experiments.values()], default=lambda v: None))}
+    for name, part in runs.groupby("experiment", sort=False):
+        for metric in NAMES:
+            page = {(c["method"], c["labels"]): c for c in data[name]["cells"][metric]["mean"]}
+            known = cells(explorer.experiments[name], metric, "mean")
+            for method, labels, numbers in told(part, metric):
+                cell = known[method, labels]
+                mine = (cell.mean, cell.half, cell.splits, cell.difference, cell.difference_half, cell.difference_splits)
+                stored = page[method, labels]
+                written = tuple(stored[k] for k in ("mean", "half", "splits", "difference", "difference_half", "difference_splits"))
+                np.testing.assert_array_equal(mine, numbers)
+                np.testing.assert_array_equal(written, numbers)
+                assert stored["text"] == plus_minus(*numbers[:2]) and stored["difference_text"] == plus_minus(*numbers[3:5], True)
+                checked += 1
+            assert len(page) == len(summary(part, metric))
+    assert checked >= 4
+
+
+def test_live_chart_and_picture_show_the_tables_for_every_method_that_can_be_chosen():
+    explorer, runs = ResultsExplorer(RESULTS), read_results(RESULTS)
+    for name, part in runs.groupby("experiment", sort=False):
+        explorer.menus["experiment"].value = name
+        wanted = {metric: {(m, f"{100 * f:g} %"): n for m, f, n in told(part, metric)} for metric in NAMES}
+        for metric in ("pooled_dice", "hd95"):
+            explorer.menus["metric"].value = metric
+            for method in explorer.experiment.methods[1::3]:
+                explorer.show(place=(1, method))
+                live, still = points_of(explorer.scores), points_of(explorer.picture())
+                for (shown, at), (mean, half, words) in live.items():
+                    numbers = wanted[metric][shown, at]
+                    assert (mean, half) == (numbers[0], np.nan_to_num(numbers[1])) == still[shown, at][:2]
+                    assert f"{plus_minus(*numbers[:2])} over {numbers[2]:.0f} split" in words
+                    assert not numbers[5] or f"{plus_minus(*numbers[3:5], True)} to scratch over {numbers[5]:.0f}" in words
+                    assert f"<td>{plus_minus(*numbers[:2])}</td>" in explorer.numbers.value
+                assert {m for m, _ in live} == {m for m in explorer.shown.methods if m} and method in explorer.shown.methods
+        explorer.menus["metric"].value = "pooled_dice"
+    assert not explorer.problem, explorer.trace
+
+
+def test_runs_with_defects_never_count_among_sound_ones():
+    cell = cells(experiments_of(read_records(RESULTS))["hippocampus, laptop"], "pooled_dice", "mean")["scratch", 0.05]
+    assert cell.text.startswith("0.826") and cell.splits == 3
+
+
+def test_a_class_has_the_mean_that_its_own_values_have(rows):
+    one = experiments_of(read_records(rows))["made up"]
+    swapped = [{**r, "volume_dice": r["per_class"]["posterior"]["volume_dice"]} for r in rows]
+    for method, labels, numbers in told(swapped, "volume_dice"):
+        cell = cells(one, "volume_dice", "posterior")[method, labels]
+        np.testing.assert_array_equal((cell.mean, cell.half, cell.splits, cell.difference), numbers[:4])
+
+
+def test_scores_of_splits_are_those_behind_the_mean(rows):
+    some = [r for r in rows if not (r["method"] == "scratch" and r["split"] == 2)]
+    for cell in cells(experiments_of(read_records(some))["made up"], "pooled_dice", "mean").values():
+        assert len(cell.scores) == cell.splits and np.mean(cell.scores) == pytest.approx(cell.mean)
+        assert cell.splits == (1 if cell.labels == 0.2 else 2)
+
+
+def test_it_opens_with_the_best_of_each_kind_on_validation_people():
+    some = experiments_of(read_records(RESULTS))["hippocampus, laptop"]
+    four, means = opening(some), summary(some.runs, "validation")["mean"].loc[0.05]
+    assert four[0] == "scratch" and len(set(four)) == 4
+    for method, kind in zip(four, KINDS, strict=True):
+        assert means[method] == max(means[m] for m in kind if m in means)
+
+
+def test_own_methods_fill_the_places_that_have_no_method(rows):
+    own = [{**r, "method": "mine", "key": None} for r in rows if r["method"] == "global"] + rows
+    assert set(opening(experiments_of(read_records(own))["made up"])) == {"scratch", "global", "mine", ""}
+
+
+def test_a_fifth_method_takes_a_place_and_one_that_is_there_changes_places():
+    shown = ResultsExplorer(RESULTS).shown
+    assert placed(shown, 1, "fixmatch").methods == (shown.methods[0], "fixmatch", *shown.methods[2:])
+    assert placed(shown, 3, "scratch").methods == (shown.methods[3], *shown.methods[1:3], "scratch")
+    assert placed(shown, 0, "fixmatch").method == "fixmatch"
+
+
+def test_methods_have_colours_that_nothing_else_has():
+    colours = [look[0] for look in METHOD_LOOKS]
+    assert len(set(colours)) == 4 and not set(colours) & set(PALETTE)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=4))
+def test_labels_do_not_overlap_and_stay_in_their_order(values):
+    gap = LINE / (HEIGHT - 64)
+    found = spread(values, 0.0, 1.0, gap)
+    ordered = sorted(found)
+    assert all(b - a >= gap - 1e-9 for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all((a < b) <= (x < y) for a, x in zip(values, found, strict=True) for b, y in zip(values, found, strict=True))
+    assert len(values) > 1 or found == values
+
+
+def test_each_line_is_named_at_its_end_and_there_is_no_legend():
+    figure = ResultsExplorer(RESULTS).picture()
+    names = [trace.text[-1].replace("<br>", "") for trace in figure.data[2::3]]
+    assert names == [trace.name for trace in figure.data[1::3]] and not figure.layout.showlegend
+    assert figure.layout.yaxis.title.text == "Pooled Dice, mean of the classes"
 
 
 def test_files_folders_and_records_give_the_same_runs(rows, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows) + '{"torn')
     (tmp_path / "a.failed.jsonl").write_text('{"error": "not a run"}\n')
-    assert records_of(path) == records_of(tmp_path) == records_of([path]) == records_of(rows)
+    assert read_records(path) == read_records(tmp_path) == read_records([path]) == read_records(rows)
+    assert read_records([path, tmp_path, *rows]) == read_records(rows), "a run that stands in two files counts once"
 
 
 @pytest.mark.parametrize(
     ("results", "word"),
-    [("/no/such/file.jsonl", "no such"), ([], "no finished run"), ([{"method": "x"}], "lacks"), ([7], "lacks")],
+    [("/no/such/file.jsonl", "no such"), ([], "no finished run"), ([{"method": "x"}], "lacks labels, split"), ([7], "found int")],
 )
 def test_bad_results_are_a_sentence(results, word):
     explorer = ResultsExplorer(results)
@@ -114,13 +227,21 @@ def test_a_damaged_file_is_named(tmp_path):
     assert "run.json" in ResultsExplorer(runs=[tmp_path]).problem
 
 
+def test_runs_without_classes_and_volumes_are_shown_all_the_same(tmp_path):
+    bare = [{"method": m, "labels": 0.1, "split": s, "pooled_dice": 0.8 + 0.01 * s} for m in ("scratch", "x") for s in (0, 1)]
+    explorer = ResultsExplorer(bare)
+    assert explorer.shown.methods == ("scratch", "x", "", "") and "No such run has volumes" in explorer.table.value
+    explorer.menus["metric"].value = "validation"
+    assert "No run has Validation Dice" in explorer.numbers.value and not explorer.problem, explorer.trace
+    assert explorer.to_html(tmp_path / "r.html", "shared").exists()
+
+
 def test_the_worst_come_first_for_dice_and_for_distance(rows):
-    found = volume_scores(records_of(rows), "global", 0.1)
-    assert len(found) == 30
-    dice = [score for _, score in worst_first(found, "volume_dice", "mean")]
-    far = [score for _, score in worst_first(found, "hd95", "anterior")]
-    assert dice == sorted(dice) and far == sorted(far, reverse=True)
-    assert len(worst_first(found, "volume_dice", "posterior")) == 24
+    one = experiments_of(read_records(rows))["made up"]
+    found = [v.score for v in volumes_of(one, "global", 0.1, "volume_dice", "mean")]
+    far = [v.score for v in volumes_of(one, "global", 0.1, "hd95", "anterior")]
+    assert len(found) == 30 and found == sorted(found) and far == sorted(far, reverse=True)
+    assert len(volumes_of(one, "global", 0.1, "volume_dice", "posterior")) == 24
 
 
 def test_slices_are_sorted_and_counted_right(small_phantom):
@@ -144,13 +265,12 @@ def test_slices_are_sorted_and_counted_right(small_phantom):
 
 def test_the_way_down_ends_at_the_chosen_slice(rows, look):
     explorer = ResultsExplorer(rows, runs=[look])
+    assert explorer.sheet.layout.display == "none", "no run of the first experiment was kept"
+    explorer.menus["experiment"].value = "phantom, kept runs"
     assert not explorer.problem, explorer.trace
-    explorer.menus["data"].value = "phantom"
-    assert not explorer.problem, explorer.trace
-    assert explorer.methods == ["threshold"] and explorer.slices
+    assert explorer.experiment.methods == ["threshold"] and explorer.slices and explorer.sheet.layout.display == ""
     explorer.menus["volume"].value = 1
-    names = {s.volume for s in explorer.slices}
-    assert names == {explorer.ordered[1][0].volume}
+    assert {s.volume for s in explorer.slices} == {explorer.ordered[1].volume}
     explorer.rank.value = 2
     assert f"rank 2 of {len(explorer.slices)}" in explorer.said.value and str(explorer.slices[1].number) in explorer.said.value
     assert np.array_equal(np.frombuffer(explorer.canvas.marks, np.uint8).reshape(32, 32), compared_slice(explorer.slices[1])[1])
@@ -158,63 +278,92 @@ def test_the_way_down_ends_at_the_chosen_slice(rows, look):
 
 def test_controls_change_the_charts(rows):
     explorer = ResultsExplorer(rows)
-    explorer.menus["measure"].value = "hd95"
-    explorer.menus["name"].value = "posterior"
-    wanted = {(p.method, p.labels): p.mean for p in points(explorer.records, "hd95", "posterior")}
-    assert list(explorer.scores.data[1].y) == pytest.approx([wanted["scratch", f] for f in (0.05, 0.1, 0.2)])
-    assert "HD95" in explorer.scores.layout.yaxis.title.text
-    explorer.shown.value = ("global",)
-    assert [t.visible for t in explorer.scores.data] == [False, False, True, True]
-    explorer.menus["method"].value, explorer.menus["labels"].value = "global", 0.2
-    assert "No run of this method" in explorer.table.value and not explorer.problem
+    explorer.menus["metric"].value, explorer.menus["name"].value = "hd95", "posterior"
+    wanted = cells(explorer.experiment, "hd95", "posterior")
+    assert list(explorer.scores.data[1].y) == [wanted["scratch", f].mean for f in (0.05, 0.1, 0.2)]
+    assert explorer.scores.layout.yaxis.title.text == "HD95 (mm), posterior"
+    explorer.places[0].value = ""
+    assert explorer.shown.methods == ("", "global", "", "") and not explorer.scores.data[1].x and explorer.shown.method == "global"
+    explorer.menus["labels"].value = 0.2
+    assert "No such run has volumes" in explorer.table.value and not explorer.problem
 
 
-def test_a_run_that_is_in_no_file_counts_as_a_run(look, small_phantom):
+def test_a_run_that_is_in_no_file_counts_as_a_run_of_its_own(look, small_phantom, small_run):
     explorer = ResultsExplorer(runs=[look])
-    assert explorer.records[0]["pooled_dice"] == look.record["pooled_dice"]
+    assert cells(explorer.experiment, "pooled_dice", "mean")["threshold", 0.5].mean == look.record["pooled_dice"]
     rows = part_indices(small_phantom, split(small_phantom, 0.5), "test")
     assert look.record["volume_dice"] == evaluate(Threshold(), small_phantom, rows).volume_dice
+    kept = look_at_run(small_run)
+    same = {**kept.record, "preset": "tiny"}
+    assert len(ResultsExplorer([same], runs=[kept]).experiments) == 1
+    assert len(ResultsExplorer([{**same, "pooled_dice": same["pooled_dice"] + 0.01}], runs=[kept]).experiments) == 2
 
 
 def test_stored_and_exported_are_small(rows, look, tmp_path):
     explorer = ResultsExplorer(rows, runs=[look])
     assert len(json.dumps(explorer._repr_mimebundle_())) < 60_000
     assert explorer.to_html(tmp_path / "r.html").stat().st_size < 6e6
-    assert explorer.to_html(tmp_path / "shared.html", "shared").stat().st_size < 1.5e6
-
-
-def test_a_full_grid_still_fits(tmp_path):
     many = [record(f"method {m}", f, s, volumes=40) for m in range(9) for f in (0.05, 0.1, 0.2) for s in range(12)]
     assert ResultsExplorer(many).to_html(tmp_path / "r.html", "shared").stat().st_size < 1.5e6
-    assert packed_runs(records_of(many), CLASSES)["dice"].shape == (9 * 3 * 12 * 40, 2)
+
+
+POINTS = """() => document.getElementById('scores').data.filter((_, k) => k % 3 === 1)
+  .flatMap(t => t.x.map((x, i) => [t.name, Math.round(x), t.y[i], t.error_y.array[i], t.text[i]]))"""
 
 
 @pytest.mark.browser
-def test_the_page_computes_what_python_computes(rows, static_page, tmp_path):  # noqa: F811
-    tab = static_page(ResultsExplorer(rows).to_html(tmp_path / "r.html", "shared"))
-    tab.page.evaluate("results.ready")
-    for m, measure in enumerate(("pooled_dice", "volume_dice", "hd95", "validation")):
-        for n, name in enumerate(("mean", *CLASSES) if measure != "validation" else ("mean",)):
-            for point in points(records_of(rows), measure, name):
-                found = tab.page.evaluate(f"results.point({point.method!r}, {point.labels}, {m}, {n})")
-                assert found["mean"] == pytest.approx(point.mean, rel=1e-5)
-                assert (found["half"] if found["half"] is not None else np.nan) == pytest.approx(point.half, rel=1e-4, nan_ok=True)
-    tab.page.select_option("#closer", label="global")
-    tab.page.select_option("#labels", "1")
-    ordered = worst_first(volume_scores(records_of(rows), "global", 0.1), "pooled_dice", "mean")
-    tab.wait(lambda: len(tab.page.evaluate("results.state().volumes")) == len(ordered), "the volumes")
-    tab.near("results.state().volumes.map(v => v[2])", [s for _, s in ordered], "their scores, worst first", 1e-5)
-
-
-@pytest.mark.browser
-def test_the_page_leads_down_by_pointer(rows, look, static_page, tmp_path):  # noqa: F811
-    explorer = ResultsExplorer(runs=[look])
+def test_the_page_shows_what_python_shows(static_page, tmp_path):  # noqa: F811
+    explorer = ResultsExplorer(RESULTS)
     tab = static_page(explorer.to_html(tmp_path / "r.html", "shared"))
     tab.page.evaluate("results.ready")
-    tab.shot("results-page-before")
+    for name in explorer.experiments:
+        tab.page.select_option("#experiment", name)
+        explorer.menus["experiment"].value = name
+        for metric, kind in (("pooled_dice", "mean"), ("hd95", explorer.experiment.classes[0])):
+            tab.page.select_option("#metric", metric)
+            tab.page.select_option("#name", kind)
+            explorer.menus["metric"].value, explorer.menus["name"].value = metric, kind
+            wanted = [[t.name, round(x), y, half, words] for t in explorer.scores.data[1::3]
+                      for x, y, half, words in zip(t.x, t.y, t.error_y.array, t.text, strict=True)]  # fmt: skip
+            tab.wait(lambda wanted=wanted: tab.page.evaluate(POINTS) == wanted, f"the points of {name}, {metric}, {kind}")
+            volumes = [[v.volume, v.split] for v in explorer.ordered]
+            assert [v[:2] for v in tab.page.evaluate("results.state().volumes")] == volumes
+            assert tab.page.locator("#sheet").is_hidden() and "undefined" not in tab.page.inner_text("main")
+        tab.page.select_option("#metric", "pooled_dice")
+        explorer.menus["metric"].value = "pooled_dice"
+    tab.page.select_option("#experiment", "hippocampus, laptop")
+    tab.page.select_option("#place1", "scratch")
+    tab.wait(lambda: tab.page.evaluate("results.state().methods[1]") == "scratch", "scratch in the second place")
+    assert tab.page.evaluate("document.getElementById('place0').value") == "local(block)"
+    assert not tab.errors and not tab.outside
+
+
+BOXES = """() => Array.from(document.querySelectorAll('#scores .textpoint text')).filter(t => t.textContent)
+  .map(t => { const b = t.getBoundingClientRect(); return [b.top, b.bottom, b.right]; })"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1440, 390])
+def test_labels_of_lines_do_not_overlap_and_fit(width, static_page, tmp_path):  # noqa: F811
+    tab = static_page(ResultsExplorer(RESULTS).to_html(tmp_path / "r.html", "shared"), size=(width, 900))
+    tab.page.evaluate("results.ready")
+    for name in ("hippocampus, laptop", "sunnybrook, laptop x 0.25"):
+        tab.page.select_option("#experiment", name)
+        tab.wait(lambda name=name: tab.page.evaluate("results.state().experiment") == name, name)
+        boxes = sorted(tab.page.evaluate(BOXES))
+        assert len(boxes) == 4 and all(right <= width for _, _, right in boxes)
+        assert all(above[1] <= below[0] + 1 for above, below in zip(boxes, boxes[1:], strict=False))
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+    tab.shot(f"results-page-{width}")
+
+
+@pytest.mark.browser
+def test_the_page_leads_down_by_pointer(look, static_page, tmp_path):  # noqa: F811
+    tab = static_page(ResultsExplorer(runs=[look]).to_html(tmp_path / "r.html", "shared"))
+    tab.page.evaluate("results.ready")
     state = tab.page.evaluate("results.state()")
     tab.click("#strip", (2, state["volumes"][1][2]))
-    tab.wait(lambda: tab.page.evaluate("results.state().chosen") == 1, "the second volume")
+    tab.wait(lambda: tab.page.evaluate("results.state().volume") == 1, "the second volume")
     wanted = [s for s in look.slices if s.volume == state["volumes"][1][0]]
     tab.wait(lambda: tab.page.evaluate("results.state().slices") == [s.number for s in wanted], "its slices")
     tab.press("#rank", "ArrowRight")
@@ -227,7 +376,30 @@ def test_the_page_leads_down_by_pointer(rows, look, static_page, tmp_path):  # n
 def test_a_click_on_a_mean_shows_its_volumes(rows, static_page, tmp_path):  # noqa: F811
     tab = static_page(ResultsExplorer(rows).to_html(tmp_path / "r.html", "shared"))
     tab.page.evaluate("results.ready")
-    x, y = tab.page.evaluate("(() => { const t = document.getElementById('scores').data[3]; return [t.x[0], t.y[0]]; })()")
+    x, y = tab.page.evaluate("(() => { const t = document.getElementById('scores').data[4]; return [t.x[1], t.y[1]]; })()")
     tab.click("#scores", (x, y))
-    tab.wait(lambda: tab.page.evaluate("document.getElementById('closer').value") == "1", "the method")
-    tab.wait(lambda: tab.page.evaluate("document.getElementById('labels').value") == "0", "the labelled fraction")
+    tab.wait(lambda: tab.page.evaluate("[results.state().method, results.state().labels]") == ["global", 0.1], "the point")
+
+
+HOSTILE = '<img src=x onerror="window.ran=1"> & <b>'
+
+
+@pytest.mark.browser
+def test_names_from_data_reach_the_page_as_text(rows, static_page, tmp_path):  # noqa: F811
+    text = json.dumps(rows).replace('"anterior"', json.dumps(HOSTILE)).replace('"global"', json.dumps(f"m {HOSTILE}"))
+    explorer = ResultsExplorer([{**r, "data": HOSTILE} for r in json.loads(text.replace('"v0"', json.dumps(f"v {HOSTILE}")))])
+    explorer.menus["volume"].value = 1
+    assert not explorer.problem, explorer.trace
+    assert all("<img" not in part.value for part in (explorer.numbers, explorer.table, explorer.status, explorer.said))
+    tab = static_page(explorer.to_html(tmp_path / "r.html", "shared"))
+    tab.page.evaluate("results.ready")
+    tab.page.select_option("#name", HOSTILE)
+    tab.wait(lambda: tab.page.evaluate("results.state().name") == HOSTILE, "the class")
+    assert tab.page.locator("img").count() == 0 and not tab.page.evaluate("window.ran")
+    assert "onerror" in tab.page.inner_text("#volume-table") and not tab.errors
+
+
+def test_what_the_page_reads_holds_every_experiment():
+    explorer = ResultsExplorer(RESULTS)
+    data = results_data(explorer)
+    assert [e["name"] for e in data["experiments"]] == list(explorer.experiments) and data["slices"] == []

@@ -125,8 +125,15 @@ const semicon = (() => {
     console.error(error);
   }
 
+  // Markers are the package's own, names are data: these go in as text
   function legend(id, entries) {
-    document.getElementById(id).innerHTML = entries.map((e) => `<li><svg viewBox="0 0 14 14" aria-hidden="true" fill="${e.colour}">${markerShapes[e.symbol] || markerShapes.circle}</svg>${e.name}</li>`).join("");
+    document.getElementById(id).replaceChildren(...entries.map((e) => {
+      const item = document.createElement("li");
+      item.innerHTML = `<svg viewBox="0 0 14 14" aria-hidden="true">${markerShapes[e.symbol] || markerShapes.circle}</svg>`;
+      item.firstChild.setAttribute("fill", e.colour);
+      item.append(e.name);
+      return item;
+    }));
   }
 
   const median = (values, q = 0.5) => { const s = [...values].sort((a, b) => a - b); return s.length ? s[Math.min(s.length - 1, Math.floor(q * s.length))] : NaN; };

@@ -36,7 +36,7 @@
       for (const [method, map] of Object.entries(raw.maps)) {
         const places = S.array(map.places), x = new Float32Array(sample.length), y = new Float32Array(sample.length);
         for (let i = 0; i < sample.length; i++) { x[i] = places[2 * i] / 65535; y[i] = places[2 * i + 1] / 65535; }
-        maps[method] = { x, y, kept: map.kept, numbers: map.numbers };
+        maps[method] = { x, y, kept: map.kept, note: map.note, numbers: map.numbers };
       }
       const colours = {};
       for (const [key, colour] of Object.entries({ ...D.shared, ...raw.colours })) colours[key] = { ...colour, values: S.array(colour.values) };
@@ -163,7 +163,12 @@
   function table() {
     const { maps } = stage(S.value("stage"));
     const dash = (v) => (v === null ? "–" : v.toFixed(2));
-    document.querySelector("#numbers tbody").innerHTML = maps[S.value("method")].numbers.map((n) => `<tr><th scope="row">${n.name}</th><td>${dash(n.value)}</td><td>${dash(n.control)}</td><td>${n.reads}</td></tr>`).join("");
+    document.querySelector("#numbers tbody").replaceChildren(...maps[S.value("method")].numbers.map((n) => {
+      const line = document.createElement("tr");
+      for (const [k, text] of [n.name, dash(n.value), dash(n.control), n.reads].entries()) line.appendChild(document.createElement(k ? "td" : "th")).textContent = text;
+      line.firstChild.scope = "row";
+      return line;
+    }));
   }
 
   // ---- redrawing
@@ -186,7 +191,7 @@
     const look = restyled(marker(colour)), faint = restyled(marker(colour, true));
     showLegend(colour);
     table();
-    const kept = S.value("method") === "PCA" ? `PCA keeps ${percent(map.kept)} of the variance.` : "UMAP: only who is near whom means anything, not distances between islands nor their sizes.";
+    const kept = map.note ? map.note : S.value("method") === "PCA" ? `PCA keeps ${percent(map.kept)} of the variance.` : "UMAP: only who is near whom means anything, not distances between islands nor their sizes.";
     S.note("map-note", `${D.sentence} ${kept}`);
     S.note("likeness-note", `Reckoned from ${now.raw.dims} of the embedding's dimensions in one byte each (they keep ${percent(now.raw.kept)}); cosines are right to ${now.raw.error.toFixed(3)} in 95 of 100 cases.` + (D.step > 1 ? ` Only every ${D.step}-th row and column has an embedding in this page; its neighbours share it.` : ""));
     return Promise.all([Plotly.restyle(show.sl, { x: [xs], y: [ys], ...faint }, [1]), Plotly.restyle(show.map, { x: [map.x], y: [map.y], ...look }, [0])]);

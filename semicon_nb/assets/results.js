@@ -1,156 +1,176 @@
-// The page about results: means and intervals over splits, the volumes behind a point, the slices behind a volume.
+// The page about results: the tables' means and intervals, the volumes behind a point, the slices behind a volume of a kept run.
 "use strict";
 const results = (() => {
-  const { array, data, on, put, value } = semicon;
-  const names = ["mean", ...data.classes], runs = data.method.length;
-  const scores = array(data.scores), which = array(data.which), dice = array(data.dice), hd95 = array(data.hd95);
-  const first = [];
-  data.counts.reduce((sum, count) => { first.push(sum); return sum + count; }, 0);
-  const unpack = ([values, lengths], size) => {
-    const found = new Uint8Array(size), v = array(values), n = array(lengths);
-    for (let i = 0, at = 0; i < v.length; i++) { found.fill(v[i], at, at + n[i]); at += n[i]; }
-    return found;
-  };
+  const { array, data, on } = semicon;
+  const at = (id) => document.getElementById(id), finite = Number.isFinite;
   const mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
-  const finite = Number.isFinite;
+  const percent = (labels) => `${+(100 * labels).toPrecision(6)} %`;
+  for (const e of data.experiments) { e.dice = array(e.dice); e.hd95 = array(e.hd95); }
+  const experiment = (name) => data.experiments.find((e) => e.name === name);
+  let shown = { ...data.shown }, ordered = [], slices = [];
+  const now = () => experiment(shown.experiment);
 
-  // Mean, half width of the 95 % t-interval and the splits of one method at one labelled fraction (semicon_nb.explore_results.points)
-  function point(method, labels, measure, name) {
-    const splits = new Map();
-    for (let r = 0; r < runs; r++) {
-      if (data.method[r] !== method || data.labels[r] !== labels) continue;
-      const score = scores[(r * data.measures.length + measure) * names.length + name];
-      if (finite(score)) splits.set(data.split[r], [...(splits.get(data.split[r]) || []), score]);
-    }
-    const values = [...splits.values()].map(mean), n = values.length;
-    if (!n) return null;
-    const middle = mean(values), spread = Math.sqrt(values.reduce((sum, v) => sum + (v - middle) ** 2, 0) / Math.max(n - 1, 1));
-    return { mean: middle, half: n > 1 ? data.quantiles[n] * spread / Math.sqrt(n) : NaN, values };
+  // What the tables say of a method at a labelled fraction (semicon_nb.results_state.Cell); undefined where it was not run
+  const cell = (method, labels) => now().cells[shown.metric][shown.name].find((c) => c.method === method && c.labels === labels);
+  const title = () => `${data.names[shown.metric]}, ${shown.name === "mean" ? "mean of the classes" : shown.name}`;
+  const safe = (text) => text.replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`);
+
+  // The values moved apart until labels have room (semicon_nb.results_figures.spread)
+  function spread(values, low, high, gap) {
+    const order = values.map((_, k) => k).sort((a, b) => values[a] - values[b]), found = order.map((k) => values[k]), n = found.length;
+    for (let k = 0; k < n; k++) found[k] = Math.max(found[k], k ? found[k - 1] + gap : low);
+    for (let k = n - 1; k >= 0; k--) found[k] = Math.min(found[k], k + 1 < n ? found[k + 1] - gap : high);
+    return values.map((_, k) => found[order.indexOf(k)]);
   }
 
-  function spoken(p) {
-    const n = p.values.length;
-    return `${p.mean.toFixed(3)}${finite(p.half) ? " ± " + p.half.toFixed(3) : ""} over ${n} split${n > 1 ? "s" : ""}`;
-  }
-
-  const shown = () => data.methods.map((_, k) => value("method" + k));
-  const measure = () => Number(value("measure")), name = () => Number(value("name"));
-
-  function drawScores() {
-    const update = { x: [], y: [], text: [], visible: [], "error_y.array": [] }, seen = shown();
-    data.methods.forEach((method, k) => {
-      const found = data.fractions.map((labels, i) => ({ x: i + data.across[k], p: point(method, labels, measure(), name()), labels })).filter((f) => f.p);
-      update.x.push(found.flatMap((f) => f.p.values.map(() => f.x - 0.035)), found.map((f) => f.x));
-      update.y.push(found.flatMap((f) => f.p.values), found.map((f) => f.p.mean));
-      update.text.push(null, found.map((f) => `${method}, ${+(100 * f.labels).toPrecision(3)} %<br>${spoken(f.p)}`));
-      update.visible.push(seen[k], seen[k]);
-      update["error_y.array"].push(null, found.map((f) => (finite(f.p.half) ? f.p.half : 0)));
+  async function drawScores() {
+    const e = now(), right = e.fractions.length - 0.55;
+    const mine = shown.methods.map((m) => e.fractions.map((f) => cell(m, f)).filter(Boolean));
+    const ends = mine.flat().flatMap((c) => [...c.scores, c.mean - (c.half || 0), c.mean + (c.half || 0)]);
+    let low = ends.length ? Math.min(...ends) : 0, high = ends.length ? Math.max(...ends) : 1;
+    const room = 0.06 * (high - low) || 0.05;
+    low -= room; high += room;
+    const heights = spread(mine.filter((each) => each.length).map((each) => each.at(-1).mean), low, high, (high - low) * data.line);
+    const update = { x: [], y: [], text: [], name: [], "error_y.array": [] };
+    mine.forEach((each, place) => {
+      const x = each.map((c) => e.fractions.indexOf(c.labels) + data.side[place]), last = each.at(-1);
+      update.x.push(each.flatMap((c, i) => c.scores.map(() => x[i])), x, last ? [x.at(-1), right] : []);
+      update.y.push(each.flatMap((c) => c.scores), each.map((c) => c.mean), last ? [last.mean, heights.shift()] : []);
+      update.text.push(null, each.map((c) => c.words), last ? ["", e.texts[e.methods.indexOf(shown.methods[place])]] : []);
+      update.name.push("", safe(shown.methods[place]), "");
+      update["error_y.array"].push(null, each.map((c) => c.half || 0), null);
     });
-    return Plotly.restyle("scores", update).then(() => Plotly.relayout("scores", { "yaxis.title.text": data.measureNames[measure()], "yaxis.autorange": true }));
+    await Plotly.restyle("scores", update);
+    const ticks = { "xaxis.tickvals": e.fractions.map((_, k) => k), "xaxis.ticktext": e.fractions.map(percent), "xaxis.range": [-0.45, right] };
+    await Plotly.relayout("scores", { ...ticks, "yaxis.range": [low, high], "yaxis.title.text": safe(title()) });
+    const lines = e.fractions.flatMap((f) => shown.methods.map((m) => cell(m, f)).filter(Boolean));
+    const rows = lines.map((c) => [percent(c.labels), c.method, c.text, c.splits, c.difference_text || "–", c.difference_splits || "–"]);
+    table("score-table", title(), ["labelled", "method", "mean", "splits", `− ${data.baseline}`, "on splits"], rows, `No run has ${data.names[shown.metric]}.`);
   }
 
-  // The volumes of one method at one labelled fraction, worst first
+  function table(id, caption, heads, rows, nothing) {
+    if (!rows.length) { at(id).textContent = nothing; return; }
+    const made = document.createElement("table"), head = made.createTHead().insertRow(), body = made.createTBody();
+    made.createCaption().textContent = caption;
+    const put = (line, kind, text) => { const c = line.appendChild(document.createElement(kind)); c.textContent = text; return c; };
+    for (const text of heads) put(head, "th", text).scope = "col";
+    for (const row of rows) { const line = body.insertRow(); row.forEach((text, k) => { const c = put(line, k ? "td" : "th", text); if (!k) c.scope = "row"; }); }
+    at(id).replaceChildren(made);
+  }
+
+  // The volumes of one method at one labelled fraction, worst first (semicon_nb.results_state.volumes_of)
   function volumes() {
-    const method = data.methods[Number(value("closer"))], labels = data.fractions[Number(value("labels"))], table = data.measures[measure()] === "hd95" ? hd95 : dice;
-    const found = [], C = data.classes.length;
-    for (let r = 0; r < runs; r++) {
-      if (data.method[r] !== method || data.labels[r] !== labels) continue;
-      for (let i = first[r]; i < first[r] + data.counts[r]; i++) {
-        const row = Array.from(table.subarray(i * C, (i + 1) * C));
-        const known = (name() === 0 ? row : [row[name() - 1]]).filter(finite);
-        if (known.length) found.push({ volume: data.volumes[which[i]][0], subject: data.volumes[which[i]][1], split: data.split[r], seed: data.seed[r], score: mean(known), at: i, method, labels });
-      }
-    }
-    const sign = table === hd95 ? -1 : 1;
-    return found.sort((a, b) => sign * (a.score - b.score));
-  }
-
-  let ordered = [], chosen = 0, slices = [];
-  async function closer() {
-    ordered = volumes();
-    chosen = 0;
-    const menu = document.getElementById("volume");
-    menu.replaceChildren(...(ordered.length ? ordered.map((v, k) => new Option(`${v.subject}: ${v.volume}, split ${v.split} (${v.score.toFixed(3)})`, k)) : [new Option("none: no such run", 0)]));
-    const splits = [...new Set(ordered.map((v) => v.split))].sort((a, b) => a - b), far = data.measures[measure()] === "hd95";
-    const looks = ordered.map((v) => data.looks[(splits.indexOf(v.split) + 2) % data.looks.length]);
-    await Plotly.restyle("strip", { x: [ordered.map((_, k) => k + 1)], y: [ordered.map((v) => v.score)], text: [ordered.map((v) => `${v.subject}: ${v.volume}<br>split ${v.split}, seed ${v.seed}: ${v.score.toFixed(3)}`)], "marker.color": [looks.map((l) => l[0])], "marker.symbol": [looks.map((l) => l[1])] }, [0]);
-    const axis = far ? { "yaxis.autorange": true } : { "yaxis.range": [-0.04, 1.04] };
-    await Plotly.relayout("strip", { "xaxis.range": [0.3, ordered.length + 0.7], "yaxis.title.text": far ? "HD95 of the volume (mm)" : "Dice of the volume", ...axis });
-    return volume();
-  }
-
-  function cell(line, text, head) {
-    const made = document.createElement(head ? "th" : "td");
-    made.textContent = text;
-    if (head) made.scope = head;
-    line.appendChild(made);
-  }
-
-  async function volume() {
-    const v = ordered[chosen], place = document.getElementById("volume-table");
-    await Plotly.restyle("strip", { x: [v ? [chosen + 1] : []], y: [v ? [v.score] : []] }, [1]);
-    place.replaceChildren();
-    if (!v) { place.textContent = "No run of this method at this labelled fraction."; slices = []; return picture(); }
-    const table = document.createElement("table");
-    table.createCaption().textContent = `${v.subject}: ${v.volume}, split ${v.split}, seed ${v.seed}`;
-    const head = table.createTHead().insertRow();
-    for (const text of ["class", "Dice", "HD95 (mm)"]) cell(head, text, "col");
-    const body = table.createTBody(), C = data.classes.length;
-    data.classes.forEach((label, c) => {
-      const line = body.insertRow(), d = dice[v.at * C + c], h = hd95[v.at * C + c];
-      cell(line, label, "row");
-      cell(line, finite(d) ? d.toFixed(3) : "not there");
-      cell(line, finite(h) ? h.toFixed(1) : "not there");
+    const e = now(), far = shown.metric === "hd95", C = e.classes.length, one = e.classes.indexOf(shown.name), found = [];
+    e.volumes.forEach(([run, volume, subject], i) => {
+      const [method, labels, split, seed] = e.runs[run];
+      if (method !== shown.method || labels !== shown.labels) return;
+      const scores = Array.from((far ? e.hd95 : e.dice).subarray(i * C, (i + 1) * C));
+      const known = (one < 0 ? scores : [scores[one]]).filter(finite), own = volume.startsWith(subject) ? volume : `${subject}: ${volume}`;
+      if (known.length) found.push({ i, run: Number(run), volume, split, name: `${own}, split ${split}, seed ${seed}`, score: mean(known) });
     });
-    place.appendChild(table);
-    slices = data.slices.filter((s) => s.method === v.method && s.labels === v.labels && s.split === v.split && s.seed === v.seed && s.volume === v.volume);
-    const slider = document.getElementById("rank");
+    return found.sort((a, b) => (far ? -1 : 1) * (a.score - b.score));
+  }
+
+  async function drawVolumes() {
+    const splits = [...new Set(ordered.map((v) => v.split))].sort((a, b) => a - b), far = shown.metric === "hd95";
+    const place = Math.max(0, shown.methods.indexOf(shown.method)), ring = ordered.slice(shown.volume, shown.volume + 1);
+    await Plotly.restyle("strip", {
+      x: [ordered.map((_, k) => k + 1), ring.map(() => shown.volume + 1)], y: [ordered.map((v) => v.score), ring.map((v) => v.score)],
+      text: [ordered.map((v) => `${safe(v.name)}: ${v.score.toFixed(3)}`), null],
+      "marker.color": [data.looks[place][0], "#7a7a7a"], "marker.symbol": [ordered.map((v) => data.symbols[splits.indexOf(v.split) % data.symbols.length]), "circle-open"],
+    });
+    const axis = far ? { "yaxis.autorange": true } : { "yaxis.range": [-0.04, 1.04] };
+    await Plotly.relayout("strip", { "xaxis.range": [0.2, ordered.length + 0.8], "yaxis.title.text": far ? "HD95 of the volume (mm)" : "Dice of the volume", ...axis });
+  }
+
+  function drawVolume() {
+    const v = ordered[shown.volume], e = now(), C = e.classes.length;
+    const digits = (number, places) => (finite(number) ? number.toFixed(places) : "not there");
+    const rows = v ? e.classes.map((name, c) => [name, digits(e.dice[v.i * C + c], 3), digits(e.hd95[v.i * C + c], 1)]) : [];
+    table("volume-table", v ? v.name : "", ["class", "Dice", "HD95 (mm)"], rows, "No such run has volumes.");
+    slices = v ? data.slices.filter((s) => s.run === v.run && s.volume === v.volume) : [];
+    const slider = at("rank");
     slider.max = Math.max(0, slices.length - 1);
     slider.dataset.shown = JSON.stringify(slices.map((_, k) => String(k + 1)));
-    slider.value = 0;
-    slider.parentElement.querySelector("output").textContent = slices.length ? "1" : "";
-    return picture();
+    slider.value = shown.rank - 1;
+    slider.parentElement.querySelector("output").textContent = String(shown.rank);
+    at("sheet").hidden = !slices.length;
+    at("rank-control").hidden = slices.length < 2;
+    if (slices.length) drawSlice();
   }
 
-  const canvas = pixelCanvas(document.getElementById("picture0"), null);
-  const tints = array(data.tints), shares = [0.35, 0.75, 0.75, 0.75], kindMarks = [0, 2, 1, 6];
-  function picture() {
-    const rank = Number(value("rank")), s = slices[rank];
-    document.getElementById("rank-control").hidden = slices.length < 2;
-    canvas.canvas.hidden = !s;
-    canvas.canvas.style.display = s ? "block" : "none";
-    if (!s) { document.getElementById("said").textContent = data.slices.length ? "No slice of this volume is in this page: it holds the worst slices of kept runs only." : "No slices to look at: a results file holds numbers only. Pass runs=[RUN folder, ...] of runs that were kept."; return; }
-    const size = s.height * s.width, image = array(s.image), truth = unpack(s.truth, size), predicted = unpack(s.predicted, size);
+  const canvas = pixelCanvas(at("picture0"), null), tints = array(data.tints);
+  const unpack = ([values, lengths], size) => {
+    const found = new Uint8Array(size), v = array(values), n = array(lengths);
+    for (let i = 0, from = 0; i < v.length; i++) { found.fill(v[i], from, from + n[i]); from += n[i]; }
+    return found;
+  };
+  function drawSlice() {
+    const s = slices[shown.rank - 1], size = s.height * s.width, image = array(s.image), truth = unpack(s.truth, size), predicted = unpack(s.predicted, size);
     const rgb = new Uint8Array(3 * size), marks = new Uint8Array(size), counts = [0, 0, 0, 0];
     for (let i = 0; i < size; i++) {
-      const kind = truth[i] === predicted[i] ? 0 : !predicted[i] ? 1 : !truth[i] ? 2 : 3, there = truth[i] || predicted[i], share = there ? shares[kind] : 0;
+      const kind = truth[i] === predicted[i] ? 0 : !predicted[i] ? 1 : !truth[i] ? 2 : 3, there = truth[i] || predicted[i], share = there ? data.strengths[kind] : 0;
       counts[kind]++;
       for (let c = 0; c < 3; c++) rgb[3 * i + c] = Math.round((1 - share) * image[i] + share * tints[3 * kind + c]);
-      marks[i] = there ? kindMarks[kind] : 0;
+      marks[i] = there ? data.marks[kind] : 0;
     }
-    const said = `Slice ${s.number} of ${s.volume}, rank ${rank + 1} of ${slices.length} from the worst, Dice ${s.dice.toFixed(2)}: ${counts[1]} pixels missed (orange −), ${counts[2]} invented (blue +), ${counts[3]} of the wrong class (pink \\). White: the true outline.`;
+    const said = `Slice ${s.number} of ${s.volume}, rank ${shown.rank} of ${slices.length} from the worst, Dice ${s.dice.toFixed(2)}: ${counts[1]} pixels missed (red −), ${counts[2]} invented (yellow +), ${counts[3]} of the wrong class (white \\). Light line: the true outline.`;
     canvas.draw({ height: s.height, width: s.width, rgb, marks, labels: truth, alt: said });
-    document.getElementById("said").textContent = said;
+    at("said").textContent = said;
   }
 
+  // Fill a menu with [text, value] pairs; what stands in it is data, so it goes in as text
+  function fill(id, options, chosen) {
+    at(id).replaceChildren(...options.map(([text, v]) => new Option(text, v)));
+    at(id).value = String(chosen);
+  }
+  function fillMenus() {
+    const e = now();
+    fill("experiment", data.experiments.map((one) => [one.name || "not named", one.name]), shown.experiment);
+    fill("metric", Object.entries(data.names).map(([metric, text]) => [text, metric]), shown.metric);
+    fill("name", [["mean of the classes", "mean"], ...e.classes.map((c) => [c, c])], shown.name);
+    shown.methods.forEach((method, k) => fill(`place${k}`, [["none", ""], ...e.methods.map((m) => [m, m])], method));
+    fill("method", shown.methods.filter(Boolean).map((m) => [m, m]), shown.method);
+    fill("labels", e.fractions.map((f) => [percent(f), f]), shown.labels);
+    fill("volume", ordered.length ? ordered.map((v, k) => [`${v.name} (${v.score.toFixed(3)})`, k]) : [["none", 0]], shown.volume);
+  }
+
+  async function show(changes = {}) {
+    shown = { ...shown, ...changes };
+    ordered = volumes();
+    fillMenus();
+    await drawScores();
+    await drawVolumes();
+    drawVolume();
+  }
+  const anew = { volume: 0, rank: 1 };
+  // A method takes a place; where it has another, the two change places (semicon_nb.results_state.placed)
+  function placed(place, method) {
+    const methods = [...shown.methods], before = methods.indexOf(method);
+    if (method && before >= 0) methods[before] = methods[place];
+    methods[place] = method;
+    if (!methods.some(Boolean)) return show();
+    const near = methods.includes(shown.method) ? shown.method : [method, ...methods].find(Boolean);
+    return show({ methods, method: near, ...anew });
+  }
+
+  on("experiment", (name) => show({ ...experiment(name).opened, metric: shown.metric }));
+  on("metric", (metric) => show({ metric, ...anew }));
+  on("name", (name) => show({ name, ...anew }));
+  on("method", (method) => show({ method, ...anew }));
+  on("labels", (labels) => show({ labels: Number(labels), ...anew }));
+  on("volume", async (k) => { shown.volume = Number(k); shown.rank = 1; await drawVolumes(); drawVolume(); });
+  on("rank", (k) => { shown.rank = k + 1; drawSlice(); });
+  shown.methods.forEach((_, k) => on(`place${k}`, (method) => placed(k, method)));
+
   const ready = Promise.all([semicon.plot("scores", data.figure), semicon.plot("strip", data.strip)]).then(([top, strip]) => {
-    top.on("plotly_click", (event) => {
-      const { curveNumber, pointNumber } = event.points[0], k = Math.floor(curveNumber / 2), method = data.methods[k];
-      if (curveNumber % 2 === 0) return;
-      const mine = data.fractions.filter((labels) => point(method, labels, measure(), name()));
-      document.getElementById("labels").value = String(data.fractions.indexOf(mine[pointNumber]));
-      put("closer", String(k));
+    top.on("plotly_click", ({ points: [{ curveNumber, pointNumber }] }) => {
+      const method = shown.methods[Math.floor(curveNumber / 3)];
+      if (curveNumber % 3 === 1) show({ method, labels: now().fractions.filter((f) => cell(method, f))[pointNumber], ...anew });
     });
-    strip.on("plotly_click", (event) => { if (event.points[0].curveNumber === 0) put("volume", String(event.points[0].pointNumber)); });
-    return closer();
+    strip.on("plotly_click", ({ points: [{ curveNumber, pointNumber }] }) => { if (curveNumber === 0) semicon.put("volume", String(pointNumber)); });
+    return show();
   });
-  const everything = () => drawScores().then(closer);
-  on("measure", everything);
-  on("name", everything);
-  data.methods.forEach((_, k) => on("method" + k, drawScores));
-  on("closer", closer);
-  on("labels", closer);
-  on("volume", (next) => { chosen = Number(next); return volume(); });
-  on("rank", picture);
-  return { ready, point, state: () => ({ volumes: ordered.map((v) => [v.volume, v.split, v.score]), chosen, slices: slices.map((s) => s.number) }) };
+  ready.catch(semicon.fail);
+  return { ready, cell, state: () => ({ ...shown, volumes: ordered.map((v) => [v.volume, v.split, v.score]), slices: slices.map((s) => s.number) }) };
 })();
