@@ -33,11 +33,12 @@ from .embed import Sample, neighbours, pca, pixel_embeddings, sample_pixels
 from .evaluate import Report, evaluate, mean_known
 from .files import content_key, versions, write_atomic
 from .experiment import Serial, load_once, local_pool
-from .methods import PRESETS, load_run, train_method
+from .machine import chosen_device, described, duration
+from .methods import METHODS, PRESETS, load_run, train_method
 from .page import asset, encode, script, table, without_nan
-from .runs import Run, code_key
+from .runs import Run, code_key, forecast
 from .show import PALETTE, SYMBOLS
-from .stages import Preset
+from .stages import Preset, settled
 from .tables import interval
 from .trust import neighbour_agreement
 from .views import GLOBAL, correspondence, views
@@ -68,8 +69,11 @@ class Repeat:
     all: Split  # the same people with the labels of all training volumes
     seed: int  # of people, split, weights and views
 
-    def split_of(self, title: str) -> Split:
-        "Who a contender, a key of CONTENDERS, may learn from."
+    def split_of(
+        self,
+        title: str,  # of a contender
+    ) -> Split:
+        "Who a contender may learn from."
         return self.all if title == "all labels" else self.few
 
 
@@ -448,7 +452,8 @@ def facts(
         "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans", "real": real_scans(),
         "repeats": f"{len(repeats)}", "command": command, "place": shlex.quote(str(first.cohort.source["cohort"])),
         "run": shlex.quote(str(run.folder)), "seed": f"{first.seed}", "filters": f"{run.settings['network']['width']}",
-        "steps": f"{run.settings['stages']['finetune']['steps']:,}", "machine": "",
+        "steps": f"{run.settings['stages']['finetune']['steps']:,}", 
+        "machine": f"{run.settings['stages']['finetune']['precision']} on {run.settings['machine']['processor']}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }  # fmt: skip
     return {name: html.escape(str(value)) for name, value in texts.items()}
@@ -490,11 +495,17 @@ def write_demo_page(
 # %% ../nbs/12a_demo.ipynb #d27aa8ac
 def announcement(
     repeats: Sequence[Repeat],  # on whom
-    preset: Preset,  # network and steps
+    preset: Preset,  # network and steps, their precision settled
+    workers: int,  # processes
 ) -> str:
-    "What is about to be trained."
-    first = repeats[0]
-    return f"{first.cohort}, {len(first.few.labelled)} volumes labelled; {len(repeats)} repeats of {len(CONTENDERS)} trainings"
+    "What is about to be trained, on what, and about how long it will take."
+    first, precision = repeats[0], preset.stages["finetune"].precision
+    once = [forecast(METHODS[method], first.cohort, first.few, preset, cache=False) for method in CONTENDERS.values()]
+    seconds = len(repeats) * sum(sum(stages.values()) for stages in once) / workers
+    return (
+        f"{precision} on {described(chosen_device())}; about {duration(seconds)} with {workers} processes\n{first.cohort}\n"
+        f"{len(first.few.labelled)} volumes labelled; {len(repeats)} repeats of {len(CONTENDERS)} trainings"
+    )
 
 # %% ../nbs/12a_demo.ipynb #53b9b804
 def demo(
@@ -509,10 +520,10 @@ def demo(
     "Train the three contenders in each repeat, compare, write the page; the table and what to run next come back as text."
     started, out = time.time(), claim(Path(out)).parent
     repeats = list(repeats_of(place, labelled, seed, count))
-    preset = preset_for(repeats[0].cohort, factor)
-    if progress:
-        print(announcement(repeats, preset), flush=True)
+    preset = settled(preset_for(repeats[0].cohort, factor), chosen_device())
     workers = (os.cpu_count() or 1) if factor >= 0.5 else 1
+    if progress:
+        print(announcement(repeats, preset, workers), flush=True)
     folders, reports = train_all(repeats, preset, out, workers, progress)
     runs = {title: load_run(found[0]) for title, found in folders.items()}
     said = {"verdict": sentence(verdict(reports)), "changed": changed(alike_over(folders["three stages"], repeats))}

@@ -112,7 +112,7 @@ def mask_bytes(
 def mask_picture(
     mask: "np.ndarray",  # label map [H, W] of whole numbers
 ) -> bytes:
-    """A PNG of label numbers with the colours of `show.PALETTE`, background black; grey, of 16 bits, where they need it."""
+    """A PNG of label numbers with the colours of `show.PALETTE`, background black; 16-bit grey where they need it; ValueError beyond."""
     from PIL import Image
 
     from semicon_nb.show import PALETTE, rgb
