@@ -367,7 +367,7 @@ def run(
     steps: Iterable[Step],  # what `fit` or a stage yields
     progress: bool = True,  # show a bar with loss and time left
     bar: tqdm | None = None,  # one that is open already, over several stages; None for one of its own
-    share: float = 1.0,  # how far a step moves the bar
+    share: float = 1,  # how far a step moves the bar
 ) -> list[Step]:
     "Take all steps, with a progress bar."
     done: list[Step] = []
