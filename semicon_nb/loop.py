@@ -379,7 +379,7 @@ def run(
         loss = step.loss if loss is None else 0.95 * loss + 0.05 * step.loss
         dice = dice if step.dice is None else f", validation Dice {step.dice:.3f}"
         bar.set_postfix_str(f"{step.stage}: loss {loss:.3f}{dice}", refresh=False)
-        bar.update(share)
+        bar.update(min(share, bar.total - bar.n))  # sums of shares are rounded
         done.append(step)
     if own is not None:
         own.close()
