@@ -367,7 +367,7 @@ def run(
     steps: Iterable[Step],  # what `fit` or a stage yields
     progress: bool = True,  # show a bar with loss and time left
     bar: tqdm | None = None,  # one that is open already, over several stages; None for one of its own
-    share: float = 1.0,  # how far a step moves the bar
+    share: float = 1,  # how far a step moves the bar
 ) -> list[Step]:
     "Take all steps, with a progress bar."
     done: list[Step] = []
@@ -379,7 +379,7 @@ def run(
         loss = step.loss if loss is None else 0.95 * loss + 0.05 * step.loss
         dice = dice if step.dice is None else f", validation Dice {step.dice:.3f}"
         bar.set_postfix_str(f"{step.stage}: loss {loss:.3f}{dice}", refresh=False)
-        bar.update(share)
+        bar.update(min(share, bar.total - bar.n))  # sums of shares are rounded
         done.append(step)
     if own is not None:
         own.close()

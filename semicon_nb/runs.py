@@ -542,7 +542,7 @@ def run_stages(
             left = seconds.get(stage.name, 0.0)
             reused = take_stage(model, plan, number, bar, left / max(1, settings.steps - plan.done(number)))
             end += left
-            bar.update(end - bar.n)
+            bar.update(min(end, total) - bar.n)
             done = [s for s in read_history(cast(Path, plan.folder) / "history.jsonl") if s.stage == stage.name]
             times[stage.name] = {"key": key, "reused": reused, "steps": len(done), "seconds": round(sum(s.seconds for s in done), 2)}
     return times

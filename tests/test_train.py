@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -259,6 +260,11 @@ def test_stages_share_a_bar_and_move_it_by_their_share(capsys):
     with tqdm(total=10.0) as bar:
         for name, share in (("one", 2.0), ("two", 0.5)):
             run(fit(line(), squared_error, line_batch, StageSettings(steps=4, validate_every=0), stage=name), bar=bar, share=share)
+    with warnings.catch_warnings(), tqdm(total=0.3) as narrow:  # ten shares of 0.1 are more than there is
+        warnings.simplefilter("error")
+        run(fit(line(), squared_error, line_batch, StageSettings(steps=10, validate_every=0)), bar=narrow, share=0.1)
+        narrow.refresh()
+    assert narrow.n == 0.3
     assert bar.n == 10.0 and capsys.readouterr().err.count("100%") >= 1 and bar.postfix.startswith("two: loss")
 
 
