@@ -67,11 +67,13 @@ def add_labels(parser: argparse.ArgumentParser, usual: float = 0.1) -> None:
 
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
-    """Sizes, steps, and a network of one's own."""
+    """Sizes, steps, a network of one's own, and the device."""
     parser.add_argument("--preset", default="laptop", help="laptop, paper or demo (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage (default: %(default)s)")
     about = "class or function that builds a network of your own, for the U-Net"
     parser.add_argument("--model", metavar="PACKAGE.MODULE:NAME", help=about)
+    about = "where to train (default: %(default)s)"
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=about)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -106,9 +108,6 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder for the run")
     add_preset(parser)
     parser.add_argument("--size", type=int, help="rows and columns of a slice (default: the cohort's own)")
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to train (default: %(default)s)"
-    )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 

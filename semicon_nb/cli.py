@@ -158,7 +158,7 @@ def train(options: argparse.Namespace) -> list[str]:
         raise ValueError(f"{options.out}: this folder is in use; go on with it by --resume, or choose another --out")
     cohort = load_named(options.data, options.size, channel=options.channel)
     chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed)
-    how: dict[str, Any] = {"model": options.model} | ({} if options.device == "auto" else {"device": options.device})
+    how: dict[str, Any] = {"model": options.model, "device": options.device}
     how |= {"out": options.out, "resume": options.resume, "progress": not options.quiet}
     made = train_method(options.method, cohort, chosen, preset, options.seed, **how)
     measured = [step.dice for step in made.history if step.dice is not None]
@@ -406,7 +406,7 @@ def experiment(options: argparse.Namespace) -> list[str]:
     able = rows[~rows["key"].isin(set_aside(rows, path))]
     preset = named_preset(options.preset).scaled(options.scale)
     chosen = {name: named_method(name) for name in options.methods}
-    finished = run_rows(able, path, chosen, preset, workers=options.workers)
+    finished = run_rows(able, path, chosen, preset, workers=options.workers, device=options.device)
     following = f"semicon-nb table {shlex.quote(str(path))}"
     if len(finished) < len(rows):
         told = "; ".join(failures(path, set(rows["key"])))

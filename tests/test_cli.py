@@ -330,7 +330,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     assert f"semicon-nb {shlex.join(words)} --force" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words, passed", [([], {}), (["--device", "auto"], {}), (["--device", "cpu"], {"device": "cpu"})])
+@pytest.mark.parametrize("words, passed", [([], {"device": "auto"}), (["--device", "cpu"], {"device": "cpu"})])
 def test_the_device_is_passed_on(words: list[str], passed: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_run) -> None:
     given: list[dict] = []
     monkeypatch.setattr(methods, "train_method", lambda *arguments, **named: given.append(named) or small_run)
