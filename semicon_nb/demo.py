@@ -136,8 +136,8 @@ def train_all(
         for _ in tqdm(as_completed(waiting.values()), total=len(waiting), disable=not progress, desc="demo", unit="training"):
             pass
     done = {title: [waiting[title, one.seed].result() for one in repeats] for title in CONTENDERS}
-    folders, reports = ({title: [pair[k] for pair in pairs] for title, pairs in done.items()} for k in (0, 1))
-    return folders, reports
+    folders = {title: [folder for folder, _ in pairs] for title, pairs in done.items()}
+    return folders, {title: [report for _, report in pairs] for title, pairs in done.items()}
 
 # %% ../nbs/12a_demo.ipynb #e1b833bc
 @dataclass(frozen=True)
@@ -452,7 +452,7 @@ def facts(
         "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans", "real": real_scans(),
         "repeats": f"{len(repeats)}", "command": command, "place": shlex.quote(str(first.cohort.source["cohort"])),
         "run": shlex.quote(str(run.folder)), "seed": f"{first.seed}", "filters": f"{run.settings['network']['width']}",
-        "steps": f"{run.settings['stages']['finetune']['steps']:,}", 
+        "steps": f"{run.settings['stages']['finetune']['steps']:,}",
         "machine": f"{run.settings['stages']['finetune']['precision']} on {run.settings['machine']['processor']}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }  # fmt: skip

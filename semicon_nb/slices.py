@@ -269,8 +269,8 @@ def assemble(
             raise DataError(f"{name}: every outlined slice holds pixels marked ignore; sparse outlines inside slices are not supported")
         found = arrays, read, fingerprint_of(name if named else "", classes, codes, read, way)
     arrays, read, fingerprint = known or found
-    place = {"grid": oriented(grid, read), "source": source}
-    cohort = Cohort(name, tuple(classes), volumes=read, fingerprint=fingerprint, codes=codes, **place, **arrays)
+    way = oriented(grid, read)
+    cohort = Cohort(name, tuple(classes), volumes=read, grid=way, fingerprint=fingerprint, source=source, codes=codes, **arrays)
     if known is None:
         keep(path, cohort)
     return noted(cohort)
