@@ -16,10 +16,12 @@ blob = f"{config.git_url}/blob/{config.branch}"
 
 
 def definitions(source: Path) -> dict[str, ast.AST]:
-    """The public functions and classes of a module, by name."""
+    """The public functions and classes of a module, by name: those in its `__all__`, or all without an underscore where it has none."""
     body = ast.parse(source.read_text(encoding="utf-8")).body
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return {node.name: node for node in body if isinstance(node, kinds) and not node.name.startswith("_")}
+    lists = (node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+    public = next((set(ast.literal_eval(names)) for names in lists), None)
+    found = {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {name: node for name, node in found.items() if (name in public if public is not None else not name.startswith("_"))}
 
 
 def about(node: ast.AST) -> str:

@@ -50,8 +50,9 @@ def folder(
     if not place.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder; name one that holds images/ and labels/, or a dataset.json")
     classes, codes, volumes = layout(place, channel)
-    asked_for = {"orientation": orientation or None, "channel": channel}
-    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis, **asked(**asked_for)}
+    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis}
+    source |= {"orientation": orientation} if orientation else {}
+    source |= {"channel": channel} if channel is not None else {}
     return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis, orientation), source, named=False)
 
 # %% ../nbs/00h_data.ipynb #e539a86e

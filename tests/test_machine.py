@@ -132,7 +132,7 @@ def test_the_machine_is_described(monkeypatch):
     assert found["processor"] == processor() and processor() and processor() == processor().strip()
     if platform.system() == "Linux" and "model name" in (known := Path("/proc/cpuinfo").read_text()):
         assert processor() in " ".join(known.split())
-    assert described(CPU).startswith(f"CPU ({processor()}, 1 thread")
+    assert described(CPU).startswith(f"CPU ({processor()}, ")
 
 
 @pytest.mark.parametrize("system", ["Darwin", "Windows", "Linux"])
