@@ -38,7 +38,7 @@ help:  ## this list
 	$(PIP) install --quiet -c constraints.txt -e ".[cluster]"
 	@touch $@
 
-demo: .venv/.package  ## from scratch against three stages, start to finish; a page, demo/index.html (minutes)
+demo: .venv/.package  ## from scratch, in three stages, with all labels, twelve times; a page, demo/index.html (2 to 4 minutes)
 	$(if $(filter hippocampus,$(DATA)),$(BIN)/semicon-nb data hippocampus --download)
 	$(BIN)/semicon-nb demo --data "$(DATA)" --out "$(OUT)"
 
@@ -52,7 +52,7 @@ pytest: .venv/.dev  ## the tests and pages, without what takes too long to run o
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "alone and not slow"
 
-slow: .venv/.dev  ## those tests: killed grids and workers, loading times, learnability
+slow: .venv/.dev  ## those tests: killed grids and workers, loading times, learnability (ten minutes)
 	$(BIN)/python -m pytest -m slow
 
 lab: .venv/.lab  ## JupyterLab at the index page, with what every page needs
