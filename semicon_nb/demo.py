@@ -20,7 +20,7 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ from .methods import METHODS, PRESETS, load_run, train_method
 from .page import asset, encode, script, table, without_nan
 from .runs import Run, code_key, forecast
 from .show import PALETTE, SYMBOLS
-from .stages import Preset, settled
+from .stages import Preset
 from .tables import interval
 from .trust import neighbour_agreement
 from .views import GLOBAL, correspondence, views
@@ -52,9 +52,9 @@ def preset_for(
     cohort: Cohort,  # what will be learned from
     factor: float = 1.0,  # multiplies all steps
 ) -> Preset:
-    "The demo's small network, trained longer on real scans than on generated ones."
-    generated = cohort.source.get("cohort") == "phantom"
-    return PRESETS["demo"].scaled(factor if generated else 2 * factor)
+    "The demo's small network in fp32, trained longer on real scans than on generated ones."
+    usual = PRESETS["demo"].scaled(factor if cohort.source.get("cohort") == "phantom" else 2 * factor)
+    return replace(usual, stages={name: replace(stage, precision="fp32") for name, stage in usual.stages.items()})
 
 # %% ../nbs/12a_demo.ipynb #e2b96060
 REPEATS = {"phantom": 12}  # and 5 of any other cohort
@@ -495,7 +495,7 @@ def write_demo_page(
 # %% ../nbs/12a_demo.ipynb #d27aa8ac
 def announcement(
     repeats: Sequence[Repeat],  # on whom
-    preset: Preset,  # network and steps, their precision settled
+    preset: Preset,  # network and steps
     workers: int,  # processes
 ) -> str:
     "What is about to be trained, on what, and about how long it will take."
@@ -520,7 +520,7 @@ def demo(
     "Train the three contenders in each repeat, compare, write the page; the table and what to run next come back as text."
     started, out = time.time(), claim(Path(out)).parent
     repeats = list(repeats_of(place, labelled, seed, count))
-    preset = settled(preset_for(repeats[0].cohort, factor), chosen_device())
+    preset = preset_for(repeats[0].cohort, factor)
     workers = (os.cpu_count() or 1) if factor >= 0.5 else 1
     if progress:
         print(announcement(repeats, preset, workers), flush=True)
