@@ -32,6 +32,7 @@ from semicon_nb.results_figures import (
     axis_title,
     cell_words,
     percent,
+    room_lines,
     score_figure,
     score_rows,
     volume_figure,
@@ -226,7 +227,7 @@ class ResultsExplorer(Explorer):
             place.options, place.value = [("none", NOBODY), *((m, m) for m in e.methods)], method
         redraw(self.scores, score_figure(e, s))
         redraw(self.strip, volume_figure(self.ordered, s))
-        rows = score_rows(cells(e, s.metric, s.name), s, e.fractions)
+        rows = score_rows(e, s)
         self.numbers.value = (
             page.table(rows, axis_title(s.metric, s.name), "score-table") or f"No run has {page.text(NAMES[s.metric])}."
         )
@@ -277,6 +278,7 @@ def packed_experiment(experiment: Experiment) -> dict:
         "name": e.name, "methods": e.methods, "texts": [wrapped(m) for m in e.methods], "classes": e.classes,
         "fractions": e.fractions, "opened": asdict(opened(e)),
         "cells": {metric: {name: packed_cells(e, metric, name) for name in ("mean", *e.classes)} for metric in NAMES},
+        "rooms": {metric: {name: room_lines(e, metric, name) for name in ("mean", *e.classes)} for metric in NAMES},
         "runs": {k: [r["method"], r["labels"], r["split"], r.get("seed") or 0] for k, r in e.records.items()},
         "volumes": [[run, v["name"], v.get("subject", v["name"])] for run, v in tests],
         "dice": np.array(each["dice"], np.float32), "hd95": np.array(each["hd95"], np.float32),

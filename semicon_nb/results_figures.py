@@ -1,6 +1,7 @@
 """The pictures and words of the results explorer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import plotly.graph_objects as go
@@ -8,7 +9,7 @@ import plotly.graph_objects as go
 from semicon_nb import page
 from semicon_nb.results_state import BASELINE, Cell, Experiment, Shown, Volume, cells
 from semicon_nb.show import METHOD_LOOKS, SYMBOLS, style
-from semicon_nb.tables import NAMES
+from semicon_nb.tables import NAMES, headroom, plus_minus
 
 HEIGHT, LOW = 430, 330
 """Of the two charts, px."""
@@ -53,15 +54,27 @@ def cell_words(cell: Cell) -> str:
     return f"{page.text(cell.method)}, {percent(cell.labels)}<br>{cell.text} over {counted(cell.splits)}{gain}"
 
 
-def score_rows(known: Mapping[tuple[str, float], Cell], shown: Shown, fractions: Sequence[float]) -> list[dict]:
-    """The `known` numbers of the chart, a row for each labelled fraction (`fractions`) and method, as the tables write them."""
-    each = [known[m, f] for f in fractions for m in shown.methods if (m, f) in known]
+@lru_cache(maxsize=256)
+def room_lines(experiment: Experiment, metric: str, name: str) -> list[tuple]:
+    """The last lines of the numbers: the tables' headroom of a `metric` and a class (`name`, or "mean")."""
+    found = headroom(experiment.scored(metric, name), metric)
+    return [
+        (percent(float(labels)), f"headroom of {method}", plus_minus(mean, half, True), int(splits), "–", "–")
+        for (labels, method), (mean, half, splits) in zip(found.index, found.to_numpy(), strict=True)
+    ]
+
+
+def score_rows(experiment: Experiment, shown: Shown) -> list[dict]:
+    """The numbers of the chart as the tables write them, a row for each labelled fraction and method; below them the headroom."""
+    known = cells(experiment, shown.metric, shown.name)
+    each = [known[m, f] for f in experiment.fractions for m in shown.methods if (m, f) in known]
     head = ("labelled", "method", "mean", "splits", f"− {BASELINE}", "on splits")
     rows = [
         (percent(c.labels), c.method, c.text, c.splits, c.difference_text or "–", c.difference_splits or "–")
         for c in each
     ]
-    return [dict(zip(head, line, strict=True)) for line in rows]
+    below = room_lines(experiment, shown.metric, shown.name) if rows else []
+    return [dict(zip(head, line, strict=True)) for line in (*rows, *below)]
 
 
 def volume_rows(found: Volume) -> list[dict]:

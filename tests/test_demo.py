@@ -58,11 +58,12 @@ def word(gains: list[float], rooms: list[float]) -> str:
 
 
 def test_a_difference_is_called_only_where_luck_is_unlikely() -> None:
-    assert word([0.05, 0.06, 0.05, 0.04], [0.2] * 4) == "ahead"
-    assert word([-0.05, -0.06, -0.05, -0.04], [0.2] * 4) == "behind"
-    assert word([0.05, -0.06, 0.03, -0.04], [0.2, 0.21, 0.19, 0.2]) == "no difference"
-    assert word([0.05, -0.06, 0.03, -0.04], [0.01, 0.02, 0.0, 0.01]) == "no room"
-    assert word([0.3], [0.4]) == "one repeat"
+    assert word([0.05, 0.06, 0.05, 0.04], [0.2] * 4) == "holds"
+    assert word([-0.05, -0.06, -0.05, -0.04], [0.2] * 4) == "reversed"
+    assert word([0.05, -0.06, 0.03, -0.04], [0.2, 0.21, 0.19, 0.2]) == "cannot tell"
+    assert word([0.05, -0.06, 0.03, -0.04], [0.01, 0.02, 0.0, 0.01]) == "no room to tell"
+    assert word([0.05, 0.06, 0.05, 0.04], [0.01, 0.02, 0.0, 0.01]) == "no room to tell"
+    assert word([0.3], [0.4]) == "cannot tell"
 
 
 @settings(max_examples=60)
@@ -72,11 +73,10 @@ def test_verdict_is_that_of_the_t_test(scores: list[tuple]) -> None:
     found = verdict(reports_with(*(column.tolist() for column in (base, other, full))))
     if np.ptp(other - base) > 1e-6:
         p = stats.ttest_rel(other, base).pvalue
-        assert (found.word in ("ahead", "behind")) == (p < 0.01) or abs(p - 0.01) < 1e-9
-        low, high = stats.ttest_rel(other, base).confidence_interval(0.95)
-        assert np.allclose([found.gain - found.resolution, found.gain + found.resolution], [low, high])
-    if found.word == "no room":
-        assert found.room - found.spread <= found.resolution
+        assert (found.word in ("holds", "reversed")) == (p < 0.01 and found.word != "no room to tell") or abs(p - 0.01) < 1e-9
+        ends = stats.ttest_rel(other, base).confidence_interval(0.95)
+        assert np.allclose([found.gain - found.half, found.gain + found.half], ends)
+    assert (found.word == "no room to tell") == (found.room - found.spread <= found.half)
 
 
 @pytest.mark.parametrize("gain", [0.05, -0.05, 0.0])
@@ -85,7 +85,10 @@ def test_the_sentence_carries_the_interval_and_the_room(gain: float) -> None:
     found = verdict(reports_with([0.5] * 4, list(0.5 + gain + noise), list(0.7 + noise)))
     text = sentence(found)
     assert f"{gain:+.3f}".replace("-", "−") in text.replace("−0.000", "+0.000") and "95 % interval" in text and "+0.200" in text
-    assert "nan" not in sentence(verdict(reports_with([0.5], [0.6], [0.7])))
+    one = sentence(verdict(reports_with([0.5], [0.6], [0.7])))
+    assert one.startswith("One repeat cannot tell") and "nan" not in one
+    narrow = verdict(reports_with([0.5] * 4, list(0.5 + gain + noise), list(0.51 + noise)))
+    assert sentence(narrow).startswith("No room to tell") and f"resolve no less than {narrow.half:.3f}" in sentence(narrow)
 
 
 def test_volumes_without_a_known_class_do_not_count() -> None:

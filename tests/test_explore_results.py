@@ -1,6 +1,7 @@
 """The results explorer: its numbers are those of the tables to the last digit, its way down ends at the right slice, its page agrees."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from semicon_nb.looks import Look, compared_slice, look_at, look_at_run, slice_s
 from semicon_nb.results_figures import HEIGHT, LINE, spread
 from semicon_nb.results_state import KINDS, cells, experiments_of, opening, placed, volumes_of
 from semicon_nb.show import METHOD_LOOKS, PALETTE
-from semicon_nb.tables import NAMES, paired, plus_minus, read_records, read_results, summary
+from semicon_nb.tables import NAMES, headroom, paired, plus_minus, read_records, read_results, summary
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
@@ -140,6 +141,22 @@ def test_live_chart_and_picture_show_the_tables_for_every_method_that_can_be_cho
                 assert {m for m, _ in live} == {m for m in explorer.shown.methods if m} and method in explorer.shown.methods
         explorer.menus["metric"].value = "pooled_dice"
     assert not explorer.problem, explorer.trace
+
+
+def test_the_headroom_stands_below_the_numbers_as_the_tables_have_it():
+    explorer = ResultsExplorer(RESULTS)
+    packed = {e["name"]: e["rooms"] for e in results_data(explorer)["experiments"]}
+    for name, part in read_results(RESULTS).groupby("experiment", sort=False):
+        explorer.menus["experiment"].value = name
+        for metric in ("pooled_dice", "hd95"):
+            explorer.menus["metric"].value = metric
+            found = headroom(part, metric)
+            told = [[f"{100 * f:g} %", f"headroom of {m}", plus_minus(mean, half, True), n]
+                    for (f, m), (mean, half, n) in zip(found.index, found.to_numpy(), strict=True)]  # fmt: skip
+            assert [list(line[:4]) for line in packed[name][metric]["mean"]] == told
+            assert explorer.numbers.value.count("headroom of") == len(told) and all(line[2] in explorer.numbers.value for line in told)
+            explorer.menus["metric"].value = "pooled_dice"
+    assert len(headroom(read_results(RESULTS / "hippocampus.jsonl"))) == 3 and not explorer.problem, explorer.trace
 
 
 def test_runs_with_defects_never_count_among_sound_ones():
@@ -326,6 +343,8 @@ def test_the_page_shows_what_python_shows(static_page, tmp_path):  # noqa: F811
             wanted = [[t.name, round(x), y, half, words] for t in explorer.scores.data[1::3]
                       for x, y, half, words in zip(t.x, t.y, t.error_y.array, t.text, strict=True)]  # fmt: skip
             tab.wait(lambda wanted=wanted: tab.page.evaluate(POINTS) == wanted, f"the points of {name}, {metric}, {kind}")
+            words = re.findall(r"<td>(headroom of [^<]+)</td><td>([^<]+)</td>", explorer.numbers.value)
+            assert all(" ".join(line) in " ".join(tab.page.inner_text("#score-table").split()) for line in words)
             volumes = [[v.volume, v.split] for v in explorer.ordered]
             assert [v[:2] for v in tab.page.evaluate("results.state().volumes")] == volumes
             assert tab.page.locator("#sheet").is_hidden() and "undefined" not in tab.page.inner_text("main")

@@ -11,28 +11,25 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "semicon_nb" / "assets" / "found.json"
-
-
-def room_of(runs: pd.DataFrame, fraction: float) -> tuple[float, float, int]:
-    """What all labels gain over a labelled fraction, both from scratch on the same splits: mean, half width, splits."""
-    from semicon_nb.tables import by_split, interval
-
-    scores = by_split(runs)
-    return interval(scores.loc[(1.0, "scratch")] - scores.loc[(fraction, "scratch")])
+SAID = {
+    "holds": "three stages are ahead",
+    "reversed": "three stages are behind",
+    "cannot tell": "no difference was found",
+    "no room to tell": "there was no room to tell",
+}
 
 
 def sentence(runs: pd.DataFrame, steps: int, fraction: float = 0.05, method: str = "global+local(block)") -> str:
     """Three stages against scratch at a labelled fraction, with the room there was."""
     from semicon_nb.tables import plus_minus, verdicts
 
-    row = verdicts(runs[runs["labels"] == fraction], [(method, "scratch")]).iloc[0]
-    gain, (room, spread, _) = plus_minus(row["difference"], row["half"], signed=True), room_of(runs, fraction)
-    said = {"holds": "three stages are ahead", "reversed": "three stages are behind", "cannot tell": "no difference was found"}[row["verdict"]]
-    if room - spread <= row["half"]:
-        said = "there was no room to tell"
+    found = verdicts(runs, [(method, "scratch")])
+    row = found[found["labels"] == fraction].iloc[0]
+    gain, room = (plus_minus(row[name], row[half], signed=True) for name, half in (("difference", "half"), ("headroom", "headroom_half")))
+    said = SAID[row["verdict"]]
     return (
         f"On real hippocampi, with {100 * fraction:g} % of the labels and {steps} steps of fine-tuning, {said}: three stages against "
-        f"scratch {gain} pooled Dice over {row['splits']} splits by person, while all labels bring {plus_minus(room, spread, signed=True)}."
+        f"scratch {gain} pooled Dice over {row['splits']} splits by person, while all labels bring {room}."
     ).replace("-0", "−0")
 
 

@@ -41,7 +41,12 @@ ROWS = {
     "best": ("local contrast, scans without outlines, averaged predictions", "scratch(strong)"),
 }
 """The rows that the front page shows: what each does, and what it is measured against."""
-SAID = {"holds": "is beaten by", "reversed": "beats", "cannot tell": "cannot be told from"}
+SAID = {
+    "holds": "is beaten by",
+    "reversed": "beats",
+    "cannot tell": "cannot be told from",
+    "no room to tell": "leaves no room to tell it from",
+}
 
 
 def finding(folder: Path) -> str:
@@ -53,30 +58,29 @@ def finding(folder: Path) -> str:
     runs = read_results(folder)
     runs = runs[runs["experiment"] == runs["experiment"].value_counts().index[0]]
     few = runs[runs["labels"] == min(runs["labels"])]
-    found = verdicts(few, [(method, rival) for method, (_, rival) in ROWS.items() if rival])
+    found = verdicts(runs, [(method, rival) for method, (_, rival) in ROWS.items() if rival])
+    found = found[found["labels"] == min(runs["labels"])]
     found.index = pd.Index([claim.split(" > ")[0] for claim in found["claim"]])
-    sentence = f"On real hippocampi {pretrained(found['verdict'])}, {room(runs)}; {recipe(found.loc['best'])}."
+    sentence = f"On real hippocampi {pretrained(found)}; {recipe(found.loc['best'])}."
     said = f"{100 * few['labels'].iloc[0]:g} % of the outlines, {few['preset'].iloc[0]} preset, mean and 95 % interval over splits by person"
-    return f"**{sentence}**\n\n{rows(few, found)}\n\n{said}; differences are taken on the same people."
+    said += "; differences are taken on the same people. Headroom: what all outlines bring to training from scratch at the same cost."
+    return f"**{sentence}**\n\n{rows(few, found)}\n\n{said}"
 
 
-def pretrained(words: pd.Series) -> str:
-    """Which of the paper's pretrainings lie above training from scratch, which below, by their verdicts."""
-    three = words.drop("best")
-    if set(three) == {"cannot tell"}:
-        return "none of the paper's pretrainings can be told from training from scratch"
-    named = {word: ", ".join(f"`{method}`" for method in three.index[three == word]) for word in SAID}
-    return "training from scratch " + " and ".join(f"{SAID[word]} {names}" for word, names in named.items() if names)
+def pretrained(found: pd.DataFrame) -> str:
+    """Which of the paper's pretrainings lie above training from scratch, which below, by their verdicts, and the headroom."""
+    from semicon_nb.tables import plus_minus
 
-
-def room(runs: pd.DataFrame) -> str:
-    """What all outlines, instead of few, bring to training from scratch: as much as a method could hope for."""
-    from semicon_nb.tables import by_split, interval, plus_minus
-
-    scores, few = by_split(runs), min(runs["labels"])
-    gain, half, _ = interval(scores.loc[(1.0, "scratch")] - scores.loc[(few, "scratch")])
-    share = f"all outlines instead of {100 * few:g} % of them bring it {plus_minus(gain, half, signed=True)} Dice"
-    return f"but there was no room to tell, for {share}" if gain <= half else f"where {share}"
+    three = found.drop("best")
+    named = {word: ", ".join(f"`{method}`" for method in three.index[three["verdict"] == word]) for word in SAID}
+    said = "training from scratch " + " and ".join(f"{SAID[word]} {names}" for word, names in named.items() if names)
+    if set(three["verdict"]) == {"cannot tell"}:
+        said = "none of the paper's pretrainings can be told from training from scratch"
+    if set(three["verdict"]) == {"no room to tell"}:
+        said = "there was no room to tell the paper's pretrainings from training from scratch"
+    room = plus_minus(*three.iloc[0][["headroom", "headroom_half"]], signed=True)
+    share = f"all outlines instead of {100 * three['labels'].iloc[0]:g} % of them"
+    return f"{said}: {share} bring it {room} Dice" if room else f"{said}: it was not run with {share}"
 
 
 def recipe(row: pd.Series) -> str:
@@ -84,8 +88,9 @@ def recipe(row: pd.Series) -> str:
     from semicon_nb.tables import plus_minus
 
     gain = plus_minus(row["difference"], row["half"], signed=True)
-    said = {"holds": f"adds {gain}", "reversed": f"loses {gain}", "cannot tell": f"adds nothing that can be told ({gain})"}[row["verdict"]]
-    return f"`best`, this package's recipe, {said} to `scratch(strong)`, training from scratch at the same cost"
+    said = {"holds": f"adds {gain}", "reversed": f"loses {gain}", "cannot tell": f"adds nothing that can be told ({gain})"}
+    said["no room to tell"] = f"had no room to add anything that can be told ({gain})"
+    return f"`best`, this package's recipe, {said[row['verdict']]} to `scratch(strong)`, training from scratch at the same cost"
 
 
 def rows(few: pd.DataFrame, found: pd.DataFrame) -> str:
@@ -99,6 +104,8 @@ def rows(few: pd.DataFrame, found: pd.DataFrame) -> str:
             gain = found.loc[method]
             against = f"to `{rival}`, {gain['splits']} splits"
             cells["difference"] = f"{plus_minus(gain['difference'], gain['half'], signed=True)} {against}"
+            cells["headroom"] = plus_minus(gain["headroom"], gain["headroom_half"], signed=True)
+            cells["verdict"] = gain["verdict"]
         table[method] = cells
     return as_markdown(pd.DataFrame(table).T.fillna(""))
 

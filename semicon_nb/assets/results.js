@@ -45,6 +45,7 @@ const results = (() => {
     await Plotly.relayout("scores", { ...ticks, "yaxis.range": [low, high], "yaxis.title.text": safe(title()) });
     const lines = e.fractions.flatMap((f) => shown.methods.map((m) => cell(m, f)).filter(Boolean));
     const rows = lines.map((c) => [percent(c.labels), c.method, c.text, c.splits, c.difference_text || "–", c.difference_splits || "–"]);
+    if (rows.length) rows.push(...e.rooms[shown.metric][shown.name]);
     table("score-table", title(), ["labelled", "method", "mean", "splits", `− ${data.baseline}`, "on splits"], rows, `No run has ${data.names[shown.metric]}.`);
   }
 

@@ -1,0 +1,171 @@
+"""Headroom, and the one rule that gives a verdict: where there was room, and nowhere else."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from semicon_nb.tables import compare, headroom, judge, read_results, table, verdicts
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+WORDS = {"holds", "reversed", "cannot tell", "no room to tell"}
+FEW = st.lists(st.floats(-0.2, 0.2), min_size=0, max_size=6)
+
+
+def runs_of(scores: dict[tuple[str, float], list[float]], metric: str = "pooled_dice") -> pd.DataFrame:
+    """Finished runs: (method, labels) -> a score for each split, None where it was not run."""
+    rows = [
+        {"method": method, "labels": labels, "split": split, "validation": score, metric: score}
+        for (method, labels), line in scores.items() for split, score in enumerate(line) if score is not None
+    ]  # fmt: skip
+    return read_results(rows)
+
+
+BASE = [0.78, 0.81, 0.83, 0.85]
+GAINS = {"better": [0.010, 0.012, 0.009, 0.011], "noisy": [0.05, -0.04, 0.06, -0.03]}
+FULL = [0.83, 0.85, 0.88, 0.91]
+"""All labels bring 0.050 +- 0.013: more than `better` resolves, less than `noisy` does."""
+
+
+def known(full: list | None = FULL, metric: str = "pooled_dice", sign: float = 1, start: float = 0) -> pd.DataFrame:
+    """Three methods at 5 %, and scratch with all labels."""
+    found = {("scratch", 0.05): BASE} | {(m, 0.05): [b + g for b, g in zip(BASE, gain, strict=True)] for m, gain in GAINS.items()}
+    found |= {("scratch", 1.0): full} if full else {}
+    turned = {place: [start + sign * v if v is not None else None for v in line] for place, line in found.items()}
+    return runs_of(turned, metric)
+
+
+CLAIMS = [("better", "scratch"), ("scratch", "better"), ("noisy", "scratch"), ("absent", "scratch")]
+EXPECTED = ["holds", "reversed", "no room to tell"]
+
+
+# ------------------------------------------------------------------------------------------------ the rule
+
+
+def test_a_word_for_each_case() -> None:
+    roomy, tight = [0.2, 0.21, 0.19, 0.2], [0.01, 0.02, 0.0, 0.01]
+    assert [judge(g, roomy) for g in ([0.05, 0.06], [0.05, 0.06, 0.04], [-0.05, -0.06, -0.04], [0.05, -0.06, 0.03, -0.04])] == [
+        "cannot tell", "holds", "reversed", "cannot tell",
+    ]  # fmt: skip
+    assert judge([0.05, 0.06, 0.04], tight) == judge([0.05, -0.06, 0.03], tight) == "no room to tell"
+    assert judge([0.05], roomy) == judge([], roomy) == judge([0.05, 0.06, 0.04], []) == judge([0.05, 0.06, 0.04], [0.2]) == "cannot tell"
+    assert judge([0.05, 0.06, 0.04], None) == "holds" and judge([0.0, 0.0], [0.0, 0.0]) == "no room to tell"
+
+
+@given(FEW, FEW, st.sampled_from([0.9, 0.95, 0.99]))
+def test_a_verdict_needs_room_and_an_interval_that_leaves_zero_out(gains: list, rooms: list, sure: float) -> None:
+    word = judge(gains, rooms, sure)
+    assert word in WORDS
+    if min(len(gains), len(rooms)) < 2:
+        assert word == "cannot tell"
+    elif min(np.std(gains), np.std(rooms)) > 1e-4:
+        low, high = stats.ttest_1samp(gains, 0).confidence_interval(sure)
+        resolution = np.ptp(stats.ttest_1samp(gains, 0).confidence_interval(0.95)) / 2
+        floor = stats.ttest_1samp(rooms, 0).confidence_interval(0.95).low
+        expected = "no room to tell" if floor <= resolution else "holds" if low > 0 else "reversed" if high < 0 else "cannot tell"
+        assert word == expected
+
+
+@given(FEW, FEW, st.integers(-6, 6))
+def test_the_unit_does_not_matter_and_the_side_turns_the_word(gains: list, rooms: list, power: int) -> None:
+    word, turned = judge(gains, rooms), {"holds": "reversed", "reversed": "holds"}
+    assert judge([2.0**power * g for g in gains], [2.0**power * r for r in rooms]) == word
+    assert judge([-g for g in gains], rooms) == turned.get(word, word)
+
+
+@given(FEW, FEW, st.floats(0, 1))
+def test_more_room_never_takes_a_verdict_back(gains: list, rooms: list, more: float) -> None:
+    if (word := judge(gains, rooms)) in ("holds", "reversed"):
+        assert judge(gains, [r + more for r in rooms]) == word
+
+
+# ------------------------------------------------------------------------------------------------ headroom of runs
+
+
+def test_headroom_is_the_paired_difference_on_shared_splits() -> None:
+    found = headroom(known([*FULL[:3], None])).loc[(0.05, "scratch")]
+    low, high = stats.ttest_rel(FULL[:3], BASE[:3]).confidence_interval(0.95)
+    assert found["splits"] == 3
+    assert (found["mean"] - found["half"], found["mean"] + found["half"]) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("full", [None, [None] * 4])
+def test_without_all_labels_nothing_is_known_and_nothing_is_claimed(full: list | None) -> None:
+    runs = known(full)
+    found = verdicts(runs, CLAIMS)
+    assert headroom(runs).empty and found["verdict"].tolist() == ["cannot tell"] * 3 and found["headroom"].isna().all()
+    assert "headroom of" not in table(runs) and "Headroom unknown" in table(runs)
+    assert "cannot tell" in verdicts(known([0.9, None, None, None]), CLAIMS)["verdict"].tolist(), "one split has no interval"
+
+
+def test_claims_get_their_words_and_the_headroom_beside_them() -> None:
+    found = verdicts(known(), CLAIMS)
+    assert found["verdict"].tolist() == EXPECTED and set(found["splits"]) == {4}
+    assert found["difference"].tolist() == pytest.approx([0.0105, -0.0105, 0.01])
+    assert found["headroom"].tolist() == pytest.approx([0.05] * 3)
+    assert verdicts(known(BASE), CLAIMS)["verdict"].tolist() == ["no room to tell"] * 3
+
+
+def test_where_less_is_better_both_signs_turn() -> None:
+    runs = known(metric="hd95", sign=-10, start=20)
+    found = verdicts(runs, CLAIMS, "hd95")
+    assert found["verdict"].tolist() == EXPECTED
+    assert found["headroom"].tolist() == pytest.approx([-0.5] * 3) and found["difference"].iloc[0] < 0
+    assert headroom(runs, "hd95").loc[(0.05, "scratch"), "mean"] == pytest.approx(-0.5)
+    slower = known(metric="seconds", sign=100)
+    assert verdicts(slower, CLAIMS, "seconds")["verdict"].tolist() == ["reversed", "holds", "cannot tell"]
+    assert headroom(slower, "seconds").empty and "eadroom" not in table(slower, metric="seconds")
+
+
+def test_a_longer_training_has_a_headroom_of_its_own() -> None:
+    gains = {("best", 0.05): 0.011, ("scratch(strong)", 0.05): 0.0}
+    shake = [0.001, -0.001, 0.002, -0.002]
+    scores = {place: [b + g + s * (g > 0) for b, s in zip(BASE, shake, strict=True)] for place, g in gains.items()}
+    scores |= {("scratch", 0.05): BASE, ("scratch", 1.0): BASE}
+    claims = [("best", "scratch(strong)"), ("best", "scratch")]
+    assert verdicts(runs_of(scores), claims)["verdict"].tolist() == ["cannot tell"] * 2, "that of `scratch` is not theirs"
+    found = verdicts(runs_of(scores | {("scratch(strong)", 1.0): FULL}), claims)
+    assert found["verdict"].tolist() == ["holds"] * 2 and found["headroom"].tolist() == pytest.approx([0.05] * 2)
+
+
+@pytest.mark.parametrize(("form", "line"), [
+    ("markdown", "| `headroom of scratch` | +0.050 ± 0.013 |"),
+    ("latex", r"headroom of scratch & +0.050 $\pm$ 0.013 &"),
+    ("html", "<th>headroom of scratch</th>"),
+])  # fmt: skip
+def test_it_stands_under_every_table(form: str, line: str) -> None:
+    text = table(known(), form)
+    assert line in text and "+0.050" in text and "Headroom: what all labels bring" in text
+    assert compare(known()).loc["headroom of scratch"].tolist() == ["+0.050 ± 0.013", *[""] * 5]
+
+
+# ------------------------------------------------------------------------------------------------ the committed rows
+
+
+def test_the_committed_rows_give_these_words() -> None:
+    runs = read_results(RESULTS / "hippocampus.jsonl")
+    claims = [("global", "scratch"), ("local(block)", "scratch"), ("global+local(block)", "scratch"), ("local(exact)", "local(block)")]
+    found = verdicts(runs, claims)
+    assert set(found["verdict"]) == {"no room to tell"} and len(found) == 12
+    clear = found[found["difference"].abs() > found["half"]]
+    assert clear[["claim", "labels"]].to_numpy().tolist() == [["local(exact) > local(block)", 0.1]], "zero is left out, and yet no room"
+    both = read_results([RESULTS / "hippocampus.jsonl", RESULTS / "hippocampus-rivals.jsonl"])
+    assert verdicts(both, [("best", "scratch(strong)")])["verdict"].tolist() == ["holds"]
+    said = json.loads((RESULTS.parent / "semicon_nb/assets/found.json").read_text(encoding="utf-8"))["hippocampus"]
+    assert "no room to tell" in said
+
+
+@pytest.mark.parametrize("metric", ["pooled_dice", "volume_dice", "hd95"])
+def test_no_committed_row_has_a_verdict_without_room(metric: str) -> None:
+    for _, runs in read_results(RESULTS).groupby("experiment"):
+        names = list(dict.fromkeys(runs["method"]))
+        found = verdicts(runs, [(a, b) for a in names for b in names if a < b], metric)
+        sign = -1 if metric == "hd95" else 1
+        roomy = sign * found["headroom"] - found["headroom_half"] > found["half"]
+        assert roomy[found["verdict"].isin(["holds", "reversed"])].all() and set(found["verdict"]) <= WORDS
+        assert (found["verdict"] == "no room to tell").sum() == (~roomy & found["headroom_half"].notna() & (found["splits"] > 1)).sum()
