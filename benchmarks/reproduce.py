@@ -23,6 +23,13 @@ FRACTIONS = (0.05, 0.1, 0.2)
 SPLITS = (0, 1, 2)
 
 
+def longer(number: int) -> dict:
+    """The demo's repeat of this number, with four times its steps."""
+    people = {"cohort": "phantom", "kind": "simple", "subjects": 40, "size": 32, "seed": number}
+    methods = {"methods": ["scratch", "global+local(block)"], "full": ["scratch"]}
+    return {**methods, "labels": (0.05,), "splits": (number,), "data": people, "preset": "demo", "scale": 4}
+
+
 def defect(method: str, name: str) -> dict:
     """One of the released code's defects, alone."""
     return {"methods": [method], "labels": (0.05,), "defects": (name,)}
@@ -41,6 +48,7 @@ GRIDS = {
     ],
     "hippocampus-ablations": [{"methods": VARIANTS, "labels": (0.05,)}],
     "sunnybrook": [{"methods": CARDIAC, "scale": 0.25}],
+    "phantom": [longer(number) for number in range(5)],
 }
 """For each file of results what is run; the cohort's name comes first."""
 
@@ -49,7 +57,7 @@ def arguments() -> argparse.Namespace:
     """The budget, and where results go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grids", default="all", help=f"some of {','.join(GRIDS)} (default: all)")
-    parser.add_argument("--preset", default="laptop", help="demo, laptop or paper (default: laptop)")
+    parser.add_argument("--preset", default=None, help="demo, laptop or paper (default: that of each grid, laptop)")
     parser.add_argument("--scale", type=float, default=None, help="multiplies the steps of every stage (default: that of each grid)")
     parser.add_argument("--splits", type=int, default=None, help="splits by subject (default: those of each grid, three or ten)")
     parser.add_argument("--labels", default=None, help="labelled fractions, such as 0.05,0.2 (default: those of each grid)")
@@ -82,8 +90,9 @@ def main() -> int:
             plan |= {"labels": tuple(map(float, given.labels.split(",")))} if given.labels else {}
             plan |= {"methods": given.methods.split(","), "full": ()} if given.methods else {}
             plan |= {"scale": given.scale} if given.scale else {}
+            plan |= {"preset": given.preset or plan.get("preset", "laptop")}
             plan["methods"] = [ABLATIONS.get(method, method) for method in plan["methods"]]
-            how = {"preset": given.preset, "workers": given.workers, "keep": given.keep, "device": given.device}
+            how = {"workers": given.workers, "keep": given.keep, "device": given.device}
             rows = run_grid(name, results=out, folder=out / "runs" / name, **plan, **how)
             print(f"\n## {name}\n\n{table(rows) if len(rows) else 'No run finished; see the .failed.jsonl file.'}\n", flush=True)
     return 0
