@@ -9,7 +9,7 @@ __all__ = ['CONTENDERS', 'REPEATS', 'MOMENTS', 'SAYS', 'TITLES', 'preset_for', '
            'train_all', 'Verdict', 'verdict', 'between', 'sentence', 'sampled', 'alike', 'alike_over', 'changed',
            'score_rows', 'as_text', 'bytes_of', 'largest_slices', 'scans_shown', 'views_shown', 'stage_shown',
            'stages_shown', 'map_shown', 'embeddings_shown', 'volume_scores', 'segmentations_shown', 'repeats_shown',
-           'real_scans', 'counts_of', 'facts', 'data_shown', 'write_demo_page', 'announcement', 'demo', 'next_steps']
+           'known_from', 'counts_of', 'facts', 'data_shown', 'write_demo_page', 'announcement', 'demo', 'next_steps']
 
 # %% ../nbs/12a_demo.ipynb #d31088a9
 import html
@@ -424,9 +424,11 @@ def repeats_shown(
     return {"scores": scores, "means": {title: round(float(np.mean(values)), 4) for title, values in scores.items()}}
 
 # %% ../nbs/12a_demo.ipynb #c37fdaba
-def real_scans() -> str:
-    "What the package's experiments on real hippocampi found, in words."
-    return json.loads(asset("found.json"))["hippocampus"]
+def known_from(
+    cohort: str,  # "hippocampus", or "phantom" for longer training on generated people
+) -> str:
+    "What the package's own experiments found, in words."
+    return json.loads(asset("found.json"))[cohort]
 
 # %% ../nbs/12a_demo.ipynb #322f173c
 def counts_of(
@@ -452,7 +454,7 @@ def facts(
     first, means = repeats[0], repeats_shown(reports)["means"]
     texts = counts_of(first) | said | {
         "scratch": f"{means['from scratch']:.3f}", "stages": f"{means['three stages']:.3f}", "all": f"{means['all labels']:.3f}",
-        "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans", "real": real_scans(),
+        "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans", "real": known_from("hippocampus"), "longer": known_from("phantom"),
         "repeats": f"{len(repeats)}", "command": command, "place": shlex.quote(str(first.cohort.source["cohort"])),
         "run": shlex.quote(str(run.folder)), "seed": f"{first.seed}", "filters": f"{run.settings['network']['width']}",
         "steps": f"{run.settings['stages']['finetune']['steps']:,}",
@@ -533,7 +535,7 @@ def demo(
     command = f"semicon-nb demo --data {shlex.quote(str(place))} --labels {labelled:g} --seed {seed}"
     rows, data = score_rows(reports), data_shown(repeats[0], runs, reports)
     page = write_demo_page(out / "index.html", facts(repeats, runs["three stages"], reports, said, command), data, rows)
-    lines = ["", as_text(rows), "", *said.values(), real_scans(), "", f"{time.time() - started:.0f} seconds.", *next_steps(page, runs)]
+    lines = ["", as_text(rows), "", *said.values(), known_from("phantom"), known_from("hippocampus"), "", f"{time.time() - started:.0f} seconds.", *next_steps(page, runs)]
     return "\n".join(lines)
 
 

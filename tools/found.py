@@ -19,27 +19,35 @@ SAID = {
 }
 
 
-def sentence(runs: pd.DataFrame, steps: int, fraction: float = 0.05, method: str = "global+local(block)") -> str:
+def sentence(runs: pd.DataFrame, lead: str, fraction: float = 0.05, method: str = "global+local(block)") -> str:
     """Three stages against scratch at a labelled fraction, with the room there was."""
     from semicon_nb.tables import plus_minus, verdicts
 
     found = verdicts(runs, [(method, "scratch")])
     row = found[found["labels"] == fraction].iloc[0]
     gain, room = (plus_minus(row[name], row[half], signed=True) for name, half in (("difference", "half"), ("headroom", "headroom_half")))
-    said = SAID[row["verdict"]]
     return (
-        f"On real hippocampi, with {100 * fraction:g} % of the labels and {steps} steps of fine-tuning, {said}: three stages against "
-        f"scratch {gain} pooled Dice over {row['splits']} splits by person, while all labels bring {room}."
+        f"{lead}, {SAID[row['verdict']]}: three stages against scratch {gain} pooled Dice with {100 * fraction:g} % of the labels "
+        f"over {row['splits']} splits by person, while all labels bring {room}."
     ).replace("-0", "−0")
+
+
+def steps_of(path: Path) -> int:
+    """The fine-tuning steps of the runs from scratch in a results file."""
+    from semicon_nb.tables import read_lines
+
+    return next(record for record in read_lines(path) if record["method"] == "scratch")["settings"]["stages"]["finetune"]["steps"]
 
 
 def found() -> dict[str, str]:
     """The sentences by cohort."""
-    from semicon_nb.tables import read_lines, read_results
+    from semicon_nb.tables import read_results
 
-    path = ROOT / "results" / "hippocampus.jsonl"
-    record = next(record for record in read_lines(path) if record["method"] == "scratch")
-    return {"hippocampus": sentence(read_results(path), record["settings"]["stages"]["finetune"]["steps"])}
+    real, generated = (ROOT / "results" / f"{name}.jsonl" for name in ("hippocampus", "phantom"))
+    return {
+        "hippocampus": sentence(read_results(real), f"On real hippocampi, with {steps_of(real)} steps of fine-tuning"),
+        "phantom": sentence(read_results(generated), f"On generated people, with {steps_of(generated):,} steps of fine-tuning"),
+    }
 
 
 def main() -> int:
