@@ -177,7 +177,7 @@ def _agree(
     if not (np.isfinite(sizes).all() and np.min(sizes) > 0):
         return
     along = (sform[:3, :3] * qform[:3, :3]).sum(0) / (sizes[0] * sizes[1])
-    if not (np.isclose(*sizes, rtol=0.02) & (along > 0.5) | single).all():
+    if not (np.isclose(sizes[0], sizes[1], rtol=0.02) & (along > 0.5) | single).all():
         forms = zip(("sform", "qform"), (sform, qform), sizes, strict=True)
         told = [f"its {name} says {''.join(nibabel.aff2axcodes(form))} and voxels of {_times(size)}" for name, form, size in forms]
         raise DataError(f"{path}: {', '.join(told)}; find out which is right and write it into both")

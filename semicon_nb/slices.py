@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .cohort import Codes, Cohort, Volume, complete, read_labels, unseen
+from .cohort import Codes, Cohort, Volume, complete, read_labels
 from .files import cache_folder, content_key, write_atomic
 from .reading import bit_depth, stored_orientation
 from .scans import DataError, Grid, measured, normalise, read_scan, to_grid, turned
