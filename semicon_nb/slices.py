@@ -78,7 +78,7 @@ def load_scan(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
 
 # %% ../nbs/00f_slices.ipynb #6434a279
 def load_pictures(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
-    """A volume that is a folder of pictures; a slice without a label file is unlabelled."""
+    """A volume that is a folder of pictures; a slice without a label file is unlabelled; DataError where some have 16 bits and some not."""
     places = [Path(volume.image) / name for name in volume.files]
     pictures, deep = [read_scan(path) for path in places], [bit_depth(path)[0] == 16 for path in places]
     if any(deep) and not all(deep):
