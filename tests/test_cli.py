@@ -789,8 +789,6 @@ def test_a_network_that_gives_nan_is_no_score_no_mask_and_no_page(
     capsys: pytest.CaptureFixture, made: Path, scan: Path, tmp_path: Path
 ) -> None:
     """An explorer shows its failure in place; the command must not call that a page."""
-    import torch
-
     run = tmp_path / "run"
     shutil.copytree(made, run)
     for path in run.glob("*.pt"):
