@@ -364,7 +364,10 @@ def explore(options: argparse.Namespace) -> list[str]:
 
     run = open_run(options.run, options.model)
     cohort = load_named(options.data, run=run) if options.data else None
-    PixelExplorer(run, *slices_of_run(run, cohort=cohort)).to_html(options.out)
+    explorer = PixelExplorer(run, *slices_of_run(run, cohort=cohort))
+    if explorer.problem:
+        raise ValueError(explorer.problem)
+    explorer.to_html(options.out)
     print(f"Wrote {options.out}; open it in a browser")
     return look_next(options.run, options, explore=False)
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from . import show
 from .files import content_key
+from .reading import stored_orientation
 from .scans import DataError, Grid, Scan, from_grid, read_scan, turned
 from .words import meaning
 
@@ -106,7 +107,9 @@ def read_labels(
     image: Scan,  # the image that it must match
 ) -> np.ndarray:
     """Classes [X, Y, Z] uint8 of a label file, turned as its image is; DataError where it does not lie exactly on it."""
-    mask, shape = turned(read_scan(path, mask=True), image.orientation), image.voxels.shape
+    stored, shape = read_scan(path, mask=True), image.voxels.shape
+    way = stored.orientation or (image.orientation and stored_orientation(image.path))  # a silent one lies like its partner
+    mask = replace(turned(replace(stored, orientation=way), image.orientation), orientation=stored.orientation)
     if mask.voxels.shape != shape:
         raise DataError(f"{path}: has the shape {mask.voxels.shape}, but its image {image.path} has {shape}; pair the right files")
     if bool(mask.orientation) == bool(image.orientation):
@@ -243,6 +246,9 @@ def class_order(
         known = dict(wanted_codes.classes)
         for number, index in found_codes.classes:
             place[index] = known.get(number, -1) if place[index] in (-1, known.get(number, -1)) else -1
+    elif made_up(wanted, wanted_codes) and not made_up(found, found_codes):
+        for number, index in found_codes.classes:  # "label 2" for what the run calls 1 is no match
+            place[index] = place[index] if dict(wanted_codes.classes).get(number, place[index]) == place[index] else -1
     if set(place) != set(range(len(wanted))) or place[0] or 0 in place[1:]:
         others, ours = ", ".join(found), ", ".join(wanted)
         todo = "name them alike in 'labels' of dataset.json, or take other data"

@@ -535,7 +535,8 @@ def demo(
     command = f"semicon-nb demo --data {shlex.quote(str(place))} --labels {labelled:g} --seed {seed}"
     rows, data = score_rows(reports), data_shown(repeats[0], runs, reports)
     page = write_demo_page(out / "index.html", facts(repeats, runs["three stages"], reports, said, command), data, rows)
-    lines = ["", as_text(rows), "", *said.values(), known_from("phantom"), known_from("hippocampus"), "", f"{time.time() - started:.0f} seconds.", *next_steps(page, runs)]
+    told = [*said.values(), known_from("phantom"), known_from("hippocampus")]
+    lines = ["", as_text(rows), "", *told, "", f"{time.time() - started:.0f} seconds.", *next_steps(page, runs)]
     return "\n".join(lines)
 
 

@@ -86,7 +86,7 @@ def predict(
     flips: bool = False,  # average with the prediction of the mirrored slice
     precision: str = "fp32",  # "fp32" or "bf16"
 ) -> np.ndarray:  # float32 [n, classes, H, W], summing to 1 over classes
-    "Class probabilities of slices, computed batch by batch on the network's own device; ValueError for another shape."
+    "Class probabilities of slices, computed batch by batch on the network's own device; ValueError for another shape, or where they are NaN."
     stack = torch.as_tensor(images)
     stack = stack[:, None] if stack.ndim == 3 else stack
     if stack.ndim != 4 or stack.shape[1] != 1 or len(stack) == 0:
@@ -100,7 +100,10 @@ def predict(
             if flips:
                 shares = (shares + at_precision(model, part.flip(-1), precision).softmax(1).flip(-1)) / 2
             found.append(shares.cpu())
-    return torch.cat(found).numpy()
+    shares = torch.cat(found)
+    if not torch.isfinite(shares).all():
+        raise ValueError("model: gives NaN or infinite probabilities; was training stopped by a loss that was NaN? Train it again")
+    return shares.numpy()
 
 # %% ../nbs/05e_dice.ipynb #e26950d1
 def soft_dice_loss(

@@ -159,7 +159,7 @@ def check_vectors(
     vectors: np.ndarray,  # [N, C]
     least: int = 3,  # fewest vectors that make sense
 ) -> np.ndarray:  # [N, C] float32
-    """Vectors that a map can be made of; ValueError for another shape, too few, or values that are not finite."""
+    """Vectors that a map can be made of; ValueError for another shape, too few, or values that are not finite or whose squares are not."""
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.ndim != 2:
         raise ValueError(f"vectors: found shape {vectors.shape}, expected [pixels, channels]")
@@ -167,6 +167,8 @@ def check_vectors(
         raise ValueError(f"vectors: {len(vectors)} pixels are too few for a map, expected at least {least}; take a larger image")
     if not np.isfinite(vectors).all():
         raise ValueError(f"vectors: {int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} embeddings are NaN or infinite")
+    if vectors.size and np.abs(vectors).max() > 1e15:
+        raise ValueError(f"vectors: hold values up to {np.abs(vectors).max():.3g}, whose squares are beyond 32 bits; give unit vectors")
     return vectors
 
 # %% ../nbs/10_embed.ipynb #96dc3dff
@@ -204,7 +206,8 @@ def pca(
     fit_on: np.ndarray | None = None,  # [M, C] vectors that choose the directions, by default the same
 ) -> Map:
     """The shadow on the directions of largest spread, with signs that never flip."""
-    vectors, said = check_vectors(vectors), degenerate(vectors)
+    vectors = check_vectors(vectors)
+    said = degenerate(vectors)
     base = vectors if fit_on is None else check_vectors(fit_on)
     centre = base.mean(axis=0, dtype=np.float64)
     values, axes = np.linalg.eigh(np.cov((base - centre).T.astype(np.float64)).reshape(base.shape[1], -1))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .scans import DataError
-from .words import alike, flag, meaning, read_rows, whole_number
+from .words import ABSENT, alike, flag, meaning, read_rows, same_name, whole_number
 
 SUFFIXES = (".nii.gz", ".nii", ".png")
 CHANNEL = re.compile(r"(.+)_([0-9]{4})")  # nnU-Net's: case_0000, case_0001, ...
@@ -90,6 +90,7 @@ def located(
 def entries(
     folder: Path,  # of the task
     training: object,  # the list in its dataset.json
+    test: object = None,  # the list of images that are kept for a test, if it has one
 ) -> tuple[list[Path], dict[str, Path]]:  # images; labels by the `alike` name of the image, or of the case whose channels share one
     """Images and labels that a dataset.json lists; DataError for an entry without an image, or a label that is given to two cases."""
     if not isinstance(training, list):
@@ -113,7 +114,25 @@ def entries(
         if len(names) > 1 and len(cases) > 1:
             raise DataError(f"{folder / 'dataset.json'}: gives the label {outline.name} to {names[0]} and {names[1]}; correct it")
         labels[names[0] if len(names) == 1 else cases.pop()] = outline
+    check_entries(folder, {alike(stem(path.name)): path for path in images}, labels, test)
     return images, labels
+
+
+def check_entries(
+    folder: Path,  # of the task, for the error
+    images: dict[str, Path],  # by `alike` name without ending
+    labels: dict[str, Path],  # by the name of the image
+    test: object,  # the list of test images in its dataset.json
+) -> None:
+    """DataError where a list gives one case the label of another, or a case is in two lists."""
+    for name, label in labels.items():
+        other = images.get(own := alike(stem(label.name)))
+        if other is not None and own != name and name in images:
+            raise DataError(f"{folder / 'dataset.json'}: gives {images[name].name} the label of {other.name}, {label.name}; correct it")
+    for entry in test if isinstance(test, list) else ():
+        word = entry.get("image") if isinstance(entry, dict) else entry
+        if isinstance(word, str) and (twice := images.get(alike(stem(word.replace("\\", "/"))))) is not None:
+            raise DataError(f"{folder / 'dataset.json'}: lists {twice.name} under 'training' and under 'test'; leave it in one")
 
 
 def side(
@@ -144,13 +163,16 @@ def read_index(
     if not rows:
         raise DataError(f"{path}: has no line under its headings; name each file and its subject")
     column = next((name for name in headings if name in ("labelled", "labeled")), None)
-    if odd := [name for name in headings if name != column and re.match("label|(is|has)label", meaning(name))]:
-        raise DataError(f"{path}: has the column {odd[0]!r}, expected 'labelled' (yes or no); rename or remove it")
+    check_columns(path, [row for _, row in rows], [name for name in headings if name not in ("file", "subject", column)])
     ticked = column is not None and {alike(row[column]) for _, row in rows} == {"x", ""}
     found: dict[str, Line] = {}
     for number, row in rows:
-        if not row["file"] or not row["subject"]:
-            raise DataError(f"{path}: line {number} has no file or no subject; complete it")
+        if not row["file"] or alike(row["subject"]) in ABSENT or row["subject"].startswith("#"):
+            found_words = f" (subject {row['subject']!r})" * bool(row["subject"])
+            raise DataError(f"{path}: line {number} has no file or no subject{found_words}; complete it")
+        if re.fullmatch(r"[0-9][.,]?[0-9]*[eE][+][0-9]+", row["subject"]):
+            todo = "write its cells as text"
+            raise DataError(f"{path}: line {number}: the subject {row['subject']!r} is a number that a spreadsheet has rounded; {todo}")
         said = None if column is None else flag(row[column] or "no" * ticked)
         if column is not None and said is None:
             raise DataError(f"{path}: line {number}, {row['file']}: 'labelled' is {row[column]!r}, expected yes or no, 1 or 0; correct it")
@@ -159,6 +181,27 @@ def read_index(
         found[key] = Line(number, spelled(row["subject"]), said)
     same_people(path, found)
     return found
+
+
+MARK = r"annotated|segmented|outlined|contoured|mask(ed)?|ground ?truth|gt|(is|has) ?(annotat|segment|outline|mask|gt)"
+"""How a column may be called that says what 'labelled' does."""
+
+
+def check_columns(
+    path: Path,  # of index.csv, for the error
+    rows: list[dict[str, str]],  # its cells by heading
+    others: list[str],  # headings that are not read
+) -> None:
+    """DataError for a column that says whose a label is, or whether there is one, in words that are not read."""
+    for name in others:
+        cells = {alike(row[name]) for row in rows} - {""}
+        flags = cells and all(flag(cell) is not None for cell in cells) and re.match(MARK, name.replace("_", " "))
+        if re.match("label|(is|has)label", meaning(name)) or flags:
+            raise DataError(f"{path}: has the column {name!r}, expected 'labelled' (yes or no); rename or remove it")
+        told = [(row["file"], row[name]) for row in rows if row[name].lower().endswith(SUFFIXES)]
+        if cross := [f"{file} and {other}" for file, other in told if alike(stem(file)) != alike(stem(other))]:
+            todo = "give both files of a case one name, then remove the column"
+            raise DataError(f"{path}: has the column {name!r}, which is not read, and puts {cross[0]} together; {todo}")
 
 
 def spelled(subject: str) -> str:
@@ -172,10 +215,9 @@ def same_people(
     lines: dict[str, Line],  # by file
 ) -> None:
     """DataError for two spellings of what may be one person, who would be in two parts of a split."""
-    spelling: dict[str, Line] = {}
+    spelling: dict[tuple[str | int, ...], Line] = {}
     for line in lines.values():
-        plain = re.sub(r"^0+(?=[0-9]+$)", "", re.sub(r"\s+", " ", alike(line.subject)))
-        before = spelling.setdefault(plain, line)
+        before = spelling.setdefault(same_name(line.subject), line)
         if before.subject != line.subject:
             both = f"{before.subject!r} in line {before.number}, {line.subject!r} in line {line.number}"
             raise DataError(f"{path}: two spellings of what may be one subject, {both}; write both alike, or make them differ more")
@@ -282,13 +324,19 @@ def pair(files: Files) -> list[Pair]:
     for key, (image, names) in chosen.items():
         whole = unicodedata.normalize("NFC", stem(image.name))
         name = whole if alike(whole) == key else whole[: -len("_0000")]
-        line = files.index.get(alike(image.name), Line(0, name))
+        line = files.index.get(alike(image.name), Line(0, participant(name)))
         label = label_of(files, image, names)
         if line.labelled and label is None:
             todo = "add it or write no"
             raise DataError(f"{files.place / 'index.csv'}: line {line.number} says that {image.name} is labelled, but it has no label; {todo}")
         pairs.append(Pair(name, line.subject, image, None if line.labelled is False else label))
     return sorted(pairs, key=lambda one: one.name)
+
+
+def participant(name: str) -> str:
+    """Whose a file of this name is where no index.csv says it: the `sub-` of a name as in BIDS, else the name."""
+    found = re.match(r"(sub-[A-Za-z0-9]+)_ses-", name)
+    return found[1] if found else name
 
 
 def check_index(

@@ -117,6 +117,10 @@ def _voxels(image: Any, path: Path, mask: bool) -> np.ndarray:
     if kind.kind not in "iuf" or kind.itemsize > 8:
         found = {"V": "colours", "c": "complex numbers"}.get(kind.kind, f"numbers of type {kind}")
         raise DataError(f"{path}: its voxels are {found}, expected one real number of at most 64 bits each; convert it, say to float32")
+    starts = getattr(image.dataobj, "offset", 0)
+    if isinstance(image, nibabel.nifti1.Nifti1Image) and starts < image.header.single_vox_offset:
+        todo = "save it again with the program that made it"
+        raise DataError(f"{path}: its header says that voxels begin at byte {starts}, inside the header itself; {todo}")
     slope, offset = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
     if mask:
         scaled = kind.kind in "iu" and (slope, offset) != (1.0, 0.0)
@@ -141,6 +145,8 @@ def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
     single = [axis >= len(image.shape) or image.shape[axis] == 1 for axis in range(3)]
     if known := int(raw["sform_code"]) > 0 and bool(raw.get_sform()[:3, :3].any()):
         affine = np.array(raw.get_sform(), float)
+        if int(raw["qform_code"]) > 0:
+            _agree(affine, raw, single, path)
     else:
         apart = [float(abs(size)) for size in raw["pixdim"][1:4]]
         if not all(0 < size < np.inf or alone for size, alone in zip(apart, single, strict=True)):
@@ -154,6 +160,27 @@ def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
             affine[:3, axis] /= np.linalg.norm(affine[:3, axis]) or 1
     _checked(affine, path)
     return affine, "".join(nibabel.aff2axcodes(affine)) if known else ""
+
+
+def _agree(
+    sform: np.ndarray,  # [4, 4] voxel -> its unit
+    raw: Any,  # header as it is stored, whose qform counts too
+    single: list[bool],  # [3], axes of one voxel, which have no direction
+    path: Path,  # of its file, for the error
+) -> None:
+    """DataError where the two forms of a header lay the axes another way round, or say other distances."""
+    try:
+        qform = np.array(raw.get_qform(), float)
+    except (nibabel.spatialimages.HeaderDataError, ValueError, ArithmeticError):
+        return  # a damaged qform says nothing
+    sizes = [np.sqrt((form[:3, :3] ** 2).sum(0)) for form in (sform, qform)]
+    if not (np.isfinite(sizes).all() and np.min(sizes) > 0):
+        return
+    along = (sform[:3, :3] * qform[:3, :3]).sum(0) / (sizes[0] * sizes[1])
+    if not (np.isclose(sizes[0], sizes[1], rtol=0.02) & (along > 0.5) | single).all():
+        forms = zip(("sform", "qform"), (sform, qform), sizes, strict=True)
+        told = [f"its {name} says {''.join(nibabel.aff2axcodes(form))} and voxels of {_times(size)}" for name, form, size in forms]
+        raise DataError(f"{path}: {', '.join(told)}; find out which is right and write it into both")
 
 
 def _checked(
@@ -176,18 +203,31 @@ def _checked(
 
 def _found(spacing: Any) -> str:
     """The words for a spacing."""
-    return f"its header says that voxels measure {' x '.join(f'{size:.4g}' for size in spacing)} mm"
+    return f"its header says that voxels measure {_times(spacing)} mm"
+
+
+def _times(sizes: Any) -> str:
+    """Numbers as 1 x 2 x 3."""
+    return " x ".join(f"{size:.4g}" for size in sizes)
+
+
+def bit_depth(
+    path: Path,  # of a PNG
+) -> tuple[int, int]:
+    """Bits of a number in a PNG, and the kind of its colours (0 is grey), from its first bytes; 0, 0 where it is none."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return (head[24], head[25]) if len(head) == 26 else (0, 0)
 
 
 def _pixels(path: Path, mask: bool) -> np.ndarray:
     """Grey values, or labels, of a PNG: [rows, columns, 1] float32."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    depth, colour = (head[24], head[25]) if len(head) == 26 else (0, 0)
+    depth, colour = bit_depth(path)
     try:
         with Image.open(path) as picture, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             frames, kind, mode = getattr(picture, "n_frames", 1), picture.format, picture.mode
+            veiled = mask and mode in ("LA", "PA", "RGBA") and np.ptp(np.asarray(picture.getchannel("A"))) > 0
             pixels = np.asarray(picture.getchannel(0) if mode in ("LA", "PA") else picture)
             if mode in ("P", "PA") and not mask:
                 pixels = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)[pixels]
@@ -198,6 +238,8 @@ def _pixels(path: Path, mask: bool) -> np.ndarray:
         raise DataError(f"{path}: {found}, expected one picture in PNG; convert it")
     if depth == 16 and colour != 0:
         raise DataError(f"{path}: is a 16-bit picture with colour or alpha, of which 8 bits would be lost; save it as 16-bit greyscale")
+    if veiled:
+        raise DataError(f"{path}: is transparent in places, so its numbers are only part of what it shows; save label numbers without alpha")
     if pixels.ndim == 3:
         if (pixels[..., 1:3] != pixels[..., :1]).any():
             todo = "save the label numbers" if mask else "save it as greyscale"

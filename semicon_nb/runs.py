@@ -34,7 +34,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 import semicon_nb
-from .data import Codes, Cohort, Split, load, load_split, save_split
+from .data import Codes, Cohort, Grid, Split, load, load_split, save_split
 from .files import cache_folder, content_key, versions, write_atomic
 from .likeness import seen
 from .loop import StageSettings, Step, run
@@ -162,7 +162,14 @@ def read_run(
         settings = json.loads((folder / "run.json").read_text())
         own = settings["method"]
         method = Method(own["name"], (), looks=own["looks"], neighbours=own.get("neighbours", 0.0))
-        network, finished = settings["network"], settings["finished"]
+        network, finished, _ = settings["network"], settings["finished"], Grid(**settings["grid"])
+        codes = {index for _, index in settings.get("codes", {}).get("classes", ())}
+        if codes - {*range(len(settings["classes"]))} or (codes and len(codes) < len(settings["classes"])):
+            raise ValueError("its 'codes' are not those of its classes")
+        if missing := sorted({"data", "fingerprint", "classes", "stages"} - set(settings)):
+            raise ValueError(f"it lacks {missing[0]}")
+        if network["classes"] != len(settings["classes"]):
+            raise ValueError(f"it names {len(settings['classes'])} classes for a network of {network['classes']}")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'run.json'}: is damaged ({error}); train the run again") from error
     if not finished:

@@ -23,11 +23,12 @@ _all_ = ["DataError", "Scan", "read_image", "read_scan", "turned"]
 def measured(
     values: np.ndarray,  # [...] intensities of one volume, finite
     floor: float = -1024.0,  # no scanner measures less
+    odd: float = -100.0,  # where nothing else lies below 0, so little is no intensity
 ) -> np.ndarray:
     """The intensities [n] that are no padding at the low end; `values` as they are where there is none."""
-    while (low := values.min()) < floor:
+    while (low := values.min()) < max(floor, odd):
         rest = values[values > low]
-        if not 1 < rest.size < 0.995 * values.size:
+        if not 1 < rest.size < 0.995 * values.size or not (low < floor or rest.min() >= 0):
             break
         bottom, top = np.percentile(rest, (0.5, 99.5))
         if not rest.min() - low > (top - bottom) / 4 > 0:

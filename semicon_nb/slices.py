@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from .cohort import Codes, Cohort, Volume, complete, read_labels, unseen
+from .cohort import Codes, Cohort, Volume, complete, read_labels
 from .files import cache_folder, content_key, write_atomic
-from .reading import stored_orientation
+from .reading import bit_depth, stored_orientation
 from .scans import DataError, Grid, measured, normalise, read_scan, to_grid, turned
 
 # %% ../nbs/00f_slices.ipynb #11690662
@@ -78,8 +78,12 @@ def load_scan(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
 
 # %% ../nbs/00f_slices.ipynb #6434a279
 def load_pictures(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
-    """A volume that is a folder of pictures; a slice without a label file is unlabelled."""
-    pictures = [read_scan(Path(volume.image) / name) for name in volume.files]
+    """A volume that is a folder of pictures; a slice without a label file is unlabelled; DataError where some have 16 bits and some not."""
+    places = [Path(volume.image) / name for name in volume.files]
+    pictures, deep = [read_scan(path) for path in places], [bit_depth(path)[0] == 16 for path in places]
+    if any(deep) and not all(deep):
+        both, todo = f"{volume.files[deep.index(True)]} has 16 bits and {volume.files[deep.index(False)]} has not", "save all alike"
+        raise DataError(f"{volume.image}: the pictures of {volume.subject} cannot be compared, since {both}; {todo}")
     stack = np.concatenate([picture.voxels for picture in pictures], axis=2)
     slices = np.moveaxis(normalise(stack, f"{volume.image}/{volume.files[0]} and {len(volume.files) - 1} more"), 2, 0)
     labelled = np.array(volume.outlined, bool)
@@ -234,8 +238,10 @@ def noted(cohort: Cohort) -> Cohort:
     if cohort.grid.orientation and silent:
         what = f"{len(silent)} of {len(cohort.volumes)} volumes ({silent[0]}, ...) do not say which way round they lie"
         warnings.warn(f"{cohort.name}: {what}; taken as stored, though the others are turned to {cohort.grid.orientation}", stacklevel=3)
-    if cohort.codes.ignore and unseen(cohort):
-        warnings.warn(f"{cohort.name}: no complete slice shows {unseen(cohort)}, so nothing can be learned of it", stacklevel=3)
+    drawn = {c for volume in cohort.volumes for c, count in enumerate(volume.outline) if count}
+    there = {int(c) for c in np.unique(cohort.labels)} | drawn
+    if (absent := [name for c, name in enumerate(cohort.classes) if c and c not in there]) and cohort.labelled.any():
+        warnings.warn(f"{cohort.name}: no complete slice shows {', '.join(absent)}, so nothing can be learned of it", stacklevel=3)
     for c, name in enumerate(cohort.classes[1:], 1):
         there = set(cohort.volume[(cohort.labels == c).any((1, 2))].tolist())
         holding = [v for v, volume in enumerate(cohort.volumes) if volume.outline[c : c + 1] > (0,)]

@@ -13,6 +13,9 @@ from typing import Any
 from .scans import DataError
 
 YES = ("1", "true", "t", "yes", "y", "x", "on", "ja", "j", "wahr", "oui", "vrai", "si", "sí", "verdadero", "vero")
+ABSENT = ("", "-", "--", ".", "?", "na", "n/a", "#n/a", "nan", "<na>", "nat", "none", "null", "nil", "unknown", "missing", "unbekannt")
+"""What stands in a cell that says nothing."""
+
 NO = ("0", "false", "f", "no", "n", "off", "nein", "falsch", "non", "faux", "falso")
 LARGEST = 1 << 24  # whole numbers up to here are exact in the float32 that label files are read as
 
@@ -23,8 +26,15 @@ def meaning(name: str) -> str:
 
 
 def alike(name: str) -> str:
-    """A name without what the eye may miss, and some file systems do: case, Unicode form, blanks around it."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
+    """A name without what the eye may miss, and some file systems do: case, width, Unicode form, unseen signs, blanks around it."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(sign for sign in folded if unicodedata.category(sign) != "Cf").strip()
+
+
+def same_name(name: str) -> tuple[str | int, ...]:
+    """What two spellings of one name have in common: its words, and its numbers without leading zeros."""
+    parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s.-]", alike(name))
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
 
 
 def text_of(path: Path) -> str:
@@ -109,4 +119,4 @@ def numbered(text: str, mark: str, start: int) -> Iterator[tuple[int, list[str]]
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=False)
     for cells in lines:
         if any(cell.strip() for cell in cells):
-            yield lines.line_num + start, [cell.strip() for cell in cells]
+            yield lines.line_num + start, [re.sub(r'^="(.*)"$', r"\1", cell.strip()) for cell in cells]

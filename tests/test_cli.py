@@ -779,9 +779,36 @@ def test_evaluate_and_explore_say_what_comes_next(
     assert main(["evaluate", str(made)]) == 0
     assert f"Next:\n  semicon-nb explore {made} -o {made}.html\n  semicon-nb predict {made} SCAN.nii.gz" in capsys.readouterr().out
     shown: list = []
-    monkeypatch.setattr(explore_pixels, "PixelExplorer", lambda run, *slices: shown.append(run) or type("Page", (), {"to_html": print}))
+    page = type("Page", (), {"to_html": print, "problem": ""})
+    monkeypatch.setattr(explore_pixels, "PixelExplorer", lambda run, *slices: shown.append(run) or page)
     assert main(["explore", str(made), "-o", str(tmp_path / "page.html")]) == 0
     assert "Next: semicon-nb predict" in capsys.readouterr().out and shown[0].folder == made
+
+
+def test_a_network_that_gives_nan_is_no_score_no_mask_and_no_page(
+    capsys: pytest.CaptureFixture, made: Path, scan: Path, tmp_path: Path
+) -> None:
+    """An explorer shows its failure in place; the command must not call that a page."""
+    run = tmp_path / "run"
+    shutil.copytree(made, run)
+    for path in run.glob("*.pt"):
+        weights = torch.load(path)
+        torch.save({name: value * float("nan") if value.is_floating_point() else value for name, value in weights.items()}, path)
+    words = ["evaluate", str(run)], ["predict", str(run), str(scan), "-o", str(tmp_path / "m.nii.gz")], ["explore", str(run), "-o", f"{run}.html"]
+    for command in words:
+        assert main(command) == 2 and "NaN or infinite" in capsys.readouterr().err
+    assert not (tmp_path / "m.nii.gz").exists() and not Path(f"{run}.html").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"grid": None}, {"grid": {"size": 3}}, {"classes": ["background", "x"]}, {"codes": {"classes": [[0, 0]]}}, {"fingerprint": None}]
+)
+def test_a_record_that_does_not_fit_its_network_is_refused(capsys: pytest.CaptureFixture, made: Path, tmp_path: Path, change: dict) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(made, run)
+    kept = json.loads((run / "run.json").read_text()) | change
+    (run / "run.json").write_text(json.dumps({name: value for name, value in kept.items() if value is not None}))
+    assert main(["evaluate", str(run)]) == 2 and "run.json: is damaged" in capsys.readouterr().err
 
 
 def tried(row: dict, *how: object) -> dict:

@@ -256,6 +256,18 @@ def test_padding_of_a_ct_is_no_measurement(pad):
     assert not shown[1][volume == pad].any(), "padding is 0, also at the high end"
 
 
+@pytest.mark.parametrize("pad", [-200, -1000, -1024, -2000, -32768])
+def test_a_negative_number_among_magnitudes_is_padding(pad):
+    """MR holds no negative intensity, so one far below all others is none, though a CT could measure it."""
+    rng = np.random.default_rng(0)
+    volume = rng.uniform(40, 500, (20, 20, 20)).astype(np.float32)
+    padded = volume.copy()
+    padded[:6] = pad
+    low, high = np.percentile(volume[6:], (0.5, 99.5))
+    np.testing.assert_allclose(normalise(padded)[6:], np.clip((volume[6:] - low) / (high - low), 0, 1), atol=1e-5)
+    assert not normalise(padded)[:6].any()
+
+
 def test_what_was_measured_is_no_padding():
     """Zeros around a brain, air, a few odd voxels and a steady tail all stay in the percentiles."""
     volume, rng = disc(-1000)[0], np.random.default_rng(0)
@@ -324,6 +336,15 @@ def test_files_that_do_not_say_which_way_round(tmp_path):
     nibabel.save(nibabel.Nifti1Image(scan(4)[0], None), path)
     with pytest.warns(UserWarning, match="imagesTr/scan_004.nii.gz: does not say .* taken to be stored like its partner"):
         folder(place)
+    nifti(place / "imagesTr" / "scan_004.nii.gz", scan(4)[0])
+    reoriented(place / "imagesTr" / "scan_004.nii.gz", "LPS")
+    path = place / "labelsTr" / "scan_004.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(scan(4)[1][::-1, ::-1], None), path)
+    with pytest.warns(UserWarning, match="labelsTr/scan_004.nii.gz: does not say .* taken to be stored like its partner"):
+        turned = folder(place)
+    assert np.array_equal(turned.labels, first.labels) and np.array_equal(native_labels(turned, 3), native_labels(first, 3))
+    nifti(place / "imagesTr" / "scan_004.nii.gz", scan(4)[0])
+    nibabel.save(nibabel.Nifti1Image(scan(4)[0], None), place / "imagesTr" / "scan_004.nii.gz")
     nifti(place / "labelsTr" / "scan_004.nii.gz", scan(4)[1], np.diag([1, 1, 3, 1]))
     with pytest.raises(DataError, match=r"labelsTr/scan_004.nii.gz: has voxels of .*pair the right files"):
         folder(place)

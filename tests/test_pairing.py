@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from semicon_nb.cohort import Codes, class_order, ignored, matched
 from semicon_nb.data import DataError, folder, native_labels, split
@@ -138,13 +139,129 @@ def test_ignored_pixels_leave_their_slices_out(tmp_path):
     assert np.array_equal(native_labels(cohort, 1), expected)
 
 
-def test_ignore_in_every_slice_is_refused_and_255_is_a_class_unless_it_is_named(tmp_path):
+def test_ignore_in_every_slice_is_refused_and_255_beside_1_must_be_named(tmp_path):
     about = {"labels": {"0": "background", "1": "a", "2": "b", "255": "ignore"}}
     place = scans(tmp_path / "f", numbers=(0, 1, 255), about=about)
     with pytest.raises(DataError, match="sparse outlines inside slices are not supported"):
         folder(place, size=8)
     (place / "dataset.json").unlink()
-    assert folder(place, size=8).classes == ("background", "label 1", "label 255")
+    with pytest.raises(DataError, match="its label files hold 255 beside 1; it may be a structure of its own.*name the numbers"):
+        folder(place, size=8)
+    (place / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "a", "255": "rim"}}))
+    assert folder(place, size=8).classes == ("background", "a", "rim")
+
+
+@pytest.mark.parametrize(("numbers", "classes"), [((0, 255, 255), 1), ((0, 127, 255), 2), ((0, 2, 255), 2), ((0, 5, 9), 2)])
+def test_other_numbers_name_themselves(tmp_path, numbers, classes):
+    cohort = folder(scans(tmp_path / "f", numbers=numbers), size=8)
+    assert cohort.classes[1:] == tuple(f"label {number}" for number in sorted({*numbers} - {0})) and len(cohort.classes) == classes + 1
+
+
+def test_label_files_without_a_zero_do_not_say_which_is_the_background(tmp_path):
+    place = scans(tmp_path / "f", numbers=(1, 2, 3))
+    with pytest.raises(DataError, match="no label file holds 0, only 1, 2, 3, so which is the background"):
+        folder(place, size=8)
+    (place / "dataset.json").write_text(json.dumps({"labels": {"1": "background", "2": "a", "3": "b"}}))
+    assert folder(place, size=8).classes == ("background", "a", "b")
+
+
+@pytest.mark.parametrize("name", ["Ignore", "void", "ignore label", "Don't care", "ignored"])
+def test_every_word_for_ignore(name):
+    classes, codes = named_classes({"labels": {"background": 0, "a": 1, name: 2}}, Path("dataset.json"))
+    assert classes == ("background", "a") and codes.ignore == (2,)
+
+
+@pytest.mark.parametrize("name", ["unknown", "Undefined", "unlabeled"])
+def test_words_that_may_be_ignore_are_refused_and_may_be_background(name):
+    with pytest.raises(DataError, match="a number is called .*; call it 'ignore'"):
+        named_classes({"labels": {"background": 0, "a": 1, name: 2}}, Path("dataset.json"))
+    if name == "unlabeled":
+        assert named_classes({"labels": {name: 0, "a": 1}}, Path("dataset.json"))[0] == ("background", "a")
+
+
+def test_a_class_that_no_file_holds_is_told(tmp_path):
+    place = scans(tmp_path / "f", about={"labels": {"background": 0, "a": 1, "b": 2, "never": 3}})
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match="f: no complete slice shows never, so nothing"):
+            folder(place, size=8)
+
+
+# --- pictures that say two things ------------------------------------------------------------------------------------
+
+
+def masks(place: Path, pictures: list, about: dict | None = None) -> Path:
+    """A folder of pictures with these masks."""
+    for k, picture in enumerate(pictures):
+        for side in ("images", "labels"):
+            (place / side).mkdir(parents=True, exist_ok=True)
+        picture.save(place / "labels" / f"s{k}.png")
+        noise = np.random.default_rng(k).integers(0, 255, picture.size[::-1], dtype=np.uint8)
+        Image.fromarray(noise).save(place / "images" / f"s{k}.png")
+    if about:
+        (place / "dataset.json").write_text(json.dumps(about))
+    return place
+
+
+def square(*numbers: int) -> np.ndarray:
+    """A mask [32, 32] of squares side by side, one of each number."""
+    mask = np.zeros((32, 32), np.uint8)
+    for k, number in enumerate(numbers):
+        mask[4:28, 2 + 10 * k : 10 + 10 * k] = number
+    return mask
+
+
+def coloured(mask: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
+    """The mask as a picture with a palette."""
+    picture = Image.fromarray(mask, "P")
+    picture.putpalette([value for colour in colours for value in colour])
+    return picture
+
+
+def test_soft_edges_are_no_classes_unless_they_are_named(tmp_path):
+    soft = [Image.fromarray(square(255)).resize((45, 45), Image.Resampling.BILINEAR)] * 3
+    with pytest.raises(DataError, match="s0.png: holds .* only between other numbers, as soft edges do"):
+        folder(masks(tmp_path / "soft", soft), size=8)
+    hard = masks(tmp_path / "hard", [Image.fromarray(square(100, 200, 255))] * 3)
+    assert len(folder(hard, size=16).classes) == 4
+    rim = square(255)
+    rim[4:28, 2:3] = 128
+    names = {"labels": {"background": 0, "rim": 128, "cell": 255}}
+    assert folder(masks(tmp_path / "rim", [Image.fromarray(rim)] * 3, names), size=32).classes == ("background", "rim", "cell")
+
+
+BLACK, RED, GREEN, WHITE = (0, 0, 0), (255, 0, 0), (0, 255, 0), (255, 255, 255)
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        ((BLACK, RED, GREEN), (BLACK, GREEN, RED), "s1.png: has another palette than s0.png"),
+        ((BLACK, RED, GREEN), (BLACK, RED, WHITE), "s1.png: has another palette than s0.png"),
+        ((WHITE, BLACK, RED), (WHITE, BLACK, RED), "s0.png: its palette calls 0 the colour .255, 255, 255., not black"),
+        ((WHITE, (127,) * 3, (9,) * 3), (WHITE, (127,) * 3, (9,) * 3), "s0.png: its palette calls 0"),
+        ((BLACK, RED, GREEN), (BLACK, RED, GREEN), ""),
+        ((WHITE, RED, GREEN), (WHITE, RED, GREEN), ""),
+        ((BLACK, (127,) * 3, WHITE), (BLACK, (127,) * 3, WHITE), ""),
+    ],
+)
+def test_palettes_that_contradict_each_other(tmp_path, named, one, other, why):
+    about = {"labels": {"background": 0, "a": 1, "b": 2}} if named else None
+    place = masks(tmp_path / "p", [coloured(square(1, 2), *colours) for colours in (one, other, one)], about)
+    if why:
+        with pytest.raises(DataError, match=why):
+            folder(place, size=16)
+    else:
+        assert len(folder(place, size=16).classes) == 3
+
+
+def test_pictures_of_one_stack_have_one_depth(tmp_path):
+    place = masks(tmp_path / "d", [Image.fromarray(square(1))] * 4)
+    (place / "index.csv").write_text("file,subject\n" + "".join(f"s{k}.png,p{k // 2}\n" for k in range(4)))
+    assert len(folder(place, size=16).volumes) == 2
+    Image.fromarray(np.random.default_rng(0).integers(0, 65535, (32, 32), dtype=np.uint16)).save(place / "images" / "s1.png")
+    with pytest.raises(DataError, match="the pictures of p0 cannot be compared, since s1.png has 16 bits and s0.png has not"):
+        folder(place, size=16)
 
 
 def test_a_class_that_no_complete_slice_shows_is_told(tmp_path):
@@ -377,3 +494,89 @@ def test_nobody_is_in_two_parts_under_two_spellings(tmp_path_factory, names, for
     who = dict(zip([v.name for v in cohort.volumes], [v.subject for v in cohort.volumes], strict=True))
     seen = [{plain(who[name]) for name in part} for part in (parts.train, parts.val, parts.test)]
     assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("sub-01", "sub-1"), ("p_1", "P-1"), ("p1", "p\u200b1"), ("p1", "p\uff11"), ("Ann Lee", "ann_lee"), ("007", "7.0"), ('="01"', "1")],
+)
+def test_spellings_that_may_be_one_person(tmp_path, one, other):
+    place = scans(tmp_path / "s")
+    quoted = [f'"{who.replace(chr(34), chr(34) * 2)}"' for who in (one, other, "c", "d")]
+    (place / "index.csv").write_text("file,subject\n" + "".join(f"{k}.nii.gz,{who}\n" for k, who in zip("abcd", quoted, strict=True)))
+    with pytest.raises(DataError, match="index.csv: two spellings of what may be one subject, .* in line 2, .* in line 3"):
+        folder(place, size=8)
+
+
+@pytest.mark.parametrize(("one", "other"), [("1-11", "11-1"), ("p1-1", "p11"), ("p1", "p1+"), ("ann", "anna"), ("p1a", "p1b"), ("1", "10")])
+def test_people_who_are_two(tmp_path, one, other):
+    place = scans(tmp_path / "s")
+    (place / "index.csv").write_text(f"file,subject\na.nii.gz,{one}\nb.nii.gz,{other}\nc.nii.gz,c\nd.nii.gz,d\n")
+    assert len(folder(place, size=8).subjects) == 4
+
+
+@pytest.mark.parametrize("word", ["nan", "N/A", "#N/A", "#REF!", "unknown", "-", "?", "None"])
+def test_a_cell_that_says_nothing_is_nobody(tmp_path, word):
+    place = scans(tmp_path / "s")
+    (place / "index.csv").write_text(f"file,subject\na.nii.gz,{word}\nb.nii.gz,{word}\nc.nii.gz,c\nd.nii.gz,d\n")
+    with pytest.raises(DataError, match="line 2 has no file or no subject"):
+        folder(place, size=8)
+
+
+def test_numbers_that_a_spreadsheet_rounded_are_nobody(tmp_path):
+    place = scans(tmp_path / "s")
+    (place / "index.csv").write_text("file,subject\na.nii.gz,1.23457E+11\nb.nii.gz,b\nc.nii.gz,c\nd.nii.gz,d\n")
+    with pytest.raises(DataError, match="line 2: the subject '1.23457E.11' is a number that a spreadsheet has rounded"):
+        folder(place, size=8)
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "why"),
+    [
+        ("mask", ["b.nii.gz", "a.nii.gz", "c.nii.gz", "d.nii.gz"], "'mask', which is not read, and puts a.nii.gz and b.nii.gz together"),
+        ("annotated", ["1", "1", "0", "0"], "'annotated', expected 'labelled'"),
+        ("has_mask", ["TRUE", "TRUE", "FALSE", ""], "'has_mask', expected 'labelled'"),
+        ("mask", ["a.nii.gz", "b.nii.gz", "c.nii.gz", "d.nii.gz"], ""),
+        ("annotator", ["ann", "bob", "ann", "bob"], ""),
+        ("age", ["1", "0", "1", "0"], ""),
+    ],
+)
+def test_columns_that_are_not_read(tmp_path, column, cells, why):
+    place = scans(tmp_path / "s")
+    lines = (f"{k}.nii.gz,{k},{cell}\n" for k, cell in zip("abcd", cells, strict=True))
+    (place / "index.csv").write_text(f"file,subject,{column}\n" + "".join(lines))
+    if why:
+        with pytest.raises(DataError, match=why):
+            folder(place, size=8)
+    else:
+        assert folder(place, size=8).labelled.all()
+
+
+def test_a_list_that_contradicts_the_names_or_itself(tmp_path):
+    def listed(labels: str, **more: object) -> Path:
+        place = tmp_path / f"{labels}{len(list(tmp_path.iterdir()))}"
+        training = [{"image": f"images/{k}.nii.gz", "label": f"./labels/{n}.nii.gz"} for k, n in zip("abcd", labels, strict=True)]
+        return scans(place, about={"labels": {"background": 0, "x": 1, "y": 2}, "training": training, **more})
+
+    with pytest.raises(DataError, match="gives a.nii.gz the label of b.nii.gz"):
+        folder(listed("bacd"), size=8)
+    for test in (["./images/c.nii.gz"], [{"image": "images/c.nii.gz"}]):
+        with pytest.raises(DataError, match="lists c.nii.gz under 'training' and under 'test'"):
+            folder(listed("abcd", test=test), size=8)
+    with pytest.raises(DataError, match="says 'numTraining' 5, but 4 cases are here, 4 of them with a label"):
+        folder(listed("abcd", numTraining=5), size=8)
+    assert len(folder(listed("abcd", numTraining=4, test=["./images/e.nii.gz"]), size=8).volumes) == 4
+
+
+def test_sessions_of_one_person_are_not_two_people(tmp_path):
+    names = [f"sub-{who}_ses-{k}_T1w" for who in ("A1", "B2", "C3") for k in (1, 2)]
+    cohort = folder(scans(tmp_path / "bids", names=names), size=8)
+    assert cohort.subjects == ("sub-A1", "sub-B2", "sub-C3") and len(cohort.volumes) == 6
+
+
+def test_a_made_up_name_is_not_matched_against_its_number():
+    """"label 2" for the number 1 is either; the run's made-up names mean their numbers."""
+    ours = ("background", "label 1", "label 2"), Codes(((0, 0), (1, 1), (2, 2)))
+    with pytest.raises(DataError, match="has the classes background, label 2, label 1"):
+        class_order("x", ("background", "label 2", "label 1"), Codes(((0, 0), (1, 1), (2, 2))), *ours)
+    assert class_order("x", ("background", "label 2", "label 1"), Codes(((0, 0), (7, 1), (3, 2))), *ours) == [0, 2, 1]

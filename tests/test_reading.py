@@ -103,6 +103,21 @@ def test_pictures_that_are_refused(tmp_path):
             read_image(tmp_path / f"{name}.png")
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_a_mask_that_is_transparent_in_places_is_refused(mode, tmp_path):
+    """Drawing programs keep a mask in the alpha channel alone; an image may have one, which is no grey value."""
+    shown = np.array([[0, 255], [255, 0]], np.uint8)
+    grey = np.zeros((2, 2, 4 if mode == "RGBA" else 2), np.uint8)
+    grey[..., -1] = shown
+    Image.fromarray(grey, mode).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match="x.png: is transparent in places"):
+        read_image(tmp_path / "x.png", mask=True)
+    assert not read_image(tmp_path / "x.png")[0].any()
+    grey[..., -1] = 255
+    Image.fromarray(grey, mode).save(tmp_path / "x.png")
+    assert not read_image(tmp_path / "x.png", mask=True)[0].any()
+
+
 def test_a_picture_has_no_millimetres(tmp_path):
     Image.fromarray(GREYS).save(tmp_path / "x.png", dpi=(300, 300))
     scan = read_scan(tmp_path / "x.png")
@@ -135,7 +150,10 @@ def header(path: Path, shape=(5, 6, 7), spacing=(1.0, 2.0, 3.0), sform=None, qfo
         ({"spacing": (-1, 2, 3)}, (1, 2, 3), ""),
         ({"qform": (0, 0, 0, 5, 6, 7)}, (1, 2, 3), "RAS"),
         ({"qform": (0, 0, 1, 5, 6, 7)}, (1, 2, 3), "LPS"),
-        ({"sform": np.diag([-4, 5, 6, 1])[:3], "qform": (0, 0, 0, 5, 6, 7)}, (4, 5, 6), "LAS"),
+        ({"sform": np.diag([-4, 5, 6, 1])[:3]}, (4, 5, 6), "LAS"),
+        ({"sform": np.diag([1, 2, 3.03, 1])[:3], "qform": (0, 0, 0.1, 90, 6, 7)}, (1, 2, 3.03), "RAS"),
+        ({"sform": np.diag([4, 5, 6, 1])[:3], "qform": (0, 0, 0, 5, 6, 7), "spacing": (0, 0, 0)}, (4, 5, 6), "RAS"),
+        ({"sform": np.diag([4, 5, 6, 1])[:3], "qform": (2, 0, 0, 5, 6, 7)}, (4, 5, 6), "RAS"),
         ({"sform": np.zeros((3, 4))}, (1, 2, 3), ""),
         ({"sform": np.zeros((3, 4)), "qform": (0, 0, 1, 0, 0, 0)}, (1, 2, 3), "LPS"),
         ({"sform": np.diag([4, 5, 6, 1])[:3], "spacing": (0, 0, 0)}, (4, 5, 6), "RAS"),
@@ -172,6 +190,9 @@ NAN = np.array([[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]])
         ({"spacing": (1, 2, 1e-5)}, "expected 0.001 to 100 mm"),
         ({"spacing": (1, 2, 3), "unit": "meter"}, "voxels measure 1000 x 2000 x 3000 mm, .* or its unit"),
         ({"sform": np.diag([1, 0, 1, 1])[:3]}, "voxels measure 1 x 0 x 1 mm"),
+        ({"sform": np.diag([-1, 2, 3, 1])[:3], "qform": (0, 0, 0, 5, 6, 7)}, "its sform says LAS .* its qform says RAS .*; find out which"),
+        ({"sform": np.diag([4, 5, 6, 1])[:3], "qform": (0, 0, 0, 5, 6, 7)}, "voxels of 4 x 5 x 6, its qform says RAS and voxels of 1 x 2 x 3"),
+        ({"sform": np.diag([1, 2, 3, 1])[[1, 0, 2]], "qform": (0, 0, 0, 5, 6, 7)}, "its sform says ARS .*, its qform says RAS"),
         ({"sform": SHEARED}, "two of its axes meet at 68 degrees, expected 90"),
         ({"sform": [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]}, "meet at 0 degrees"),
         ({"sform": NAN}, "holds NaN or infinite numbers"),
@@ -181,6 +202,16 @@ NAN = np.array([[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]])
 def test_geometry_that_is_refused(how, why, tmp_path):
     with pytest.raises(DataError, match=f"x.nii: .*{why}"):
         read_image(header(tmp_path / "x.nii", **how))
+
+
+def test_voxels_that_begin_inside_the_header_are_refused(tmp_path):
+    """nibabel takes an offset of 0 as it is, and reads the header's own bytes as voxels."""
+    path = header(tmp_path / "x.nii", sform=np.eye(4)[:3], spacing=(1, 1, 1))
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<f", raw, 108, 0.0)
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match="x.nii: its header says that voxels begin at byte 0, inside the header itself"):
+        read_image(path)
 
 
 def turning(degrees, codes, spacing, shape):
