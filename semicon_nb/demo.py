@@ -83,8 +83,10 @@ def repeats_of(
     seed: int,  # of the first repeat
     count: int | None = None,  # repeats; None for the usual number
 ) -> Iterator[Repeat]:
-    "Rounds that share no seed with those of another `seed`; generated people are new in each."
+    "Rounds that share no seed with those of another `seed`; generated people are new in each; ValueError for a count below 1."
     usual = REPEATS.get(place, 5)
+    if count is not None and count < 1:
+        raise ValueError(f"repeats: found {count}, expected 1 or more")
     fixed = None if place == "phantom" else load(place)
     for number in range(seed * usual, seed * usual + (count or usual)):
         cohort = fixed or load(place, kind="simple", subjects=40, size=32, seed=number)
@@ -186,7 +188,7 @@ def sentence(
         "holds": f"Three stages are ahead of scratch over {count} repeats: {gain} pooled Dice. All labels bring {room}.",
         "reversed": f"Three stages are behind scratch over {count} repeats: {gain} pooled Dice. All labels bring {room}.",
         "cannot tell": f"No difference that {count} repeats could measure: {both} {gain} pooled Dice. "
-        f"There was room for one: all labels bring {room}.",
+        f"A gain was possible: all labels bring {room}.",
         "no room to tell": f"No room to tell: all labels bring {room} pooled Dice, and {count} repeats resolve no less than "
         f"{found.half:.3f}. Found, {both}: {gain}.",
     }[found.word]
@@ -238,8 +240,8 @@ def changed(
     first, local, last = (f"{100 * share:.0f} %" for share in shares.mean(0))
     lead = "What the stages do change is the embedding" if gain > half else "The embedding"
     return (
-        f"{lead}: {first} of a pixel's 15 nearest neighbours have its label before training, {local} after the local stage, "
-        f"when no outline has been named yet, and {last} after fine-tuning."
+        f"{lead}: over all repeats, {first} of a pixel's 15 nearest neighbours have its label before training, {local} after the "
+        f"local stage, before the network has learned which structure is which, and {last} after fine-tuning."
     )
 
 # %% ../nbs/12a_demo.ipynb #8e60fb82
@@ -359,7 +361,7 @@ def stages_shown(
     chosen: Split,  # who may be learned from
 ) -> list[dict]:
     "What each stage of a run did."
-    images = f"{len(unlabelled_indices(cohort, chosen)):,} slices without labels"
+    images = f"{len(unlabelled_indices(cohort, chosen)):,} slices, and no label"
     labels = f"{len(chosen.labelled)} labelled volumes"
     return [stage_shown(run, stage, images if stage == "global" else labels) for stage in ("global", "local", "finetune")]
 
@@ -421,7 +423,7 @@ def repeats_shown(
 ) -> dict:
     "Pooled Dice of every training, and the mean of each contender."
     scores = {title: [round(report.pooled_dice, 4) for report in found] for title, found in reports.items()}
-    return {"scores": scores, "means": {title: round(float(np.mean(values)), 4) for title, values in scores.items()}}
+    return {"scores": scores, "means": {title: float(np.mean([report.pooled_dice for report in found])) for title, found in reports.items()}}
 
 # %% ../nbs/12a_demo.ipynb #c37fdaba
 def known_from(
@@ -437,7 +439,7 @@ def counts_of(
     "How many people, volumes and slices there are, as text."
     cohort, few = repeat.cohort, repeat.few
     lists = {"subjects": cohort.subjects, "volumes": cohort.volumes, "slices": cohort.images, "train": few.train}
-    lists |= {"labelled": few.labelled, "test": few.test}
+    lists |= {"labelled": few.labelled, "val": few.val, "test": few.test}
     structures = f"{len(cohort.classes) - 1} structures ({', '.join(cohort.classes[1:])})"
     shared = {"size": str(cohort.size), "share": f"{100 * few.labelled_fraction:g} %", "structures": structures}
     return shared | {name: f"{len(found):,}" for name, found in lists.items()}

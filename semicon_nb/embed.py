@@ -120,7 +120,7 @@ class Sample:
         total = int(np.prod(self.shape))
         if len(self.index) == total:
             return f"All {total:,} pixels are shown."
-        how = "classes in equal shares" if self.balanced else "drawn evenly from all"
+        how = "classes in shares as equal as they allow" if self.balanced else "drawn evenly from all"
         return f"A sample is shown: {len(self.index):,} of {total:,} pixels, {how}."
 
 # %% ../nbs/10_embed.ipynb #62d6915a

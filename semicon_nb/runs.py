@@ -376,7 +376,10 @@ def open_folder(
         raise ValueError(f"{folder}: is a file, expected a new or empty folder; choose another")
     if folder.exists() and any(folder.iterdir()) and not resume:
         raise ValueError(f"{folder}: this folder is in use; go on with it by --resume (resume=True), or choose another")
-    if found := recorded(folder):
+    found = recorded(folder)
+    if resume and not found and folder.exists() and any(not path.name.endswith(".partial") for path in folder.iterdir()):
+        raise ValueError(f"{folder}: holds something else (no run.json), expected a run to go on with; choose another folder")
+    if found:
         ours = {name: value for name, value in about.items() if name not in ("data", "cohort")}  # the same scans may lie elsewhere now
         if differs := difference({name: found.get(name) for name in ours}, ours):
             raise ValueError(f"{folder}: holds another run ({differs}); use the same settings, or choose another folder")

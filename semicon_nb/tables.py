@@ -63,7 +63,8 @@ def read_records(
     for item in [results] if isinstance(results, (str, os.PathLike)) else results:
         found += _records_at(Path(item)) if isinstance(item, (str, os.PathLike)) else [_checked(item, "results")]
     if not found:
-        raise ValueError("results: hold no finished run; start one with `semicon-nb experiment`")
+        where = results if isinstance(results, (str, os.PathLike)) else "results"
+        raise ValueError(f"{where}: holds no finished run; start one with `semicon-nb experiment`")
     once: dict = {}
     for number, record in enumerate(found):
         once.setdefault(record.get("key") or number, record)

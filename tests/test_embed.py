@@ -82,7 +82,7 @@ def test_samples_are_seeded_balanced_and_honest():
     first, again, other = (sample_pixels(labels.shape, 200, labels, seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(first.index, again.index) and not np.array_equal(first.index, other.index)
     assert len(set(first.index)) == 200 and np.bincount(labels.reshape(-1)[first.index]).tolist() == [100, 100]
-    assert first.sentence == "A sample is shown: 200 of 800 pixels, classes in equal shares."
+    assert first.sentence == "A sample is shown: 200 of 800 pixels, classes in shares as equal as they allow."
     assert sample_pixels(labels.shape, 10_000, labels).sentence == "All 800 pixels are shown."
     slices, rows, columns = first.places
     assert np.array_equal((slices * 20 + rows) * 20 + columns, first.index)

@@ -82,8 +82,8 @@ def test_committed_rows_keep_their_keys(path, monkeypatch):
     """Whatever presets say of precision now: rows were keyed when they said bf16."""
     from semicon_nb.ablations import ABLATIONS
 
-    fingerprint = FINGERPRINTS[path.stem.split("-")[0]]
-    monkeypatch.setattr(experiment, "load_once", lambda source: SimpleNamespace(fingerprint=fingerprint, classes=["", "", ""]))
+    if fingerprint := FINGERPRINTS.get(path.stem.split("-")[0]):  # generated people are made anew, and are the same everywhere
+        monkeypatch.setattr(experiment, "load_once", lambda source: SimpleNamespace(fingerprint=fingerprint, classes=["", "", ""]))
     for record in read_lines(path):
         assert keys_of(record, METHODS | ABLATIONS) == [record["key"]], f"{record['method']} at {record['labels']}, split {record['split']}"
 

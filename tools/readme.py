@@ -76,10 +76,11 @@ def pretrained(found: pd.DataFrame) -> str:
     said = "training from scratch " + " and ".join(f"{SAID[word]} {names}" for word, names in named.items() if names)
     if set(three["verdict"]) == {"cannot tell"}:
         said = "none of the paper's pretrainings can be told from training from scratch"
-    if set(three["verdict"]) == {"no room to tell"}:
-        said = "there was no room to tell the paper's pretrainings from training from scratch"
     room = plus_minus(*three.iloc[0][["headroom", "headroom_half"]], signed=True)
-    share = f"all outlines instead of {100 * three['labels'].iloc[0]:g} % of them"
+    few = f"{100 * three['labels'].iloc[0]:g} %"
+    if set(three["verdict"]) == {"no room to tell"}:
+        return f"training from scratch is hardly better with all outlines than with {few} of them ({room} Dice), so no pretraining could show a gain"
+    share = f"all outlines instead of {few} of them"
     return f"{said}: {share} bring it {room} Dice" if room else f"{said}: it was not run with {share}"
 
 
