@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from .data import Cohort, Split
+from .identity import declared
 from .loop import StageSettings, Step
 from .methods import named_method
 from .stages import Method, Stage, Trainer
@@ -31,6 +32,7 @@ HEADS: dict[str, Callable[[nn.Sequential], nn.Sequential]] = {
 """What stands in the place of the pixel head during the local stage; the convolutions are the network's own."""
 
 
+@declared("semicon_nb.ablations.train_local_with")
 def train_local_with(
     model: UNet,  # trained in place: encoder, decoder and pixel head
     cohort: Cohort,  # slices

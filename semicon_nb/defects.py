@@ -18,6 +18,7 @@ import torch
 
 from .data import Cohort, Split, labelled_indices, native_labels, unlabelled_indices
 from .files import content_key
+from .identity import declared
 from .loop import StageSettings, Step, fit
 from .methods import Method
 from .strategies import FullResolution, Strategy
@@ -65,6 +66,7 @@ def with_defects(
     return replace(cohort, fingerprint=content_key(cohort.fingerprint, sorted(defects)), **changes) if changes else cohort
 
 # %% ../nbs/08b_defects.ipynb #acaedcda
+@declared("semicon_nb.defects.train_local_identical")
 def train_local_identical(
     model: UNet,  # trained in place
     cohort: Cohort,  # slices

@@ -33,10 +33,11 @@ from .embed import Sample, neighbours, pca, pixel_embeddings, sample_pixels
 from .evaluate import Report, evaluate, mean_known
 from .files import content_key, versions, write_atomic
 from .experiment import Serial, load_once, local_pool
+from .identity import code_key
 from .machine import chosen_device, described, duration
 from .methods import METHODS, PRESETS, load_run, train_method
 from .page import asset, encode, script, table, without_nan
-from .runs import Run, code_key, forecast
+from .runs import Run, forecast
 from .show import PALETTE, SYMBOLS
 from .stages import Preset
 from .tables import interval, judge
@@ -115,7 +116,7 @@ def train_one(
 ) -> tuple[Path, Report]:
     "Train a contender, or find it finished, and measure it on the test subjects: RUN folder and scores."
     cohort = load_once(source)
-    key = content_key(CONTENDERS[title], cohort.fingerprint, chosen, preset, seed, code_key())
+    key = content_key(CONTENDERS[title], cohort.fingerprint, chosen, preset, seed, code_key(train_one))
     folder = out / "runs" / f"{title.replace(' ', '-')}-{seed}-{key[:8]}"
     run = train_method(CONTENDERS[title], cohort, chosen, preset, seed, folder, resume=True, progress=False)
     return folder, evaluate(run.model, cohort, part_indices(cohort, chosen, "test"))

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from .contrast import check_temperature
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .dice import at_precision, cross_entropy_dice
+from .identity import declared
 from .loop import StageSettings, Step, draw, fit, generator_of
 from .losses import supervised_local_contrastive_loss
 from .train import allowed, device_of, identity_of, pair_of, validator
@@ -301,6 +302,7 @@ OBJECTIVES = {
 }
 
 # %% ../nbs/07c_semisupervised.ipynb #9e430465
+@declared("semicon_nb.semisupervised.finetune_with")
 def finetune_with(
     model: UNet,  # changed in place; holds the chosen weights at the end
     cohort: Cohort,  # slices
@@ -350,6 +352,7 @@ def positional_loss(
     return terms.sum() / (count > 0).sum().clamp(min=1)
 
 # %% ../nbs/07c_semisupervised.ipynb #8b7ef458
+@declared("semicon_nb.semisupervised.train_positional")
 def train_positional(
     model: UNet,  # changed in place
     cohort: Cohort,  # slices

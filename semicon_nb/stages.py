@@ -23,6 +23,7 @@ from torch import nn
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .dice import evaluating
 from .files import content_key
+from .identity import name_of
 from .loop import StageSettings, Step
 from .machine import chosen_precision
 from .semisupervised import OBJECTIVES, Twins, finetune_with, train_positional
@@ -48,9 +49,8 @@ class Stage:
     def describe(self) -> dict:
         """Everything that decides what the stage does, as plain values."""
         options = {name: value if isinstance(value, (str, int, float)) else repr(value) for name, value in self.options.items()}
-        trainer = f"{self.train.__module__}.{self.train.__qualname__}"
         seen = {"images": self.images, "labels": self.labels}
-        return {"stage": self.name, "train": trainer, "options": options, **seen, "changes": self.changes, "longer": self.longer}
+        return {"stage": self.name, "train": name_of(self.train), "options": options, **seen, "changes": self.changes, "longer": self.longer}
 
 # %% ../nbs/07d_stages.ipynb #9c706aff
 @dataclass(frozen=True)

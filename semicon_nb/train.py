@@ -21,6 +21,7 @@ import torch
 from .data import Cohort, LeakError, Split, guard, labelled_indices, part_indices, unlabelled_indices
 from .dice import at_precision, cross_entropy_dice, pooled_dice, predict
 from .files import content_key
+from .identity import declared
 from .loop import StageSettings, Step, draw, fit, generator_of, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .strategies import FullResolution, Strategy
@@ -123,6 +124,7 @@ def device_of(
     return next(model.parameters()).device
 
 # %% ../nbs/06_train.ipynb #efb943d6
+@declared("semicon_nb.train.train_global")
 def train_global(
     model: UNet,  # trained in place: encoder and image head
     cohort: Cohort,  # slices
@@ -174,6 +176,7 @@ def pixel_loss(
     return supervised_local_contrastive_loss(pixels, pair.labels, temperature=settings.temperature, strategy=strategy, form=form)
 
 # %% ../nbs/06_train.ipynb #19617075
+@declared("semicon_nb.train.train_local")
 def train_local(
     model: UNet,  # trained in place: encoder, decoder and pixel head
     cohort: Cohort,  # slices
@@ -221,6 +224,7 @@ def validator(
     return validate
 
 # %% ../nbs/06_train.ipynb #e7b15be1
+@declared("semicon_nb.train.finetune")
 def finetune(
     model: UNet,  # trained in place: encoder, decoder and class head
     cohort: Cohort,  # slices

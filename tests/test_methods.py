@@ -42,7 +42,6 @@ from semicon_nb.runs import (
     read_history,
     seconds_left,
     stage_key,
-    without_docstrings,
 )
 from semicon_nb.semisupervised import (
     LOOKS,
@@ -491,13 +490,6 @@ def test_stage_of_an_own_training_function_is_not_that_of_the_function_before_it
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         keys.append(stage_key(Stage("local", place["mine"]), TINY.stages["local"], cohort, part, TINY.network(3), 0, ""))
     assert keys[0] != keys[1]
-
-
-def test_code_key_ignores_words_and_sees_code():
-    one = without_docstrings('def f(x):\n    "Doc."\n    return x  # comment\n')
-    assert one == without_docstrings("def f(x):\n\n    return x\n")
-    assert one == without_docstrings("def f(x: int) -> int:\n    return x\n")
-    assert one != without_docstrings("def f(x):\n    return -x\n")
 
 
 def test_own_method_is_a_short_function(cohort, part, tmp_path):

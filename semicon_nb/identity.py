@@ -1,0 +1,184 @@
+"""What decides a cached stage or a stored result: declared names, and the code that a stage reaches.
+
+Neither may hang on where a file stands: a trainer keeps its declared name, and code is compared by what it says.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from .files import content_key
+
+PACKAGE = __name__.partition(".")[0]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def declared(name: str) -> Callable[[Function], Function]:
+    """Give a function the name that keys of results and stages know it by, wherever it stands."""
+
+    def mark(function: Function) -> Function:
+        function.declared_name = name  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def name_of(function: Callable) -> str:
+    """A function's declared name, else its module and its own."""
+    return getattr(function, "declared_name", f"{function.__module__}.{function.__qualname__}")
+
+
+class Definition(NamedTuple):
+    """A name at the top of a module of this package."""
+
+    module: str
+    name: str
+
+
+class Module(NamedTuple):
+    """What stands at the top of a module."""
+
+    statements: dict[str, ast.stmt]  # name -> the statement that binds it
+    imports: dict[str, tuple[str, str]]  # name -> module and name there; "" for the module itself
+
+
+@cache
+def module_source(module: str) -> str:
+    """The text of a module as it was when first asked for; empty where it has none."""
+    spec = find_spec(module)
+    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin and spec.origin.endswith(".py") else ""
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield statement.name
+    else:
+        yield from (n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+
+
+def _imported(tree: ast.AST, module: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What the import statements anywhere below bind, as far as it comes from this package."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            said = "." * node.level + (node.module or "")
+            source = resolve_name(said, _folder(module)) if node.level else said
+            if source.partition(".")[0] == PACKAGE:
+                for alias in node.names:
+                    whole = f"{source}.{alias.name}"
+                    yield alias.asname or alias.name, (whole, "") if _is_module(whole) else (source, alias.name)
+
+
+@cache
+def _folder(module: str) -> str:
+    """The package that a module's relative imports start from."""
+    spec = find_spec(module)
+    return module if spec and spec.submodule_search_locations else module.rpartition(".")[0]
+
+
+@cache
+def _is_module(name: str) -> bool:
+    above = name.rpartition(".")[0]
+    return _folder(above) == above and find_spec(name) is not None
+
+
+@cache
+def _parsed(module: str, source: str) -> Module:
+    tree = ast.parse(source)
+    statements = {name: statement for statement in tree.body for name in _bound(statement)}
+    tops = ast.Module([s for s in tree.body if not isinstance(s, ast.FunctionDef | ast.ClassDef)], [])
+    return Module(statements, dict(_imported(tops, module)))
+
+
+def _find(module: str, name: str) -> Definition | None:
+    """Where a name that a module uses is defined in this package."""
+    content = _parsed(module, module_source(module))
+    if name in content.statements:
+        return Definition(module, name)
+    if name in content.imports and content.imports[name][1]:
+        return _find(*content.imports[name])
+    return None
+
+
+def _mentions(statement: ast.stmt, module: str) -> Iterator[Definition]:
+    """The package's own definitions that a statement names, types included."""
+    content = _parsed(module, module_source(module))
+    local = content.imports | dict(_imported(statement, module))
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name):
+            found = _find(*local[node.id]) if local.get(node.id, ("", ""))[1] else _find(module, node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and local.get(node.value.id, ("", "?"))[1] == "":
+            found = _find(local[node.value.id][0], node.attr)
+        else:
+            continue
+        if found:
+            yield found
+
+
+def _foreign(function: Callable, known: dict[str, str]) -> Iterator[Definition]:
+    """The package's definitions that a reader's own function or class leads to; its source is added to `known`."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    text = source_of(function)
+    if name in known or not text:
+        return
+    known[name] = text
+    around = vars(inspect.getmodule(function) or object()) if inspect.getmodule(function) else {}
+    for node in ast.walk(ast.parse(textwrap.dedent(text))):
+        value = around.get(node.id) if isinstance(node, ast.Name) else None
+        if inspect.isfunction(value) or inspect.isclass(value):
+            yield from _start(value, known, function.__module__)
+
+
+def _start(value: Callable, known: dict[str, str], beside: str = "") -> Iterator[Definition]:
+    module, name = value.__module__, value.__qualname__.partition(".")[0]
+    if module.partition(".")[0] == PACKAGE:
+        yield Definition(module, name)
+    elif not beside or module == beside:
+        yield from _foreign(value, known)
+
+
+def source_of(function: Callable) -> str:
+    """The source of a function or class, empty where there is none to be read."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
+
+
+@cache
+def without_words(statement: ast.stmt) -> str:
+    """The syntax tree of a statement, without comments, docstrings and the types of arguments and results."""
+    tree = ast.parse(ast.unparse(statement))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            node.body = [line for line in node.body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    return ast.dump(tree)
+
+
+def reached(*roots: Callable) -> dict[Definition | str, str]:
+    """The code that functions or classes lead to by the names they use, without its words: definition -> what it says."""
+    own: dict[str, str] = {}
+    waiting = [definition for root in roots for definition in _start(root, own)]
+    found: dict[Definition | str, str] = {}
+    while waiting:
+        definition = waiting.pop()
+        statement = _parsed(definition.module, module_source(definition.module)).statements.get(definition.name)
+        if definition in found or statement is None:
+            continue
+        found[definition] = without_words(statement)
+        waiting += _mentions(statement, definition.module)
+    return found | own
+
+
+def code_key(*roots: Callable) -> str:
+    """Sixteen digits that change when the code that functions or classes lead to does, and not when it only moves."""
+    code = reached(*roots).items()
+    return content_key(*sorted([place.name if isinstance(place, Definition) else "own", said] for place, said in code))

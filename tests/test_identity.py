@@ -1,0 +1,179 @@
+"""Declared names, and the code that a stage reaches, watched as it runs."""
+
+import ast
+import inspect
+import linecache
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import semicon_nb
+from semicon_nb import identity
+from semicon_nb.ablations import ABLATIONS
+from semicon_nb.data import phantom, split
+from semicon_nb.defects import method_with
+from semicon_nb.identity import code_key, declared, module_source, name_of, reached, without_words
+from semicon_nb.methods import METHODS, PRESETS
+from semicon_nb.stages import settings_for
+from semicon_nb.train import finetune, train_local
+from semicon_nb.unet import UNet
+
+PACKAGE = Path(semicon_nb.__file__).parent
+EVERY = {**METHODS, **ABLATIONS, "released": method_with(METHODS["local(block)"], ["identical_views"])}
+
+
+def roots(stage):
+    return stage.train, *(type(value) for value in stage.options.values())
+
+
+def different_stages():
+    """One stage for each trainer, objective and strategy of all methods."""
+    stages = {}
+    for method in EVERY.values():
+        for stage in method.stages:
+            kinds = sorted(type(value).__name__ for value in stage.options.values())
+            stages[stage.name, name_of(stage.train), str(stage.options.get("objective")), str(stage.options.get("head")), *kinds] = stage
+    return {"-".join(map(str, key)): stage for key, stage in stages.items()}
+
+
+STAGES = different_stages()
+
+
+def statement_at(code):
+    """The name at the top of its module to whose statement a code object belongs."""
+    module = ".".join(Path(code.co_filename).relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for name, statement in identity._parsed(module, module_source(module)).statements.items():
+        first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
+        if first <= code.co_firstlineno <= statement.end_lineno:
+            return identity.Definition(module, name)
+    return identity.Definition(module, "?")
+
+
+def calls_of(run):
+    """Every function of the package that is entered while `run` runs."""
+    seen = set()
+
+    def watch(frame, event, argument):
+        if event == "call" and frame.f_code.co_filename.startswith(str(PACKAGE)):
+            seen.add(frame.f_code)
+
+    sys.setprofile(watch)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return {statement_at(code) for code in seen if code.co_name not in ("<module>", "mark", "<dictcomp>")}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_whatever_a_stage_runs_through_is_in_its_code(name):
+    stage = STAGES[name]
+    cohort = phantom(subjects=10, size=32)
+    part = split(cohort, labelled=0.4)
+    preset = PRESETS["demo"].scaled(0.01)
+    settings = replace(settings_for(stage, preset, cohort, part), steps=2, batch=2, precision="fp32", average=0.5)
+    model = UNet(**preset.network(len(cohort.classes)))
+    entered = calls_of(lambda: list(stage.train(model, cohort, part, settings, seed=0, **stage.options)))
+    assert len(entered) > 20
+    assert entered - set(reached(*roots(stage))) == set()
+
+
+def test_a_change_in_any_of_it_changes_the_key(monkeypatch):
+    tried = set()
+    for stage in STAGES.values():
+        before = code_key(*roots(stage))
+        for place in set(reached(*roots(stage))) - tried:
+            tried.add(place)
+            text = module_source(place.module)
+            changed = changed_source(text, identity._parsed(place.module, text).statements[place.name])
+            with monkeypatch.context() as patch:
+                patch.setattr(identity, "module_source", lambda m, p=place, c=changed: c if m == p.module else module_source(m))
+                assert code_key(*roots(stage)) != before, place
+        assert code_key(*roots(stage)) == before
+    assert len(tried) > 150
+
+
+def changed_source(text, statement):
+    """The text with one more harmless line in a function or class, or one more pair of brackets' worth of value."""
+    lines = text.splitlines()
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        last = statement.body[-1]
+        lines[last.end_lineno - 1] += f"\n{' ' * last.col_offset}unheard_of = 1"
+    else:
+        lines[statement.end_lineno - 1] += "\n" + "\n".join(f"{name} = 1" for name in identity._bound(statement))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("place", "stage"),
+    [
+        ("predict", METHODS["scratch"].stages[0]),
+        ("at_precision", METHODS["global"].stages[0]),
+        ("HEADS", ABLATIONS["local(stride) no head"].stages[0]),
+        ("pooled_dice", METHODS["scratch"].stages[0]),
+        ("OBJECTIVES", METHODS["fixmatch"].stages[0]),
+    ],
+)
+def test_prediction_precision_and_heads_belong_to_a_stage(place, stage):
+    assert place in {found.name for found in reached(*roots(stage))}
+
+
+def test_a_stage_does_not_hang_on_what_it_never_runs():
+    names = {place.name for place in reached(train_local)}
+    assert not names & {"UMAP", "main", "evaluate", "nifti_pairs", "ABLATIONS"}
+
+
+def test_a_declared_name_outlives_a_move():
+    @declared("semicon_nb.train.somewhere")
+    def elsewhere():
+        pass
+
+    def mine():
+        pass
+
+    assert name_of(elsewhere) == "semicon_nb.train.somewhere"
+    assert name_of(mine) == f"{__name__}.test_a_declared_name_outlives_a_move.<locals>.mine"
+    assert {name_of(stage.train) for method in EVERY.values() for stage in method.stages} == {
+        "semicon_nb.train.train_global",
+        "semicon_nb.train.train_local",
+        "semicon_nb.train.finetune",
+        "semicon_nb.semisupervised.finetune_with",
+        "semicon_nb.semisupervised.train_positional",
+        "semicon_nb.ablations.train_local_with",
+        "semicon_nb.defects.train_local_identical",
+    }
+
+
+@pytest.mark.parametrize(("text", "same"), [
+    ("def f(x):\n\n    return x  # as it came\n", True),
+    ("def f(x: int) -> int:\n    return x\n", True),
+    ("def f(x):\n    return -x\n", False),
+])  # fmt: skip
+def test_words_do_not_count_and_code_does(text, same):
+    one, other = (ast.parse(code).body[0] for code in ('def f(x):\n    "Doc."\n    return x\n', text))
+    assert (without_words(one) == without_words(other)) == same
+
+
+def own(source, name="mine"):
+    """A function as a notebook would define it."""
+    place: dict = {"__name__": "own", "finetune": finetune}
+    file = f"<own {hash(source)}>"
+    exec(compile(source, file, "exec"), place)
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    return place[name]
+
+
+def test_an_own_function_counts_by_its_source():
+    one, two = (own(f"def mine(model):\n    yield {value}\n") for value in (1, 2))
+    assert code_key(one) != code_key(two)
+    assert code_key(one) == code_key(own("def mine(model):\n    yield 1\n"))
+
+
+def test_an_own_function_leads_on_to_the_package():
+    def mine(model, cohort, split, settings, seed=0, folder=None, resume=False):
+        yield from finetune(model, cohort, split, settings, seed)
+
+    assert set(reached(finetune)) < set(reached(mine))
+    assert inspect.getsource(mine) in reached(mine).values()
