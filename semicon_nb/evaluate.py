@@ -22,7 +22,7 @@ import torch
 
 from .data import Cohort, DataError, Grid, from_grid, native_labels, normalise, to_grid
 from .dice import dice_of, overlap_counts, predict
-from .scans import Scan, read_scan, turned
+from .data import Scan, read_scan, turned
 
 # %% ../nbs/07_evaluate.ipynb #bb491ef0
 def native_map(

@@ -115,7 +115,7 @@ def mask_picture(
     """A PNG of label numbers with the colours of `show.PALETTE`, background black; 16-bit grey where they need it; ValueError beyond."""
     from PIL import Image
 
-    from semicon_nb.show import PALETTE, rgb
+    from .show import PALETTE, rgb
 
     if mask.dtype.kind != "u":
         raise ValueError("mask: its labels do not fit a PNG, which holds 0 to 65535; give a scan as NIfTI")
@@ -134,7 +134,7 @@ def write_mask(
     path: Path,  # the file to write, of the same kind
 ) -> Path:
     """Write a label map, whole or not at all."""
-    from semicon_nb.files import write_atomic
+    from .files import write_atomic
 
     if kind_of(image) == "png":
         return write_atomic(path, mask_picture(mask))

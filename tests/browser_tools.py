@@ -168,7 +168,9 @@ class Tab:
 
     def click(self, figure: str, point: tuple[float, float], axes: tuple[str, str] = ("xaxis", "yaxis")) -> None:
         """Move the pointer onto a point of a plotly figure, and click there once plotly knows what lies under it."""
-        self.hover(figure, point, lambda: self.page.locator(figure).first.evaluate("f => Boolean(f._hoverdata && f._hoverdata.length)"), axes)
+        self.hover(
+            figure, point, lambda: self.page.locator(figure).first.evaluate("f => Boolean(f._hoverdata && f._hoverdata.length)"), axes
+        )
         ((x, y),) = self.to_screen(figure, [point], axes)
         self.page.mouse.click(x, y)
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from semicon_nb.ablations import ABLATIONS, HEADS, train_local_with, variant
 from semicon_nb.data import phantom, split
 from semicon_nb.methods import METHODS, PRESETS
 from semicon_nb.runs import train_run
 from semicon_nb.stages import settings_for
+from semicon_nb.study.ablations import ABLATIONS, HEADS, train_local_with, variant
 from semicon_nb.train import STAGES, train_local
 from semicon_nb.unet import UNet
 

@@ -6,9 +6,9 @@ from test_explore_results import Threshold
 
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.explore import CohortBrowser, ResultsExplorer, StrategyExplorer, TemperatureExplorer
-from semicon_nb.explore_replay import Film, write_replay
-from semicon_nb.looks import look_at
-from semicon_nb.record import Recorder
+from semicon_nb.explore.looks import look_at
+from semicon_nb.explore.record import Recorder
+from semicon_nb.explore.replay import Film, write_replay
 from semicon_nb.train import StageSettings, train_local
 from semicon_nb.unet import UNet
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]  # one Jupyt
 
 def test_strategies(lab):  # noqa: F811
     name = lab.notebook(
-        "strategy.ipynb", "from semicon_nb.explore_strategy import StrategyExplorer, compared", "explorer = StrategyExplorer()\nexplorer"
+        "strategy.ipynb", "from semicon_nb.explore.strategy import StrategyExplorer, compared", "explorer = StrategyExplorer()\nexplorer"
     )
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 4, "four pictures")
@@ -47,7 +47,7 @@ def test_strategies(lab):  # noqa: F811
 def test_temperature(lab):  # noqa: F811
     name = lab.notebook(
         "temperature.ipynb",
-        "from semicon_nb.explore_temperature import TEMPERATURES, TemperatureExplorer, felt",
+        "from semicon_nb.explore.temperature import TEMPERATURES, TemperatureExplorer, felt",
         "explorer = TemperatureExplorer()\nexplorer",
     )
     tab = lab.open(name, size=(1440, 1100))
@@ -86,7 +86,7 @@ def test_temperature(lab):  # noqa: F811
 def test_cohort(lab):  # noqa: F811
     name = lab.notebook(
         "cohort.ipynb",
-        "from semicon_nb.data import phantom\nfrom semicon_nb.explore_cohort import CohortBrowser",
+        "from semicon_nb.data import phantom\nfrom semicon_nb.explore.cohort import CohortBrowser",
         "explorer = CohortBrowser(phantom(subjects=8, size=32))\nexplorer",
     )
     tab = lab.open(name, size=(1440, 1100))
@@ -126,7 +126,7 @@ runs = [run(m, f, s) for m in ("scratch", "global") for f in (0.05, 0.1) for s i
 
 def test_results(lab):  # noqa: F811
     name = lab.notebook(
-        "results.ipynb", "from semicon_nb.explore_results import ResultsExplorer" + RUNS, "explorer = ResultsExplorer(runs)\nexplorer"
+        "results.ipynb", "from semicon_nb.explore.results import ResultsExplorer" + RUNS, "explorer = ResultsExplorer(runs)\nexplorer"
     )
     tab = lab.open(name, size=(1440, 1100))
     tab.figures(2)
@@ -134,7 +134,7 @@ def test_results(lab):  # noqa: F811
     x, y = tab.page.evaluate("(() => { const t = document.querySelectorAll('.js-plotly-plot')[0].data[4]; return [t.x[0], t.y[0]]; })()")
     tab.click(".js-plotly-plot >> nth=0", (x, y))
     tab.kernel_until("[explorer.menus['method'].value, explorer.menus['labels'].value]", ["global", 0.05])
-    tab.kernel("from semicon_nb.results_state import volumes_of")
+    tab.kernel("from semicon_nb.explore.results_state import volumes_of")
     worst = tab.value("[[v.volume, v.score] for v in volumes_of(explorer.experiment, 'global', 0.05, 'pooled_dice', 'mean')]")
     strip = "Array.from(document.querySelectorAll('.js-plotly-plot')[1].data[0].y)"
     tab.near(strip, [score for _, score in worst], "the volumes, worst first")
@@ -192,12 +192,12 @@ def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab, tmp_path):  # n
     recording(tmp_path / "recording")
     name = lab.notebook(
         "latency.ipynb",
-        "from semicon_nb.explore_strategy import StrategyExplorer\nfrom semicon_nb.explore_temperature import TemperatureExplorer",
+        "from semicon_nb.explore.strategy import StrategyExplorer\nfrom semicon_nb.explore.temperature import TemperatureExplorer",
         "strategy = StrategyExplorer()\nstrategy",
         "temperature = TemperatureExplorer()\ntemperature",
-        "from semicon_nb.data import phantom\nfrom semicon_nb.explore_cohort import CohortBrowser\nCohortBrowser(phantom(subjects=3, size=32))",
-        "from semicon_nb.explore_results import ResultsExplorer" + RUNS + "ResultsExplorer(runs)",
-        f"from semicon_nb.explore_replay import TrainingReplay\nreplay = TrainingReplay({str(tmp_path / 'recording')!r})\nreplay",
+        "from semicon_nb.data import phantom\nfrom semicon_nb.explore.cohort import CohortBrowser\nCohortBrowser(phantom(subjects=3, size=32))",
+        "from semicon_nb.explore.results import ResultsExplorer" + RUNS + "ResultsExplorer(runs)",
+        f"from semicon_nb.explore.replay import TrainingReplay\nreplay = TrainingReplay({str(tmp_path / 'recording')!r})\nreplay",
     )
     tab = lab.open(name, size=(1440, 1100))
     tab.figures(9)

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 from semicon_nb import __version__, arguments, cli, experiment, methods, names
-from semicon_nb import data as data_module
 from semicon_nb.cli import main
+from semicon_nb.data import cohorts as data_module
 from semicon_nb.data import phantom, split
 from semicon_nb.methods import PRESETS, train_method
 from semicon_nb.show import PALETTE, rgb
@@ -647,7 +647,7 @@ def test_other_structures_are_refused_with_both_lists(capsys: pytest.CaptureFixt
 def test_a_renamed_folder_is_the_same_cohort(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
     run, scans = numbered
     from semicon_nb.data import load, load_split, part_indices
-    from semicon_nb.pixel_page import slices_of_run
+    from semicon_nb.explore.pixel_page import slices_of_run
 
     before = report(capsys, run)
     moved = scans.rename(tmp_path / "scans version 2")
@@ -771,7 +771,7 @@ def test_explore_writes_a_page_of_a_run(capsys: pytest.CaptureFixture, made: Pat
 def test_evaluate_and_explore_say_what_comes_next(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, made: Path, tmp_path: Path
 ) -> None:
-    from semicon_nb import explore_pixels
+    from semicon_nb.explore import pixels as explore_pixels
 
     assert main(["evaluate", str(made), "--json"]) == 0
     out, err = capsys.readouterr()
@@ -794,14 +794,19 @@ def test_a_network_that_gives_nan_is_no_score_no_mask_and_no_page(
     for path in run.glob("*.pt"):
         weights = torch.load(path)
         torch.save({name: value * float("nan") if value.is_floating_point() else value for name, value in weights.items()}, path)
-    words = ["evaluate", str(run)], ["predict", str(run), str(scan), "-o", str(tmp_path / "m.nii.gz")], ["explore", str(run), "-o", f"{run}.html"]
+    words = (
+        ["evaluate", str(run)],
+        ["predict", str(run), str(scan), "-o", str(tmp_path / "m.nii.gz")],
+        ["explore", str(run), "-o", f"{run}.html"],
+    )
     for command in words:
         assert main(command) == 2 and "NaN or infinite" in capsys.readouterr().err
     assert not (tmp_path / "m.nii.gz").exists() and not Path(f"{run}.html").exists()
 
 
 @pytest.mark.parametrize(
-    "change", [{"grid": None}, {"grid": {"size": 3}}, {"classes": ["background", "x"]}, {"codes": {"classes": [[0, 0]]}}, {"fingerprint": None}]
+    "change",
+    [{"grid": None}, {"grid": {"size": 3}}, {"classes": ["background", "x"]}, {"codes": {"classes": [[0, 0]]}}, {"fingerprint": None}],
 )
 def test_a_record_that_does_not_fit_its_network_is_refused(capsys: pytest.CaptureFixture, made: Path, tmp_path: Path, change: dict) -> None:
     run = tmp_path / "run"

@@ -12,9 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semicon_nb import data as door
-from semicon_nb import slices
-from semicon_nb.cohort import Codes
 from semicon_nb.data import (
     DataError,
     Grid,
@@ -31,14 +28,17 @@ from semicon_nb.data import (
     part_indices,
     phantom,
     read_image,
+    slices,
     split,
     sunnybrook,
     take,
     to_grid,
     unlabelled_indices,
 )
-from semicon_nb.likeness import seen, unlike
-from semicon_nb.scans import linear_weights, stretch
+from semicon_nb.data import cohorts as door
+from semicon_nb.data.cohort import Codes
+from semicon_nb.data.likeness import seen, unlike
+from semicon_nb.data.scans import linear_weights, stretch
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,9 @@ def test_float_label_files_are_read_and_fractions_refused(tmp_path):
 
 def test_numbers_between_the_known_ones_look_like_interpolation():
     codes = Codes(((0, 0), (60, 1), (120, 2)))
-    with pytest.raises(DataError, match=r"a: holds the unknown label 3, expected \[0, 60, 120\]; it lies between .* interpolation.*dataset.json"):
+    with pytest.raises(
+        DataError, match=r"a: holds the unknown label 3, expected \[0, 60, 120\]; it lies between .* interpolation.*dataset.json"
+    ):
         codes(np.array([0, 3, 60, 120]), "a")
     for beyond in (-3, 121):
         with pytest.raises(DataError, match=f"unknown label {beyond}") as found:

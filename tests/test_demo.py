@@ -17,7 +17,8 @@ from scipy import stats
 
 from semicon_nb.cli import main
 from semicon_nb.data import Volume, load, split
-from semicon_nb.demo import (
+from semicon_nb.evaluate import report_of
+from semicon_nb.explore.demo import (
     CONTENDERS,
     as_text,
     changed,
@@ -30,7 +31,6 @@ from semicon_nb.demo import (
     verdict,
     volume_scores,
 )  # fmt: skip
-from semicon_nb.evaluate import report_of
 from semicon_nb.methods import load_run
 
 
@@ -243,7 +243,14 @@ def test_the_page_draws_everything_at_every_width(opened, width: int, scheme: st
     go, problems = opened
     page = go(width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    counts = {"#scan-strip canvas": 3, "#pair canvas": 2, "#stage-cards svg": 3, "#maps svg.map": 4, "#grid canvas": 10, "#repeats circle": 6}
+    counts = {
+        "#scan-strip canvas": 3,
+        "#pair canvas": 2,
+        "#stage-cards svg": 3,
+        "#maps svg.map": 4,
+        "#grid canvas": 10,
+        "#repeats circle": 6,
+    }
     assert {name: page.locator(name).count() >= least for name, least in counts.items()} == dict.fromkeys(counts, True)
     assert page.locator("canvas:not([aria-label]), svg:not([aria-label]):not([aria-hidden])").count() == 0
     colours = "new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"

@@ -15,9 +15,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from semicon_nb import download
-from semicon_nb.data import hippocampus
-from semicon_nb.scans import DataError
+from semicon_nb.data import download, hippocampus
+from semicon_nb.data.scans import DataError
 
 NAME = "Task04_Hippocampus"
 

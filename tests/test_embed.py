@@ -158,7 +158,9 @@ def test_epochs_of_different_pixels_are_refused(clouds):
 def test_trustworthiness_is_that_of_scikit_learn(clouds):
     vectors, _ = clouds
     for places in (pca(vectors).places, np.random.default_rng(0).random((300, 2)).astype(np.float32)):
-        assert trustworthiness(vectors, places, 10, block=77) == pytest.approx(sklearn_trustworthiness(vectors, places, n_neighbors=10), abs=1e-3)
+        assert trustworthiness(vectors, places, 10, block=77) == pytest.approx(
+            sklearn_trustworthiness(vectors, places, n_neighbors=10), abs=1e-3
+        )
 
 
 def test_alignment_and_uniformity_are_means_over_pairs(clouds):

@@ -23,10 +23,10 @@ from scipy import stats
 
 from semicon_nb import experiment
 from semicon_nb.data import part_indices, phantom, split
-from semicon_nb.defects import method_with, resized_as_released, train_local_identical, with_defects
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, table, todo
 from semicon_nb.machine import chosen_device, chosen_precision, duration, processor
 from semicon_nb.methods import METHODS, PRESETS, Method, Stage
+from semicon_nb.study.defects import method_with, resized_as_released, train_local_identical, with_defects
 from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary, verdicts
 from semicon_nb.train import finetune
 
@@ -80,7 +80,7 @@ def keys_of(record, methods):
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_rows_keep_their_keys(path, monkeypatch):
     """Whatever presets say of precision now: rows were keyed when they said bf16."""
-    from semicon_nb.ablations import ABLATIONS
+    from semicon_nb.study.ablations import ABLATIONS
 
     if fingerprint := FINGERPRINTS.get(path.stem.split("-")[0]):  # generated people are made anew, and are the same everywhere
         monkeypatch.setattr(experiment, "load_once", lambda source: SimpleNamespace(fingerprint=fingerprint, classes=["", "", ""]))
@@ -379,8 +379,8 @@ def test_defects_change_what_they_say():
 
 
 def test_identical_views_are_identical(monkeypatch):
-    from semicon_nb import defects
     from semicon_nb.methods import train_method
+    from semicon_nb.study import defects
 
     seen = []
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from browser_tools import static_page  # noqa: F401
 
-from semicon_nb.canvas import PixelCanvas
 from semicon_nb.data import split
-from semicon_nb.explore_cohort import (
+from semicon_nb.explore.canvas import PixelCanvas
+from semicon_nb.explore.cohort import (
     SETTINGS,
     USES,
     CohortBrowser,

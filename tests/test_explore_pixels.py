@@ -10,9 +10,9 @@ from plotly.callbacks import LassoSelector, Points
 from torch import nn
 
 from semicon_nb.embed import Map, UmapSettings, sample_pixels
-from semicon_nb.explore_pixels import PixelExplorer, marker
-from semicon_nb.pixel_page import Maps, gather, stored_map, thinning, write_pixels
-from semicon_nb.pixels import attention, colourings, compact, mosaic_of, similarity, uncertainty, vote
+from semicon_nb.explore.embeddings import attention, colourings, compact, mosaic_of, similarity, uncertainty, vote
+from semicon_nb.explore.pixel_page import Maps, gather, stored_map, thinning, write_pixels
+from semicon_nb.explore.pixels import PixelExplorer, marker
 from semicon_nb.unet import UNet
 
 NAMES = ("background", "anterior", "posterior")
@@ -235,7 +235,7 @@ def test_bad_input_is_a_sentence_in_the_widgets_place(given, says, tmp_path, cap
     shown = made._repr_mimebundle_()["text/html"]
     assert "semicon-notice" in shown and "Traceback" not in shown + "".join(capsys.readouterr())
     written = made.to_html(tmp_path / "page.html").read_text()
-    assert "class=\"problem\"" in written and "Traceback" not in written
+    assert 'class="problem"' in written and "Traceback" not in written
 
 
 def test_a_slice_without_foreground_is_explored_without_label_numbers():
@@ -425,7 +425,9 @@ def test_live_a_lasso_reaches_python_and_lights_up_the_right_pixels(notebook):
     tab.lasso(FIGURE.format(0), rectangle((15.5, 20.5), (30.5, 33.5)))
     tab.kernel_until("len(explorer.chosen) > 0", True)
     columns, rows = np.meshgrid(np.arange(16, 31), np.arange(21, 34))
-    assert sorted(tab.value("[int(explorer.sample.index[i]) for i in explorer.chosen]")) == sorted((rows * 64 + columns).reshape(-1).tolist())
+    assert sorted(tab.value("[int(explorer.sample.index[i]) for i in explorer.chosen]")) == sorted(
+        (rows * 64 + columns).reshape(-1).tolist()
+    )
     lit = "f => { const p = f.data[f.data.length - 1].selectedpoints; return p ? Array.from(p).length : 0; }"
     map_figure = tab.page.locator(FIGURE.format(1)).first
     tab.wait(lambda: map_figure.evaluate(lit) == 195, "195 lit points on the map")
@@ -512,7 +514,7 @@ def test_a_failed_network_is_explored_with_a_sentence(kind, says, labelled, tmp_
 
 def test_features_that_are_no_numbers_are_one_sentence(tmp_path):
     made = PixelExplorer(Failing("not a number"), *a_slice(), NAMES)
-    assert "NaN or infinite" in made.problem and "class=\"problem\"" in made.to_html(tmp_path / "p.html").read_text()
+    assert "NaN or infinite" in made.problem and 'class="problem"' in made.to_html(tmp_path / "p.html").read_text()
 
 
 def test_a_class_head_that_says_nothing_is_refused():

@@ -6,8 +6,8 @@ import torch
 from browser_tools import lab, static_page  # noqa: F401
 
 from semicon_nb.data import part_indices, split
-from semicon_nb.explore_replay import Film, TrainingReplay, curve_data, segmentation, write_replay
-from semicon_nb.record import Recorder, as_recording, load_recording
+from semicon_nb.explore.record import Recorder, as_recording, load_recording
+from semicon_nb.explore.replay import Film, TrainingReplay, curve_data, segmentation, write_replay
 from semicon_nb.train import StageSettings, finetune, train_local
 from semicon_nb.unet import UNet
 
@@ -182,7 +182,11 @@ def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):
 @pytest.mark.browser
 @pytest.mark.xdist_group("live")
 def test_live_the_slider_replays(lab, recorded):  # noqa: F811
-    tab = lab.open(lab.notebook("replay.ipynb", f"from semicon_nb.explore import TrainingReplay\nreplay = TrainingReplay({str(recorded[2])!r})\nreplay"))
+    tab = lab.open(
+        lab.notebook(
+            "replay.ipynb", f"from semicon_nb.explore import TrainingReplay\nreplay = TrainingReplay({str(recorded[2])!r})\nreplay"
+        )
+    )
     tab.figures(1)
     first = tab.page.evaluate(LIVE)
     assert len(first) == 2

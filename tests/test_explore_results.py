@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from semicon_nb.data import part_indices, split
 from semicon_nb.evaluate import evaluate
-from semicon_nb.explore_results import ResultsExplorer, packed_experiment, results_data
-from semicon_nb.looks import Look, compared_slice, look_at, look_at_run, slice_scores, slice_words
-from semicon_nb.results_figures import HEIGHT, LINE, spread
-from semicon_nb.results_state import KINDS, cells, experiments_of, opening, placed, volumes_of
+from semicon_nb.explore.looks import Look, compared_slice, look_at, look_at_run, slice_scores, slice_words
+from semicon_nb.explore.results import ResultsExplorer, packed_experiment, results_data
+from semicon_nb.explore.results_figures import HEIGHT, LINE, spread
+from semicon_nb.explore.results_state import KINDS, cells, experiments_of, opening, placed, volumes_of
 from semicon_nb.show import METHOD_LOOKS, PALETTE
 from semicon_nb.tables import NAMES, headroom, paired, plus_minus, read_records, read_results, summary
 
@@ -104,7 +104,9 @@ def test_every_number_is_the_tables_to_the_last_digit(files):
     explorer, runs, checked = ResultsExplorer(files), read_results(files), 0
     assert not explorer.problem, explorer.trace
     assert set(explorer.experiments) == set(runs["experiment"])
-    data = {e["name"]: e for e in json.loads(json.dumps([packed_experiment(e) for e in explorer.experiments.values()], default=lambda v: None))}
+    data = {
+        e["name"]: e for e in json.loads(json.dumps([packed_experiment(e) for e in explorer.experiments.values()], default=lambda v: None))
+    }
     for name, part in runs.groupby("experiment", sort=False):
         for metric in NAMES:
             page = {(c["method"], c["labels"]): c for c in data[name]["cells"][metric]["mean"]}

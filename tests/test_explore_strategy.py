@@ -8,7 +8,7 @@ import pytest
 import torch
 from browser_tools import static_page  # noqa: F401
 
-from semicon_nb.explore_strategy import (
+from semicon_nb.explore.strategy import (
     StrategyExplorer,
     compared,
     families,

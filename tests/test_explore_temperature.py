@@ -7,7 +7,7 @@ import pytest
 import torch
 from browser_tools import static_page  # noqa: F401
 
-from semicon_nb.explore_temperature import (
+from semicon_nb.explore.temperature import (
     TEMPERATURES,
     TemperatureExplorer,
     attention,

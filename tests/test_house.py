@@ -301,7 +301,12 @@ def test_readme_says_first_things_first():
 def test_readme_starts_from_nothing():
     url = settings()["git_url"]
     first, other = blocks(ROOT / "README.md", "bash")
-    assert [line.split("  ")[0] for line in first.splitlines()] == [f"git clone {url}", f"cd {settings()['repo']}", "make demo", "make test"]
+    assert [line.split("  ")[0] for line in first.splitlines()] == [
+        f"git clone {url}",
+        f"cd {settings()['repo']}",
+        "make demo",
+        "make test",
+    ]
     assert other.splitlines() == [f"pip install git+{url}", "semicon-nb demo"]
     assert blocks(ROOT / "README.md", "powershell")[0].startswith("py -m venv .venv\n")
     assert (ROOT / "setup.py").is_file() and settings()["console_scripts"].startswith("semicon-nb=")
@@ -309,7 +314,11 @@ def test_readme_starts_from_nothing():
 
 def test_what_readme_promises_of_make_is_what_make_says():
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = {word for path in ("README.md", "CONTRIBUTING.md") for word in re.findall(r"\bmake ([a-z]+)\b", (ROOT / path).read_text(encoding="utf-8"))}
+    named = {
+        word
+        for path in ("README.md", "CONTRIBUTING.md")
+        for word in re.findall(r"\bmake ([a-z]+)\b", (ROOT / path).read_text(encoding="utf-8"))
+    }
     listed = re.search(r"^\.PHONY: (.*)", make, re.M)[1].split()
     assert {"demo", "test", "lab", "reproduce"} <= named & set(listed)
     said = re.search(r"^test:.*## .*(about \d+ minutes on two cores)", make, re.M)[1]
@@ -325,7 +334,9 @@ def test_make_lists_every_target_and_variable():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.search(r"^\.PHONY: (.*)", text, re.M)[1].split()
     assert plain == asked
-    assert re.findall(r"^  ([a-z]+) +\S", plain, re.M) == re.findall(r"^([a-z]+):", text, re.M) and set(targets) == set(re.findall(r"^([a-z]+):", text, re.M))
+    assert re.findall(r"^  ([a-z]+) +\S", plain, re.M) == re.findall(r"^([a-z]+):", text, re.M) and set(targets) == set(
+        re.findall(r"^([a-z]+):", text, re.M)
+    )
     assert {"PYTHON", "DATA", "OUT", "REPRODUCE"} == set(re.findall(r"^  ([A-Z]+)=", plain, re.M))
 
 
@@ -361,7 +372,15 @@ def rows_of(scores: dict) -> str:
 @pytest.mark.parametrize(
     ("full", "gain", "said"),
     [
-        (0.81, 0.0, ("hardly better with all outlines than with 5 % of them (+0.010", "no pretraining could show a gain", "no room to add anything")),
+        (
+            0.81,
+            0.0,
+            (
+                "hardly better with all outlines than with 5 % of them (+0.010",
+                "no pretraining could show a gain",
+                "no room to add anything",
+            ),
+        ),
         (0.90, 0.0, ("none of the paper's pretrainings can be told", "all outlines instead of 5 % of them bring it +0.1", "adds nothing")),
         (0.90, 0.05, ("training from scratch is beaten by `global`, `local(block)`, `global+local(block)`", "all outlines", "adds +0.05")),
         (None, 0.05, ("none of the paper's pretrainings can be told", "was not run with all outlines instead of 5 %", "adds nothing")),
@@ -417,7 +436,9 @@ def test_code_in_prose_names_what_there_is(code):
             assert open_ended or not stray, f"{node.func.id} has no argument {stray}"
 
 
-EXAMPLE = re.compile(r"^\*\*(An? [a-z]+)\*\* \(page[^\n]*\n+<details><summary>[^\n]*</summary>\n\n```python\n(.*?)^```\n\n</details>", re.M | re.S)
+EXAMPLE = re.compile(
+    r"^\*\*(An? [a-z]+)\*\* \(page[^\n]*\n+<details><summary>[^\n]*</summary>\n\n```python\n(.*?)^```\n\n</details>", re.M | re.S
+)
 CONTRIBUTED = EXAMPLE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 
 
@@ -451,7 +472,9 @@ def test_workflows_are_pinned_and_modest(path):
     assert all("timeout-minutes" in job for job in flow["jobs"].values())
 
 
-@pytest.mark.parametrize("name", ["Makefile", ".ci/run", *(f".github/workflows/{p.name}" for p in (ROOT / ".github" / "workflows").glob("*.yml"))])
+@pytest.mark.parametrize(
+    "name", ["Makefile", ".ci/run", *(f".github/workflows/{p.name}" for p in (ROOT / ".github" / "workflows").glob("*.yml"))]
+)
 def test_scripts_that_are_called_exist(name):
     called = re.findall(r"\b(?:tools|benchmarks|tests)/[\w./-]+\.\w+", (ROOT / name).read_text(encoding="utf-8"))
     assert not (missing := [script for script in called if not (ROOT / script).is_file()]), f"{name} calls {missing}"

@@ -11,12 +11,12 @@ import pytest
 
 import semicon_nb
 from semicon_nb import identity
-from semicon_nb.ablations import ABLATIONS
 from semicon_nb.data import phantom, split
-from semicon_nb.defects import method_with
 from semicon_nb.identity import code_key, declared, module_source, name_of, reached, without_words
 from semicon_nb.methods import METHODS, PRESETS
 from semicon_nb.stages import settings_for
+from semicon_nb.study.ablations import ABLATIONS
+from semicon_nb.study.defects import method_with
 from semicon_nb.train import finetune, train_local
 from semicon_nb.unet import UNet
 
@@ -141,8 +141,8 @@ def test_a_declared_name_outlives_a_move():
         "semicon_nb.train.finetune",
         "semicon_nb.semisupervised.finetune_with",
         "semicon_nb.semisupervised.train_positional",
-        "semicon_nb.ablations.train_local_with",
-        "semicon_nb.defects.train_local_identical",
+        "semicon_nb.study.ablations.train_local_with",
+        "semicon_nb.study.defects.train_local_identical",
     }
 
 

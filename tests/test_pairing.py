@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from semicon_nb.cohort import Codes, class_order, ignored, matched
 from semicon_nb.data import DataError, folder, native_labels, split
-from semicon_nb.layout import named_classes
-from semicon_nb.pairing import read_index
-from semicon_nb.words import NO, YES, flag, read_json
+from semicon_nb.data.cohort import Codes, class_order, ignored, matched
+from semicon_nb.data.folders import named_classes
+from semicon_nb.data.pairing import read_index
+from semicon_nb.data.words import NO, YES, flag, read_json
 
 SHAPE = (12, 10, 3)
 
@@ -575,7 +575,7 @@ def test_sessions_of_one_person_are_not_two_people(tmp_path):
 
 
 def test_a_made_up_name_is_not_matched_against_its_number():
-    """"label 2" for the number 1 is either; the run's made-up names mean their numbers."""
+    """ "label 2" for the number 1 is either; the run's made-up names mean their numbers."""
     ours = ("background", "label 1", "label 2"), Codes(((0, 0), (1, 1), (2, 2)))
     with pytest.raises(DataError, match="has the classes background, label 2, label 1"):
         class_order("x", ("background", "label 2", "label 1"), Codes(((0, 0), (1, 1), (2, 2))), *ours)

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from semicon_nb import phantom as module
 from semicon_nb.data import phantom, split
+from semicon_nb.data import phantoms as module
 
 RECORDED = {
     "hippocampus": "676d7c2a53ccee418c3acbe2307055366b1ae98ffd4e86cadda30c5151f2a443",

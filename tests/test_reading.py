@@ -14,7 +14,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
 
 from semicon_nb.data import DataError, read_image
-from semicon_nb.reading import read_scan, stored_orientation, turned
+from semicon_nb.data.reading import read_scan, stored_orientation, turned
 
 GREYS = np.array([[0, 60, 200], [7, 60, 255]], np.uint8)
 CODES = ["".join(codes) for codes in [("R", "A", "S"), ("L", "P", "S"), ("A", "S", "L"), ("I", "R", "P"), ("S", "L", "A"), ("P", "I", "R")]]
@@ -191,7 +191,10 @@ NAN = np.array([[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]])
         ({"spacing": (1, 2, 3), "unit": "meter"}, "voxels measure 1000 x 2000 x 3000 mm, .* or its unit"),
         ({"sform": np.diag([1, 0, 1, 1])[:3]}, "voxels measure 1 x 0 x 1 mm"),
         ({"sform": np.diag([-1, 2, 3, 1])[:3], "qform": (0, 0, 0, 5, 6, 7)}, "its sform says LAS .* its qform says RAS .*; find out which"),
-        ({"sform": np.diag([4, 5, 6, 1])[:3], "qform": (0, 0, 0, 5, 6, 7)}, "voxels of 4 x 5 x 6, its qform says RAS and voxels of 1 x 2 x 3"),
+        (
+            {"sform": np.diag([4, 5, 6, 1])[:3], "qform": (0, 0, 0, 5, 6, 7)},
+            "voxels of 4 x 5 x 6, its qform says RAS and voxels of 1 x 2 x 3",
+        ),
         ({"sform": np.diag([1, 2, 3, 1])[[1, 0, 2]], "qform": (0, 0, 0, 5, 6, 7)}, "its sform says ARS .*, its qform says RAS"),
         ({"sform": SHEARED}, "two of its axes meet at 68 degrees, expected 90"),
         ({"sform": [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]}, "meet at 0 degrees"),

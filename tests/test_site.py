@@ -123,7 +123,7 @@ def test_nothing_loads_from_elsewhere(site, pages):
 
 
 def test_every_explorer_has_its_page(site):
-    from semicon_nb.live import Explorer
+    from semicon_nb.explore.widgets import Explorer
     from tools.explorers import EXPLORERS
 
     for path in (ROOT / "semicon_nb").glob("explore*.py"):
@@ -294,9 +294,11 @@ def test_keyboard_reaches_the_content_and_shows_where_it_is(site, browser):
     seen = []
     for _ in range(30):
         tab.keyboard.press("Tab")
-        seen.append(tab.evaluate("""() => { const e = document.activeElement, c = getComputedStyle(e);
+        seen.append(
+            tab.evaluate("""() => { const e = document.activeElement, c = getComputedStyle(e);
             return [e.tagName, (e.textContent || '').trim() || e.getAttribute('aria-label') || e.placeholder || e.title || '',
-                    c.outlineStyle !== 'none' && parseFloat(c.outlineWidth) >= 2]; }"""))
+                    c.outlineStyle !== 'none' && parseFloat(c.outlineWidth) >= 2]; }""")
+        )
     nameless = [e for e in seen if e[0] in ("A", "BUTTON") and not e[1]]
     assert not nameless
     unseen = [e for e in seen if e[0] != "BODY" and not e[2]]

@@ -21,7 +21,7 @@ from semicon_nb.data import (
     take,
     unlabelled_indices,
 )
-from semicon_nb.split import shares
+from semicon_nb.data.splits import shares
 
 
 @pytest.fixture(scope="module")

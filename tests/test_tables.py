@@ -156,7 +156,7 @@ def test_the_committed_rows_give_these_words() -> None:
     assert clear[["claim", "labels"]].to_numpy().tolist() == [["local(exact) > local(block)", 0.1]], "zero is left out, and yet no room"
     both = read_results([RESULTS / "hippocampus.jsonl", RESULTS / "hippocampus-rivals.jsonl"])
     assert verdicts(both, [("best", "scratch(strong)")])["verdict"].tolist() == ["holds"]
-    said = json.loads((RESULTS.parent / "semicon_nb/assets/found.json").read_text(encoding="utf-8"))["hippocampus"]
+    said = json.loads((RESULTS.parent / "semicon_nb/explore/assets/found.json").read_text(encoding="utf-8"))["hippocampus"]
     assert "no room to tell" in said
 
 

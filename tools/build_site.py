@@ -45,7 +45,6 @@ class Fallback(Site):
         """Find a page by its source, or by the file that it becomes."""
         return super().find_page(target) or next((page for page in self.pages.values() if page.out == target), None)
 
-
     def llms_copy(self, page: Page) -> tuple[str, dict[str, bytes]]:
         """A page for language models: figures in words, tables in Markdown, no markup of ours."""
         text, files = super().llms_copy(page)

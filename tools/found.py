@@ -1,4 +1,4 @@
-"""Write semicon_nb/assets/found.json: what the committed results say, in sentences that the demo quotes.
+"""Write semicon_nb/explore/assets/found.json: what the committed results say, in sentences that the demo quotes.
 
 python tools/found.py [--check]
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "semicon_nb" / "assets" / "found.json"
+TARGET = ROOT / "semicon_nb" / "explore" / "assets" / "found.json"
 SAID = {
     "holds": "three stages are ahead",
     "reversed": "three stages are behind",

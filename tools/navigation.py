@@ -17,7 +17,6 @@ CHAPTERS = (
     ("4 Training and scores", r"05[e-z]_|06|07[ab]?_"),
     ("5 Methods and evidence", r"07[c-z]_|08|09"),
     ("6 Seeing it", r"10|11"),
-    ("7 The command", r"1[2-9]"),
     ("Explanations", r"explanations/"),
     ("Exercises", r"exercises/"),
 )

@@ -62,7 +62,9 @@ def finding(folder: Path) -> str:
     found = found[found["labels"] == min(runs["labels"])]
     found.index = pd.Index([claim.split(" > ")[0] for claim in found["claim"]])
     sentence = f"On real hippocampi {pretrained(found)}; {recipe(found.loc['best'])}."
-    said = f"{100 * few['labels'].iloc[0]:g} % of the outlines, {few['preset'].iloc[0]} preset, mean and 95 % interval over splits by person"
+    said = (
+        f"{100 * few['labels'].iloc[0]:g} % of the outlines, {few['preset'].iloc[0]} preset, mean and 95 % interval over splits by person"
+    )
     said += "; differences are taken on the same people. Headroom: what all outlines bring to training from scratch at the same cost."
     return f"**{sentence}**\n\n{rows(few, found)}\n\n{said}"
 

@@ -1,0 +1,314 @@
+"""Stages of a network, predictions by neighbours, colours, and the similarity that the loss sees"""
+
+__all__ = [
+    "STAGES",
+    "as_labels",
+    "class_names",
+    "stages_of_run",
+    "named_models",
+    "vote",
+    "uncertainty",
+    "Stage",
+    "head_probabilities",
+    "make_stage",
+    "similarity",
+    "attention",
+    "Colouring",
+    "colourings",
+    "Mosaic",
+    "mosaic_of",
+    "Compact",
+    "compact",
+]
+
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..embed import Sample, as_slices, pixel_embeddings, squared_distances
+from ..runs import Run, read_run
+from ..show import PALETTE, SYMBOLS
+from ..unet import UNet
+
+
+def as_labels(
+    labels: np.ndarray | None,  # [H, W] or [S, H, W], whole numbers
+    shape: tuple[int, int, int],  # of the images
+) -> np.ndarray | None:  # [S, H, W] int64
+    """Labels as a stack of the images' shape; ValueError for another shape or numbers that are not whole."""
+    if labels is None:
+        return None
+    array = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
+    array = array[None] if array.ndim == 2 else array
+    if array.shape != tuple(shape):
+        raise ValueError(f"labels: found shape {array.shape}, expected {tuple(shape)} like the images; resize labels by nearest neighbour")
+    if not np.array_equal(array, np.round(array)):
+        raise ValueError("labels: some are not whole numbers; were they resized with interpolation?")
+    return array.astype(np.int64)
+
+
+def class_names(
+    classes: Sequence[str] | None,  # names, the background first
+    labels: np.ndarray | None,  # [S, H, W]
+) -> tuple[str, ...]:
+    """A name for every class that can occur."""
+    most = int(labels.max(initial=0)) if labels is not None else 1
+    given = tuple(classes or ("background",))
+    return given + tuple(f"class {c}" for c in range(len(given), most + 1))
+
+
+STAGES = ("initial", "global", "local", "finetune")
+"""Stages in the order in which they are trained."""
+
+
+def stages_of_run(
+    run: str | Path | Run,  # a finished run, or its folder
+) -> dict[str, UNet]:  # stage -> network
+    """The network after each stage of a run; FileNotFoundError where no weights are kept."""
+    run = run if isinstance(run, Run) else read_run(run)
+    found = {stage: run.after(stage) for stage in run.stages}
+    if not found:
+        wanted = ", ".join(f"{stage}.pt" for stage in STAGES)
+        raise FileNotFoundError(f"{run.folder}: holds the weights of no stage ({wanted}); train the run again")
+    return found
+
+
+def named_models(
+    model: object,  # a network, a function, a mapping name -> network, or a run (its folder, or what `load_run` gave)
+) -> dict[str, Callable]:  # name -> network
+    """The networks to compare, by name; ValueError for an empty mapping."""
+    if isinstance(model, str | Path | Run):
+        return dict(stages_of_run(model))
+    if isinstance(model, Mapping):
+        if not model:
+            raise ValueError("model: the mapping is empty, expected at least one name -> network")
+        return {str(name): given for name, given in model.items()}
+    return {type(model).__name__ if isinstance(model, nn.Module) else "model": cast(Callable, model)}
+
+
+def vote(
+    vectors: np.ndarray,  # [P, C] every pixel
+    voters: np.ndarray,  # [N] which of them vote
+    labels: np.ndarray,  # [P]
+    classes: int,  # number of classes
+    count: int = 10,  # neighbours that vote
+    block: int = 1024,  # pixels at a time
+) -> np.ndarray:  # [P, classes] float32
+    """The share of votes for each class among the nearest of the shown pixels."""
+    data = torch.from_numpy(vectors)
+    some, chosen = data[voters], torch.eye(classes)[torch.from_numpy(labels[voters])]
+    count, shares = min(count, max(len(voters) - 1, 1)), []
+    for start in range(0, len(data), block):
+        square = squared_distances(data[start : start + block], some)
+        own = torch.from_numpy(voters)[None] == torch.arange(start, start + len(square))[:, None]
+        near = square.masked_fill_(own, torch.inf).topk(count, largest=False).indices
+        shares.append(chosen[near].mean(1))
+    return torch.cat(shares).numpy()
+
+
+def uncertainty(
+    probabilities: np.ndarray,  # [..., classes]
+) -> np.ndarray:  # [...], 0 certain .. 1 no idea
+    """The entropy of the probabilities as a share of the largest that it can be."""
+    return -(probabilities * np.log(probabilities.clip(1e-12))).sum(-1) / np.log(max(probabilities.shape[-1], 2))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one network makes of the slices."""
+
+    name: str  # such as "local"
+    vectors: np.ndarray  # [S, H, W, C] unit vectors
+    probabilities: np.ndarray | None  # [S, H, W, classes]; None where neither a class head nor labels are there
+    read: str  # where the probabilities come from
+
+
+@torch.no_grad()
+def head_probabilities(
+    model: UNet,  # with a trained class head
+    images: np.ndarray,  # [S, H, W]
+) -> np.ndarray:  # [S, H, W, classes]
+    """What the class head says, as probabilities; ValueError where it says nothing."""
+    device = next(model.parameters()).device
+    was, given = model.training, torch.from_numpy(as_slices(images))[:, None].to(device)
+    model.eval()
+    said = torch.cat([model(part).softmax(1).cpu() for part in given.split(16)]).permute(0, 2, 3, 1).numpy()
+    model.train(was)
+    if not np.isfinite(said).all():
+        raise ValueError("model: the class head gives NaN or infinite values; was training stopped by a loss that was NaN?")
+    return said
+
+
+def make_stage(
+    name: str,  # of the stage
+    model: Callable,  # the network
+    images: np.ndarray,  # [S, H, W]
+    labels: np.ndarray | None,  # [S, H, W]
+    sample: Sample,  # the voters
+    classes: int,  # number of classes
+    layer: str = "features",  # of a UNet
+) -> Stage:
+    """Run a network on the slices and gather what can be shown."""
+    vectors = pixel_embeddings(model, images, layer)
+    if isinstance(model, UNet) and name not in STAGES[:3]:
+        return Stage(name, vectors, head_probabilities(model, images), "the network's class head")
+    if labels is None:
+        return Stage(name, vectors, None, "")
+    votes = vote(vectors.reshape(-1, vectors.shape[-1]), sample.index, labels.reshape(-1), classes)
+    return Stage(name, vectors, votes.reshape(*images.shape, classes), "a vote of the 10 nearest shown pixels")
+
+
+def similarity(
+    vectors: np.ndarray,  # [P, C] unit vectors
+    anchor: int,  # which of them is compared with all
+    temperature: float = 0.1,  # small: only the most alike count
+) -> np.ndarray:  # [P] float32, 1 for the anchor itself
+    """exp((cosine - 1) / temperature) of the anchor and every pixel; ValueError for a temperature of 0 or less."""
+    if not temperature > 0:
+        raise ValueError(f"temperature: found {temperature}, expected a number above 0")
+    return np.exp((vectors @ vectors[anchor] - 1) / temperature).clip(0, 1).astype(np.float32)
+
+
+def attention(
+    weights: np.ndarray,  # [P] what `similarity` gave
+    anchor: int,  # left out of the sum
+    labels: np.ndarray | None,  # [P]
+) -> float:
+    """The share of the loss's attention that falls on pixels of the anchor's label; nan without labels."""
+    if labels is None:
+        return float("nan")
+    others = np.delete(weights.astype(np.float64), anchor)
+    same = np.delete(labels == labels[anchor], anchor)
+    return float(others[same].sum() / max(others.sum(), 1e-300))
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """One way to colour every pixel."""
+
+    name: str  # such as "label"
+    values: np.ndarray  # [S, H, W]: codes of `names`, or numbers
+    names: tuple[str, ...] = ()  # of the codes; empty for a quantity
+    low: float = 0.0  # ends of a quantity's scale
+    high: float = 1.0  # the other end
+    says: str = ""  # what it means, and where it comes from
+
+    @property
+    def palette(self) -> tuple[str, ...]:
+        """A colour for each code."""
+        return ("#56b4e9", "#d55e00") if self.name == "error" else tuple(PALETTE[c % len(PALETTE)] for c in range(len(self.names)))
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """A marker for each code."""
+        return ("circle", "x") if self.name == "error" else tuple(SYMBOLS[c % len(SYMBOLS)] for c in range(len(self.names)))
+
+
+def colourings(
+    stage: Stage,  # what the network says
+    images: np.ndarray,  # [S, H, W]
+    labels: np.ndarray | None,  # [S, H, W]
+    names: tuple[str, ...],  # of the classes
+) -> dict[str, Colouring]:  # by name
+    """Every way in which the pixels of this stage can be coloured."""
+    rows, columns = np.meshgrid(*(np.linspace(0, 1, n) for n in images.shape[1:]), indexing="ij")
+    low, high = (float(v) for v in np.quantile(images, [0.01, 0.99]))
+    found = []
+    if labels is not None:
+        found.append(Colouring("label", labels, names, says="what the expert drew"))
+    if stage.probabilities is not None:
+        guess = stage.probabilities.argmax(-1)
+        found.append(Colouring("prediction", guess, names, says=f"from {stage.read}"))
+        if labels is not None:
+            found.append(Colouring("error", (guess != labels).astype(int), ("right", "wrong"), says=f"prediction from {stage.read}"))
+        found.append(Colouring("uncertainty", uncertainty(stage.probabilities), says="entropy of the prediction: 0 certain, 1 no idea"))
+    found.append(Colouring("intensity", images, low=low, high=max(high, low + 1e-6), says="brightness in the image"))
+    found.append(Colouring("row", np.broadcast_to(rows, images.shape), says="position from top (0) to bottom (1)"))
+    found.append(Colouring("column", np.broadcast_to(columns, images.shape), says="position from left (0) to right (1)"))
+    if len(images) > 1:
+        which = np.broadcast_to(np.arange(len(images))[:, None, None], images.shape)
+        found.append(Colouring("slice", which, tuple(f"slice {s + 1}" for s in range(len(images))), says="which slice the pixel is from"))
+    return {c.name: c for c in found}
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Slices laid out in rows and columns with a gap between them."""
+
+    shape: tuple[int, int, int]  # slices, rows, columns
+    across: int  # slices in a row
+    gap: int = 2  # pixels between slices
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the whole picture."""
+        slices, height, width = self.shape
+        down = -(-slices // self.across)
+        return down * (height + self.gap) - self.gap, self.across * (width + self.gap) - self.gap
+
+    def place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Row and column [n] in the picture of pixels (`index` [n], positions in the flattened stack)."""
+        s, row, column = np.unravel_index(index, self.shape)
+        return row + s // self.across * (self.shape[1] + self.gap), column + s % self.across * (self.shape[2] + self.gap)
+
+    def picture(self, values: np.ndarray) -> np.ndarray:
+        """Values [S, H, W] as one picture, nan in the gaps."""
+        whole = np.full(self.size, np.nan, np.float32)
+        whole[self.place(np.arange(np.prod(self.shape)))] = np.asarray(values, np.float32).reshape(-1)
+        return whole
+
+    def cells(self, values: np.ndarray) -> np.ndarray:
+        """Values [S, H, W] as one picture [rows, columns] that a heatmap takes: None in the gaps, since JSON knows no nan."""
+        whole = self.picture(values)
+        holed = whole.astype(object)
+        holed[np.isnan(whole)] = None
+        return holed if self.shape[0] > 1 else whole
+
+    def pixel(self, row: int, column: int) -> int | None:
+        """Which pixel (position in the flattened stack) lies in this `row` and `column` of the picture; None in a gap."""
+        _, height, width = self.shape
+        (down, r), (right, c) = divmod(row, height + self.gap), divmod(column, width + self.gap)
+        s = down * self.across + right
+        inside = 0 <= s < self.shape[0] and right < self.across and r < height and c < width
+        return int(np.ravel_multi_index((s, r, c), self.shape)) if inside else None
+
+
+def mosaic_of(
+    shape: tuple[int, int, int],  # slices, rows, columns
+    gap: int = 2,  # pixels between slices
+) -> Mosaic:
+    """A mosaic about as wide as it is high."""
+    slices, rows, columns = shape
+    return Mosaic((slices, rows, columns), int(np.ceil(np.sqrt(slices))), gap)
+
+
+@dataclass(frozen=True)
+class Compact:
+    """Unit vectors in one byte for each of a few dimensions."""
+
+    values: np.ndarray  # [P, dims] int8
+    scale: float  # one step of the bytes
+    kept: float  # share of the squared length that the dimensions keep
+    error: float  # 95th percentile of the error of a cosine
+
+
+def compact(
+    vectors: np.ndarray,  # [P, C] unit vectors
+    dims: int = 32,  # at most
+    seed: int = 0,  # of the pairs on which the error is measured
+) -> Compact:
+    """Few bytes for each vector, with the error that this makes."""
+    values, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    short = vectors @ axes[:, ::-1][:, :dims].astype(np.float32)
+    scale = float(np.abs(short).max() / 127) or 1.0
+    stored = np.round(short / scale).astype(np.int8)
+    a, b = np.random.default_rng(seed).integers(0, len(vectors), (2, 2000))
+    unit = stored.astype(np.float32) / np.maximum(np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True), 1e-9)
+    wrong = np.abs((unit[a] * unit[b]).sum(1) - (vectors[a] * vectors[b]).sum(1))
+    return Compact(stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), float(np.quantile(wrong, 0.95)))

@@ -1,0 +1,186 @@
+"""What the results explorer knows and shows: the tables' numbers, the volumes behind them, and the reader's choices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+import pandas as pd
+
+from ..methods import OURS, PAPER_ROWS, RIVALS, STRONG, recipe_of
+from ..tables import by_split, paired, plus_minus, read_results, same_people, summary
+
+NOBODY = ""
+"""In the place of a method: none is shown."""
+BASELINE = "scratch"
+KINDS = (
+    {BASELINE},
+    {method.name for method in PAPER_ROWS} - {BASELINE},
+    {method.name for method in (*OURS, STRONG, recipe_of())},
+    {method.name for method in RIVALS},
+)
+"""Methods of the four places: the baseline, the paper's other rows, this package's own, today's rivals."""
+RULE = (
+    "Four methods at a time. It opens with the baseline (scratch) and, of the paper's other rows, of this package's own methods and "
+    "of today's rivals, the one with the best Dice on validation people where labels are fewest; where a kind is missing, the next "
+    "best takes its place. A method that you choose takes the place, and the colour, of the one before."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method at one labelled fraction, as `tables.summary` and `tables.paired` have it."""
+
+    method: str  # its name
+    labels: float  # labelled fraction
+    mean: float  # over the splits
+    half: float  # half width of the 95 % interval, nan where one split was run
+    splits: int  # behind the mean
+    difference: float  # to the baseline on the same splits; nan where there is none
+    difference_half: float  # half width of its interval
+    difference_splits: int  # that both have
+    scores: tuple[float, ...]  # of each split behind the mean
+
+    @property
+    def text(self) -> str:
+        """The mean, such as 0.812 ± 0.010."""
+        return plus_minus(self.mean, self.half)
+
+    @property
+    def difference_text(self) -> str:
+        """The difference, such as +0.012 ± 0.010."""
+        return plus_minus(self.difference, self.difference_half, True)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One test volume in one run."""
+
+    run: int  # its number among all runs
+    volume: str  # its name
+    subject: str  # whose it is
+    split: int  # seed of the split
+    seed: int  # of the weights
+    dice: Mapping[str, float | None]  # of each class
+    hd95: Mapping[str, float | None]  # mm
+    score: float  # what the list is ordered by
+
+    @property
+    def name(self) -> str:
+        """Who it is, and in which run."""
+        own = self.volume if self.volume.startswith(self.subject) else f"{self.subject}: {self.volume}"
+        return f"{own}, split {self.split}, seed {self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Runs that can be compared, as `tables.experiment_of` says."""
+
+    name: str  # cohort, preset, defects
+    runs: pd.DataFrame  # of `read_results`, indexed by the number among all runs
+    records: dict[int, dict]  # the same, whole
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Their names, in the order of the file."""
+        return list(dict.fromkeys(self.runs["method"]))
+
+    @cached_property
+    def fractions(self) -> list[float]:
+        """Labelled fractions, the smallest first."""
+        return sorted(float(f) for f in self.runs["labels"].unique())
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The classes that were scored."""
+        return list(dict.fromkeys(name for record in self.records.values() for name in record.get("per_class") or ()))
+
+    def scored(self, metric: str, name: str) -> pd.DataFrame:
+        """The runs with the `metric` of the class `name` in the place of that of all; "mean" leaves it."""
+        if name == "mean":
+            return self.runs
+        found = [(r.get("per_class") or {}).get(name, {}).get(metric) for r in self.records.values()]
+        return self.runs.assign(**{metric: found})
+
+
+def experiments_of(records: Sequence[dict]) -> dict[str, Experiment]:
+    """The experiments among all runs, the `records`, by name; the one with most runs first."""
+    parts = {str(name): part for name, part in read_results(records).groupby("experiment", sort=False)}
+    ordered = sorted(parts, key=lambda name: -len(parts[name]))
+    return {name: Experiment(name, parts[name], {int(k): records[int(k)] for k in parts[name].index}) for name in ordered}
+
+
+@lru_cache(maxsize=256)
+def cells(experiment: Experiment, metric: str, name: str) -> dict[tuple[str, float], Cell]:
+    """What the tables say of every method and labelled fraction: of a `metric`, and a class (`name`, or "mean")."""
+    runs = experiment.scored(metric, name)
+    if pd.to_numeric(runs[metric]).isna().all():
+        return {}
+    means, gains, scores = summary(runs, metric), paired(runs, BASELINE, metric), same_people(by_split(runs, metric))
+    apart = {place: tuple(line)[:3] for place, line in zip(gains.index, gains.to_numpy(), strict=True)}
+    found = {}
+    for (labels, method), (mean, half, splits), each in zip(means.index, means.to_numpy(), scores.to_numpy(), strict=True):
+        gain, gain_half, both = apart.get((labels, method), (np.nan, np.nan, 0))
+        own = str(method), float(labels), float(mean), float(half), int(splits)
+        if splits:
+            found[own[:2]] = Cell(*own, float(gain), float(gain_half), int(both), tuple(each[np.isfinite(each)].tolist()))
+    return found
+
+
+def opening(experiment: Experiment) -> tuple[str, ...]:
+    """The four methods that are shown first, see RULE; NOBODY where there are fewer."""
+    checked = cells(experiment, "validation", "mean")
+    rank = {method: (-np.inf, 0.0) for method in experiment.methods}
+    for (method, labels), cell in checked.items():
+        rank[method] = max(rank[method], (-labels, cell.mean))
+    chosen = [max((m for m in experiment.methods if m in kind), key=rank.__getitem__, default=NOBODY) for kind in KINDS]
+    left = sorted((m for m in experiment.methods if m not in chosen), key=rank.__getitem__, reverse=True)
+    return tuple(method or (left.pop(0) if left else NOBODY) for method in chosen)
+
+
+def volumes_of(experiment: Experiment, method: str, labels: float, metric: str, name: str) -> list[Volume]:
+    """The test volumes of a `method` at a labelled fraction (`labels`), the worst first by `metric` and class (`name`, or "mean")."""
+    found = []
+    for run, record in experiment.records.items():
+        for v in (record.get("volumes") or ()) if (record["method"], record["labels"]) == (method, labels) else ():
+            dice, hd95 = v.get("dice", {}), v.get("hd95", {})
+            scores = hd95 if metric == "hd95" else dice
+            known = [float(s) for s in (scores.values() if name == "mean" else [scores.get(name)]) if s is not None and np.isfinite(s)]
+            if known:
+                where = v["name"], v.get("subject", v["name"]), int(record["split"]), int(record.get("seed") or 0)
+                found.append(Volume(run, *where, dice, hd95, float(np.mean(known))))
+    return sorted(found, key=lambda v: v.score, reverse=metric == "hd95")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a reader has chosen."""
+
+    experiment: str  # by name
+    metric: str  # of tables.NAMES
+    name: str  # a class, or "mean"
+    methods: tuple[str, ...]  # in the four places
+    method: str  # that is looked at closer
+    labels: float  # at this labelled fraction
+    volume: int = 0  # of its volumes, 0 the worst
+    rank: int = 1  # of its slices, 1 the worst
+
+
+def opened(experiment: Experiment, metric: str = "pooled_dice") -> Shown:
+    """What is shown first of an experiment, by this `metric`."""
+    methods = opening(experiment)
+    method = next(m for m in methods if m)
+    labels = min(float(f) for f in experiment.runs.loc[experiment.runs["method"] == method, "labels"])
+    return Shown(experiment.name, metric, "mean", methods, method, labels)
+
+
+def placed(shown: Shown, place: int, method: str) -> Shown:
+    """The `method` in this `place`, 0 to 3; where it has another place, the two change places."""
+    methods = list(shown.methods)
+    if method and method in methods:
+        methods[methods.index(method)] = methods[place]
+    methods[place] = method
+    if not any(methods):
+        return shown
+    near = shown.method if shown.method in methods else next(m for m in (method, *methods) if m)
+    return replace(shown, methods=tuple(methods), method=near, volume=0, rank=1)

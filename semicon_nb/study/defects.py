@@ -1,0 +1,100 @@
+"""What was wrong in the released code, on switches, to learn how much each matters"""
+
+__all__ = ["DEFECTS", "resized_as_released", "bilinear_labels", "with_defects", "train_local_identical", "method_with"]
+
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import Cohort, Split, labelled_indices, native_labels, unlabelled_indices
+from ..files import content_key
+from ..identity import declared
+from ..loop import StageSettings, Step, fit
+from ..methods import Method
+from ..strategies import FullResolution, Strategy
+from ..train import allowed, device_of, identity_of, pair_of, pixel_loss, train_local
+from ..unet import UNet
+from ..views import Views
+
+
+DEFECTS = ("bilinear_labels", "identical_views", "split_by_volume")
+
+
+def resized_as_released(
+    labels: np.ndarray,  # [X, Y, Z] classes
+    shape: tuple[int, int],  # rows and columns wanted
+) -> np.ndarray:
+    """Label maps [Z, *shape] resized bilinearly and truncated to whole numbers."""
+    stack = torch.from_numpy(np.moveaxis(labels, 2, 0).astype(np.float32))[:, None]
+    return torch.nn.functional.interpolate(stack, size=shape, mode="bilinear", align_corners=False)[:, 0].to(torch.uint8).numpy()
+
+
+def bilinear_labels(
+    cohort: Cohort,  # whose slices were resized
+) -> np.ndarray:
+    """All label maps [S, H, W] as the released code makes them; ValueError where slices were cut without resampling."""
+    if cohort.grid.fit != "resize":
+        raise ValueError(f"defects: bilinear_labels needs resized slices, but those of {cohort.name} are cut without resampling")
+    labels = cohort.labels.copy()
+    for v in range(len(cohort.volumes)):
+        labels[cohort.volume == v] = resized_as_released(native_labels(cohort, v), cohort.labels.shape[1:])
+    return labels
+
+
+def with_defects(
+    cohort: Cohort,  # as it should be
+    defects: Sequence[str],  # names in DEFECTS
+) -> Cohort:
+    """The cohort as the released code would see it; ValueError for an unknown one."""
+    if unknown := set(defects) - set(DEFECTS):
+        raise ValueError(f"defects: found {', '.join(sorted(unknown))}, expected some of {', '.join(DEFECTS)}")
+    changes: dict[str, Any] = {}
+    if "bilinear_labels" in defects:
+        changes["labels"] = bilinear_labels(cohort)
+    if "split_by_volume" in defects:
+        changes["volumes"] = tuple(replace(volume, subject=volume.name) for volume in cohort.volumes)
+    return replace(cohort, fingerprint=content_key(cohort.fingerprint, sorted(defects)), **changes) if changes else cohort
+
+
+@declared("semicon_nb.study.defects.train_local_identical")
+def train_local_identical(
+    model: UNet,  # trained in place
+    cohort: Cohort,  # slices
+    split: Split,  # who may be learned from
+    settings: StageSettings,  # how to train
+    strategy: Strategy = FullResolution(),  # which pixels meet
+    supervised: bool = True,  # whether labels decide who is positive
+    seed: int = 0,  # of slices and views
+    folder: str | Path | None = None,  # where the checkpoint goes
+    resume: bool = False,  # go on from it
+) -> Iterator[Step]:
+    """The local stage as released: the second view takes the place of the first, so both are the same."""
+    indices = labelled_indices(cohort, split) if supervised else unlabelled_indices(cohort, split)
+    slices = allowed(cohort, split, indices, "labels" if supervised else "images", device_of(model))
+
+    def batches(step: int) -> Views:
+        pair = pair_of(slices, settings, step, seed, "local")
+        labels = None if pair.labels is None else pair.labels[:, 1:].expand(-1, 2, -1, -1)
+        return replace(pair, images=pair.images[:, 1:].expand(-1, 2, -1, -1, -1), labels=labels)
+
+    def loss_of(model: UNet, pair: Views) -> torch.Tensor:
+        return pixel_loss(model, pair, settings, strategy)
+
+    identity = identity_of(model, cohort, split, indices, seed, strategy=strategy, supervised=supervised, identical=True)
+    return fit(model, loss_of, batches, settings, folder, resume, "local", identity=identity)
+
+
+def method_with(
+    method: Method,  # as it should be
+    defects: Sequence[str],  # names in DEFECTS
+) -> Method:
+    """The method as the released code would train it."""
+    if "identical_views" not in defects:
+        return method
+    stages = (replace(stage, train=train_local_identical) if stage.train is train_local else stage for stage in method.stages)
+    return replace(method, stages=tuple(stages))
