@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,7 @@ from semicon_nb.data import load, part_indices, split  # noqa: E402
 from semicon_nb.evaluate import evaluate  # noqa: E402
 from semicon_nb.files import versions, write_atomic  # noqa: E402
 from semicon_nb.methods import train_method  # noqa: E402
+from semicon_nb.predict import prediction_of  # noqa: E402
 
 WIDTHS = (0.0, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5)
 
@@ -42,7 +44,10 @@ def main() -> int:
             with TemporaryDirectory() as folder:
                 model = train_method(method, cohort, part, out=Path(folder) / "RUN", progress=False).model
             people = part_indices(cohort, part, "val")
-            dice = {f"{mm:g}": round(evaluate(model, cohort, people, neighbours=mm).pooled_dice, 4) for mm in WIDTHS}
+            dice = {
+                f"{mm:g}": round(evaluate(model, cohort, people, replace(prediction_of(model), neighbours=mm)).pooled_dice, 4)
+                for mm in WIDTHS
+            }
             rows.append({"method": method, "split": number, "labels": given.labels, "validation": dice})
             print(f"{method:16} split {number}  " + "  ".join(f"{mm} mm {value:.4f}" for mm, value in dice.items()), flush=True)
     write_atomic(given.out, json.dumps({"data": given.data, "rows": rows, "versions": versions()}, indent=1) + "\n")

@@ -1,10 +1,9 @@
 """---
 title: Reference
-description: Every public name, the page that explains it, and its source.
+description: Every public name by room, with its signature, the page that explains it, and its source.
 ---"""
 
 import ast
-import re
 from pathlib import Path
 
 from nbdev.config import get_config
@@ -12,52 +11,71 @@ from nbdev.config import get_config
 from semicon_nb._modidx import d as index
 
 config = get_config()
-blob = f"{config.git_url}/blob/{config.branch}"
+blob = f"{config.git_url}/blob/{config.branch}/{config.lib_path.name}"
+ROOMS = {
+    "Scans and people": ("data/",),
+    "Views and network": ("views", "unet"),
+    "Contrast": ("contrast", "strategies", "losses", "gradient"),
+    "Training": ("loop", "train", "semisupervised", "stages", "methods", "networks"),
+    "Scores and masks": ("dice", "predict", "evaluate", "masks"),
+    "Runs and results": ("plan", "runs", "experiment", "tables", "distributed"),
+    "Looking": ("embed", "trust", "show", "explore/"),
+    "Our own experiments": ("study/",),
+}
+"""Which modules, or folders of modules, a reader finds together; whatever is in none of them comes last."""
 
 
-def definitions(source: Path) -> dict[str, ast.AST]:
-    """The public functions and classes of a module, by name: those in its `__all__`, or all without an underscore where it has none."""
+def public(source: Path) -> list[ast.FunctionDef | ast.ClassDef]:
+    """The functions and classes that a module's `__all__` names, in the order of the module."""
     body = ast.parse(source.read_text(encoding="utf-8")).body
     lists = (node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
-    public = next((set(ast.literal_eval(names)) for names in lists), None)
-    found = {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    return {name: node for name, node in found.items() if (name in public if public is not None else not name.startswith("_"))}
+    named = set(ast.literal_eval(next(lists, ast.List([]))))
+    return [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in named]
 
 
-def about(node: ast.AST) -> str:
-    """The first line of a docstring, safe inside a table."""
-    return (ast.get_docstring(node) or "").split("\n")[0].replace("|", "\\|")
+def signature(node: ast.FunctionDef | ast.ClassDef) -> str:
+    """A name and what it takes, without the types."""
+    made = (
+        [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+        if isinstance(node, ast.ClassDef)
+        else [node]
+    )
+    if not made:
+        fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+        return f"{node.name}({', '.join(ast.unparse(f.target) + (f'={ast.unparse(f.value)}' if f.value else '') for f in fields)})"
+    taken = ast.parse(ast.unparse(made[0])).body[0].args
+    for one in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs, *filter(None, (taken.vararg, taken.kwarg))):
+        one.annotation = None
+    taken.args = [one for one in taken.args if one.arg != "self"]
+    return f"{node.name}({ast.unparse(taken)})"
 
 
-def rows(module: str, pages: dict[str, str]) -> list[str]:
-    """A module's names: where each is explained, what it is for, and its source."""
-    path = config.lib_path / f"{module}.py"
+def rows(path: Path) -> list[str]:
+    """A module's names: signature, what each is for, and its source."""
+    module = path.relative_to(config.lib_path).with_suffix("").as_posix().replace("/", ".")
+    pages = index["syms"].get(f"{config.lib_path.name}.{module}", {})
     lines = []
-    for name, node in definitions(path).items():
-        shown = f"[`{name}`]({pages[name]})" if name in pages else f"`{name}`"
-        source = f'[source]({blob}/{config.lib_path.name}/{path.name}#L{node.lineno}){{.quiet aria-label="Source of {name}"}}'
-        lines.append(f"- {shown} {about(node)} {source}")
+    for node in public(path):
+        about = (ast.get_docstring(node) or "").split("\n")[0].replace("|", "\\|")
+        page = pages.get(f"{config.lib_path.name}.{module}.{node.name}", ("",))[0]
+        shown = f"[`{signature(node)}`]({page})" if page else f"`{signature(node)}`"
+        address = f"{blob}/{path.relative_to(config.lib_path).as_posix()}#L{node.lineno}"
+        lines.append(f'- {shown} {about} [source]({address}){{.quiet aria-label="Source of {node.name}"}}')
     return lines
 
 
-def place(module: str) -> str:
-    """The name of the notebook that exports a module: the story's order."""
-    exports = re.compile(rf"#\|\s*default_exp\s+{module}\b")
-    found = (path.name for path in sorted(config.nbs_path.glob("*.ipynb")) if exports.search(path.read_text(encoding="utf-8")))
-    return next(found, "~")
+def modules(start: str) -> list[Path]:
+    """A module, or those of a folder."""
+    return sorted((config.lib_path / start).glob("*.py")) if start.endswith("/") else [config.lib_path / f"{start}.py"]
 
 
-print("Each name leads to the page that builds it, runs it and explains it; `source` is the line of the module that the page exports.\n")
-exported = {}
-for module, names in index["syms"].items():
-    short = module.split(".")[-1]
-    exported[short] = {name.rsplit(".", 1)[-1]: place[0] for name, place in names.items() if name.count(".") == 2}
-for short, pages in sorted(exported.items(), key=lambda item: place(item[0])):
-    if pages and (config.lib_path / f"{short}.py").exists():
-        page = next(iter(pages.values())).split("#")[0]
-        print(f"## [{short}]({page}) {{#{short}}}\n", *rows(short, pages), "", sep="\n")
-print("## Plain modules {#plain}\n\nNo story to tell: written by hand, imported by the pages.\n")
-for path in sorted(config.lib_path.glob("*.py")):
-    if not path.stem.startswith("_") and path.stem not in exported and definitions(path):
-        purpose = about(ast.parse(path.read_text(encoding="utf-8")))
-        print(f"### {path.stem} {{#{path.stem}}}\n\n{purpose}\n", *rows(path.stem, {}), "", sep="\n")
+print("Each name with what it takes; a linked name leads to the page that explains it, `source` to the line that defines it.\n")
+placed = [path for starts in ROOMS.values() for start in starts for path in modules(start)]
+others = [path for path in sorted(config.lib_path.glob("*.py")) if path not in placed and not path.stem.startswith("_")]
+for room, paths in [*((room, [p for start in starts for p in modules(start)]) for room, starts in ROOMS.items()), ("Beside them", others)]:
+    print(f"## {room}\n")
+    for path in paths:
+        if path.exists() and (lines := rows(path)):
+            name = ".".join(path.relative_to(config.lib_path).with_suffix("").parts)
+            about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            print(f"### {name} {{#{name.replace('.', '-')}}}\n\n{about.splitlines()[0] if about else ''}\n", *lines, "", sep="\n")

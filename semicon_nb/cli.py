@@ -1,29 +1,6 @@
 """`semicon-nb`: everything these pages do, from a terminal."""
 
-__all__ = [
-    "FUNCTIONS",
-    "methods",
-    "list_cohorts",
-    "load_named",
-    "data",
-    "train",
-    "named",
-    "open_run",
-    "slices_of_part",
-    "evaluate",
-    "Failed",
-    "predict",
-    "explore",
-    "experiment",
-    "table",
-    "demo",
-    "show_warning",
-    "sentence_of",
-    "how_to_go_on",
-    "say_next",
-    "main",
-]
-
+__all__ = ["main"]
 
 import argparse
 import io
@@ -216,11 +193,11 @@ def named(
     "Import a network of one's own, from the working folder too; ValueError where there is none."
     if model is None:
         return
-    from .stages import imported
+    from .networks import import_builder
 
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
-    imported(model)
+    import_builder(model)
 
 
 def open_run(
@@ -326,8 +303,8 @@ def predict_one(
     import numpy as np
 
     from .data import Grid
-    from .evaluate import segment
     from .masks import check_image, write_mask
+    from .predict import segment
 
     check_image(image)
     unlike_it = strange(run, image)

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .data import Cohort, Split, labelled_indices, load, split, unlabelled_indices
-from .dice import at_precision
 from .files import cache_folder, write_atomic
 from .loop import StageSettings, Step, fit, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .machine import chosen_precision, described
 from .methods import named_method, named_preset
-from .runs import build, read_weights, save_weights, stage_key
-from .stages import Preset, Stage, settings_for, settled
+from .networks import build, read_weights, save_weights
+from .plan import stage_key
+from .predict import at_precision
+from .stages import Preset, Stage, settings_for, with_precision
 from .strategies import FullResolution, Strategy
 from .train import allowed, device_of, identity_of, pair_of, train_global, train_local
 from .unet import UNet
@@ -191,7 +192,7 @@ def agreed(
 ) -> Preset:
     """The preset with one precision in each stage, the same on all ranks."""
     mine = torch.tensor([float(chosen_precision(device) == "bf16")], device=device)
-    return settled(preset, device, dict.fromkeys(preset.stages, "bf16" if bool(gathered(mine).min()) else "fp32"))
+    return with_precision(preset, device, dict.fromkeys(preset.stages, "bf16" if bool(gathered(mine).min()) else "fp32"))
 
 
 def pretrain(

@@ -1,27 +1,6 @@
 """Methods x labelled fractions x splits: resumable, in parallel, one JSON line for each finished run"""
 
-__all__ = [
-    "grid",
-    "load_text",
-    "load_once",
-    "heal",
-    "append",
-    "git",
-    "commit",
-    "validation",
-    "measure",
-    "run_one",
-    "Serial",
-    "start_worker",
-    "local_pool",
-    "outcomes",
-    "note",
-    "todo",
-    "run_rows",
-    "run_grid",
-    "table",
-]
-
+__all__ = ["Serial", "grid", "local_pool", "run_grid", "run_rows"]
 
 import json
 import multiprocessing
@@ -50,13 +29,14 @@ import semicon_nb
 from .data import Cohort, Split, load, part_indices, split
 from .study.defects import method_with, with_defects
 from .dice import pooled_dice
-from .evaluate import evaluate, predict_slices
+from .evaluate import evaluate
 from .files import cache_folder, content_key, versions, write_atomic
 from .methods import Method, Preset, named_method, named_preset, train_method
 from .machine import chosen_device, described, duration, one_thread
-from .runs import foreseen, network_facts
-from .stages import Builder, built, check_network, path_of
-from .tables import read_lines, read_results, table
+from .networks import Builder, build, check_network, network_facts, path_of
+from .plan import forecast, plan_run
+from .predict import predict_slices, prediction_of
+from .tables import read_lines, read_results
 
 
 def grid(
@@ -76,10 +56,10 @@ def grid(
     cohort = load_once(source)
     content: list[Any] = [keyed(named_preset(preset)), cohort.fingerprint]
     if model is not None:
-        network = built(model, len(cohort.classes))
+        shared |= {"model": path_of(model)}
+        network = build({"model": path_of(model), "classes": len(cohort.classes)}, model=model)
         for method in methods:
             check_network(network, named_method(method), len(cohort.classes), cohort.images.shape[1:])
-        shared |= {"model": path_of(model)}
         content.append(network_facts({}, network))
     rows = []
     for seed, fraction, part, method in ((a, b, c, named_method(d)) for a in seeds for b in labels for c in splits for d in methods):
@@ -168,7 +148,7 @@ def validation(
 ) -> float:
     """Pooled Dice on all slices of the validation subjects."""
     rows = part_indices(cohort, part, "val")
-    found = predict_slices(model, cohort, rows, precision=precision).argmax(1)
+    found = predict_slices(model, cohort, rows, replace(prediction_of(model), precision=precision)).argmax(1)
     return pooled_dice(found, cohort.labels[rows], len(cohort.classes))
 
 
@@ -183,8 +163,8 @@ def measure(
     honest = replace(seen, labels=cohort.labels)
     report = evaluate(model, honest, part_indices(seen, part, "test")).to_dict()
     report["validation"] = validation(model, honest, part, precision)
-    if getattr(model, "neighbours", 0.0):
-        alone = evaluate(model, honest, part_indices(seen, part, "test"), neighbours=0.0)
+    if (how := prediction_of(model)).neighbours:
+        alone = evaluate(model, honest, part_indices(seen, part, "test"), replace(how, neighbours=0.0))
         report["slice_by_slice"] = {name: getattr(alone, name) for name in ("pooled_dice", "volume_dice", "hd95")}
     if seen is not cohort:
         report["as_released"] = evaluate(model, seen, part_indices(seen, part, "test")).pooled_dice
@@ -305,14 +285,14 @@ def grid_seconds(
         cohort, place = load_once(row["data"]), folder / row["key"]
         try:
             part = split(cohort, row["labels"], seed=row["split"])
-            method, model = methods[row["method"]], row.get("model")
-            plan, times = foreseen(method, cohort, part, preset, row["seed"], place, True, model, device)
+            plan = plan_run(methods[row["method"]], cohort, part, preset, row["seed"], place, True, row.get("model"), device)
+            times = forecast(plan)
         except ValueError:
             continue  # its error is written down when its turn comes
-        for number, (stage, settings, key) in enumerate(plan.stages):
-            seconds += 0.0 if key in kept else times[stage.name]
-            kept |= {key} if plan.shared(number) else set()
-            words.add(settings.precision)
+        for planned in plan.stages:
+            seconds += 0.0 if planned.key in kept else times[planned.stage.name]
+            kept |= {planned.key} if planned.shared else set()
+            words.add(planned.settings.precision)
     return seconds, words
 
 

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from .files import content_key
 
+__all__ = ["code_key", "declared", "name_of", "reached", "source_of"]
+
 PACKAGE = __name__.partition(".")[0]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -164,7 +166,7 @@ def without_words(statement: ast.stmt) -> str:
 
 
 def reached(*roots: Callable) -> dict[Definition | str, str]:
-    """The code that functions or classes lead to by the names they use, without its words: definition -> what it says."""
+    """The code that `roots`, functions or classes, lead to by the names they use, without its words: definition -> what it says."""
     own: dict[str, str] = {}
     waiting = [definition for root in roots for definition in _start(root, own)]
     found: dict[Definition | str, str] = {}
@@ -179,6 +181,6 @@ def reached(*roots: Callable) -> dict[Definition | str, str]:
 
 
 def code_key(*roots: Callable) -> str:
-    """Sixteen digits that change when the code that functions or classes lead to does, and not when it only moves."""
+    """Sixteen digits that change when the code that `roots`, functions or classes, lead to does, and not when it only moves."""
     code = reached(*roots).items()
     return content_key(*sorted([place.name if isinstance(place, Definition) else "own", said] for place, said in code))

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from .data import Cohort, LeakError, Split, guard, labelled_indices, part_indices, unlabelled_indices
-from .dice import at_precision, cross_entropy_dice, pooled_dice, predict
+from .dice import cross_entropy_dice, pooled_dice
 from .files import content_key
 from .identity import declared
 from .loop import StageSettings, Step, draw, fit, generator_of, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
+from .predict import Prediction, at_precision, predict
 from .strategies import FullResolution, Strategy
 from .unet import UNet
 from .views import FINETUNE, GLOBAL, LOCAL, Views, augment, views
@@ -219,7 +220,7 @@ def validator(
     truth = seen.labels.numpy()
 
     def validate(model: torch.nn.Module) -> float:
-        return pooled_dice(predict(model, seen.images, precision=settings.precision).argmax(1), truth, len(cohort.classes))
+        return pooled_dice(predict(model, seen.images, Prediction(precision=settings.precision)).argmax(1), truth, len(cohort.classes))
 
     return validate
 

@@ -143,7 +143,6 @@ class UNet(Body):
         widths = [width * 2**level for level in range(depth + 1)]
         super().__init__(channels, widths, decoder_norm)
         self.settings = settings
-        self.neighbours = 0.0  # mm over which `evaluate` averages its predictions with those of the slices beside
         self.global_head = nn.Sequential(nn.Linear(widths[-1], widths[-1]), nn.ReLU(inplace=True), nn.Linear(widths[-1], global_dim))
         self.pixel_head = nn.Sequential(nn.Conv2d(width, 4 * width, 1), nn.Conv2d(4 * width, pixel_dim, 1))
         self.class_head = nn.Conv2d(width, classes, 1)
@@ -152,19 +151,19 @@ class UNet(Body):
         "Logits [B, classes, H, W] of images [B, channels, H, W]."
         return self.class_head(self.features(images))
 
-    def embed_pixels(
-        self,
-        images: Tensor,  # [B, channels, H, W], any H and W
-    ) -> Tensor:  # [B, pixel_dim, H, W]
-        "A vector for each pixel, not yet of unit length."
+    def embed_pixels(self, images: Tensor) -> Tensor:
+        "A vector for each pixel [B, pixel_dim, H, W] of images [B, channels, H, W], not yet of unit length."
         return self.pixel_head(self.features(images))
 
-    def embed_images(
-        self,
-        images: Tensor,  # [B, channels, H, W], any H and W
-    ) -> Tensor:  # [B, global_dim]
-        "A vector for each slice, not yet of unit length; the decoder is not run."
+    def embed_images(self, images: Tensor) -> Tensor:
+        "A vector for each slice [B, global_dim] of images [B, channels, H, W], not yet of unit length; the decoder is not run."
         return self.global_head(self.maps(images)[-1].mean((2, 3)))
+
+    def twin(self, seed: int) -> "UNet":
+        "A network of the same sizes on the same device, its first weights a function of the seed."
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return UNet(**self.settings).to(next(self.parameters()).device)
 
 # %% ../nbs/02_unet.ipynb #229646bb
 def check_unet(

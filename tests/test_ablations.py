@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from semicon_nb.data import phantom, split
-from semicon_nb.methods import METHODS, PRESETS
-from semicon_nb.runs import train_run
+from semicon_nb.methods import METHODS, PRESETS, train_method
 from semicon_nb.stages import settings_for
 from semicon_nb.study.ablations import ABLATIONS, HEADS, train_local_with, variant
 from semicon_nb.train import STAGES, train_local
@@ -86,6 +85,6 @@ def test_each_variant_differs_from_its_method_in_one_stage_and_its_key(world):
 def test_a_variant_trains_into_a_run_folder(world, tmp_path):
     cohort, part = world
     preset = PRESETS["demo"].scaled(0.02)
-    run = train_run(ABLATIONS["local(stride) bent head"], cohort, part, preset, 0, tmp_path / "run", False, False, False, None)
+    run = train_method(ABLATIONS["local(stride) bent head"], cohort, part, preset, out=tmp_path / "run", progress=False, cache=False)
     assert [stage["train"].rsplit(".", 1)[-1] for stage in run.settings["method"]["stages"]] == ["train_local_with", "finetune"]
     assert "pixel_head.1.weight" in run.model.state_dict()

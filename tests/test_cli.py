@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 
 from semicon_nb import __version__, arguments, cli, experiment, methods, names
+from semicon_nb import data as data_module
 from semicon_nb.cli import main
-from semicon_nb.data import cohorts as data_module
-from semicon_nb.data import phantom, split
+from semicon_nb.data import cohorts, phantom, split
 from semicon_nb.methods import PRESETS, train_method
 from semicon_nb.show import PALETTE, rgb
 
@@ -158,7 +158,7 @@ def test_names_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None
         assert names.METHODS[name][0] == (names.ALL if sees_all else names.LABELLED), name
     assert list(names.COHORTS) == list(data_module.COHORTS) and set(cli.FUNCTIONS) == set(arguments.COMMANDS)
     asked: list[tuple[str, str]] = []
-    monkeypatch.setattr(data_module, "locate", lambda folder, marker, data=None: asked.append((folder, marker)))
+    monkeypatch.setattr(cohorts, "locate", lambda folder, marker, data=None: asked.append((folder, marker)))
     for name, known in names.COHORTS.items():
         asked.clear()
         if known.folder:
@@ -415,8 +415,8 @@ def test_a_mask_lies_on_its_scan(made: Path, scan: Path, tmp_path: Path, name: s
 
 def test_a_mask_is_what_the_library_says(made: Path, scan: Path, tmp_path: Path) -> None:
     from semicon_nb.data import Grid
-    from semicon_nb.evaluate import segment
     from semicon_nb.methods import load_run
+    from semicon_nb.predict import segment
 
     main(["predict", str(made), str(scan), "-o", str(tmp_path / "mask.nii.gz")])
     run = load_run(made)

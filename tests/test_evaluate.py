@@ -16,19 +16,17 @@ from PIL import Image
 from scipy import ndimage
 
 from semicon_nb.data import DataError, Grid, Volume, folder, from_grid, native_labels, normalise, part_indices, phantom, split, to_grid
-from semicon_nb.dice import dice_of, overlap_counts, predict
+from semicon_nb.dice import dice_of, overlap_counts
 from semicon_nb.evaluate import (
-    blend_slices,
     evaluate,
     mean_known,
     native_map,
     overlap_and_distance,
-    predict_slices,
     report_of,
     score_volume,
-    segment,
     without_nan,
 )
+from semicon_nb.predict import Prediction, blend_slices, predict, predict_slices, segment, with_prediction
 from semicon_nb.unet import UNet
 
 
@@ -250,7 +248,7 @@ def test_neighbours_are_of_the_same_volume_and_any_order_will_do(cohort):
     model, chosen = UNet(classes=3, width=4), np.flatnonzero(cohort.volume < 2)
     alone = predict_slices(model, cohort, chosen)
     np.testing.assert_array_equal(alone, predict(model, cohort.images[chosen]))
-    model.neighbours = 4.0
+    with_prediction(model, Prediction(neighbours=4.0))
     blended = predict_slices(model, cohort, chosen)
     for v in (0, 1):
         own = cohort.volume[chosen] == v
@@ -264,9 +262,9 @@ def test_evaluation_asks_the_network_and_may_be_told_otherwise(cohort):
     torch.manual_seed(1)
     model, rows = UNet(classes=3, width=4), np.arange(len(cohort.images))
     plain = evaluate(model, cohort, rows)
-    model.neighbours = 6.0
+    with_prediction(model, Prediction(neighbours=6.0))
     assert evaluate(model, cohort, rows) != plain
-    assert evaluate(model, cohort, rows, neighbours=0.0).to_dict() == plain.to_dict()
+    assert evaluate(model, cohort, rows, Prediction()).to_dict() == plain.to_dict()
     unknown = replace(cohort, position=np.full(len(rows), np.nan))
     assert evaluate(model, unknown, rows).pooled_dice == plain.pooled_dice, "where the order is not known nothing is averaged"
 
@@ -276,7 +274,7 @@ def test_neighbours_mend_a_slice_that_failed(cohort):
     rows = np.flatnonzero(cohort.volume == 0)
     middle = rows[len(rows) // 2]
     truth.known[cohort.images[middle].astype(np.float32).tobytes()] = np.zeros_like(cohort.labels[middle])
-    failed, mended = (evaluate(truth, cohort, rows, neighbours=mm).pooled_dice for mm in (0.0, 4.0))
+    failed, mended = (evaluate(truth, cohort, rows, Prediction(neighbours=mm)).pooled_dice for mm in (0.0, 4.0))
     assert failed < mended <= 1
 
 
@@ -366,7 +364,7 @@ def test_segment_blends_by_the_file_s_millimetres(axis, tmp_path):
     model, scan, spacing = UNet(classes=3, width=4), np.random.default_rng(0).random((18, 20, 22)).astype(np.float32), [1.0, 2.0, 4.0]
     nibabel.save(nibabel.Nifti1Image(scan, np.diag([*spacing, 1.0])), tmp_path / "scan.nii.gz")
     grid = Grid(16, "resize", axis)
-    model.neighbours = 3.0
+    with_prediction(model, Prediction(neighbours=3.0))
     found = segment(model, tmp_path / "scan.nii.gz", grid)
     np.testing.assert_array_equal(found, segment(model, scan, grid, apart=spacing[axis]))
     assert (found != segment(model, scan, grid, apart=100.0)).any()

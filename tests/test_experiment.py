@@ -23,11 +23,11 @@ from scipy import stats
 
 from semicon_nb import experiment
 from semicon_nb.data import part_indices, phantom, split
-from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, table, todo
+from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, todo
 from semicon_nb.machine import chosen_device, chosen_precision, duration, processor
 from semicon_nb.methods import METHODS, PRESETS, Method, Stage
 from semicon_nb.study.defects import method_with, resized_as_released, train_local_identical, with_defects
-from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary, verdicts
+from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary, table, verdicts
 from semicon_nb.train import finetune
 
 DATA = {"cohort": "phantom", "subjects": 6, "size": 32}
@@ -184,8 +184,8 @@ def test_validation_is_measured_in_the_precision_of_the_run(tmp_path, monkeypatc
 
 def test_a_grid_says_beforehand_how_long_it_takes(tmp_path, capsys, monkeypatch):
     """Runs that share a stage pay for it once, and a run that cannot start costs nothing."""
-    monkeypatch.setattr("semicon_nb.runs.timed", lambda model, plan, number: (10.0, 0.0))
-    monkeypatch.setattr("semicon_nb.runs._TIMED", {})
+    monkeypatch.setattr("semicon_nb.plan._time_stage", lambda model, plan, number: (10.0, 0.0))
+    monkeypatch.setattr("semicon_nb.plan._TIMES", {})
     steps = {name: settings.steps for name, settings in TINY.stages.items()}
     total = 10 * (2 * steps["global"] + 2 * 2 * steps["finetune"])  # two splits; the global stage is that of two fractions
     rows = grid(["global"], (1e-9, 0.3, 0.6), (0, 1), data=DATA, preset=TINY)

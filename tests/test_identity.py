@@ -141,8 +141,8 @@ def test_a_declared_name_outlives_a_move():
         "semicon_nb.train.finetune",
         "semicon_nb.semisupervised.finetune_with",
         "semicon_nb.semisupervised.train_positional",
-        "semicon_nb.study.ablations.train_local_with",
-        "semicon_nb.study.defects.train_local_identical",
+        "semicon_nb.ablations.train_local_with",
+        "semicon_nb.defects.train_local_identical",
     }
 
 

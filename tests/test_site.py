@@ -126,8 +126,8 @@ def test_every_explorer_has_its_page(site):
     from semicon_nb.explore.widgets import Explorer
     from tools.explorers import EXPLORERS
 
-    for path in (ROOT / "semicon_nb").glob("explore*.py"):
-        importlib.import_module(f"semicon_nb.{path.stem}")
+    for path in (ROOT / "semicon_nb" / "explore").glob("[a-z]*.py"):
+        importlib.import_module(f"semicon_nb.explore.{path.stem}")
     kinds, known = list(Explorer.__subclasses__()), set()
     while kinds:
         kind = kinds.pop()

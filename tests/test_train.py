@@ -17,8 +17,9 @@ import torch
 
 from semicon_nb import train as stages
 from semicon_nb.data import DataError, LeakError, part_indices, phantom, split
-from semicon_nb.dice import cross_entropy_dice, dice_of, overlap_counts, pooled_dice, predict, soft_dice_loss
+from semicon_nb.dice import cross_entropy_dice, dice_of, overlap_counts, pooled_dice, soft_dice_loss
 from semicon_nb.loop import StageSettings, Step, draw, fit, generator_of, rate_at, read_checkpoint, run, settings_from, start
+from semicon_nb.predict import Prediction, at_precision, predict
 from semicon_nb.strategies import BlockDivision, Downsampling, RandomSampling
 from semicon_nb.train import STAGES, allowed, at_step, finetune, pair_of, train_global, train_local
 from semicon_nb.unet import UNet
@@ -127,7 +128,7 @@ def test_finetuning_loss_refuses_labels_of_another_shape():
 def test_predict_in_batches_and_restores_the_mode(cohort):
     model = network().train()
     images = cohort.images[:7]
-    whole, parts = predict(model, images), predict(model, images[:, None].astype(np.float32), batch=3)
+    whole, parts = predict(model, images), predict(model, images[:, None].astype(np.float32), Prediction(batch=3))
     assert model.training and whole.dtype == np.float32 and whole.shape == (7, 3, 16, 16)
     np.testing.assert_allclose(whole, parts, atol=1e-6)
     np.testing.assert_allclose(whole.sum(1), 1, atol=1e-5)
@@ -135,9 +136,9 @@ def test_predict_in_batches_and_restores_the_mode(cohort):
 
 def test_predicting_with_flips_is_symmetric(cohort):
     model, images = network(), cohort.images[:3].astype(np.float32)
-    mirrored = predict(model, images[..., ::-1].copy(), flips=True)
-    np.testing.assert_allclose(predict(model, images, flips=True), mirrored[..., ::-1], atol=1e-6)
-    assert np.abs(predict(model, images) - predict(model, images, flips=True)).max() > 1e-4
+    mirrored = predict(model, images[..., ::-1].copy(), Prediction(flips=True))
+    np.testing.assert_allclose(predict(model, images, Prediction(flips=True)), mirrored[..., ::-1], atol=1e-6)
+    assert np.abs(predict(model, images) - predict(model, images, Prediction(flips=True))).max() > 1e-4
 
 
 # drawing and rates --------------------------------------------------------------------------------------------------
@@ -274,8 +275,8 @@ def test_what_trains_never_sees_auto(tmp_path, cohort, shares):
         with pytest.raises(ValueError, match="precision: found .auto., expected .fp32. or .bf16."):
             next(steps)
     assert not (tmp_path / "RUN").exists()
-    with pytest.raises(ValueError, match="precision: 'auto' came"):
-        predict(network(), np.zeros((1, 32, 32), np.float32), precision="auto")
+    with pytest.raises(ValueError, match='precision: found .auto.'):
+        at_precision(network(), torch.zeros(1, 1, 32, 32), "auto")
 
 
 def test_an_optimiser_is_fused_only_where_that_is_known_to_work():

@@ -91,7 +91,7 @@ class Heading:
 @cache
 def defined(module: str) -> dict[str, int]:
     """The line of every function and class at the top of a module."""
-    body = ast.parse((get_config().lib_path / f"{module}.py").read_text(encoding="utf-8")).body
+    body = ast.parse((get_config().lib_path / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")).body
     return {node.name: node.lineno for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
@@ -99,7 +99,7 @@ def source_of(module: str, name: str) -> str | None:
     """The address of the line that defines a name."""
     config = get_config()
     line = defined(module).get(name)
-    return f"{config.git_url}/blob/{config.branch}/{config.lib_path.name}/{module}.py#L{line}" if line else None
+    return f"{config.git_url}/blob/{config.branch}/{config.lib_path.name}/{module.replace('.', '/')}.py#L{line}" if line else None
 
 
 def after_its_names(cells: list) -> list:

@@ -60,7 +60,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..data import Cohort, Split, load, part_indices, split, unlabelled_indices
-from ..dice import predict
+from ..predict import predict
 from ..embed import Sample, neighbours, pca, pixel_embeddings, sample_pixels
 from ..evaluate import Report, evaluate, mean_known
 from ..files import content_key, versions, write_atomic
@@ -69,7 +69,8 @@ from ..identity import code_key
 from ..machine import chosen_device, described, duration
 from ..methods import METHODS, PRESETS, load_run, train_method
 from .page import asset, encode, script, table, without_nan
-from ..runs import Run, forecast
+from ..plan import forecast, plan_run
+from ..runs import Run
 from ..show import PALETTE, SYMBOLS
 from ..stages import Preset
 from ..tables import interval, judge
@@ -543,8 +544,8 @@ def announcement(
 ) -> str:
     "What is about to be trained, on what, and about how long it will take."
     first, precision = repeats[0], preset.stages["finetune"].precision
-    once = [forecast(METHODS[method], first.cohort, first.few, preset, cache=False) for method in CONTENDERS.values()]
-    seconds = len(repeats) * sum(sum(stages.values()) for stages in once) / workers
+    plans = [plan_run(METHODS[method], first.cohort, first.few, preset, cache=False) for method in CONTENDERS.values()]
+    seconds = len(repeats) * sum(sum(forecast(plan).values()) for plan in plans) / workers
     return (
         f"{precision} on {described(chosen_device())}; about {duration(seconds)} with {workers} processes\n{first.cohort}\n"
         f"{len(first.few.labelled)} volumes labelled; {len(repeats)} repeats of {len(CONTENDERS)} trainings"

@@ -27,7 +27,7 @@ HEADS: dict[str, Callable[[nn.Sequential], nn.Sequential]] = {
 """What stands in the place of the pixel head during the local stage; the convolutions are the network's own."""
 
 
-@declared("semicon_nb.study.ablations.train_local_with")
+@declared("semicon_nb.ablations.train_local_with")
 def train_local_with(
     model: UNet,  # trained in place: encoder, decoder and pixel head
     cohort: Cohort,  # slices

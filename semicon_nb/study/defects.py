@@ -61,7 +61,7 @@ def with_defects(
     return replace(cohort, fingerprint=content_key(cohort.fingerprint, sorted(defects)), **changes) if changes else cohort
 
 
-@declared("semicon_nb.study.defects.train_local_identical")
+@declared("semicon_nb.defects.train_local_identical")
 def train_local_identical(
     model: UNet,  # trained in place
     cohort: Cohort,  # slices

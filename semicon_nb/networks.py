@@ -1,0 +1,121 @@
+"""Networks by what builds them: the package's U-Net, or one of your own, with weights that a seed decides."""
+
+import importlib
+import inspect
+import io
+import re
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from .files import content_key, write_atomic
+from .identity import source_of
+from .predict import evaluating
+from .stages import Method
+from .unet import UNet
+
+__all__ = ["Builder", "NEEDS", "build", "check_network", "import_builder", "network_facts", "path_of", "read_weights", "save_weights"]
+
+Builder = Callable[..., nn.Module]
+"""A function or class that makes a network; it is given those of `classes` and `seed` that it has arguments for."""
+
+NEEDS = {
+    "embed_images": "embed_images(images) -> [B, D]",
+    "features": "features(images) -> [B, C, H, W]",
+    "pixel_head": "pixel_head(features) -> [B, D, H, W]",
+    "class_head": "class_head(features) -> [B, classes, H, W]",
+    "twin": "twin(seed) -> a network of the same kind with other first weights",
+}
+"""What a stage may ask of a network beside `forward(images) -> [B, classes, H, W]`, for images [B, 1, H, W]."""
+
+
+def import_builder(path: str) -> Builder:
+    """The function or class of a `path` "package.module:function"; ValueError where it cannot be imported from here."""
+    module, _, name = path.partition(":")
+    try:
+        found = attrgetter(name)(importlib.import_module(module))
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"model: {path!r} cannot be imported ({error}); expected package.module:function") from error
+    if not callable(found):
+        raise ValueError(f"model: {path!r} is {type(found).__name__}, expected a function or class that builds a network")
+    return found
+
+
+def path_of(model: Builder | str) -> str:
+    """The import path "package.module:function" of `model`, what builds a network; a notebook's cannot be imported elsewhere."""
+    return model if isinstance(model, str) else f"{model.__module__}:{getattr(model, '__qualname__', repr(model))}"
+
+
+def build(
+    network: dict,  # arguments of UNet; of a network of your own its import path "model" and its number of "classes"
+    seed: int = 0,  # of the first weights
+    model: Builder | str | None = None,  # what builds a network of your own, where its import path does not lead there
+) -> UNet:
+    """A network on the CPU, its first weights a function of the seed; TypeError where `model` builds none."""
+    if "model" not in network:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return UNet(**network)
+    return cast(UNet, _build_own(model or network["model"], network["classes"], seed))
+
+
+def _build_own(model: Builder | str, classes: int, seed: int) -> nn.Module:
+    if isinstance(model, nn.Module):
+        raise TypeError(f"model: found a network, expected what builds one, such as the class {type(model).__name__}")
+    builder = import_builder(model) if isinstance(model, str) else model
+    taken = inspect.signature(builder).parameters
+    given = {name: value for name, value in {"classes": classes, "seed": seed}.items() if name in taken}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = builder(**given)
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"model: {path_of(model)} made {type(network).__name__}, expected a torch.nn.Module")
+    return network
+
+
+def check_network(
+    network: nn.Module,  # of your own
+    method: Method,  # that is to train it
+    classes: int,  # background included
+    shape: Sequence[int],  # rows and columns of a slice
+) -> None:
+    """Raise a ValueError that names what the method asks for and the network does not have."""
+    kind = type(network).__name__
+    missing = {name: stage.name for stage in method.stages for name in stage.needs if not hasattr(network, name)}
+    if missing:
+        wanted = "; ".join(f"{NEEDS[name]} for the {stage} stage" for name, stage in missing.items())
+        raise ValueError(f"model: {kind} has no {', '.join(missing)}, but {method} asks for {wanted}")
+    with evaluating(network):
+        found = network(torch.zeros(2, 1, *shape))
+    if list(found.shape) != [2, classes, *shape]:
+        raise ValueError(f"model: {kind} makes {list(found.shape)} of two slices, expected logits {[2, classes, *shape]}")
+
+
+def network_facts(network: dict, model: nn.Module) -> dict:
+    """What makes a network of your own the same network: `network` as in run.json, and a digest of layers, code and first weights."""
+    kinds = {kind for part in model.modules() for kind in type(part).__mro__ if not kind.__module__.startswith(("torch.", "builtins"))}
+    functions = [one for kind in sorted(kinds, key=str) for one in vars(kind).values() if inspect.isfunction(one)]
+    layers = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
+    weights = [value.detach().double().numpy() for value in model.state_dict().values()]
+    return {**network, "content": content_key(layers, *map(source_of, functions), *weights)}
+
+
+def save_weights(path: str | Path, model: nn.Module) -> Path:
+    """Write a network's weights to `path`, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save({name: value.detach().cpu() for name, value in model.state_dict().items()}, buffer)
+    return write_atomic(path, buffer.getvalue())
+
+
+def read_weights(path: str | Path) -> dict:
+    """The weights in the file `path`, by name; an error that names it where it holds none."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such file of weights; was the stage trained?")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: is no file of weights, or a damaged one ({type(error).__name__}); train the run again") from error

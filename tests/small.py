@@ -1,0 +1,57 @@
+"""A preset of three steps and stages that break, for tests of runs."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from semicon_nb.identity import name_of
+from semicon_nb.methods import PRESETS, train_method
+
+
+def tiny_preset(save_every=200):
+    """A network of two filters, and three steps a stage."""
+    usual, every = PRESETS["demo"], {"global": 0, "local": 0, "finetune": 3}
+    stages = {
+        name: replace(settings, steps=3, batch=4, warmup=0, precision="fp32", save_every=save_every, validate_every=every[name])
+        for name, settings in usual.stages.items()
+    }
+    stages["local"] = replace(stages["local"], batch=2)
+    return replace(usual, name="tiny", width=2, global_dim=8, pixel_dim=8, stages=stages)
+
+
+TINY = tiny_preset()
+
+
+def trained(method, cohort, part, out, **how):
+    return train_method(method, cohort, part, preset=TINY, out=out, progress=False, cache=False, **how).model.state_dict()
+
+
+def same(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def rows_of(cohort, names):
+    return np.isin(cohort.volume, [i for i, volume in enumerate(cohort.volumes) if volume.name in set(names)])
+
+
+class Interrupted(Exception):
+    """The power went."""
+
+
+class Breaking:
+    """A stage that stops once after some steps."""
+
+    def __init__(self, train, after):
+        self.train, self.after, self.declared_name, self.__module__, self.__qualname__ = train, after, name_of(train), "small", "Breaking"
+
+    def __call__(self, *arguments, **named):
+        for step in self.train(*arguments, **named):
+            yield step
+            if step.step == self.after:
+                self.after = None
+                raise Interrupted
+
+
+def in_precision(word, preset=TINY):
+    return replace(preset, stages={name: replace(settings, precision=word) for name, settings in preset.stages.items()})

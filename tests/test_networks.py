@@ -1,0 +1,191 @@
+"""A network of one's own goes through all stages, or is refused before the first step."""
+
+import pytest
+from monai.networks.nets import BasicUNet
+from small import TINY, same
+from torch import nn
+
+from semicon_nb.data import part_indices, phantom, split
+from semicon_nb.evaluate import evaluate
+from semicon_nb.methods import METHODS, load_run, train_method
+from semicon_nb.networks import NEEDS, build, network_facts
+from semicon_nb.predict import prediction_of
+from semicon_nb.unet import UNet
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return phantom(subjects=6, size=32)
+
+
+@pytest.fixture(scope="module")
+def part(cohort):
+    return split(cohort, labelled=0.3)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+
+
+def own(model, seed=0):
+    return build({"model": "own", "classes": 3}, seed, model)
+
+
+class Monai(nn.Module):
+    """MONAI's U-Net with the names that all three stages use."""
+
+    def __init__(self, classes: int = 3, width: int = 4):
+        super().__init__()
+        self.body = BasicUNet(spatial_dims=2, in_channels=1, out_channels=width, features=(4, 4, 4, 4, 4, width))
+        self.pixel_head, self.class_head, self.image_head = nn.Conv2d(width, 8, 1), nn.Conv2d(width, classes, 1), nn.Linear(width, 8)
+
+    def features(self, images):
+        return self.body(images)
+
+    def embed_images(self, images):
+        return self.image_head(self.features(images).mean((2, 3)))
+
+    def forward(self, images):
+        return self.class_head(self.features(images))
+
+
+def own_run(method, cohort, part, out, model=Monai, **how):
+    return train_method(method, cohort, part, TINY, 4, out, progress=False, model=model, **how)
+
+
+def test_own_network_goes_through_all_stages_and_comes_back(cohort, part, tmp_path):
+    run = own_run("global+local(block)", cohort, part, tmp_path / "RUN")
+    assert [step.stage for step in run.history] == ["global"] * 3 + ["local"] * 3 + ["finetune"] * 3
+    with pytest.raises(ValueError, match="no code is imported because a file names it"):
+        load_run(run.folder)
+    again = load_run(run.folder, Monai)
+    assert isinstance(again.model, Monai) and same(again.model.state_dict(), run.model.state_dict())
+    assert run.settings["network"] == {"model": f"{__name__}:Monai", "classes": 3}
+    first = again.after("initial")
+    assert not same(first.state_dict(), run.model.state_dict()) and same(again.after("finetune").state_dict(), run.model.state_dict())
+    assert same(first.state_dict(), own(f"{__name__}:Monai", seed=4).state_dict())
+    assert not same(first.state_dict(), own(Monai, seed=5).state_dict())
+    assert evaluate(again.model, cohort, part_indices(cohort, part, "test")).slices
+    with pytest.raises(ValueError, match="in use"):
+        own_run("global+local(block)", cohort, part, run.folder)
+    before = (run.folder / "model.pt").stat().st_mtime_ns
+    assert same(own_run("global+local(block)", cohort, part, run.folder, resume=True).model.state_dict(), run.model.state_dict())
+    assert (run.folder / "model.pt").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="another run.*network"):
+        train_method("global+local(block)", cohort, part, TINY, 4, run.folder, resume=True, progress=False)
+
+
+def test_own_network_is_asked_for_and_never_imported_because_a_run_names_it(cohort, part, tmp_path):
+    def local(classes):
+        return Monai(classes)
+
+    run = own_run("scratch", cohort, part, tmp_path / "RUN", model=local)
+    with pytest.raises(ValueError, match=r"local, and no code is imported.*load_run\(folder, model=...\)"):
+        load_run(run.folder)
+    assert same(load_run(run.folder, model=local).model.state_dict(), run.model.state_dict())
+    assert same(load_run(run.folder, model=f"{__name__}:Monai").model.state_dict(), run.model.state_dict())
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        load_run(run.folder, model=lambda classes: Monai(classes, width=2))
+
+
+def plain(classes):
+    """A network that can be fine-tuned, and nothing else."""
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, classes, 1))
+
+
+@pytest.mark.parametrize(
+    "method, model, error, words",
+    [
+        (
+            "global",
+            plain,
+            ValueError,
+            r"Sequential has no embed_images, but global asks for embed_images\(images\) -> \[B, D\] for the global",
+        ),
+        ("local(exact)", plain, ValueError, "has no features, pixel_head"),
+        ("joint", plain, ValueError, "has no features, pixel_head, class_head"),
+        ("cross-pseudo-supervision", Monai, ValueError, r"Monai has no twin.*twin\(seed\) -> a network of the same kind"),
+        ("scratch", lambda: nn.Conv2d(1, 5, 1), ValueError, r"makes \[2, 5, 32, 32\].*expected logits \[2, 3, 32, 32\]"),
+        ("scratch", lambda: "network", TypeError, "made str, expected a torch.nn.Module"),
+        ("scratch", nn.Conv2d(1, 3, 1), TypeError, "such as the class Conv2d"),
+        ("scratch", "no.such.module:Network", ValueError, "no.such.module.*cannot be imported"),
+        ("scratch", "semicon_nb.unet:Nothing", ValueError, "cannot be imported.*expected package.module:function"),
+        ("scratch", "semicon_nb.unet", ValueError, "expected package.module:function"),
+        ("scratch", "semicon_nb.loop:torch", ValueError, "is module, expected a function or class"),
+    ],
+)
+def test_network_that_will_not_do_is_refused_before_the_first_step(method, model, error, words, cohort, part, tmp_path):
+    with pytest.raises(error, match=words):
+        own_run(method, cohort, part, tmp_path / "RUN", model=model)
+    assert not (tmp_path / "RUN").exists()
+
+
+def test_stage_of_an_own_network_is_shared_only_with_the_same_network(cohort, part, tmp_path):
+    reused = {}
+    for name, method, model in (
+        ("a", "global", Monai),
+        ("b", "global+local(block)", Monai),
+        ("c", "global", lambda classes: Monai(classes, 2)),
+    ):
+        reused[name] = own_run(method, cohort, part, tmp_path / name, model=model).settings["trained"]["global"]
+    assert [reused[name]["reused"] for name in "abc"] == [False, True, False]
+    assert reused["a"]["key"] == reused["b"]["key"] != reused["c"]["key"]
+
+    class Changed(Monai):
+        def embed_images(self, images):
+            return 2 * super().embed_images(images)
+
+    about = {"model": "same", "classes": 3}
+    assert network_facts(about, own(Monai)) == network_facts(about, own(Monai))
+    assert network_facts(about, own(Monai)) != network_facts(about, own(Changed))
+
+
+@pytest.mark.parametrize("name", ["best", "mean-teacher"])
+def test_own_network_may_be_averaged_over_looks(name, cohort, part, tmp_path):
+    run = own_run(name, cohort, part, tmp_path / "RUN")
+    assert prediction_of(run.model) == METHODS[name].prediction
+    assert evaluate(run.model, cohort, part_indices(cohort, part, "test")).slices
+
+
+def test_own_network_with_a_twin_may_learn_from_it(cohort, part, tmp_path):
+    class Double(Monai):
+        def twin(self, seed):
+            return own(Double, seed)
+
+    assert len(own_run("cross-pseudo-supervision", cohort, part, tmp_path / "RUN", model=Double).history) == 3
+
+
+def test_every_need_is_explained_and_stated():
+    stated = {need for method in METHODS.values() for stage in method.stages for need in stage.needs}
+    assert stated == set(NEEDS)
+    assert all(hasattr(UNet(width=2), need) for need in NEEDS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_needs_what_it_says(name, cohort, part, tmp_path):
+    """Without any one of the parts that it names, a stage cannot be trained; without all others it can."""
+    method = METHODS[name]
+    needs = {need for stage in method.stages for need in stage.needs}
+
+    class Bare(nn.Module):
+        """A U-Net that shows only what is asked for."""
+
+        def __init__(self, classes=3, shown=frozenset(needs)):
+            super().__init__()
+            self.inner, self.shown = UNet(classes, width=2, global_dim=8, pixel_dim=8), shown
+
+        def forward(self, images):
+            return self.inner(images)
+
+        def __getattr__(self, name):
+            if name in NEEDS and name not in self.__dict__["shown"]:
+                raise AttributeError(name)
+            return getattr(self.__dict__["_modules"]["inner"], name) if name in NEEDS else super().__getattr__(name)
+
+        def twin(self, seed):
+            return Bare(3, self.shown)
+
+    if "twin" not in needs:
+        del Bare.twin
+    assert own_run(method, cohort, part, tmp_path / "RUN", model=Bare).history

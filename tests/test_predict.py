@@ -1,0 +1,116 @@
+"""One way to predict, whoever asks: alone, mirrored, over looks, among neighbours."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small import TINY
+
+from semicon_nb.data import part_indices, phantom, split
+from semicon_nb.dice import pooled_dice
+from semicon_nb.evaluate import evaluate
+from semicon_nb.experiment import measure
+from semicon_nb.methods import load_run, recipe_of, train_method
+from semicon_nb.predict import LOOKS, Prediction, evaluating, look, predict, predict_slices, prediction_of, segment, with_prediction
+from semicon_nb.unet import UNet
+
+EVERY = [Prediction(), Prediction(flips=True), Prediction(looks=True), Prediction(True, True, 3.0), Prediction(neighbours=4.0)]
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return phantom(subjects=6, size=32)
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return UNet(classes=3, width=2, global_dim=8, pixel_dim=8)
+
+
+def test_looks_are_undone():
+    row, column = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
+    blob = torch.exp(-8 * ((row - 0.2) ** 2 + (column + 0.1) ** 2))[None, None]
+    for turn, size in LOOKS:
+        assert (look(look(blob, turn, size), -turn, 1 / size) - blob).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("how", EVERY)
+def test_probabilities_are_finite_and_sum_to_one(how, cohort):
+    shares = predict_slices(network(), cohort, np.arange(9), how)
+    assert shares.shape == (9, 3, 32, 32) and shares.dtype == np.float32
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+
+
+def test_looks_and_flips_are_means_of_what_is_seen(cohort):
+    model, images = network().eval(), torch.as_tensor(cohort.images[:3]).float()[:, None]
+
+    def once(some):
+        with torch.no_grad():
+            return model(some).softmax(1)
+
+    def looked(some):
+        return sum(look(once(look(some, turn, size)), -turn, 1 / size) for turn, size in LOOKS) / len(LOOKS)
+
+    expected = {
+        Prediction(flips=True): (once(images) + once(images.flip(-1)).flip(-1)) / 2,
+        Prediction(looks=True): looked(images),
+        Prediction(flips=True, looks=True): (looked(images) + looked(images.flip(-1)).flip(-1)) / 2,
+    }
+    plain = predict(model, images)
+    for how, wanted in expected.items():
+        found = predict(model, images, how)
+        np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
+        assert np.abs(found - plain).max() > 1e-4
+
+
+def test_batches_decide_nothing(cohort):
+    model = network()
+    whole, parts = (predict(model, cohort.images[:7], Prediction(looks=True, batch=batch)) for batch in (64, 3))
+    np.testing.assert_allclose(whole, parts, atol=1e-6)
+
+
+def test_a_network_is_asked_as_it_wants_unless_it_is_said(cohort):
+    model, rows, how = network(), np.arange(8), Prediction(looks=True, neighbours=3.0)
+    said = predict_slices(model, cohort, rows, how)
+    assert prediction_of(model) == Prediction()
+    assert with_prediction(model, how) is model and prediction_of(model) == how
+    np.testing.assert_array_equal(predict_slices(model, cohort, rows), said)
+    np.testing.assert_array_equal(predict_slices(model, cohort, rows, Prediction()), predict(network(), cohort.images[rows]))
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("precision", "auto"), ("neighbours", -1.0), ("neighbours", float("nan")), ("batch", 0)])
+def test_what_cannot_be_meant_is_refused(name, wrong):
+    with pytest.raises(ValueError, match=f"{name}: found"):
+        replace(Prediction(), **{name: wrong})
+
+
+def test_evaluation_mode_is_left_as_it_was():
+    model = network().train()
+    with evaluating(model):
+        assert not model.training and not torch.is_grad_enabled()
+    assert model.training and torch.is_grad_enabled()
+
+
+def test_whoever_asks_is_told_the_same(cohort, tmp_path, monkeypatch):
+    """A run, the same run from its folder or after its last stage, evaluation, a scan as a file, and the experiment."""
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+    part = split(cohort, labelled=0.3)
+    run = train_method(recipe_of("mine", neighbours=3.0), cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    rows = part_indices(cohort, part, "test")
+    expected = predict_slices(run.model, cohort, rows, Prediction(looks=True, neighbours=3.0))
+    nets = {"run": run.model, "read": load_run(run.folder).model, "after": load_run(run.folder).after("finetune")}
+    for net in nets.values():
+        np.testing.assert_array_equal(predict_slices(net, cohort, rows), expected)
+        assert evaluate(net, cohort, rows) == evaluate(run.model, cohort, rows)
+    pooled = pooled_dice(expected.argmax(1), cohort.labels[rows], 3)
+    assert evaluate(run.model, cohort, rows).pooled_dice == pytest.approx(pooled, abs=1e-9)
+    assert measure(run.model, cohort, cohort, part, "fp32")["pooled_dice"] == pytest.approx(pooled, abs=1e-9)
+    v = cohort.volume[rows[0]]
+    own = np.flatnonzero(cohort.volume == v)
+    scan, apart = np.moveaxis(cohort.images[own].astype(np.float32), 0, 2), cohort.volumes[v].spacing[2]
+    found = segment(run.model, scan, cohort.grid, apart=apart)
+    plain = segment(run.model, scan, cohort.grid, Prediction(), apart=apart)
+    shares = predict_slices(run.model, cohort, own)
+    assert (np.moveaxis(found, 2, 0) == shares.argmax(1)).mean() > 0.99  # normalised once more, hence not all
+    assert (found != plain).any()

@@ -1,0 +1,176 @@
+"""The terms of the semi-supervised losses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small import TINY, same
+
+from semicon_nb.data import phantom, split
+from semicon_nb.losses import global_contrastive_loss
+from semicon_nb.networks import build
+from semicon_nb.semisupervised import (
+    OBJECTIVES,
+    Batch,
+    Context,
+    Student,
+    Teacher,
+    Twins,
+    chosen_pixels,
+    positional_loss,
+    ramp,
+    semi_batches,
+    turned,
+)
+from semicon_nb.unet import UNet
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return phantom(subjects=6, size=32)
+
+
+@pytest.fixture(scope="module")
+def part(cohort):
+    return split(cohort, labelled=0.3)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture()
+def batch(cohort, part):
+    return semi_batches(cohort, part, TINY.stages["finetune"], seed=0)(3)
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return UNet(classes=3, width=2, global_dim=8, pixel_dim=8)
+
+
+SURE = Context(steps=10, precision="fp32", weight=1.0, threshold=0.0, temperature=0.1)
+
+
+def test_batches_are_a_function_of_the_step(cohort, part):
+    batches = semi_batches(cohort, part, TINY.stages["finetune"], seed=0)
+    one, again, other = batches(3), batches(3), batches(4)
+    assert all(torch.equal(getattr(one, name), getattr(again, name)) for name in ("images", "labels", "weak", "strong"))
+    assert not torch.equal(one.weak, other.weak) and not torch.equal(one.weak, one.strong)
+
+
+def test_strong_view_lies_on_the_weak_one(batch):
+    """The edges of both are in the same places: their images correlate far better than with a shifted copy."""
+    weak, strong = batch.weak[:, 0], batch.strong[:, 0]
+    fits = [np.corrcoef(weak.flatten(), strong.roll(shift, 2).flatten())[0, 1] for shift in (0, 3, -3)]
+    assert fits[0] > max(fits[1:])
+
+
+def test_teacher_follows_the_formula():
+    nets = Teacher(network(), average=0.9)
+    old = {name: value.clone() for name, value in nets.teacher.named_parameters()}
+    with torch.no_grad():
+        for value in nets.student.parameters():
+            value.add_(1.0)
+    nets.follow(50)
+    for name, value in nets.teacher.named_parameters():
+        torch.testing.assert_close(value, 0.9 * old[name] + 0.1 * (old[name] + 1))
+    nets.follow(0)
+    assert same(nets.teacher.state_dict(), nets.student.state_dict())
+    assert nets.chosen is nets.teacher and not any(value.requires_grad for value in nets.teacher.parameters())
+
+
+def test_ramp_rises_to_one():
+    values = [ramp(step, 100) for step in range(101)]
+    assert values == sorted(values) and values[0] < 0.01 and values[40] == values[100] == 1.0
+
+
+@pytest.mark.parametrize("quarters", range(4))
+@pytest.mark.parametrize("mirror", [False, True])
+def test_turning_is_exact(quarters, mirror):
+    values = torch.randn(2, 3, 8, 8)
+    back = turned(values, quarters, mirror)
+    back = torch.rot90(back.flip(3) if mirror else back, -quarters, (2, 3))
+    assert torch.equal(back, values)
+
+
+def test_pseudo_labels_below_the_threshold_have_no_weight(batch):
+    never = replace(SURE, threshold=1.1)
+    for name, nets in (("fixmatch", Student(network())), ("recipe", Teacher(network()))):
+        supervised = OBJECTIVES["supervised"].loss(nets, batch, never)
+        added = (OBJECTIVES[name].loss(nets, batch, never) - supervised).detach()
+        assert (abs(float(added)) < 1e-6) == (name == "fixmatch")
+    assert OBJECTIVES["fixmatch"].loss(Student(network()), replace(batch, step=9), SURE).item() > supervised.item()
+
+
+def test_pseudo_labels_pass_no_gradient(batch):
+    """Each twin learns from the other's classes, not through them."""
+    one, two = network(0), network(1)
+    alone = {}
+    for frozen in (False, True):
+        nets = Twins(one, seed=3)
+        nets.twin = two.requires_grad_(not frozen)
+        one.zero_grad()
+        OBJECTIVES["cross-pseudo-supervision"].loss(nets, batch, SURE).backward()
+        alone[frozen] = [value.grad.clone() for value in one.parameters() if value.grad is not None]
+    for first, second in zip(*alone.values(), strict=True):
+        torch.testing.assert_close(first, second)
+
+
+def test_twins_differ_by_seed_and_leave_the_generator_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    nets = Twins(network_without_seeding := build(TINY.network(3)), seed=0)
+    assert torch.equal(torch.rand(3), expected)
+    assert not same(nets.twin.state_dict(), network_without_seeding.state_dict())
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_loss_is_finite_and_has_gradients(name, batch):
+    own = OBJECTIVES[name]
+    nets = own.nets(network())
+    loss = own.loss(nets, batch, Context(10, "bf16", own.weight, own.threshold, 0.1))
+    loss.backward()
+    assert torch.isfinite(loss) and nets.student.class_head.weight.grad.abs().sum() > 0
+    assert (nets.student.pixel_head[0].weight.grad is not None) == (name in ("joint", "recipe"))
+
+
+def test_chosen_pixels_are_sure_and_balanced():
+    labels, sure = torch.tensor([0] * 900 + [1] * 90 + [2] * 10), torch.ones(1000, dtype=torch.bool)
+    sure[:400] = False
+    picked = chosen_pixels(labels, sure, 150, torch.Generator().manual_seed(0))
+    assert sure[picked].all() and len(set(picked.tolist())) == len(picked)
+    assert torch.bincount(labels[picked]).tolist() == [50, 50, 10]
+    assert len(chosen_pixels(labels, torch.zeros_like(sure), 150, torch.Generator())) == 0
+
+
+def test_all_unsure_pixels_leave_the_labelled_ones(batch):
+    nothing = Batch(batch.step, batch.images, torch.zeros_like(batch.labels), batch.weak, batch.strong, batch.generator)
+    loss = OBJECTIVES["joint"].loss(Student(network()), nothing, replace(SURE, threshold=1.1))
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+def test_positional_loss_is_nt_xent_where_positions_are_unknown():
+    vectors = torch.randn(10, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).float()
+    slices, unknown = torch.arange(5).repeat_interleave(2), torch.full((10,), torch.nan)
+    expected = global_contrastive_loss(vectors[0::2], vectors[1::2], temperature=0.2)
+    torch.testing.assert_close(positional_loss(vectors, unknown, slices, 0.2), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_positional_loss_is_its_formula():
+    generator = torch.Generator().manual_seed(1)
+    vectors, positions = torch.randn(6, 4, generator=generator), torch.tensor([0.1, 0.1, 0.15, 0.18, 0.5, 0.9])
+    slices = torch.tensor([0, 0, 1, 2, 3, 4])
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    terms = []
+    for i in range(6):
+        others = [k for k in range(6) if k != i]
+        positives = [j for j in others if abs(positions[i] - positions[j]) < 0.1 or slices[i] == slices[j]]
+        total = sum(torch.exp(unit[i] @ unit[k] / 0.1) for k in others)
+        if positives:
+            terms.append(-sum(torch.log(torch.exp(unit[i] @ unit[j] / 0.1) / total) for j in positives) / len(positives))
+    torch.testing.assert_close(positional_loss(vectors, positions, slices), sum(terms) / len(terms), rtol=1e-4, atol=1e-5)
