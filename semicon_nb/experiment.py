@@ -1,6 +1,6 @@
 """Methods x labelled fractions x splits: resumable, in parallel, one JSON line for each finished run"""
 
-__all__ = ["Serial", "grid", "local_pool", "run_grid", "run_rows"]
+__all__ = ["Serial", "grid", "load_once", "local_pool", "run_grid", "run_rows"]
 
 import json
 import multiprocessing

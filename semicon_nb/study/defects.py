@@ -1,7 +1,6 @@
 """What was wrong in the released code, on switches, to learn how much each matters"""
 
-__all__ = ["DEFECTS", "resized_as_released", "bilinear_labels", "with_defects", "train_local_identical", "method_with"]
-
+__all__ = ["bilinear_labels", "method_with", "resized_as_released", "train_local_identical", "with_defects"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
