@@ -58,7 +58,8 @@ PRESETS = {
     "paper": "the paper's network, batches and epochs, for a GPU",
 }
 PARTS = ("all", "train", "val", "test")
-METRICS = ("pooled_dice", "volume_dice", "hd95", "validation", "seconds")
+WAYS = tuple(f"{score}_{way}" for score in ("pooled_dice", "volume_dice") for way in ("slice_by_slice", "with_neighbours"))
+METRICS = ("pooled_dice", "volume_dice", "hd95", "validation", "seconds", "processor_seconds", *WAYS)
 
 
 def meant(
