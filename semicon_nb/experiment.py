@@ -35,7 +35,7 @@ from .methods import Method, Preset, named_method, named_preset, train_method
 from .machine import chosen_device, described, duration, one_thread
 from .networks import Builder, build, check_network, network_facts, path_of
 from .plan import forecast, plan_run
-from .predict import predict_slices, prediction_of
+from .predict import Prediction, predict_slices, prediction_of
 from .tables import read_lines, read_results
 
 
@@ -145,11 +145,16 @@ def validation(
     cohort: Cohort,  # slices
     part: Split,  # whose validation subjects
     precision: str,  # "fp32" or "bf16", as in training
+    how: Prediction | None = None,  # how it is asked otherwise; None: as its method says
 ) -> float:
     """Pooled Dice on all slices of the validation subjects."""
     rows = part_indices(cohort, part, "val")
-    found = predict_slices(model, cohort, rows, replace(prediction_of(model), precision=precision)).argmax(1)
+    found = predict_slices(model, cohort, rows, replace(how or prediction_of(model), precision=precision)).argmax(1)
     return pooled_dice(found, cohort.labels[rows], len(cohort.classes))
+
+
+_BESIDE = 1.3
+"""Millimetres over which predictions are averaged beside a method that does not, as `best` does."""
 
 
 def measure(
@@ -159,15 +164,19 @@ def measure(
     part: Split,  # of the run
     precision: str,  # in which validation Dice is measured
 ) -> dict:
-    """Test scores, those of each slice alone where neighbours are averaged, validation Dice, and the released code's Dice where its defects are simulated."""
-    honest = replace(seen, labels=cohort.labels)
-    report = evaluate(model, honest, part_indices(seen, part, "test")).to_dict()
+    """Test scores and validation Dice as the method predicts; beside them, `slice_by_slice` where it averages over neighbours, else `with_neighbours`.
+
+    Where the released code's defects are simulated, its Dice too.
+    """
+    honest, rows, how = replace(seen, labels=cohort.labels), part_indices(seen, part, "test"), prediction_of(model)
+    report = evaluate(model, honest, rows).to_dict()
     report["validation"] = validation(model, honest, part, precision)
-    if (how := prediction_of(model)).neighbours:
-        alone = evaluate(model, honest, part_indices(seen, part, "test"), replace(how, neighbours=0.0))
-        report["slice_by_slice"] = {name: getattr(alone, name) for name in ("pooled_dice", "volume_dice", "hd95")}
+    name, other = ("slice_by_slice", replace(how, neighbours=0.0)) if how.neighbours else ("with_neighbours", replace(how, neighbours=_BESIDE))
+    beside = evaluate(model, honest, rows, other)
+    report[name] = {score: getattr(beside, score) for score in ("pooled_dice", "volume_dice", "hd95")}
+    report[name] |= {"validation": validation(model, honest, part, precision, other), "neighbours": other.neighbours}
     if seen is not cohort:
-        report["as_released"] = evaluate(model, seen, part_indices(seen, part, "test")).pooled_dice
+        report["as_released"] = evaluate(model, seen, rows).pooled_dice
     return report
 
 
@@ -179,14 +188,17 @@ def run_one(
     keep: bool = False,  # keep the RUN folder
     device: str | torch.device = "auto",  # where to train
 ) -> dict:
-    """Train and measure one run, or pick up what an earlier try left; returns its record."""
+    """Train and measure one run, or pick up what an earlier try left; returns its record.
+
+    `seconds` by the clock and `processor_seconds` of this process hold neither stages that were trained for another run nor an earlier try.
+    """
     place = Path(folder) / row["key"]
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{place}.lock"):
         done = place.with_suffix(".json")
         if done.exists():
             return json.loads(done.read_text())
-        started = time.time()
+        started, worked = time.time(), time.process_time()
         cohort = load_once(row["data"])
         seen = with_defects(cohort, row["defects"])
         part = split(seen, row["labels"], seed=row["split"])
@@ -199,7 +211,8 @@ def run_one(
         there = {name: run.settings["machine"].get(name) for name in ("device", "processor")}
         record = {**row, **scores, "precision": " and ".join(sorted(set(used))), **there, "settings": settings}
         record |= {"commit": commit(), "versions": versions(), "machine": run.settings["machine"]}
-        record |= {"seconds": round(time.time() - started, 1)}
+        spent = {"seconds": time.time() - started, "processor_seconds": time.process_time() - worked}
+        record |= {name: round(value, 1) for name, value in spent.items()}
         write_atomic(done, json.dumps(record))
         if not keep:
             shutil.rmtree(place)

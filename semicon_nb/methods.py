@@ -6,8 +6,8 @@ Docs: https://semicon-nb.github.io/semicon_nb/methods.html.md"""
 
 # %% auto #0
 __all__ = ['GLOBAL_STAGE', 'FINETUNE_STAGE', 'PIXEL_PARTS', 'SELF_STAGE', 'PAPER', 'PAPER_ROWS', 'OURS', 'POSITIONAL_STAGE',
-           'RIVALS', 'STRONG', 'METHODS', 'WORDS', 'local_stage', 'tuned_by', 'recipe_of', 'in_words', 'method_table',
-           'named_method', 'named_preset', 'train_method', 'load_run']
+           'MASKED_STAGE', 'RIVALS', 'STRONG', 'METHODS', 'WORDS', 'local_stage', 'tuned_by', 'recipe_of', 'in_words',
+           'method_table', 'named_method', 'named_preset', 'train_method', 'load_run']
 
 # %% ../nbs/08_methods.ipynb #c6c48826
 from dataclasses import fields, replace
@@ -21,7 +21,7 @@ from .names import check_name
 from .networks import Builder
 from .plan import execute, plan_run
 from .runs import Run, read_run
-from .semisupervised import OBJECTIVES, finetune_with, train_positional
+from .semisupervised import OBJECTIVES, finetune_with, train_masked, train_positional
 from .stages import PRESETS, Method, Preset, Stage
 from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
 from .train import finetune, train_global, train_local
@@ -72,11 +72,15 @@ OURS = (
     Method("global+local(random)", (GLOBAL_STAGE, local_stage(RandomSampling(2048)), FINETUNE_STAGE), "this package"),
 )
 POSITIONAL_STAGE = replace(GLOBAL_STAGE, train=train_positional, options={"near": 0.1}, changes={"temperature": 0.1})
+MASKED_STAGE = Stage("global", train_masked, {"share": 0.6, "side": 8}, images="train", labels=False, needs=("features",))
 RIVALS = (
     Method("mean-teacher", (tuned_by("mean-teacher"),), "Tarvainen and Valpola 2017, arXiv 1703.01780"),
     Method("cross-pseudo-supervision", (tuned_by("cross-pseudo-supervision"),), "Chen et al. 2021, arXiv 2106.01226"),
     Method("fixmatch", (tuned_by("fixmatch"),), "Sohn et al. 2020, arXiv 2001.07685"),
     Method("pcl", (POSITIONAL_STAGE, FINETUNE_STAGE), "Zeng et al. 2021, arXiv 2106.09157"),
+    Method("masked", (MASKED_STAGE, FINETUNE_STAGE), "He et al. 2022, arXiv 2111.06377; Wald et al. 2024, arXiv 2412.17041"),
+    Method("self-training", (tuned_by("self-training"),), "Lee 2013; as the row SSL of nnFilterMatch, Yang 2025, arXiv 2509.19746"),
+    Method("copy-paste", (tuned_by("copy-paste"),), "after Bai et al. 2023, arXiv 2305.00673"),
     Method("joint", (tuned_by("joint"),), "after PLC 2023 and ReCo 2022, arXiv 2104.04465"),
 )
 

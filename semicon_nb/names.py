@@ -46,6 +46,9 @@ METHOD_LINES = {
     "cross-pseudo-supervision": (ALL, "two networks teach each other on slices without labels"),
     "fixmatch": (ALL, "fine-tune; sure answers become labels of a harder view of the slice"),
     "pcl": (ALL, "like global, but slices from nearly the same height belong together"),
+    "masked": (ALL, "paint hidden squares of slices without labels, then fine-tune"),
+    "self-training": (ALL, "fine-tune; after a warm-up learn from one's own labels too"),
+    "copy-paste": (ALL, "fine-tune on labelled slices with boxes of unlabelled ones, and back"),
     "joint": (ALL, "fine-tune and pull pixels together at once, with pseudo-labels"),
     "scratch(strong)": (LABELLED, "scratch, four times as long, averaged over looks and slices"),
     "best": (ALL, "our recipe: local(exact), then a teacher on all images, averaged"),
@@ -57,7 +60,8 @@ PRESET_NAMES = {
     "paper": "the paper's network, batches and epochs, for a GPU",
 }
 PART_NAMES = ("all", "train", "val", "test")
-METRICS = ("pooled_dice", "volume_dice", "hd95", "validation", "seconds")
+WAYS = tuple(f"{score}_{way}" for score in ("pooled_dice", "volume_dice") for way in ("slice_by_slice", "with_neighbours"))
+METRICS = ("pooled_dice", "volume_dice", "hd95", "validation", "seconds", "processor_seconds", *WAYS)
 
 
 def meant(

@@ -29,7 +29,7 @@ from .dice import cross_entropy_dice
 from .identity import declared
 from .loop import StageSettings, Step, draw, fit, generator_of
 from .losses import supervised_local_contrastive_loss
-from .predict import at_precision
+from .predict import at_precision, evaluating
 from .train import allowed, device_of, identity_of, pair_of, validator
 from .unet import UNet
 from .views import ViewSettings, augment
@@ -230,6 +230,65 @@ def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
     added = (terms * (chance >= context.threshold)).mean()
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * added
 
+# %% ../nbs/07c_semisupervised.ipynb #5e1f7a02
+class Rounds(Student):
+    """A student, and what it was when the round of self-training began."""
+
+    def __init__(
+        self,
+        student: UNet,  # the network to train
+        rounds: int = 2,  # of equal length, after the warm-up
+        warmup: float = 0.3,  # share of the steps before the first round
+    ):
+        super().__init__(student)
+        self.labeller, self.rounds, self.warmup = copy.deepcopy(student).requires_grad_(False), rounds, warmup
+
+    def begin(self, step: int, steps: int) -> bool:
+        """Whether there are labels to learn from after `step` of `steps` steps; where a round begins, the labeller becomes the student."""
+        starts = [round(steps * (self.warmup + (1 - self.warmup) * number / self.rounds)) for number in range(self.rounds)]
+        if step in starts:
+            self.labeller.load_state_dict(self.student.state_dict())
+        return step >= starts[0]
+
+
+def self_training(nets: Rounds, batch: Batch, context: Context) -> Tensor:
+    """Supervised loss, and the same loss on the strong view with the labeller's classes of the weak view; a scalar."""
+    if not nets.begin(batch.step, context.steps):
+        return supervised(nets, batch, context)
+    with torch.no_grad():
+        label, _ = pseudo_labels(logits_of(nets.labeller, batch.weak, context))
+    logits = logits_of(nets.student, torch.cat([batch.images, batch.strong]), context)
+    known = len(batch.images)
+    return cross_entropy_dice(logits[:known], batch.labels) + context.weight * cross_entropy_dice(logits[known:], label)
+
+# %% ../nbs/07c_semisupervised.ipynb #7b3d90c4
+def box(
+    shape: tuple[int, int],  # rows and columns of a slice
+    generator: torch.Generator,  # where it lies
+    share: float = 2 / 3,  # of rows and of columns
+) -> Tensor:
+    """A random rectangle, bool [H, W], True inside."""
+    sides = [max(1, round(share * side)) for side in shape]
+    first = [int(torch.randint(whole - side + 1, (1,), generator=generator)) for whole, side in zip(shape, sides, strict=True)]
+    inside = torch.zeros(shape, dtype=torch.bool)
+    inside[first[0] : first[0] + sides[0], first[1] : first[1] + sides[1]] = True
+    return inside
+
+
+def copy_paste(nets: Teacher, batch: Batch, context: Context) -> Tensor:
+    """Supervised loss, and the same loss on labelled slices with a box of unlabelled ones and the other way round; a scalar."""
+    nets.follow(batch.step)
+    with torch.no_grad():
+        label, _ = pseudo_labels(logits_of(nets.teacher, batch.weak, context))
+    count = min(len(batch.images), len(batch.strong))
+    inside = box(tuple(batch.labels.shape[1:]), batch.generator).to(batch.images.device)
+    ours, theirs = (batch.images[:count], batch.labels[:count]), (batch.strong[:count], label[:count])
+    pasted, named = (torch.cat([torch.where(inside, a, b), torch.where(inside, b, a)]) for a, b in zip(ours, theirs, strict=True))
+    logits = logits_of(nets.student, torch.cat([batch.images, pasted]), context)
+    known = len(batch.images)
+    added = cross_entropy_dice(logits[known:], named)
+    return cross_entropy_dice(logits[:known], batch.labels) + context.weight * ramp(batch.step, context.steps) * added
+
 # %% ../nbs/07c_semisupervised.ipynb #b83442e9
 def chosen_pixels(
     labels: Tensor,  # [P] classes
@@ -297,6 +356,8 @@ OBJECTIVES = {
     "tcsm": Ingredient(tcsm, Teacher),
     "cross-pseudo-supervision": Ingredient(cross_pseudo, Twins, weight=1.0, needs=("twin",)),
     "fixmatch": Ingredient(fixmatch, weight=1.0, threshold=0.95),
+    "self-training": Ingredient(self_training, Rounds),
+    "copy-paste": Ingredient(copy_paste, Teacher),
     "joint": Ingredient(joint, weight=0.1, threshold=0.95, needs=PIXELS),
     "recipe": Ingredient(recipe, Teacher, weight=1.0, threshold=0.9, needs=PIXELS),
 }
@@ -379,3 +440,67 @@ def train_positional(
 
     identity = identity_of(model, cohort, split, indices, seed, near=near)
     return fit(model, loss_of, batches, settings, folder, resume, "global", identity=identity)
+
+# %% ../nbs/07c_semisupervised.ipynb #94ce61b7
+def hidden_squares(
+    shape: tuple[int, int, int],  # slices, rows and columns
+    share: float,  # of the squares that are hidden
+    side: int,  # of a square, pixels
+    generator: torch.Generator,  # which ones
+) -> Tensor:
+    """Which pixels are hidden, bool [n, 1, H, W]; squares at the border are smaller."""
+    slices, rows, columns = shape
+    chosen = torch.rand((slices, 1, -(-rows // side), -(-columns // side)), generator=generator) < share
+    return chosen.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :rows, :columns]
+
+
+class Painter(nn.Module):
+    """A network and a head that paints a slice from its features."""
+
+    def __init__(
+        self,
+        model: UNet,  # the network to train
+        images: Tensor,  # [n, 1, H, W] any slices, which show how many features there are
+        seed: int = 0,  # of the head's first weights
+    ):
+        super().__init__()
+        self.model = model
+        with torch.random.fork_rng(devices=[]), evaluating(model):
+            torch.manual_seed(seed)
+            self.head = nn.Conv2d(model.features(images).shape[1], 1, 1).to(images.device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The slices [n, 1, H, W] as they are painted from what `images` [n, 1, H, W] shows of them."""
+        return self.head(self.model.features(images))
+
+
+@declared("semicon_nb.semisupervised.train_masked")
+def train_masked(
+    model: UNet,  # changed in place: encoder and decoder
+    cohort: Cohort,  # slices
+    split: Split,  # whose training images may be seen
+    settings: StageSettings,  # how to train
+    seed: int = 0,  # of slices, views and squares
+    folder: str | Path | None = None,  # where the checkpoint goes
+    resume: bool = False,  # go on from it
+    share: float = 0.6,  # of the squares that are hidden
+    side: int = 8,  # of a square, pixels
+) -> Iterator[Step]:
+    """In place of stage 1: paint the hidden squares of slices, by least squares; no labels."""
+    indices = unlabelled_indices(cohort, split)
+    slices = allowed(cohort, split, indices, "images", device_of(model))
+    painter = Painter(model, slices.pick(torch.zeros(1, dtype=torch.long))[0], seed)
+
+    def batches(step: int) -> tuple[Tensor, Tensor]:
+        noise = generator_of(seed, "masked", "views", step)
+        images, _ = slices.pick(draw(len(indices), min(settings.batch, len(indices)), step, seed, "global"))
+        images, _ = augment(images, None, settings.views, noise)
+        return images, hidden_squares((len(images), *images.shape[2:]), share, side, noise).to(images.device)
+
+    def loss_of(painter: Painter, batch: tuple[Tensor, Tensor]) -> Tensor:
+        images, hidden = batch
+        painted = at_precision(painter, images.masked_fill(hidden, 0), settings.precision)
+        return F.mse_loss(painted[hidden], images[hidden]) if hidden.any() else 0 * painted.sum()
+
+    identity = identity_of(model, cohort, split, indices, seed, share=share, side=side)
+    return fit(painter, loss_of, batches, settings, folder, resume, "global", identity=identity)

@@ -44,6 +44,7 @@ COLUMNS = (
     "hd95",
     "validation",
     "seconds",
+    "processor_seconds",
     "preset",
     "key",
     "experiment",
@@ -120,7 +121,17 @@ def read_results(
     if isinstance(results, pd.DataFrame):
         return results
     records = read_records(results)
-    return pd.DataFrame([{**{column: record.get(column) for column in COLUMNS}, "experiment": experiment_of(record)} for record in records])
+    plain = [{column: record.get(column) for column in COLUMNS} | _both_ways(record) for record in records]
+    return pd.DataFrame([row | {"experiment": experiment_of(record)} for row, record in zip(plain, records, strict=True)])
+
+
+def _both_ways(record: dict) -> dict[str, float]:
+    """Dice of each slice by itself and averaged with its neighbours, whichever of the two is the method's own; nan where not measured."""
+    averages = (record.get("settings") or {}).get("method", {}).get("neighbours")
+    own = "with_neighbours" if averages else "slice_by_slice"
+    ways = {"slice_by_slice": record.get("slice_by_slice") or {}, "with_neighbours": record.get("with_neighbours") or {}, own: record}
+    found = {f"{score}_{way}": scores.get(score) for score in ("pooled_dice", "volume_dice") for way, scores in ways.items()}
+    return {name: np.nan if value is None else value for name, value in found.items()}
 
 
 def interval(
@@ -211,8 +222,8 @@ _BASELINES = {"best": "scratch(strong)", "scratch(strong)": "scratch(strong)"}
 
 
 def _rooms(scores: pd.DataFrame, metric: str) -> dict[tuple[float, str], pd.Series]:
-    """What all labels bring on each split, by labelled fraction and training from scratch; nothing of `seconds`, which are no score."""
-    fractions = [] if metric == "seconds" else sorted(f for f in set(scores.index.get_level_values("labels")) if f < 1)
+    """What all labels bring on each split, by labelled fraction and training from scratch; nothing of seconds, which are no score."""
+    fractions = [] if metric.endswith("seconds") else sorted(f for f in set(scores.index.get_level_values("labels")) if f < 1)
     places = [(f, m) for m in dict.fromkeys(["scratch", *_BASELINES.values()]) for f in fractions]
     there = [(f, m) for f, m in places if {(f, m), (1.0, m)} <= set(scores.index)]
     return {(f, m): scores.loc[(1.0, m)] - scores.loc[(f, m)] for f, m in there}
@@ -247,7 +258,7 @@ def judge(
     return "holds" if gain > least else "reversed" if gain < -least else "cannot tell"
 
 
-LESS_IS_BETTER = ("hd95", "seconds")
+LESS_IS_BETTER = ("hd95", "seconds", "processor_seconds")
 
 
 def verdicts(
@@ -265,7 +276,7 @@ def verdicts(
                 continue
             gains = scores.loc[(fraction, better)] - scores.loc[(fraction, worse)]
             room = rooms.get((fraction, base), pd.Series(dtype=float))
-            word = judge(sign * gains, None if metric == "seconds" else sign * room)
+            word = judge(sign * gains, None if metric.endswith("seconds") else sign * room)
             rows.append((f"{better} > {worse}", fraction, *interval(gains), *interval(room)[:2], word))
     names = ["claim", "labels", "difference", "half", "splits", "headroom", "headroom_half", "verdict"]
     return pd.DataFrame(rows, columns=names)
@@ -305,7 +316,16 @@ def compare(
     return pd.DataFrame(columns, index=pd.Index(names, name="method"))
 
 
-NAMES = {"pooled_dice": "Pooled Dice", "volume_dice": "Dice per volume", "hd95": "HD95 (mm)", "validation": "Validation Dice"}
+NAMES = {
+    "pooled_dice": "Pooled Dice",
+    "volume_dice": "Dice per volume",
+    "hd95": "HD95 (mm)",
+    "validation": "Validation Dice",
+    "pooled_dice_slice_by_slice": "Pooled Dice, slice by slice",
+    "pooled_dice_with_neighbours": "Pooled Dice, averaged with neighbours",
+    "volume_dice_slice_by_slice": "Dice per volume, slice by slice",
+    "volume_dice_with_neighbours": "Dice per volume, averaged with neighbours",
+}
 
 
 def as_markdown(
@@ -332,7 +352,7 @@ def _about_headroom(runs: pd.DataFrame, metric: str) -> str:
     """What the last rows of a table are, or why there are none."""
     if len(headroom(runs, metric)):
         return " Headroom: what all labels bring to training from scratch, same steps, same splits."
-    return " Headroom unknown: training from scratch was not run with few labels and with all." * (metric != "seconds")
+    return " Headroom unknown: training from scratch was not run with few labels and with all." * (not metric.endswith("seconds"))
 
 
 def table_of_one(

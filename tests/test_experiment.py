@@ -25,7 +25,7 @@ from semicon_nb import experiment
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, todo
 from semicon_nb.machine import chosen_device, chosen_precision, duration, processor
-from semicon_nb.methods import METHODS, PRESETS, Method, Stage
+from semicon_nb.methods import METHODS, PRESETS, Method, Stage, recipe_of
 from semicon_nb.study.defects import method_with, resized_as_released, train_local_identical, with_defects
 from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary, table, verdicts
 from semicon_nb.train import finetune
@@ -402,10 +402,37 @@ def test_defective_run_is_measured_with_correct_labels(tmp_path):
     assert 0 <= record["as_released"] <= 1 and record["pooled_dice"] is not None
 
 
-def test_a_run_that_averages_slices_says_what_each_alone_would_score(tmp_path):
-    small_grid("g", ["scratch", "scratch(strong)"], tmp_path, splits=(0,))
-    alone = {record["method"]: record.get("slice_by_slice") for record in read_lines(tmp_path / "g.jsonl")}
-    assert alone["scratch"] is None and set(alone["scratch(strong)"]) == {"pooled_dice", "volume_dice", "hd95"}
+def test_every_run_says_what_its_slices_score_alone_and_averaged(tmp_path):
+    """The row's own numbers are the method's; the other way of asking the same network stands beside them."""
+    averaging = recipe_of("averaging", (), "supervised", looks=False, longer=1)
+    small_grid("g", ["scratch", averaging], tmp_path, splits=(0,))
+    plain, averaged = (next(r for r in read_lines(tmp_path / "g.jsonl") if r["method"] == name) for name in ("scratch", "averaging"))
+    assert "slice_by_slice" not in plain and "with_neighbours" not in averaged
+    assert plain["with_neighbours"]["neighbours"] == 1.3 and averaged["slice_by_slice"]["neighbours"] == 0
+    scores = ("pooled_dice", "volume_dice", "hd95", "validation")
+    assert [plain[name] for name in scores] == [averaged["slice_by_slice"][name] for name in scores], "the same weights"
+    assert [averaged[name] for name in scores] == [plain["with_neighbours"][name] for name in scores]
+    found = read_results(tmp_path / "g.jsonl").set_index("method")
+    for score in ("pooled_dice", "volume_dice"):
+        ways = found[[f"{score}_slice_by_slice", f"{score}_with_neighbours"]]
+        assert ways.loc["scratch"].tolist() == ways.loc["averaging"].tolist() == [plain[score], averaged[score]]
+    assert "Pooled Dice, averaged with neighbours" in table(found.reset_index(), metric="pooled_dice_with_neighbours")
+
+
+def test_a_way_that_was_not_measured_is_no_number():
+    old = {"method": "scratch", "labels": 0.05, "split": 0, "pooled_dice": 0.8}
+    (row,) = read_results([old]).to_dict("records")
+    assert row["pooled_dice_slice_by_slice"] == 0.8 and np.isnan(row["pooled_dice_with_neighbours"])
+
+
+def test_every_run_says_what_it_cost_and_where(tmp_path):
+    """The clock goes on while a process is stopped; the seconds of its processor do not."""
+    began, worked = time.time(), time.process_time()
+    small_grid("g", ["scratch"], tmp_path, splits=(0,))
+    (record,) = read_lines(tmp_path / "g.jsonl")
+    passed, took = time.time() - began + 0.05, time.process_time() - worked + 0.05  # rows are rounded to a tenth
+    assert 0 < record["seconds"] <= passed and 0 < record["processor_seconds"] <= took
+    assert record["processor"] == processor() and record["precision"] == chosen_precision("cpu")
 
 
 # ---- tables

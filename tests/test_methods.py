@@ -65,7 +65,8 @@ def test_method_uses_what_it_says(name, cohort, part, tmp_path):
 
 def test_every_row_of_the_issue_is_there():
     wanted = "scratch global global+local(self) local(stride) local(block) global+local(stride) global+local(block) mixup tcsm"
-    wanted += " local(exact) global+local(exact) global+local(random) mean-teacher cross-pseudo-supervision fixmatch pcl joint scratch(strong) best"
+    wanted += " local(exact) global+local(exact) global+local(random) mean-teacher cross-pseudo-supervision fixmatch pcl masked"
+    wanted += " self-training copy-paste joint scratch(strong) best"
     assert set(METHODS) == set(wanted.split())
     assert [row["method"] for row in method_table()] == list(METHODS)
     assert all(row["source"] for row in method_table())

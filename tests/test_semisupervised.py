@@ -8,19 +8,27 @@ import torch
 from small import TINY, same
 
 from semicon_nb.data import phantom, split
+from semicon_nb.dice import cross_entropy_dice, soft_dice_loss
 from semicon_nb.losses import global_contrastive_loss
 from semicon_nb.networks import build
 from semicon_nb.semisupervised import (
     OBJECTIVES,
     Batch,
     Context,
+    Rounds,
     Student,
     Teacher,
     Twins,
+    box,
     chosen_pixels,
+    copy_paste,
+    finetune_with,
+    hidden_squares,
     positional_loss,
     ramp,
+    self_training,
     semi_batches,
+    train_masked,
     turned,
 )
 from semicon_nb.unet import UNet
@@ -174,3 +182,117 @@ def test_positional_loss_is_its_formula():
         if positives:
             terms.append(-sum(torch.log(torch.exp(unit[i] @ unit[j] / 0.1) / total) for j in positives) / len(positives))
     torch.testing.assert_close(positional_loss(vectors, positions, slices), sum(terms) / len(terms), rtol=1e-4, atol=1e-5)
+
+
+# ---- self-training
+
+
+def parts_of(nets, batch):
+    """Logits of the strong view, and the labeller's classes of the weak one, by hand."""
+    with torch.no_grad():
+        return nets.student(batch.strong), nets.labeller(batch.weak).argmax(1)
+
+
+def test_self_training_is_supervised_during_its_warm_up(batch):
+    nets = Rounds(network(), warmup=0.5)
+    before, after = (replace(batch, step=step) for step in (4, 5))
+    assert torch.equal(self_training(nets, before, SURE), OBJECTIVES["supervised"].loss(nets, before, SURE))
+    assert self_training(nets, after, SURE) > OBJECTIVES["supervised"].loss(nets, after, SURE)
+
+
+def test_self_training_is_fixmatch_without_threshold_plus_dice_where_a_round_begins(batch):
+    nets, first = Rounds(network(), warmup=0.5), replace(batch, step=5)
+    added = self_training(nets, first, SURE) - OBJECTIVES["supervised"].loss(nets, first, SURE)
+    logits, label = parts_of(nets, first)
+    alone = Student(nets.student)
+    cross_entropy = OBJECTIVES["fixmatch"].loss(alone, first, SURE) - OBJECTIVES["supervised"].loss(alone, first, SURE)
+    torch.testing.assert_close(added, cross_entropy + soft_dice_loss(logits, label))
+
+
+def test_labels_of_a_round_are_those_of_its_beginning():
+    nets = Rounds(network(0), rounds=2, warmup=0.3)
+    kinds = {}
+    for step in range(100):
+        nets.student.load_state_dict(network(step).state_dict())
+        assert nets.begin(step, 100) == (step >= 30)
+        kinds[step] = nets.labeller.class_head.weight.clone()
+    changes = [step for step in range(1, 100) if not torch.equal(kinds[step], kinds[step - 1])]
+    assert changes == [30, 65] and torch.equal(kinds[65], network(65).class_head.weight)
+    assert nets.chosen is nets.student
+
+
+# ---- copy and paste
+
+
+def test_a_box_is_a_rectangle_anywhere():
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.stack([box((30, 12), generator) for _ in range(300)])
+    assert boxes.sum((1, 2)).unique().tolist() == [20 * 8]
+    assert boxes.any(2).sum(1).unique().tolist() == [20] and boxes.any(1).sum(1).unique().tolist() == [8]
+    assert boxes.any(0).all()
+
+
+def test_pasted_slices_are_put_together_of_both_kinds(batch):
+    """Every pixel and its label come from the same slice; a box of one kind, the rest of the other."""
+    shown, nets = [], Teacher(network())
+    nets.student.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
+    count, inside = len(batch.weak), box(tuple(batch.labels.shape[1:]), batch.generator.clone_state())
+    copy_paste(nets, batch, SURE)
+    pasted = shown[-1][len(batch.images) :]
+    assert torch.equal(pasted[:count], torch.where(inside, batch.images[:count], batch.strong))
+    assert torch.equal(pasted[count:], torch.where(inside, batch.strong, batch.images[:count]))
+
+
+def test_copy_paste_is_its_formula(batch):
+    nets, late = Teacher(network()), replace(batch, step=9)
+    inside = box(tuple(batch.labels.shape[1:]), late.generator.clone_state())
+    found = copy_paste(nets, late, SURE)
+    count, label = len(batch.weak), nets.teacher(batch.weak).argmax(1)
+    mixed = torch.cat([torch.where(inside, batch.images[:count], batch.strong), torch.where(inside, batch.strong, batch.images[:count])])
+    named = torch.cat([torch.where(inside, batch.labels[:count], label), torch.where(inside, label, batch.labels[:count])])
+    expected = cross_entropy_dice(nets.student(batch.images), batch.labels) + cross_entropy_dice(nets.student(mixed), named)
+    torch.testing.assert_close(found, expected)
+
+
+# ---- paint what is hidden
+
+
+def test_hidden_squares_are_squares_and_as_many_as_said():
+    hidden = hidden_squares((200, 20, 27), 0.6, 8, torch.Generator().manual_seed(0))
+    assert hidden.shape == (200, 1, 20, 27) and abs(hidden.float().mean() - 0.6) < 0.03
+    assert torch.equal(hidden[:, :, :8, 8:16].all(-1).all(-1), hidden[:, :, :8, 8:16].any(-1).any(-1))
+    assert hidden_squares((2, 9, 9), 0.0, 4, torch.Generator()).sum() == 0
+
+
+def test_masked_pretraining_paints_better_than_the_mean_and_never_sees_what_is_hidden(cohort, part):
+    shown, model = [], network()
+    model.register_forward_hook(lambda *_: pytest.fail("the class head has no part in it"))
+    model.encoder.register_forward_pre_hook(lambda module, given: shown.append(given[0]))
+    first = {name: value.clone() for name, value in model.state_dict().items()}
+    settings = replace(TINY.stages["global"], steps=60, batch=8, rate=1e-2, precision="fp32")
+    losses = [step.loss for step in train_masked(model, cohort, part, settings)]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:3])
+    assert all(0.4 < (images == 0).float().mean() for images in shown[1:])
+    moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, first[name])}
+    assert moved == {"encoder", "decoder"}
+
+
+# ---- resume
+
+
+@pytest.mark.parametrize("name", ["self-training", "copy-paste", "masked"])
+def test_an_interrupted_stage_ends_with_the_same_weights(name, cohort, part, tmp_path):
+    """Interrupted within a round, where the labeller is neither the student nor what it was at first."""
+    settings = replace(TINY.stages["global" if name == "masked" else "finetune"], steps=10, batch=4, precision="fp32", validate_every=0)
+    how = {} if name == "masked" else {"objective": name}
+
+    def train(folder, model, steps=None):
+        own = (train_masked if name == "masked" else finetune_with)(model, cohort, part, settings, folder=folder, resume=True, **how)
+        for count, _ in enumerate(own, 1):
+            if count == steps:
+                own.close()
+        return model.state_dict()
+
+    whole = train(tmp_path / "whole", network())
+    train(tmp_path / "cut", network(), steps=5)
+    assert same(whole, train(tmp_path / "cut", network()))
