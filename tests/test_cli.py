@@ -22,8 +22,9 @@ from semicon_nb import __version__, arguments, cli, experiment, methods, names
 from semicon_nb import data as data_module
 from semicon_nb.cli import main
 from semicon_nb.data import cohorts, phantom, split
-from semicon_nb.methods import PRESETS, train_method
+from semicon_nb.methods import train_method
 from semicon_nb.show import PALETTE, rgb
+from semicon_nb.stages import PRESETS
 
 TINY = replace(PRESETS["demo"], name="tiny", width=4).scaled(0.04)
 COMMANDS = ("demo", "methods", "data", "train", "evaluate", "predict", "explore", "experiment", "table")

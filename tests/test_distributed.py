@@ -15,8 +15,8 @@ import torch
 from semicon_nb.data import phantom, split
 from semicon_nb.distributed import StageLoss, check_processes, gathered, pretrain, train_shared
 from semicon_nb.experiment import run_grid
-from semicon_nb.methods import PRESETS
 from semicon_nb.runs import build
+from semicon_nb.stages import PRESETS
 from semicon_nb.strategies import BlockDivision, FullResolution
 from semicon_nb.tables import read_lines
 from semicon_nb.train import pair_of, train_global, train_local

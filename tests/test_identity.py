@@ -13,8 +13,8 @@ import semicon_nb
 from semicon_nb import identity
 from semicon_nb.data import phantom, split
 from semicon_nb.identity import code_key, declared, module_source, name_of, reached, without_words
-from semicon_nb.methods import METHODS, PRESETS
-from semicon_nb.stages import settings_for
+from semicon_nb.methods import METHODS
+from semicon_nb.stages import PRESETS, settings_for
 from semicon_nb.study.ablations import ABLATIONS
 from semicon_nb.study.defects import method_with
 from semicon_nb.train import finetune, train_local
@@ -140,6 +140,7 @@ def test_a_declared_name_outlives_a_move():
         "semicon_nb.train.train_local",
         "semicon_nb.train.finetune",
         "semicon_nb.semisupervised.finetune_with",
+        "semicon_nb.semisupervised.train_masked",
         "semicon_nb.semisupervised.train_positional",
         "semicon_nb.ablations.train_local_with",
         "semicon_nb.defects.train_local_identical",
