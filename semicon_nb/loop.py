@@ -148,7 +148,9 @@ def start(
     model: torch.nn.Module,  # the network to train
     settings: StageSettings,  # rate, weight decay, averaging
 ) -> State:
-    """The state before the first step."""
+    """The state before the first step; ValueError for precision 'auto'."""
+    if settings.precision == "auto":
+        raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
     fused = all(weights.device.type in ("cpu", "cuda") for weights in model.parameters())
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=fused)
     smooth = copy.deepcopy(model).requires_grad_(False) if settings.average else None
@@ -281,6 +283,15 @@ def open_run(
     trim_history(history, identity["stage"], state.step)
     return checkpoint, history
 
+# %% ../nbs/05f_loop.ipynb #take5t3p
+def take_step(state: State, loss_of: Callable, batches: Callable, settings: StageSettings, stage: str, validate: Callable | None) -> Step:
+    """Train on one batch, measure if that is due, and say what happened."""
+    state.model.train()
+    began = time.perf_counter()
+    loss, rate = advance(state, loss_of(state.model, batches(state.step)), settings)
+    seconds = time.perf_counter() - began
+    return Step(stage, state.step, settings.steps, loss, rate, seconds, measure(state, settings, validate))
+
 # %% ../nbs/05f_loop.ipynb #a155189e
 def fit(
     model: torch.nn.Module,  # trained in place
@@ -294,18 +305,12 @@ def fit(
     identity: dict | None = None,  # plain values that tell this run from others
 ) -> Iterator[Step]:
     """Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto'."""
-    if settings.precision == "auto":
-        raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
     state = start(model, settings)
     identity = {"stage": stage, **(identity or {}), **plain(settings)}
     checkpoint, history = open_run(Path(folder), state, identity, resume) if folder else (None, None)
     try:
         while state.step < settings.steps:
-            model.train()
-            began = time.perf_counter()
-            loss, rate = advance(state, loss_of(model, batches(state.step)), settings)
-            seconds = time.perf_counter() - began
-            step = Step(stage, state.step, settings.steps, loss, rate, seconds, measure(state, settings, validate))
+            step = take_step(state, loss_of, batches, settings, stage, validate)
             if checkpoint and history:
                 append(history, step)
                 if state.step % settings.save_every == 0 or state.step == settings.steps:
