@@ -179,7 +179,7 @@ def stop_numbers(stop: Stop, names: Sequence[str]) -> dict[str, str]:
     """The numbers below a panel, the three in sight first; `names` are those of the classes, background first."""
     shares = ", ".join(f"{kept:,} {name}" for name, kept in zip(names[1:], stop.kept[1:], strict=False))
     return {
-        "pairs": short(stop.pairs), "cosine to exact": f"{stop.cosine:.3f}", "structures lost": f"{stop.lost}" if stop.lost else "none",
+        "pairs": short(stop.pairs), "cosine to exact": f"{stop.cosine:.3f}", "lost structures": f"{stop.lost}" if stop.lost else "none",
         "Pixels kept": f"{sum(stop.kept):,} of {stop.groups.size:,}", "of them": shares, "Memory": short(stop.bytes, "B"),
         "Operations": short(stop.operations), "Time here": short(stop.seconds, "s"), "Loss": f"{stop.loss:.3f}",
     }  # fmt: skip

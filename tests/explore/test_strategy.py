@@ -114,7 +114,7 @@ def test_structures_thinner_than_the_stride_are_counted_as_lost():
 def test_numbers_are_readable_and_the_three_in_sight_come_first(explorer):
     assert [short(v, "B") for v in (41_000_000, 12, 0.096, 0)] == ["41 MB", "12 B", "96 mB", "0 B"]
     found = stop_numbers(explorer.shown.families[0].stops[0], explorer.shown.slice.classes)
-    assert list(found)[:3] == ["pairs", "cosine to exact", "structures lost"] and found["Pixels kept"] == "520 of 520"
+    assert list(found)[:3] == ["pairs", "cosine to exact", "lost structures"] and found["Pixels kept"] == "520 of 520"
 
 
 BAD = {

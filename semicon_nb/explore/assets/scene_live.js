@@ -3,6 +3,8 @@ let scenesMade = 0;
 function render({ model, el }) {
   const prefix = `semicon${++scenesMade}-`, root = document.createElement("div"), aloud = make("p", { class: "unseen", role: "status", "aria-live": "polite" });
   root.className = "semicon-scene";
+  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab leaves the keys of controls alone
+  root.addEventListener("keydown", (event) => event.stopPropagation());
   el.append(root, aloud);
   el.style.width = "100%";
   const waiting = new Map();
