@@ -56,7 +56,7 @@ class PixelCanvas(anywidget.AnyWidget):
 
 
 class PointsCanvas(anywidget.AnyWidget):
-    """A map of points that moves through moments: places and classes go to the browser once, then only which moment is shown."""
+    """A map of points that moves through moments: the browser has all places at once, then only hears which moment."""
 
     _esm = traitlets.Unicode(asset("markers.js") + asset("points.js") + asset("points_live.js")).tag(sync=True)
     kinds = traitlets.Bytes(b"").tag(sync=True)
@@ -74,7 +74,7 @@ class PointsCanvas(anywidget.AnyWidget):
 
 
 def in_16_bits(places: np.ndarray) -> np.ndarray:
-    """Places [...] in 0 .. 1 as whole numbers of 16 bits, little end first: a thousandth of a dot is nothing to the eye."""
+    """Places [...] in 0 .. 1 as whole numbers of 16 bits, little end first: finer than the eye."""
     return np.round(np.clip(places, 0, 1) * 65535).astype("<u2")
 
 
@@ -135,7 +135,7 @@ def beside(
 
 
 def chart(figure: go.Figure, height: int) -> go.FigureWidget:
-    """A figure as a live widget, `height` screen pixels, that keeps its own legend and margins, fills its column and needs no template."""
+    """A figure as a live widget, `height` screen pixels, that keeps its legend and margins and fills its column."""
     figure.update_layout(template="none", autosize=True, height=height, font={"size": 13, "color": "#7a7a7a"})
     widget = LiveFigure(figure)
     widget._config = CONFIG

@@ -1,4 +1,4 @@
-"""Every subject, volume and slice with its labels; who trains, validates and tests; and what the network is shown of a slice."""
+"""Every subject, volume and slice with its labels; who trains, validates and tests; and what the network is shown."""
 
 __all__ = ["CohortBrowser"]
 
@@ -20,12 +20,15 @@ from ..data import Cohort, Split, belongs, phantom, split
 from ..show import METHOD_LOOKS, PALETTE, SYMBOLS
 from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
 
-_LEAD = "Choose a volume and a slice, in the controls or in the charts. Click a pixel to read it. The views are of the slice you see."
+_LEAD = (
+    "Choose a volume and a slice, above or in the charts. Click a pixel to read it. The views are of the slice you see."
+)
 _SCRIPTS = ("views.js", "cohort.js")
 PARTS = ("labelled", "train", "val", "test", "unused")
 USES = ("train, labels used", "train, images only", "validation", "test", "not in the split")
-LOOKS = ((METHOD_LOOKS[1][0], SYMBOLS[6]), (METHOD_LOOKS[0][0], SYMBOLS[0]), (METHOD_LOOKS[3][0], SYMBOLS[2]), (METHOD_LOOKS[2][0], SYMBOLS[1]),
-         (PALETTE[0], SYMBOLS[5]))  # fmt: skip
+LOOKS = tuple(
+    zip([METHOD_LOOKS[k][0] for k in (1, 0, 3, 2)] + [PALETTE[0]], [SYMBOLS[k] for k in (6, 0, 2, 1, 5)], strict=True)
+)
 """Colour and marker of each part of the split."""
 SETTINGS: dict[str, ViewSettings] = {
     "global (stage 1)": GLOBAL,
@@ -64,7 +67,7 @@ def volume_places(cohort: Cohort) -> np.ndarray:
 
 
 def deal(cohort: Cohort, share: float, seed: int) -> Split | None:
-    """A split by `seed` with this labelled share, or the least that leaves one labelled volume; None where there are too few subjects."""
+    """A split with this labelled share, or the least that leaves one labelled volume; None for too few subjects."""
     try:
         train = len(split(cohort, 1.0, seed).labelled)
     except ValueError:
@@ -82,7 +85,7 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def volume_data(cohort: Cohort, v: int, most: int | None = None) -> dict:
-    """What the browser needs of volume number `v`: `most` of its slices, evenly spaced, the ends among them (None: all), as bytes and runs."""
+    """What the browser needs of volume number `v`: `most` of its slices, evenly spaced with both ends; None: all."""
     rows = np.flatnonzero(cohort.volume == v)
     kept = (
         rows
@@ -106,7 +109,7 @@ def volume_data(cohort: Cohort, v: int, most: int | None = None) -> dict:
 
 
 def fit(cohort: Cohort, budget: int = 900_000) -> tuple[int, int]:
-    """How many volumes, and how many slices of each, fit into a `budget` of bytes: three volumes at least where there are, slices in all."""
+    """How many volumes, and how many slices of each, fit into a `budget` of bytes: three volumes at least."""
     picture, longest = cohort.images[0].size + 500, int(np.bincount(cohort.volume).max())
     most = min(longest, 16, max(1, budget // (3 * picture)))
     return max(1, min(len(cohort.volumes), budget // (picture * most))), most
@@ -124,15 +127,17 @@ def sample_volumes(parts: np.ndarray, count: int) -> list[int]:
 
 
 def _scene_data(shown: _Browsed, held: Sequence[int], stored: Sequence[dict], note: str) -> dict:
-    """What the browser needs at once: the cohort in names and parts, the numbers of the volumes that can be had, and those `stored` here."""
+    """What the browser needs at once: all volumes by name and part, numbers of those it can show, those `stored`."""
     cohort, (height, width) = shown.cohort, shown.cohort.images.shape[1:]
-    counts = np.bincount(cohort.volume, minlength=len(cohort.volumes))
+    volumes = zip(cohort.volumes, np.bincount(cohort.volume, minlength=len(cohort.volumes)), strict=True)
+    settings = {name: asdict(kind) for name, kind in SETTINGS.items()}
     return {
-        "kind": "cohort", "classes": list(cohort.classes), "height": height, "width": width, "subjects": len(cohort.subjects),
-        "volumes": [{"name": v.name, "subject": v.subject, "count": int(n)} for v, n in zip(cohort.volumes, counts, strict=True)],
-        "places": volume_places(cohort), "parts": list(shown.parts), "uses": list(USES), "looks": [list(look) for look in LOOKS],
-        "stops": [f"{100 * share:g} %" for share in shown.shares], "settings": {name: asdict(kind) for name, kind in SETTINGS.items()},
-        "held": list(held), "stored": list(stored), "note": note, "state": shown.start, **class_looks(len(cohort.classes)),
+        "kind": "cohort", "classes": list(cohort.classes), "height": height, "width": width,
+        "subjects": len(cohort.subjects),
+        "volumes": [{"name": v.name, "subject": v.subject, "count": int(n)} for v, n in volumes],
+        "places": volume_places(cohort), "parts": list(shown.parts), "uses": list(USES), "looks": LOOKS,
+        "stops": [f"{100 * share:g} %" for share in shown.shares], "settings": settings, "state": shown.start,
+        "held": list(held), "stored": list(stored), "note": note, **class_looks(len(cohort.classes)),
     }  # fmt: skip
 
 
@@ -174,7 +179,7 @@ class CohortBrowser(Explorer):
     ):
         if cohort is not None and not isinstance(cohort, Cohort):
             raise TypeError(
-                f"cohort: found {type(cohort).__name__}, expected a Cohort; semicon_nb.data.load makes one from a name or folder"
+                f"cohort: found {type(cohort).__name__}, expected a Cohort; make one with semicon_nb.data.load"
             )
         if not 0 < labelled <= 1:
             raise ValueError(f"labelled: found {labelled!r}, expected a share above 0 and up to 1")
@@ -189,7 +194,7 @@ class CohortBrowser(Explorer):
 
     @property
     def state(self) -> dict:
-        """What the reader has chosen: `volume`, `slice`, place of the `labelled` share, `kind` of the views, and what else cohort.js keeps."""
+        """What the reader has chosen: `volume`, `slice`, place of the `labelled` share, `kind` of views, and so on."""
         return self.scene.state
 
     def _send(self, change: dict) -> None:
@@ -242,4 +247,5 @@ class CohortBrowser(Explorer):
 def _describe(cohort: Cohort) -> str:
     """One sentence on the size of a cohort."""
     height, width = cohort.images.shape[1:]
-    return f"{cohort.name}: {len(cohort.subjects)} subjects, {len(cohort.volumes)} volumes, {len(cohort):,} slices of {height} x {width}."
+    counts = f"{len(cohort.subjects)} subjects, {len(cohort.volumes)} volumes, {len(cohort):,} slices"
+    return f"{cohort.name}: {counts} of {height} x {width}."

@@ -1,4 +1,4 @@
-"""The strategy, temperature and cohort explorers: one script that draws them, in a notebook and in a page without a kernel."""
+"""What draws the strategy, temperature and cohort explorers, in a notebook and in a page without a kernel."""
 
 __all__ = ["Scene"]
 
@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anywidget
+import numpy as np
 import traitlets
 
 from . import page
+from .slices import Slice
 from ..show import PALETTE, PULL, PUSH, SYMBOLS
 
 DARK, BRIGHT = "#10141c", "#ffffff"
@@ -21,7 +23,7 @@ _PARTS = ("canvas.js", "chart.js", "scene.js")
 
 
 class Scene(anywidget.AnyWidget):
-    """An explorer as the browser draws it: it gets its `data` once, and `state` holds what the reader chose; both sides may set it."""
+    """An explorer as the browser draws it from its `data`; `state` is what the reader chose, both sides set it."""
 
     _esm = traitlets.Unicode().tag(sync=True)
     _css = traitlets.Unicode(page.asset("scene.css")).tag(sync=True)
@@ -31,7 +33,7 @@ class Scene(anywidget.AnyWidget):
     volume = traitlets.Unicode("").tag(sync=True)  # that volume as JSON
 
     def __init__(self, scripts: Sequence[str], data: Mapping[str, object]):
-        """A scene that these `scripts` of assets draw from `data`, whose "kind" names it and whose "state" it begins with."""
+        """A scene that `scripts` of assets draw from `data`, whose "kind" names it and whose "state" it begins with."""
         names = ("markers.js", *_PARTS, *scripts, "scene_live.js")
         super().__init__(_esm="".join(map(page.asset, names)), data=as_json(data), state=data["state"])
 
@@ -49,6 +51,13 @@ def write_scene(
     return page.write_page(
         path, title, body, {**data, "state": dict(state)}, (*_PARTS, *scripts, "scene_page.js"), lead, plotly=""
     )
+
+
+def slice_data(piece: Slice) -> dict:
+    """What the browser needs of one slice: image and labels as bytes, names and colours of the classes, and `TINTS`."""
+    image, labels = np.rint(piece.image * 255).astype(np.uint8), piece.labels.astype(np.uint8)
+    looks = class_looks(len(piece.classes))
+    return {"image": image, "labels": labels, "classes": list(piece.classes), "tints": list(TINTS), **looks}
 
 
 def class_looks(count: int) -> dict[str, list[str]]:

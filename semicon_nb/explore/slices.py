@@ -26,7 +26,7 @@ class Slice:
 
 
 def chosen_slice(image: np.ndarray | None, labels: np.ndarray | None, classes: Sequence[str] | None) -> Slice:
-    """The reader's `image` and `labels` [H, W], or a generated slice where there are none; ValueError for what does not fit."""
+    """The reader's `image` and `labels` [H, W], or a generated slice without them; ValueError for what does not fit."""
     if (image is None) != (labels is None):
         raise ValueError(
             f"{'labels' if labels is None else 'image'}: found none, expected image and labels of one slice together"
@@ -45,11 +45,11 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image, dtype=np.float32)
     if image.ndim != 2:
         raise ValueError(
-            f"image: found {image.ndim}-D input {list(image.shape)}, expected one slice [H, W]; pick one of a volume's slices"
+            f"image: found {image.ndim}-D input {list(image.shape)}, expected [H, W]; pick one of a volume's slices"
         )
     if min(image.shape) < 4 or image.size > LARGEST:
         raise ValueError(
-            f"image: found {image.shape[0]} x {image.shape[1]} pixels, expected 4 x 4 at least and {LARGEST:,} in all at most"
+            f"image: found {image.shape[0]} x {image.shape[1]} pixels, expected 4 x 4 to {LARGEST:,} in all"
         )
     if wrong := int((~np.isfinite(image)).sum()):
         raise ValueError(f"image: found {wrong} values that are no numbers, expected finite intensities")
@@ -63,7 +63,7 @@ def _check_labels(labels: np.ndarray, shape: tuple[int, ...]) -> None:
         raise ValueError(f"labels: found shape {list(labels.shape)}, expected {list(shape)} as the image")
     if (labels != np.round(labels)).any() or labels.min() < 0 or not (labels > 0).any():
         raise ValueError(
-            "labels: found no foreground, so no pixel is an anchor; expected whole numbers, 0 for background, some above it"
+            "labels: found no foreground, so no anchor; expected whole numbers, 0 for background, some above it"
         )
 
 
@@ -75,7 +75,7 @@ def _class_names(count: int, classes: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def slice_features(image: np.ndarray, features: Tensor | np.ndarray | None, model: torch.nn.Module | None) -> Tensor:
-    """Embeddings [C, H, W] of an image [H, W]: the given `features`, or those of a model, with their graph; ValueError for neither."""
+    """Embeddings [C, H, W] of an image [H, W]: the given `features`, or those of a model; ValueError for neither."""
     if features is not None:
         return _checked_features(features, image.shape)
     if model is None:
@@ -84,12 +84,13 @@ def slice_features(image: np.ndarray, features: Tensor | np.ndarray | None, mode
 
 
 def embed_slice(model: torch.nn.Module, image: np.ndarray) -> Tensor:
-    """Embedding [C, H, W], with its graph, that a network gives to an image [H, W]; ValueError for an output of another shape."""
+    """Embeddings [C, H, W], with their graph, that a network gives to an image [H, W]; ValueError for another shape."""
     found = getattr(model, "embed_pixels", model)(torch.as_tensor(image)[None, None])
     if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[-2:] != image.shape:
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(
-            f"model: found output {shape} for an image {list(image.shape)}, expected embeddings [1, C, {image.shape[0]}, {image.shape[1]}]"
+            f"model: found output {shape} for an image {list(image.shape)}, "
+            f"expected embeddings [1, C, {image.shape[0]}, {image.shape[1]}]"
         )
     return _checked_features(found[0], image.shape)
 
@@ -108,7 +109,7 @@ def _checked_features(features: Tensor | np.ndarray, shape: Sequence[int]) -> Te
     return features.float()
 
 
-def untrained(classes: int) -> UNet:
+def small_network(classes: int) -> UNet:
     """A small network for this many `classes` as it is before any training, the same one every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)

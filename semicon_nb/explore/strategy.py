@@ -17,13 +17,13 @@ from torch import Tensor
 from ..gradient import agreement, loss_gradient
 from .canvas import beside, mixed, still, swatches
 from .page import text
-from .scene import TINTS, Scene, class_looks, write_scene
-from .slices import Slice, checked_anchor, chosen_slice, slice_features, untrained
+from .scene import TINTS, Scene, class_looks, slice_data, write_scene
+from .slices import Slice, checked_anchor, chosen_slice, slice_features, small_network
 from .widgets import Explorer, frame, in_place
 from ..show import METHOD_LOOKS
 from ..strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
 
-_LEAD = "Click a pixel, or focus a picture and use the arrow keys, to choose the anchor. The sliders set how much each strategy leaves out."
+_LEAD = "Click a pixel, or use the arrow keys on a picture, to choose the anchor. Sliders set what is left out."
 _SCRIPTS = ("strategy.js",)
 _SHARES = np.array(
     [0.72, 0.62, 0.5, 0.85], np.float32
@@ -72,7 +72,7 @@ class _Strategies:
 
 
 def group_map(strategy: Strategy, labels: np.ndarray) -> np.ndarray:
-    """Which pixels of `labels` [H, W] meet, from the strategy's own groups: [H, W] int16, the group's number, -1 where none is kept."""
+    """Number of the strategy's own group for each pixel of `labels` [H, W]: [H, W] int16, -1 where none is kept."""
     target, (height, width) = torch.as_tensor(labels)[None, None], labels.shape
     numbers, count = torch.full((labels.size,), -1, dtype=torch.int16), 0
     for batch in strategy.groups(target, (1, 1, height, width)):
@@ -82,7 +82,7 @@ def group_map(strategy: Strategy, labels: np.ndarray) -> np.ndarray:
 
 
 def compare(strategy: Strategy, labels: np.ndarray, anchor: tuple[int, int]) -> np.ndarray:
-    """What the anchor meets [H, W] in `labels` [H, W]: 0 never compared, 1 positive, 2 negative, 3 the anchor; the strategy's own account."""
+    """What the anchor meets [H, W] in `labels` [H, W]: 0 never compared, 1 positive, 2 negative, 3 the anchor."""
     return strategy.compared(torch.as_tensor(labels)[None, None], (0, 0, *anchor))[0, 0].numpy()
 
 
@@ -105,7 +105,7 @@ class _Measure:
     parameters: Sequence[Tensor] = ()  # of the network; none: gradients are by the embeddings
 
     def gradient(self, strategy: Strategy) -> tuple[Tensor, float, float]:
-        """Gradient [n] of one setting by the parameters or the embeddings, its loss, and the shorter processor time of two runs (s)."""
+        """Gradient [n] of one setting by parameters or embeddings, its loss, and the shorter time of two runs (s)."""
         pixels, target = self.features.detach()[None, None], torch.as_tensor(self.labels)[None, None]
         tries = [loss_gradient(pixels, target, strategy, self.temperature, True) for _ in range(2)]
         upstream, loss, _ = tries[0]
@@ -179,9 +179,10 @@ def stop_numbers(stop: Stop, names: Sequence[str]) -> dict[str, str]:
     """The numbers below a panel, the three in sight first; `names` are those of the classes, background first."""
     shares = ", ".join(f"{kept:,} {name}" for name, kept in zip(names[1:], stop.kept[1:], strict=False))
     return {
-        "pairs": short(stop.pairs), "cosine to exact": f"{stop.cosine:.3f}", "lost structures": f"{stop.lost}" if stop.lost else "none",
-        "Pixels kept": f"{sum(stop.kept):,} of {stop.groups.size:,}", "of them": shares, "Memory": short(stop.bytes, "B"),
-        "Operations": short(stop.operations), "Time here": short(stop.seconds, "s"), "Loss": f"{stop.loss:.3f}",
+        "pairs": short(stop.pairs), "cosine to exact": f"{stop.cosine:.3f}",
+        "lost structures": str(stop.lost or "none"), "Pixels kept": f"{sum(stop.kept):,} of {stop.groups.size:,}", "of them": shares,
+        "Memory": short(stop.bytes, "B"), "Operations": short(stop.operations), "Time here": short(stop.seconds, "s"),
+        "Loss": f"{stop.loss:.3f}",
     }  # fmt: skip
 
 
@@ -201,14 +202,14 @@ def _stop_data(stop: Stop, names: Sequence[str]) -> dict:
 
 def _scene_data(shown: _Strategies) -> dict:
     """What the browser needs of all."""
-    names, looks = (
-        shown.slice.classes,
-        [dict(zip(("colour", "symbol", "dash"), look, strict=True)) for look in METHOD_LOOKS],
-    )
+    names = shown.slice.classes
+    looks = [dict(zip(("colour", "symbol", "dash"), look, strict=True)) for look in METHOD_LOOKS]
     return {
-        "kind": "strategy", "image": np.rint(shown.slice.image * 255).astype(np.uint8), "labels": shown.slice.labels.astype(np.uint8),
-        "classes": list(names), "tints": list(TINTS), "looks": looks, "note": shown.note, "state": shown.start(), **class_looks(len(names)),
-        "families": [{"name": f.name, "control": f.control, "stops": [_stop_data(s, names) for s in f.stops]} for f in shown.families],
+        **slice_data(shown.slice), "kind": "strategy", "looks": looks, "note": shown.note, "state": shown.start(),
+        "families": [
+            {"name": f.name, "control": f.control, "stops": [_stop_data(s, names) for s in f.stops]}
+            for f in shown.families
+        ],
     }  # fmt: skip
 
 
@@ -249,7 +250,8 @@ class StrategyExplorer(Explorer):
             colours = mixed(piece.image, swatches(*TINTS)[met], _SHARES[met])
             pictures.append(still(colours, met, piece.labels, swatches(*class_looks(len(piece.classes))["colours"])))
             texts.append(
-                f"<b>{family.name}</b> {stop.label if family.control else ''}<br>cosine {stop.cosine:.2f}, {short(stop.pairs)} pairs"
+                f"<b>{family.name}</b> {stop.label if family.control else ''}<br>"
+                f"cosine {stop.cosine:.2f}, {short(stop.pairs)} pairs"
             )
         return beside(pictures, texts, self.state["anchor"])
 
@@ -263,7 +265,7 @@ def _measure_slice(
 ) -> tuple[tuple[Family, ...], str]:
     """All settings measured on a slice, with its `features` [C, H, W] or those of a model, and a note on how."""
     if model is None and features is None:
-        model = untrained(len(piece.classes))
+        model = small_network(len(piece.classes))
     found = slice_features(piece.image, features, model)
     parameters = [] if features is not None or model is None else [p for p in model.parameters() if p.requires_grad]
     by = "parameters" if parameters else "embeddings"

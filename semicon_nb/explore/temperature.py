@@ -1,4 +1,4 @@
-"""What the temperature does to one anchor: how its attention spreads over the other pixels, which it pulls, which it pushes, and how hard."""
+"""What the temperature does to one anchor: where its attention goes, which pixels it pulls and pushes, and how hard."""
 
 __all__ = ["TemperatureExplorer"]
 
@@ -16,20 +16,20 @@ from torch import Tensor
 
 from .canvas import DOT, beside, mixed, still, swatches
 from .page import text
-from .scene import TINTS, Scene, class_looks, write_scene
-from .slices import Slice, checked_anchor, chosen_slice, embed_slice, slice_features, untrained
+from .scene import TINTS, Scene, class_looks, slice_data, write_scene
+from .slices import Slice, checked_anchor, chosen_slice, embed_slice, slice_features, small_network
 from .widgets import Explorer, frame, in_place
 from ..losses import supervised_local_contrastive_loss
 from ..strategies import RandomSampling
 
-_LEAD = "Click a pixel, or focus a picture and use the arrow keys, to choose the anchor. Move the slider to change the temperature."
+_LEAD = "Click a pixel, or use the arrow keys on a picture, to choose the anchor. Move the slider to change the temperature."
 _SCRIPTS = ("temperature.js",)
 TEMPERATURES = tuple(round(10 ** (-2 + k / 20), 4) for k in range(41))
 """The stops of the slider, evenly spaced in the logarithm from 0.01 to 1."""
 
 
 @dataclass(frozen=True)
-class Felt:
+class Anchor:
     """What one anchor feels at one temperature."""
 
     similarity: np.ndarray  # [H, W] cosine to the anchor, -1 to 1
@@ -63,7 +63,7 @@ def feel(
     labels: np.ndarray,  # [H, W]
     anchor: tuple[int, int],  # row and column
     temperature: float,  # of the loss
-) -> Felt:
+) -> Anchor:
     """Weights, forces and loss of one anchor against all other pixels."""
     similarity = np.clip(vectors @ vectors[anchor], -1, 1)
     score = similarity / temperature
@@ -77,7 +77,7 @@ def feel(
     force[anchor] = 0
     loss = float(total - score[positive].mean()) if count else float("nan")
     keys = float(np.exp(-(weight * np.log(np.maximum(weight, 1e-300))).sum()))
-    return Felt(
+    return Anchor(
         similarity,
         weight,
         force,
@@ -96,9 +96,9 @@ def _hardest_share(weight: np.ndarray) -> float:
     )
 
 
-def _briefly_trained(piece: Slice, steps: int = 8, temperature: float = 0.1) -> Tensor:
+def _train_briefly(piece: Slice, steps: int = 8, temperature: float = 0.1) -> Tensor:
     """Embeddings [C, H, W] of a small network after a few steps of supervised local contrast on this very slice."""
-    model, target = untrained(len(piece.classes)), torch.as_tensor(piece.labels)[None, None]
+    model, target = small_network(len(piece.classes)), torch.as_tensor(piece.labels)[None, None]
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     for step in range(steps):
         optimiser.zero_grad()
@@ -125,7 +125,7 @@ def nearest_stop(temperature: float) -> int:
 
 
 def compact(vectors: np.ndarray, budget: int = 800_000) -> tuple[np.ndarray, float, float]:
-    """Unit vectors [H, W, C] turned into the fewest dimensions that hold them, within a `budget` of bytes, and rounded to 16 bits.
+    """Unit vectors [H, W, C] in the fewest dimensions that hold them, within a `budget` of bytes, rounded to 16 bits.
 
     Codes int16 [P, r], the size of one step, and the largest error of a similarity among those that were tried.
     """
@@ -144,11 +144,12 @@ def compact(vectors: np.ndarray, budget: int = 800_000) -> tuple[np.ndarray, flo
 def _scene_data(shown: _Attention) -> dict:
     """What the browser needs of a slice and its embeddings."""
     piece, (codes, step, error) = shown.slice, compact(shown.vectors)
-    note = f"All {piece.labels.size:,} pixels are compared. Similarities here differ from the library's by at most {error:.1g}.{shown.note}"
+    note = (
+        f"All {piece.labels.size:,} pixels are compared; similarities are rounded, by at most {error:.1g}.{shown.note}"
+    )
     return {
-        "kind": "temperature", "image": np.rint(piece.image * 255).astype(np.uint8), "labels": piece.labels.astype(np.uint8),
-        "classes": list(piece.classes), "codes": codes, "step": step, "temperatures": list(TEMPERATURES), "tints": list(TINTS), "note": note,
-        "state": {"anchor": list(shown.anchor), "stop": shown.stop}, **class_looks(len(piece.classes)),
+        **slice_data(piece), "kind": "temperature", "codes": codes, "step": step, "temperatures": list(TEMPERATURES),
+        "note": note, "state": {"anchor": list(shown.anchor), "stop": shown.stop},
     }  # fmt: skip
 
 
@@ -171,7 +172,7 @@ class TemperatureExplorer(Explorer):
     ):
         piece, stop, note = chosen_slice(image, labels, classes), nearest_stop(temperature), ""
         if features is None and model is None:
-            features, note = _briefly_trained(piece), " They are of a small network after 8 steps on this very slice."
+            features, note = _train_briefly(piece), " They are of a small network after 8 steps on this very slice."
         place = middle_anchor(piece.labels) if anchor is None else checked_anchor(anchor, piece.labels.shape)
         self.shown = _Attention(piece, unit(slice_features(piece.image, features, model)), place, stop, note)
         self.scene = Scene(_SCRIPTS, _scene_data(self.shown))
@@ -179,7 +180,7 @@ class TemperatureExplorer(Explorer):
 
     @property
     def state(self) -> dict:
-        """What the reader has chosen: `anchor`, row and column, and `stop`, the place of the temperature in the slider."""
+        """What the reader has chosen: `anchor`, row and column, and `stop`, the place of the temperature."""
         return self.scene.state
 
     def picture(self) -> go.Figure:
@@ -190,7 +191,8 @@ class TemperatureExplorer(Explorer):
             found = feel(shown.vectors, shown.slice.labels, anchor, temperature)
             pictures.append(still(*_attention_colours(shown.slice, found, anchor), shown.slice.labels, outlines))
             texts.append(
-                f"<b>τ = {temperature}</b><br>listens to {found.keys:,.0f} pixels, {100 * found.positives:.0f} % positive"
+                f"<b>τ = {temperature}</b><br>"
+                f"listens to {found.keys:,.0f} pixels, {100 * found.positives:.0f} % positive"
             )
         return beside(pictures, texts, anchor, height=330)
 
@@ -199,8 +201,8 @@ class TemperatureExplorer(Explorer):
         return write_scene(path, self.title, _LEAD, _SCRIPTS, _scene_data(self.shown), self.state)
 
 
-def _attention_colours(piece: Slice, found: Felt, anchor: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [H, W, 3] and marks [H, W] of the weights that an `anchor` gives: the root of a weight, so that the weak show too."""
+def _attention_colours(piece: Slice, found: Anchor, anchor: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [H, W, 3] and marks [H, W] of the weights that an `anchor` gives; their root, so that the weak show."""
     kind = np.where(piece.labels == piece.labels[anchor], 1, 2)
     share = 0.9 * np.sqrt(found.weight / max(float(found.weight.max()), 1e-300))
     marks = np.where(found.weight > 1 / (piece.labels.size - 1), kind, 0)

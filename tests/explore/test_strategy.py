@@ -8,7 +8,7 @@ import pytest
 import torch
 from browser_tools import static_page  # noqa: F401
 
-from semicon_nb.explore.slices import untrained
+from semicon_nb.explore.slices import small_network
 from semicon_nb.explore.strategy import (
     StrategyExplorer,
     _Measure,
@@ -87,7 +87,7 @@ def _loss(features, labels, strategy):
 
 def test_with_a_network_the_cosine_is_that_of_its_parameters():
     image, labels = a_slice(16, 16)
-    network = untrained(4)
+    network = small_network(4)
     parameters = list(network.parameters())
 
     def gradient(strategy):
