@@ -1,6 +1,6 @@
 """Pictures made of pixels and maps of points, live: bytes go to the browser, what the reader picked comes back."""
 
-__all__ = ["PixelCanvas", "PointsCanvas"]
+__all__ = []
 
 import base64
 import io

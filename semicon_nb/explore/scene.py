@@ -1,6 +1,6 @@
 """What draws the strategy, temperature and cohort explorers, in a notebook and in a page without a kernel."""
 
-__all__ = ["Scene"]
+__all__ = []
 
 import json
 import os

@@ -1,6 +1,6 @@
 """One slice with its labels and embeddings, checked: what the strategy and the temperature explorer look at."""
 
-__all__ = ["Slice"]
+__all__ = []
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -180,7 +180,8 @@ def stop_numbers(stop: Stop, names: Sequence[str]) -> dict[str, str]:
     shares = ", ".join(f"{kept:,} {name}" for name, kept in zip(names[1:], stop.kept[1:], strict=False))
     return {
         "pairs": short(stop.pairs), "cosine to exact": f"{stop.cosine:.3f}",
-        "lost structures": str(stop.lost or "none"), "Pixels kept": f"{sum(stop.kept):,} of {stop.groups.size:,}", "of them": shares,
+        "lost structures": str(stop.lost or "none"),
+        "Pixels kept": f"{sum(stop.kept):,} of {stop.groups.size:,}", "of them": shares,
         "Memory": short(stop.bytes, "B"), "Operations": short(stop.operations), "Time here": short(stop.seconds, "s"),
         "Loss": f"{stop.loss:.3f}",
     }  # fmt: skip

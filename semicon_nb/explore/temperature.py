@@ -22,7 +22,7 @@ from .widgets import Explorer, frame, in_place
 from ..losses import supervised_local_contrastive_loss
 from ..strategies import RandomSampling
 
-_LEAD = "Click a pixel, or use the arrow keys on a picture, to choose the anchor. Move the slider to change the temperature."
+_LEAD = "Click a pixel, or use the arrow keys on a picture, to choose the anchor. The slider sets the temperature."
 _SCRIPTS = ("temperature.js",)
 TEMPERATURES = tuple(round(10 ** (-2 + k / 20), 4) for k in range(41))
 """The stops of the slider, evenly spaced in the logarithm from 0.01 to 1."""
@@ -172,7 +172,7 @@ class TemperatureExplorer(Explorer):
     ):
         piece, stop, note = chosen_slice(image, labels, classes), nearest_stop(temperature), ""
         if features is None and model is None:
-            features, note = _train_briefly(piece), " They are of a small network after 8 steps on this very slice."
+            features, note = _train_briefly(piece), " The embeddings are of a small network after 8 steps."
         place = middle_anchor(piece.labels) if anchor is None else checked_anchor(anchor, piece.labels.shape)
         self.shown = _Attention(piece, unit(slice_features(piece.image, features, model)), place, stop, note)
         self.scene = Scene(_SCRIPTS, _scene_data(self.shown))

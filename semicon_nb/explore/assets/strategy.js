@@ -72,7 +72,7 @@ scenes.strategy = (root, data, host) => {
   ring();
   return {
     state: () => ({ anchor, stops }),
-    put: (state) => { ({ anchor, stops } = { ...state }); panels.forEach((panel, k) => { panel.control?.put(stops[k]); show(k); }); ring(); },
+    put: (state) => { ({ anchor, stops } = { anchor, stops, ...state }); panels.forEach((panel, k) => { panel.control?.put(stops[k]); show(k); }); ring(); },
     stop: () => { panels.forEach((panel) => panel.canvas.stop()); drawn.stop(); },
     compared: (...at) => Array.from(compared(...at)),
   };
