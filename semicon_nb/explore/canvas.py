@@ -103,9 +103,12 @@ def still(
     big[np.kron((marks == PLUS) | (marks == MINUS), flat) | np.kron(marks == PLUS, tall)] += 60
     wide = np.kron(labels, np.ones((scale, scale), np.uint8))
     line = edges(wide)
+    line |= edges(np.where(line, 0, wide))  # two screen pixels wide
     big[line] = looks[wide[line]]
     buffer = io.BytesIO()
-    Image.fromarray(big.clip(0, 255).astype(np.uint8)).quantize(64).save(buffer, "PNG", optimize=True)
+    Image.fromarray(big.clip(0, 255).astype(np.uint8)).quantize(96, Image.Quantize.MAXCOVERAGE).save(
+        buffer, "PNG", optimize=True
+    )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -129,7 +132,14 @@ def beside(
         down = {"anchor": f"x{number}", "scaleanchor": f"x{number}", "autorange": "reversed", "visible": False}
         figure.update_layout({f"xaxis{number}": across, f"yaxis{number}": down})
         figure.add_annotation(
-            x=(k + 0.5) / count, y=1.0, xref="paper", yref="paper", yanchor="bottom", showarrow=False, text=text
+            x=(k + 0.5) / count,
+            y=1.0,
+            xref="paper",
+            xanchor="center",
+            yref="paper",
+            yanchor="bottom",
+            showarrow=False,
+            text=text,
         )
     return style(figure, height=height).update_layout(margin={"l": 5, "r": 5, "t": 55, "b": 5})
 
