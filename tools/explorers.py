@@ -41,7 +41,7 @@ EXPLORERS: dict[type, tuple[str, Callable]] = {
     CohortBrowser: ("cohort", lambda: CohortBrowser()),
     ResultsExplorer: ("results", lambda: ResultsExplorer(sorted(RESULTS.glob("*.jsonl")), [trained()])),
 }
-HEIGHTS = {"pixels": 1380, "strategies": 2280, "temperature": 1290, "replay": 1210, "cohort": 1060, "results": 1900}
+HEIGHTS = {"pixels": 1380, "strategies": 1860, "temperature": 1510, "replay": 1210, "cohort": 1120, "results": 1900}
 """Of each page in pixels, in the width that a page of the site has for it."""
 
 

@@ -10,15 +10,10 @@ from browser_tools import static_page  # noqa: F401
 from semicon_nb.explore.temperature import (
     TEMPERATURES,
     TemperatureExplorer,
-    attention,
     compact,
-    facts,
-    felt,
-    forces,
+    feel,
     middle_anchor,
     nearest_stop,
-    spread,
-    told,
     unit,
 )
 from semicon_nb.losses import supervised_local_contrastive_loss
@@ -43,7 +38,9 @@ def explorer() -> TemperatureExplorer:
 def test_the_anchors_losses_average_to_the_librarys_loss(temperature):
     _, labels, features = a_slice()
     vectors = unit(features)
-    mean = np.mean([felt(vectors, labels, tuple(map(int, place)), temperature).loss for place in np.argwhere(labels > 0)])
+    mean = np.mean(
+        [feel(vectors, labels, tuple(map(int, place)), temperature).loss for place in np.argwhere(labels > 0)]
+    )
     wanted = supervised_local_contrastive_loss(
         torch.as_tensor(features)[None, None].double(), torch.as_tensor(labels)[None, None], temperature
     )
@@ -54,7 +51,7 @@ def test_the_anchors_losses_average_to_the_librarys_loss(temperature):
 def test_the_forces_are_the_gradient_of_the_loss(temperature):
     _, labels, features = a_slice()
     vectors, anchor = unit(features), (6, 6)
-    found = felt(vectors, labels, anchor, temperature)
+    found = feel(vectors, labels, anchor, temperature)
     similarity = torch.tensor(found.similarity, requires_grad=True)
     here = torch.zeros(labels.shape, dtype=torch.bool)
     here[anchor] = True
@@ -70,7 +67,7 @@ def test_the_forces_are_the_gradient_of_the_loss(temperature):
 
 def test_a_low_temperature_listens_to_few_and_a_high_one_to_all():
     _, labels, features = a_slice()
-    keys = [felt(unit(features), labels, (6, 6), t).keys for t in TEMPERATURES]
+    keys = [feel(unit(features), labels, (6, 6), t).keys for t in TEMPERATURES]
     assert keys == sorted(keys) and keys[0] < 30 and keys[-1] > 0.7 * labels.size
     assert TEMPERATURES[nearest_stop(0.1)] == 0.1 and len(TEMPERATURES) == 41
 
@@ -78,37 +75,8 @@ def test_a_low_temperature_listens_to_few_and_a_high_one_to_all():
 def test_an_anchor_without_positives_has_no_loss_and_breaks_nothing():
     _, labels, features = a_slice()
     labels[0, 0] = 7
-    found = felt(unit(features), labels, (0, 0), 0.1)
-    assert np.isnan(found.loss) and found.positives == 0 and "no positive" in facts(found, 0.1)["Loss of this anchor"]
-
-
-def test_the_bars_hold_all_of_the_weight(explorer):
-    for temperature in (0.01, 0.1, 1.0):
-        found = felt(explorer.vectors, explorer.labels, explorer.anchor, temperature)
-        _, positive, negative, pixels = spread(found, explorer.labels, explorer.anchor)
-        assert positive.sum() == pytest.approx(found.positives) and positive.sum() + negative.sum() == pytest.approx(1)
-        assert pixels.sum() == pytest.approx(1)
-
-
-def test_marks_tell_positives_from_negatives_and_pulled_from_pushed(explorer):
-    found = explorer.sweep[20]
-    same = explorer.labels == explorer.labels[explorer.anchor]
-    _, marks = attention(explorer.image, found, explorer.labels, explorer.anchor)
-    assert not (marks[same] == 2).any() and not (marks[~same] == 1).any() and marks[explorer.anchor] == 3
-    _, marks = forces(explorer.image, found, explorer.anchor)
-    assert (found.force[marks == 1] < 0).all() and (found.force[marks == 2] > 0).all()
-
-
-def test_the_slider_moves_pictures_bars_and_rings(explorer):
-    before = explorer.weights.serial
-    explorer.slider.value = 10
-    assert explorer.weights.serial == before + 1
-    assert explorer.lines[0].data[1].x[0] == TEMPERATURES[10]
-    assert explorer.lines[1].data[1].y[0] == pytest.approx(felt(explorer.vectors, explorer.labels, explorer.anchor, TEMPERATURES[10]).loss)
-    explorer.pushes.anchor = [10, 15]
-    assert explorer.anchor == (10, 15) and list(explorer.weights.anchor) == [10, 15]
-    assert explorer.lines[1].data[0].y[10] == pytest.approx(felt(explorer.vectors, explorer.labels, (10, 15), TEMPERATURES[10]).loss)
-    assert "Background" in told(explorer.sweep[10], explorer.labels, (0, 0), explorer.classes, 0.1)
+    found = feel(unit(features), labels, (0, 0), 0.1)
+    assert np.isnan(found.loss) and found.positives == 0
 
 
 def test_sixteen_bits_and_the_rank_keep_the_similarities():
@@ -139,39 +107,56 @@ def test_bad_input_is_a_sentence_in_the_widgets_place(name):
 
 def test_stored_and_exported_are_small(explorer, tmp_path):
     assert len(json.dumps(explorer._repr_mimebundle_())) < 120_000
-    assert explorer.to_html(tmp_path / "t.html").stat().st_size < 6e6
-    assert explorer.to_html(tmp_path / "shared.html", "shared").stat().st_size < 1.5e6
-    assert middle_anchor(explorer.labels)[0] in range(3, 16)
+    assert explorer.to_html(tmp_path / "t.html").stat().st_size < 300_000
+    assert middle_anchor(explorer.shown.slice.labels)[0] in range(3, 16)
 
 
 @pytest.mark.browser
-def test_the_page_computes_what_python_computes(explorer, static_page, tmp_path):  # noqa: F811
-    tab = static_page(explorer.to_html(tmp_path / "t.html", "shared"))
-    tab.page.evaluate("temperature.ready")
-    for place in ((6, 6), (10, 15), (0, 0)):
-        for t in (0.01, 0.1, 1.0):
-            found, wanted = (
-                tab.page.evaluate(f"temperature.felt({place[0]}, {place[1]}, {t})"),
-                felt(explorer.vectors, explorer.labels, place, t),
-            )
-            assert found["loss"] == pytest.approx(wanted.loss, rel=2e-3) and found["keys"] == pytest.approx(wanted.keys, rel=2e-2)
-            assert np.allclose(found["weight"], wanted.weight.ravel(), atol=2e-3)
-            assert found["hardest"] == pytest.approx(wanted.hardest, rel=2e-2) and found["positives"] == pytest.approx(
-                wanted.positives, abs=2e-3
-            )
+@pytest.mark.parametrize("place", [(6, 6), (10, 15), (0, 0)])
+def test_the_page_computes_what_python_computes(explorer, static_page, tmp_path, place):  # noqa: F811
+    tab = static_page(explorer.to_html(tmp_path / "t.html"))
+    for t in (0.01, 0.1, 1.0):
+        found = tab.page.evaluate(f"explorer.felt({place[0]}, {place[1]}, {t})")
+        wanted = feel(explorer.shown.vectors, explorer.shown.slice.labels, place, t)
+        assert found["loss"] == pytest.approx(wanted.loss, rel=2e-3) and found["keys"] == pytest.approx(
+            wanted.keys, rel=2e-2
+        )
+        assert np.allclose(found["weight"], wanted.weight.ravel(), atol=2e-3)
+        assert np.allclose(found["force"], wanted.force.ravel(), atol=2e-3 / t)
+        assert found["hardest"] == pytest.approx(wanted.hardest, rel=2e-2)
+        assert found["positives"] == pytest.approx(wanted.positives, abs=2e-3)
 
 
 @pytest.mark.browser
 def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # noqa: F811
-    tab = static_page(explorer.to_html(tmp_path / "t.html", "shared"))
-    tab.page.evaluate("temperature.ready")
+    vectors, labels = explorer.shown.vectors, explorer.shown.slice.labels
+    tab = static_page(explorer.to_html(tmp_path / "t.html"), size=(1440, 900))
     tab.shot("temperature-page-before")
     tab.press("#temperature", "Home")
-    tab.wait(lambda: tab.page.evaluate("document.getElementById('curve0').data[1].x[0]") == 0.01, "the ring at 0.01")
-    tab.pick("#picture1 canvas", 10, 15, explorer.labels.shape)
-    tab.wait(lambda: tab.page.evaluate("temperature.state().anchor") == [10, 15], "the anchor")
-    wanted = felt(explorer.vectors, explorer.labels, (10, 15), 0.01)
-    tab.wait(lambda: f"{wanted.loss:.2f}" in tab.page.locator("#facts").text_content(), f"the loss {wanted.loss:.2f} in the numbers")
-    weights = "document.getElementById('bars').data[1].y.reduce((sum, y) => sum + y, 0)"
-    tab.near(weights, wanted.positives, "the bars of the anchor", 2e-3)
+    tab.wait(lambda: tab.page.evaluate("explorer.rings()[0][0]") == 0.01, "the ring at 0.01")
+    tab.pick("canvas.pixels >> nth=1", 10, 15, labels.shape)
+    tab.wait(lambda: tab.page.evaluate("explorer.state().anchor") == [10, 15], "the anchor")
+    wanted = feel(vectors, labels, (10, 15), 0.01)
+    tab.wait(
+        lambda: f"{wanted.loss:.2f}" in tab.page.locator(".three").text_content(),
+        f"the loss {wanted.loss:.2f} in the numbers",
+    )
+    positive, negative = tab.page.evaluate("explorer.bars()")
+    assert sum(positive) == pytest.approx(wanted.positives, abs=2e-3) and sum(positive) + sum(
+        negative
+    ) == pytest.approx(1)
+    losses = [feel(vectors, labels, (10, 15), t).loss for t in TEMPERATURES]
+    tab.near("explorer.curves()[1]", losses, "the curve of the new anchor", 0.02)
+    tab.near("explorer.rings()[1][1]", losses[0], "its ring", 0.02)
+    assert tab.page.locator(".three > div").count() == 3 and tab.page.locator("table:visible").count() == 0
+    tab.pick("canvas.pixels >> nth=0", 0, 0, labels.shape)
+    tab.wait(lambda: "Background" in tab.page.locator(".said").text_content(), "the sentence on the background")
     tab.shot("temperature-page-after")
+
+
+@pytest.mark.browser
+def test_a_lone_pixel_of_its_class_has_no_loss_on_the_page(static_page, tmp_path):  # noqa: F811
+    image, labels, features = a_slice()
+    labels[0, 0] = 3
+    tab = static_page(TemperatureExplorer(image, labels, features=features, anchor=(0, 0)).to_html(tmp_path / "t.html"))
+    assert "none" in tab.page.locator(".three").text_content()
