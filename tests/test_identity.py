@@ -140,6 +140,7 @@ def test_a_declared_name_outlives_a_move():
         "semicon_nb.train.train_local",
         "semicon_nb.train.finetune",
         "semicon_nb.semisupervised.finetune_with",
+        "semicon_nb.semisupervised.train_masked",
         "semicon_nb.semisupervised.train_positional",
         "semicon_nb.ablations.train_local_with",
         "semicon_nb.defects.train_local_identical",
