@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .names import METHODS, METRICS, PARTS, PRESETS, check_name, check_place, check_run
+from .names import METHOD_LINES, METRICS, PART_NAMES, PRESET_NAMES, check_name, check_place, check_run
+
+__all__ = ["check_words", "make_parser"]
 
 
 def share(text: str) -> float:
@@ -240,8 +242,8 @@ def check_words(options: argparse.Namespace) -> None:
     """Refuse words that mean nothing, in one sentence and at once."""
     given = {name: value for name, value in vars(options).items() if value is not None}
     for method in [given["method"]] if "method" in given else given.get("methods", ()):
-        check_name("method", method, METHODS)
-    for name, known in {"preset": PRESETS, "part": PARTS, "metric": METRICS}.items():
+        check_name("method", method, METHOD_LINES)
+    for name, known in {"preset": PRESET_NAMES, "part": PART_NAMES, "metric": METRICS}.items():
         if name in given:
             check_name(f"--{name}", given[name], known)
     for place in [given[name] for name in ("data", "place") if name in given]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import check_words, make_parser
-from .names import COHORTS, METHODS
+from .names import COHORT_LINES, METHOD_LINES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 def methods(options: argparse.Namespace) -> list[str]:
     "Run `semicon-nb methods`."
     if options.json:
-        rows = [{"method": name, "images": images, "about": about} for name, (images, about) in METHODS.items()]
+        rows = [{"method": name, "images": images, "about": about} for name, (images, about) in METHOD_LINES.items()]
         print(json.dumps({"methods": rows}))
     else:
-        print("\n".join(f"{name:26}{images:21}{about}" for name, (images, about) in METHODS.items()))
+        print("\n".join(f"{name:26}{images:21}{about}" for name, (images, about) in METHOD_LINES.items()))
     return ['semicon-nb train "global+local(block)" --data phantom --labels 0.1 --out RUN']
 
 
@@ -39,7 +39,7 @@ def list_cohorts() -> list[dict]:
     from .data import locate
 
     rows = []
-    for name, known in COHORTS.items():
+    for name, known in COHORT_LINES.items():
         place = locate(known.folder, known.marker) if known.folder else None
         missing = f"download, {known.download}" if known.download else "not here"
         how = "generated" if not known.folder else "on this disk" if place else missing
@@ -52,7 +52,7 @@ def show_cohorts(options: argparse.Namespace) -> list[str]:
     from .data import places
 
     rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in places("x"))
-    folders = ", ".join(known.folder for known in COHORTS.values() if known.folder)
+    folders = ", ".join(known.folder for known in COHORT_LINES.values() if known.folder)
     found = [f"{row['name']} is in {row['place']}" for row in rows if row["place"]]
     if options.json:
         print(json.dumps({"cohorts": rows}))
@@ -324,9 +324,9 @@ class Failed(Exception):
 
 def predict(options: argparse.Namespace) -> list[str]:
     "Run `semicon-nb predict`."
-    from .masks import planned
+    from .masks import plan_masks
 
-    pairs = planned(options.image, options.out, options.force)
+    pairs = plan_masks(options.image, options.out, options.force)
     from tqdm import tqdm
 
     run, bad = open_run(options.run, options.model), 0
@@ -389,7 +389,7 @@ def set_aside(
 def experiment(options: argparse.Namespace) -> list[str]:
     "Run `semicon-nb experiment`."
     from .experiment import grid, run_rows
-    from .failures import failures
+    from .tables import failures
     from .methods import named_method, named_preset
 
     named(options.model)
@@ -415,7 +415,7 @@ def table(options: argparse.Namespace) -> list[str]:
     "Run `semicon-nb table`."
     if options.results.name.endswith(".failed.jsonl"):
         raise ValueError(f"{options.results}: holds failed runs, expected finished ones; name the file without .failed")
-    from .failures import failures
+    from .tables import failures
     from .tables import read_results
     from .tables import table as make_table
 

@@ -1,7 +1,6 @@
 """One training over several processes, with the contrast over all of them"""
 
-__all__ = ["Gather", "gathered", "Objective", "world", "check_share", "train_shared", "process_group", "shared_stage", "pretrain", "main"]
-
+__all__ = ["pretrain"]
 
 import argparse
 import json
@@ -65,7 +64,7 @@ def gathered(
     return Gather.apply(rows) if dist.is_initialized() and dist.get_world_size() > 1 else rows
 
 
-class Objective(nn.Module):
+class StageLoss(nn.Module):
     """A network with the contrastive loss of the batch of all ranks."""
 
     def __init__(
@@ -102,7 +101,7 @@ def world() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def check_share(
+def check_processes(
     step: int,  # that this rank is at
     batch: int,  # slices of all ranks
 ) -> None:
@@ -132,13 +131,13 @@ def train_shared(
     labels = stage == "local" and supervised
     indices = labelled_indices(cohort, split) if labels else unlabelled_indices(cohort, split)
     slices = allowed(cohort, split, indices, "labels" if labels else "images", device_of(model))
-    net: nn.Module = Objective(model, stage, settings, strategy)
+    net: nn.Module = StageLoss(model, stage, settings, strategy)
     net = DistributedDataParallel(net) if ranks > 1 else net
-    check_share(0, settings.batch)
+    check_processes(0, settings.batch)
 
     def batches(step: int) -> tuple[Tensor, Tensor | None]:
         pair = pair_of(slices, settings, step, seed, stage)
-        check_share(step, len(pair.images))
+        check_processes(step, len(pair.images))
         return pair.images[rank::ranks], None if pair.labels is None else pair.labels[rank::ranks]
 
     place = Path(folder) / f"rank{rank}" if folder else None

@@ -1,6 +1,6 @@
 """Methods x labelled fractions x splits: resumable, in parallel, one JSON line for each finished run"""
 
-__all__ = ["Serial", "grid", "local_pool", "run_grid", "run_rows"]
+__all__ = ["Serial", "grid", "load_once", "local_pool", "run_grid", "run_rows"]
 
 import json
 import multiprocessing
@@ -31,7 +31,8 @@ from .study.defects import method_with, with_defects
 from .dice import pooled_dice
 from .evaluate import evaluate
 from .files import cache_folder, content_key, versions, write_atomic
-from .methods import Method, Preset, named_method, named_preset, train_method
+from .methods import named_method, named_preset, train_method
+from .stages import Method, Preset
 from .machine import chosen_device, described, duration, one_thread
 from .networks import Builder, build, check_network, network_facts, path_of
 from .plan import forecast, plan_run

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+__all__ = ["cache_folder", "content_key", "versions", "write_atomic"]
+
 
 def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
     """Write `data` to a temporary file beside `path`, then rename it, so that `path` is whole or absent."""

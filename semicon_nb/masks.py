@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+__all__ = ["check_image", "plan_masks", "write_mask"]
+
 ENDINGS = (".nii.gz", ".nii", ".png")
 
 
@@ -54,7 +56,7 @@ def scans_in(
     return found
 
 
-def planned(
+def plan_masks(
     words: Sequence[Path],  # images, and folders of images
     out: Path,  # the mask of one image, or a folder
     force: bool = False,  # write over masks that are there

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+__all__ = ["COHORT_LINES", "METHOD_LINES", "METRICS", "PART_NAMES", "PRESET_NAMES", "check_name", "check_place", "check_run"]
+
 
 class Known(NamedTuple):
     """A cohort that can be named."""
@@ -16,7 +18,7 @@ class Known(NamedTuple):
     download: str = ""  # how much is downloaded on request; "" where we cannot
 
 
-COHORTS = {
+COHORT_LINES = {
     "phantom": Known("hippocampi drawn by a formula, two structures; no download"),
     "phantom-cardiac": Known("hearts drawn by a formula, seven structures; no download"),
     "hippocampus": Known("hippocampi in MRI, two structures, 260 labelled volumes", "Task04_Hippocampus", "dataset.json", "27 MB"),
@@ -27,7 +29,7 @@ COHORTS = {
 LABELLED, ALL = "labelled images", "all training images"
 """Whose images a method learns from; with ALL, those without labels too."""
 
-METHODS = {
+METHOD_LINES = {
     "scratch": (LABELLED, "fine-tuning alone: the baseline"),
     "global": (ALL, "tell slices apart without labels, then fine-tune"),
     "global+local(self)": (ALL, "tell slices, then pixels apart without labels, then fine-tune"),
@@ -52,12 +54,12 @@ METHODS = {
     "best": (ALL, "our recipe: local(exact), then a teacher on all images, averaged"),
 }
 
-PRESETS = {
+PRESET_NAMES = {
     "demo": "a small network and few steps, to try things out",
     "laptop": "the usual network and steps, for a machine without a GPU",
     "paper": "the paper's network, batches and epochs, for a GPU",
 }
-PARTS = ("all", "train", "val", "test")
+PART_NAMES = ("all", "train", "val", "test")
 WAYS = tuple(f"{score}_{way}" for score in ("pooled_dice", "volume_dice") for way in ("slice_by_slice", "with_neighbours"))
 METRICS = ("pooled_dice", "volume_dice", "hd95", "validation", "seconds", "processor_seconds", *WAYS)
 
@@ -89,15 +91,15 @@ def check_place(
 ) -> None:
     """Raise a FileNotFoundError that tells a misspelt cohort from a folder that is not there."""
     place = Path(word).expanduser()
-    if word in COHORTS or place.is_dir():
+    if word in COHORT_LINES or place.is_dir():
         return
     if place.exists():
-        raise FileNotFoundError(f"{word}: is a file, expected a cohort ({', '.join(COHORTS)}) or a folder")
+        raise FileNotFoundError(f"{word}: is a file, expected a cohort ({', '.join(COHORT_LINES)}) or a folder")
     if "/" in word or os.sep in word or word[:1] in ("~", "."):
         beside = [str(one) for one in place.parent.iterdir() if one.is_dir()] if place.parent.is_dir() else []
         raise FileNotFoundError(f"{word}: there is no such folder{meant(str(place), beside) or '; check the path'}")
-    near = meant(word, COHORTS) or "; check the spelling or the path"
-    raise FileNotFoundError(f"{word}: neither a cohort ({', '.join(COHORTS)}) nor a folder in {Path.cwd()}{near}")
+    near = meant(word, COHORT_LINES) or "; check the spelling or the path"
+    raise FileNotFoundError(f"{word}: neither a cohort ({', '.join(COHORT_LINES)}) nor a folder in {Path.cwd()}{near}")
 
 
 def check_run(

@@ -114,9 +114,7 @@ def stage_key(
     return content_key(stage.describe(), plain, cohort.fingerprint, known, network, seed, before, code)
 
 
-def _describe(
-    method: Method, cohort: Cohort, split: Split, preset: Preset, seed: int, network: dict, stages: list[PlannedStage]
-) -> dict:
+def _describe(method: Method, cohort: Cohort, split: Split, preset: Preset, seed: int, network: dict, stages: list[PlannedStage]) -> dict:
     """What a run is, as JSON has it."""
     learned = {v.name: v.content for v in cohort.volumes if v.name in {*split.train, *split.val}}
     return json.loads(json.dumps({

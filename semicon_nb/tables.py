@@ -1,35 +1,29 @@
 """What may be said of a handful of runs: means, intervals, and differences on the same splits"""
 
 __all__ = [
-    "COLUMNS",
-    "Results",
-    "NEEDED",
-    "LESS_IS_BETTER",
     "NAMES",
+    "as_markdown",
+    "by_split",
+    "compare",
     "experiment_of",
+    "failures",
+    "headroom",
+    "interval",
+    "judge",
+    "paired",
+    "plus_minus",
     "read_lines",
     "read_records",
     "read_results",
-    "interval",
-    "by_split",
     "same_people",
     "summary",
-    "paired",
-    "best_other",
-    "headroom",
-    "judge",
-    "verdicts",
-    "plus_minus",
-    "compare",
-    "as_markdown",
-    "as_latex",
-    "table_of_one",
     "table",
+    "verdicts",
 ]
-
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -390,3 +384,33 @@ def table(
         raise ValueError(f"form: found {form!r}, expected markdown, latex or html")
     parts = read_results(results).groupby("experiment", sort=False)
     return "\n\n".join(table_of_one(runs, form, metric) for _, runs in parts)
+
+
+def _failed_runs(
+    results: Path,  # results/NAME.jsonl, which need not be there, or a folder of such files
+) -> dict[Path, dict[str, str]]:  # file of failures -> key of a run -> its last error
+    """Runs that were tried and are not among the finished ones."""
+    inside = sorted(results.glob("*.failed.jsonl")) if results.is_dir() else [results.with_suffix(".failed.jsonl")]
+    found = {}
+    for file in filter(Path.is_file, inside):
+        finished = file.with_name(file.name.removesuffix(".failed.jsonl") + ".jsonl")
+        done = {record.get("key") for record in read_lines(finished)} if finished.is_file() else set()
+        last = {run["key"].rpartition("-")[0]: " ".join(run["error"].split()) for run in read_lines(file)}
+        if left := {key: error for key, error in last.items() if key not in done}:
+            found[file] = left
+    return found
+
+
+def failures(
+    results: Path,  # as for `_failed_runs`
+    keys: set[str] | None = None,  # of the runs that are asked about; None for all
+) -> list[str]:
+    """Why runs failed, a sentence for each file: the different reasons, most frequent first, with their counts."""
+    sentences = []
+    for file, runs in _failed_runs(results).items():
+        reasons = Counter(error[:300] for key, error in runs.items() if keys is None or key in keys)
+        said = [f"{reason} ({count} runs)" if count > 1 else reason for reason, count in reasons.most_common(4)]
+        more = f", and {len(reasons) - 4} other reasons" * (len(reasons) > 4)
+        if said:
+            sentences.append(f"{', '.join(said)}{more}; all of it is told in {file}")
+    return sentences

@@ -62,7 +62,8 @@ def small_run(small_phantom, tmp_path_factory):
     from dataclasses import replace
 
     from semicon_nb.data import split
-    from semicon_nb.methods import PRESETS, train_method
+    from semicon_nb.methods import train_method
+    from semicon_nb.stages import PRESETS
 
     preset = replace(PRESETS["demo"], name="tiny", width=2, global_dim=8, pixel_dim=8)
     stages = {name: replace(settings, steps=2, batch=2, warmup=0, precision="fp32") for name, settings in preset.stages.items()}

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from semicon_nb.identity import name_of
-from semicon_nb.methods import PRESETS, train_method
+from semicon_nb.methods import train_method
+from semicon_nb.stages import PRESETS
 
 
 def tiny_preset(save_every=200):

@@ -9,7 +9,8 @@ from semicon_nb.explore import CohortBrowser, ResultsExplorer, StrategyExplorer,
 from semicon_nb.explore.looks import look_at
 from semicon_nb.explore.record import Recorder
 from semicon_nb.explore.replay import Film, write_replay
-from semicon_nb.train import StageSettings, train_local
+from semicon_nb.loop import StageSettings
+from semicon_nb.train import train_local
 from semicon_nb.unet import UNet
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]  # one JupyterLab is enough

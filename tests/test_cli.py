@@ -22,8 +22,9 @@ from semicon_nb import __version__, arguments, cli, experiment, methods, names
 from semicon_nb import data as data_module
 from semicon_nb.cli import main
 from semicon_nb.data import cohorts, phantom, split
-from semicon_nb.methods import PRESETS, train_method
+from semicon_nb.methods import train_method
 from semicon_nb.show import PALETTE, rgb
+from semicon_nb.stages import PRESETS
 
 TINY = replace(PRESETS["demo"], name="tiny", width=4).scaled(0.04)
 COMMANDS = ("demo", "methods", "data", "train", "evaluate", "predict", "explore", "experiment", "table")
@@ -45,7 +46,7 @@ def made(small_run) -> Path:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset of a few steps, by the name tiny."""
     monkeypatch.setitem(methods.PRESETS, "tiny", TINY)
-    monkeypatch.setitem(names.PRESETS, "tiny", "a few steps")
+    monkeypatch.setitem(names.PRESET_NAMES, "tiny", "a few steps")
 
 
 @pytest.fixture(scope="session")
@@ -152,20 +153,20 @@ def test_words_that_are_none_end_with_code_2(words: list[str], capsys: pytest.Ca
 
 
 def test_names_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(names.METHODS) == list(methods.METHODS) and list(names.PRESETS) == list(PRESETS)
+    assert list(names.METHOD_LINES) == list(methods.METHODS) and list(names.PRESET_NAMES) == list(PRESETS)
     for name, method in methods.METHODS.items():
         sees_all = any(stage.images == "train" for stage in method.stages)
-        assert names.METHODS[name][0] == (names.ALL if sees_all else names.LABELLED), name
-    assert list(names.COHORTS) == list(data_module.COHORTS) and set(cli.FUNCTIONS) == set(arguments.COMMANDS)
+        assert names.METHOD_LINES[name][0] == (names.ALL if sees_all else names.LABELLED), name
+    assert list(names.COHORT_LINES) == list(data_module.COHORTS) and set(cli.FUNCTIONS) == set(arguments.COMMANDS)
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(cohorts, "locate", lambda folder, marker, data=None: asked.append((folder, marker)))
-    for name, known in names.COHORTS.items():
+    for name, known in names.COHORT_LINES.items():
         asked.clear()
         if known.folder:
             with pytest.raises(FileNotFoundError, match="download=True" if known.download else "not found"):
                 data_module.load(name)
             assert asked[0][0] == known.folder and fnmatch.fnmatch(asked[0][1], known.marker)
-    with pytest.raises(ValueError, match="expected " + ", ".join(f"'{part}'" for part in names.PARTS[:3])):
+    with pytest.raises(ValueError, match="expected " + ", ".join(f"'{part}'" for part in names.PART_NAMES[:3])):
         data_module.part_indices(phantom(subjects=3, size=32), data_module.split(phantom(subjects=3, size=32), 1), "none")
 
 
@@ -198,7 +199,7 @@ def test_a_folder_that_is_not_there_is_told_from_a_misspelt_cohort(tmp_path: Pat
 def test_data_lists_and_describes(capsys: pytest.CaptureFixture, decathlon: Path, tmp_path: Path) -> None:
     assert main(["data"]) == 0 and "sunnybrook" in capsys.readouterr().out
     assert main(["data", "--json"]) == 0
-    assert [row["name"] for row in json.loads(capsys.readouterr().out)["cohorts"]] == list(names.COHORTS)
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["cohorts"]] == list(names.COHORT_LINES)
     assert main(["data", str(decathlon), "--size", "32", "--sheet", str(tmp_path / "sheet.png")]) == 0
     assert "4 volumes" in capsys.readouterr().out and Image.open(tmp_path / "sheet.png").size[0] > 200
     assert main(["data", str(decathlon), "--json"]) == 0

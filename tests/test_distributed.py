@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from semicon_nb.data import phantom, split
-from semicon_nb.distributed import Objective, check_share, gathered, pretrain, train_shared
+from semicon_nb.distributed import StageLoss, check_processes, gathered, pretrain, train_shared
 from semicon_nb.experiment import run_grid
-from semicon_nb.methods import PRESETS
 from semicon_nb.runs import build
+from semicon_nb.stages import PRESETS
 from semicon_nb.strategies import BlockDivision, FullResolution
 from semicon_nb.tables import read_lines
 from semicon_nb.train import pair_of, train_global, train_local
@@ -56,7 +56,7 @@ def one_step(name):
     stage, strategy, supervised = CASES[name]
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     pair = sample(stage == "local" and supervised)
-    net = Objective(network(), stage, replace(SETTINGS, temperature=0.2), strategy)
+    net = StageLoss(network(), stage, replace(SETTINGS, temperature=0.2), strategy)
     whole = torch.nn.parallel.DistributedDataParallel(net) if ranks > 1 else net
     loss = whole(pair.images[rank::ranks], None if pair.labels is None else pair.labels[rank::ranks])
     loss.backward()
@@ -127,7 +127,7 @@ def test_alone_nothing_is_gathered_and_shares_must_be_equal(monkeypatch):
     assert gathered(rows) is rows
     monkeypatch.setattr("semicon_nb.distributed.world", lambda: (0, 3))
     with pytest.raises(ValueError, match="batch: 4 slices can't be shared equally by 3 processes"):
-        check_share(0, 4)
+        check_processes(0, 4)
 
 
 def test_pretrained_stages_are_found_by_the_ordinary_command(tmp_path, monkeypatch):

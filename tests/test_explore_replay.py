@@ -8,7 +8,8 @@ from browser_tools import lab, static_page  # noqa: F401
 from semicon_nb.data import part_indices, split
 from semicon_nb.explore.record import Recorder, as_recording, load_recording
 from semicon_nb.explore.replay import Film, TrainingReplay, curve_data, segmentation, write_replay
-from semicon_nb.train import StageSettings, finetune, train_local
+from semicon_nb.loop import StageSettings
+from semicon_nb.train import finetune, train_local
 from semicon_nb.unet import UNet
 
 SETTINGS = StageSettings(steps=6, batch=2, rate=1e-3, validate_every=3)

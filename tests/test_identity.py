@@ -13,8 +13,8 @@ import semicon_nb
 from semicon_nb import identity
 from semicon_nb.data import phantom, split
 from semicon_nb.identity import code_key, declared, module_source, name_of, reached, without_words
-from semicon_nb.methods import METHODS, PRESETS
-from semicon_nb.stages import settings_for
+from semicon_nb.methods import METHODS
+from semicon_nb.stages import PRESETS, settings_for
 from semicon_nb.study.ablations import ABLATIONS
 from semicon_nb.study.defects import method_with
 from semicon_nb.train import finetune, train_local

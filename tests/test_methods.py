@@ -7,21 +7,9 @@ import pytest
 from small import TINY, rows_of, same, trained
 
 from semicon_nb.data import phantom, split
-from semicon_nb.methods import (
-    METHODS,
-    PRESETS,
-    Method,
-    Stage,
-    in_words,
-    load_run,
-    method_table,
-    named_method,
-    named_preset,
-    recipe_of,
-    train_method,
-)
+from semicon_nb.methods import METHODS, in_words, load_run, method_table, named_method, named_preset, recipe_of, train_method
 from semicon_nb.networks import build
-from semicon_nb.stages import settings_for
+from semicon_nb.stages import PRESETS, Method, Stage, settings_for
 from semicon_nb.strategies import Downsampling, FullResolution, RandomSampling
 from semicon_nb.train import finetune
 

@@ -15,8 +15,9 @@ from semicon_nb import plan as plans
 from semicon_nb.data import phantom, split
 from semicon_nb.loop import Step
 from semicon_nb.machine import chosen_device, processor
-from semicon_nb.methods import METHODS, Method, Stage, load_run, train_method
+from semicon_nb.methods import METHODS, load_run, train_method
 from semicon_nb.plan import forecast, plan_run, stage_key
+from semicon_nb.stages import Method, Stage
 from semicon_nb.train import finetune, train_global
 from semicon_nb.unet import UNet
 

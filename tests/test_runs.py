@@ -6,12 +6,7 @@ import pytest
 from small import TINY, same
 
 from semicon_nb.data import phantom, split
-from semicon_nb.methods import (
-    METHODS,
-    load_run,
-    recipe_of,
-    train_method,
-)
+from semicon_nb.methods import METHODS, load_run, recipe_of, train_method
 from semicon_nb.predict import Prediction, prediction_of
 from semicon_nb.runs import difference, read_history
 

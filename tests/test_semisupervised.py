@@ -25,11 +25,11 @@ from semicon_nb.semisupervised import (
     finetune_with,
     hidden_squares,
     positional_loss,
+    quarter_turn,
     ramp,
     self_training,
     semi_batches,
     train_masked,
-    turned,
 )
 from semicon_nb.unet import UNet
 
@@ -99,7 +99,7 @@ def test_ramp_rises_to_one():
 @pytest.mark.parametrize("mirror", [False, True])
 def test_turning_is_exact(quarters, mirror):
     values = torch.randn(2, 3, 8, 8)
-    back = turned(values, quarters, mirror)
+    back = quarter_turn(values, quarters, mirror)
     back = torch.rot90(back.flip(3) if mirror else back, -quarters, (2, 3))
     assert torch.equal(back, values)
 

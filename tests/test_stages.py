@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from small import in_precision
 
-from semicon_nb.methods import METHODS, PRESETS
-from semicon_nb.stages import settings_for, with_precision
+from semicon_nb.methods import METHODS
+from semicon_nb.stages import PRESETS, settings_for, with_precision
 
 
 def test_presets_leave_the_precision_to_the_machine_but_for_the_papers():

@@ -275,7 +275,7 @@ def test_what_trains_never_sees_auto(tmp_path, cohort, shares):
         with pytest.raises(ValueError, match="precision: found .auto., expected .fp32. or .bf16."):
             next(steps)
     assert not (tmp_path / "RUN").exists()
-    with pytest.raises(ValueError, match='precision: found .auto.'):
+    with pytest.raises(ValueError, match="precision: found .auto."):
         at_precision(network(), torch.zeros(1, 1, 32, 32), "auto")
 
 

@@ -17,8 +17,9 @@ from semicon_nb.explore import (
     TrainingReplay,
 )
 from semicon_nb.files import content_key
-from semicon_nb.methods import PRESETS, train_method
+from semicon_nb.methods import train_method
 from semicon_nb.runs import Run
+from semicon_nb.stages import PRESETS
 
 PACKAGE = Path(__file__).resolve().parent.parent / "semicon_nb"
 RESULTS = PACKAGE.parent / "results"

@@ -19,8 +19,9 @@ from semicon_nb.data import labelled_indices, part_indices, phantom, split
 from semicon_nb.data.cohort import Cohort
 from semicon_nb.data.splits import Split
 from semicon_nb.embed import pixel_embeddings, sample_pixels
-from semicon_nb.methods import METHODS, PRESETS
+from semicon_nb.methods import METHODS
 from semicon_nb.show import PALETTE, rgb
+from semicon_nb.stages import PRESETS
 from semicon_nb.unet import UNet
 
 IMAGES = Path(__file__).resolve().parent.parent / "nbs" / "images"

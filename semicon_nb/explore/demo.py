@@ -67,12 +67,12 @@ from ..files import content_key, versions, write_atomic
 from ..experiment import Serial, load_once, local_pool
 from ..identity import code_key
 from ..machine import chosen_device, described, duration
-from ..methods import METHODS, PRESETS, load_run, train_method
+from ..methods import METHODS, load_run, train_method
 from .page import asset, encode, script, table, without_nan
 from ..plan import forecast, plan_run
 from ..runs import Run
 from ..show import PALETTE, SYMBOLS
-from ..stages import Preset
+from ..stages import PRESETS, Preset
 from ..tables import interval, judge
 from ..trust import neighbour_agreement
 from ..views import GLOBAL, correspondence, views

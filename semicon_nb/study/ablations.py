@@ -1,7 +1,6 @@
 """One knob of a method turned at a time: the temperature, the head, the length of a stage"""
 
-__all__ = ["HEADS", "ABLATIONS", "train_local_with", "variant"]
-
+__all__ = ["ABLATIONS", "variant"]
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,7 +1,6 @@
 """What was wrong in the released code, on switches, to learn how much each matters"""
 
-__all__ = ["DEFECTS", "resized_as_released", "bilinear_labels", "with_defects", "train_local_identical", "method_with"]
-
+__all__ = ["bilinear_labels", "method_with", "resized_as_released", "train_local_identical", "with_defects"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from ..data import Cohort, Split, labelled_indices, native_labels, unlabelled_in
 from ..files import content_key
 from ..identity import declared
 from ..loop import StageSettings, Step, fit
-from ..methods import Method
+from ..stages import Method
 from ..strategies import FullResolution, Strategy
 from ..train import allowed, device_of, identity_of, pair_of, pixel_loss, train_local
 from ..unet import UNet
