@@ -70,7 +70,7 @@ def add_labels(parser: argparse.ArgumentParser, usual: float = 0.1) -> None:
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
     """Sizes, steps, a network of one's own, and the device."""
-    parser.add_argument("--preset", default="laptop", help="laptop, paper or demo (default: %(default)s)")
+    parser.add_argument("--preset", default="laptop", help="demo, laptop, thorough or paper (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage (default: %(default)s)")
     about = "class or function that builds a network of your own, for the U-Net"
     parser.add_argument("--model", metavar="PACKAGE.MODULE:NAME", help=about)

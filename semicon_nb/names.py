@@ -57,6 +57,7 @@ METHOD_LINES = {
 PRESET_NAMES = {
     "demo": "a small network and few steps, to try things out",
     "laptop": "the usual network and steps, for a machine without a GPU",
+    "thorough": "laptop's network, and as many steps as help; for comparisons",
     "paper": "the paper's network, batches and epochs, for a GPU",
 }
 PART_NAMES = ("all", "train", "val", "test")

@@ -149,6 +149,7 @@ def demo_preset() -> Preset:
 PRESETS: dict[str, Preset] = {
     "demo": demo_preset(),
     "laptop": preset_of("laptop", (400, 200, 500), (32, 4, 16)),
+    "thorough": preset_of("thorough", (1600, 800, 2000), (32, 4, 16)),
     "paper": paper_preset(),
 }
 

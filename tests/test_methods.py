@@ -93,7 +93,7 @@ def test_methods_start_from_the_same_weights(cohort, part, tmp_path):
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(ValueError, match="found 'scrtch', expected one of scratch, global"):
         named_method("scrtch")
-    with pytest.raises(ValueError, match="found 'big', expected one of demo, laptop, paper"):
+    with pytest.raises(ValueError, match="found 'big', expected one of demo, laptop, thorough, paper"):
         named_preset("big")
     with pytest.raises(ValueError, match="pretraining: found locl"):
         recipe_of(pretraining=("locl",))

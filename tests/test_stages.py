@@ -11,7 +11,7 @@ from semicon_nb.stages import PRESETS, settings_for, with_precision
 
 def test_presets_leave_the_precision_to_the_machine_but_for_the_papers():
     found = {name: {settings.precision for settings in preset.stages.values()} for name, preset in PRESETS.items()}
-    assert found == {"demo": {"auto"}, "laptop": {"auto"}, "paper": {"fp32"}}
+    assert found == {"demo": {"auto"}, "laptop": {"auto"}, "thorough": {"auto"}, "paper": {"fp32"}}
 
 
 def test_a_methods_own_precision_goes_before_the_presets():
@@ -28,3 +28,10 @@ def test_scaled_preset_keeps_proportions():
     assert PRESETS["paper"].scaled(0.1).epochs == {"global": 7, "local": 7, "finetune": 12}
     with pytest.raises(ValueError, match="scale: found 0"):
         PRESETS["laptop"].scaled(0)
+
+
+def test_thorough_is_laptop_with_all_stages_lengthened_alike():
+    usual, longer = PRESETS["laptop"], PRESETS["thorough"]
+    assert len({longer.stages[name].steps / settings.steps for name, settings in usual.stages.items()}) == 1
+    same = {name: replace(longer.stages[name], **{n: getattr(s, n) for n in ("steps", "warmup", "validate_every")}) for name, s in usual.stages.items()}
+    assert replace(longer, name="laptop", stages=same) == usual

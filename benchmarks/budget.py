@@ -1,0 +1,128 @@
+"""The search that chose the thorough preset: how long to train so that longer training no longer helps, and how to get there cheaply.
+
+    python benchmarks/budget.py [--data hippocampus] [--out benchmarks/results/budget.jsonl]
+
+Every try trains `scratch` with all labels of the training subjects and is judged on validation subjects; no test subject is looked at.
+A try is a recipe (what differs from the laptop preset's fine-tuning), a number of slices that are seen, and a split. A recipe has room
+enough at a length where twice the length gains less than .005. A search that was stopped goes on where it stood; tries that stand in
+the results already are not run again. Needs SEMICON_DATA with the cohort.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import torch  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from semicon_nb import train  # noqa: E402
+from semicon_nb.data import load, split  # noqa: E402
+from semicon_nb.experiment import validation  # noqa: E402
+from semicon_nb.files import content_key, versions  # noqa: E402
+from semicon_nb.machine import processor  # noqa: E402
+from semicon_nb.methods import train_method  # noqa: E402
+from semicon_nb.stages import PRESETS  # noqa: E402
+
+RECIPES: dict[str, dict] = {
+    "laptop": {},
+    "averaged": {"rate": 4e-3, "average": 0.97},
+    "fast, averaged": {"rate": 8e-3, "average": 0.97},
+    "small batch, averaged": {"batch": 8, "rate": 4e-3, "average": 0.98},
+    "half size at first": {"rate": 8e-3, "average": 0.97, "half": 0.5},
+    "small batch": {"batch": 8},
+}
+"""What each differs in from the laptop preset's fine-tuning; `half` is the share of the steps, the first ones, on slices of half the size."""
+
+TRIES = [
+    *((recipe, 8_000, 0) for recipe in ("laptop", "fast, averaged", "small batch, averaged", "half size at first", "averaged")),
+    ("laptop", 32_000, 0),
+    ("laptop", 64_000, 0),
+    ("small batch", 8_000, 0),
+    ("laptop", 16_000, 0),
+    ("averaged", 16_000, 0),
+    ("laptop", 32_000, 1),
+    ("laptop", 64_000, 1),
+]
+"""Recipe, slices that are seen (steps times batch), seed of the split: in this order."""
+
+
+@contextmanager
+def halved(steps: int) -> Iterator[None]:
+    """Fine-tuning sees slices of half the size in its first `steps` steps."""
+    usual, seen = train.augment, []
+
+    def augment(images: torch.Tensor, labels: torch.Tensor, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = usual(images, labels, *rest)
+        seen.append(1)
+        return (functional.avg_pool2d(images, 2), labels[:, ::2, ::2]) if len(seen) <= steps else (images, labels)
+
+    train.augment = augment
+    try:
+        yield
+    finally:
+        train.augment = usual
+
+
+def try_one(recipe: str, slices: int, seed: int, data: str) -> dict:
+    """Train with a recipe and measure the kept network on the validation subjects."""
+    cohort = load(data)
+    part = split(cohort, 1.0, seed=seed)
+    changes = dict(RECIPES[recipe])
+    half, usual = changes.pop("half", 0.0), PRESETS["laptop"]
+    batch = changes.get("batch", usual.stages["finetune"].batch)
+    steps = slices // batch
+    last = replace(usual.stages["finetune"], steps=steps, validate_every=max(1, steps // 5), **changes)
+    preset = replace(usual, stages={**usual.stages, "finetune": last})
+    began = time.process_time()
+    with TemporaryDirectory() as folder, halved(round(half * steps)):
+        run = train_method("scratch", cohort, part, preset, out=Path(folder) / "RUN", progress=False, cache=False)
+    seconds = time.process_time() - began
+    precision = run.settings["stages"]["finetune"]["precision"]
+    curve = {step.step: round(step.dice, 4) for step in run.history if step.dice is not None}
+    dice = round(validation(run.model, cohort, part, precision), 4)
+    about = {"precision": precision, "processor": processor(), "processor_seconds": round(seconds, 1), "versions": versions()}
+    return {"validation": dice, "steps": steps, "batch": batch, "curve": curve, **about}
+
+
+def main() -> int:
+    """Try what has not been tried yet, append each result, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="hippocampus", help="cohort (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "budget.jsonl", help="results (default: benchmarks/results)")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    for recipe, slices, seed in TRIES:
+        about = {"recipe": recipe, "changes": RECIPES[recipe], "slices": slices, "split": seed, "data": given.data}
+        key = content_key(about)
+        if key in {row["key"] for row in done}:
+            continue
+        done.append({"key": key, **about, **try_one(recipe, slices, seed, given.data)})
+        with given.out.open("a") as file:
+            file.write(json.dumps(done[-1]) + "\n")
+        print(words(done[-1]), flush=True)
+    print("\n| recipe | slices seen | steps x batch | split | validation Dice | processor seconds |\n|---|---|---|---|---|---|")
+    for row in sorted(done, key=lambda row: (row["recipe"], row["slices"], row["split"])):
+        print(words(row))
+    return 0
+
+
+def words(row: dict) -> str:
+    """A try as a row of a table."""
+    cells = [row["recipe"], f"{row['slices']:,}", f"{row['steps']} x {row['batch']}", row["split"], f"{row['validation']:.4f}"]
+    return "| " + " | ".join(map(str, [*cells, f"{row['processor_seconds']:.0f}"])) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
