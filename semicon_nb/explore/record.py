@@ -1,37 +1,28 @@
-"""Small snapshots of the same pixels while a network learns, taken by a consumer of the training loop"""
+"""Small snapshots of the same pixels while a network learns, taken by a consumer of the training loop."""
 
-__all__ = [
-    "Snapshot",
-    "Recording",
-    "look",
-    "empty_recording",
-    "Recorder",
-    "packed",
-    "save_recording",
-    "load_recording",
-    "recording_of_run",
-    "as_recording",
-]
+__all__ = ["Recorder"]
 
 
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
+from torch.nn.utils import vector_to_parameters
 
 from ..dice import pooled_dice
 from ..embed import COLLAPSED, Sample, as_slices, degenerate, neighbours, sample_pixels
 from ..files import write_atomic
 from ..loop import Step
-from .pixel_page import slices_of_run
-from .embeddings import as_labels, class_names, make_stage, stages_of_run
 from ..runs import Run, read_run
 from ..trust import neighbour_agreement
 from ..unet import UNet
+from .embeddings import STAGES, as_labels, class_names, make_stage, slices_of_run, stages_of_run
 
 
 @dataclass(frozen=True)
@@ -108,7 +99,7 @@ class Recorder:
         seed: int = 0,  # of the sample
     ):
         if every < 1:
-            raise ValueError(f"every: found {every}, expected a number of steps from 1")
+            raise ValueError(f"every: found {every}, expected 1 step or more")
         self.model, self.every, self.folder, self.done = model, every, folder and Path(folder), 0
         self.recording = empty_recording(name, images, labels, classes, count, seed)
         self.snap("initial")
@@ -208,3 +199,39 @@ def as_recording(
     if isinstance(given, str | Path):
         return load_recording(given)
     raise TypeError(f"recording: found {type(given).__name__}, expected a Recording, a Recorder, a run, or the folder of one")
+
+
+EXAMPLE = "example.npz"
+"""The run that comes with the package, in assets, as tools/example.py wrote it: generated slices, weights of stages, moments."""
+
+
+def read_example() -> tuple[dict, dict[str, np.ndarray]]:
+    """What is said about the example, and its arrays by name."""
+    with resources.files("semicon_nb.explore").joinpath("assets", EXAMPLE).open("rb") as file, np.load(file) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return json.loads(arrays.pop("about").tobytes()), arrays
+
+
+def example_models() -> tuple[dict[str, UNet], np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The example's network after each stage, its slices and labels [S, H, W], and the names of its classes."""
+    about, arrays = read_example()
+    models = {}
+    for stage in STAGES:
+        models[stage] = UNet(classes=len(about["names"]), **about["network"]).eval()
+        vector_to_parameters(torch.from_numpy(arrays[f"weights-{stage}"].astype(np.float32)), models[stage].parameters())
+    return models, arrays["images"].astype(np.float32), arrays["labels"].astype(np.int64), tuple(about["names"])
+
+
+def example_recording() -> Recording:
+    """The example's training, in sixty moments."""
+    about, arrays = read_example()
+    images, index = arrays["images"].astype(np.float32), arrays["index"].astype(np.int64)
+    moments = [
+        Snapshot(stage, step, vectors.astype(np.float16) / 127, prediction, dice, agreement)
+        for (stage, step, dice, agreement), vectors, prediction in zip(
+            about["moments"], arrays["vectors"], arrays["predictions"], strict=True
+        )
+    ]
+    history = tuple(Step(**step) for step in about["history"])
+    sample = Sample(index, images.shape, about["balanced"])
+    return Recording(about["name"], images, arrays["labels"].astype(np.int64), tuple(about["names"]), sample, tuple(moments), history)
