@@ -4,7 +4,7 @@ __all__ = ["PixelExplorer"]
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -115,7 +115,7 @@ def stored_map(
 def stored_stage(
     name: str,  # of the stage
     view: View,  # everything
-    maps: dict[str, tuple[Map, list[Number] | None]],  # by method
+    maps: Mapping[str, tuple[Map, list[Number] | None]],  # by method
     goal: np.ndarray,  # [N, 2] the map that others are turned onto
 ) -> dict:
     """One stage as the browser reads it."""
@@ -131,7 +131,7 @@ def stored_stage(
 def pixel_data(
     view: View,  # everything
     sample: Sample,  # the shown pixels
-    maps: dict[str, dict[str, tuple[Map, list[Number] | None]]],  # stage -> method -> map and numbers
+    maps: Mapping[str, Mapping[str, tuple[Map, list[Number] | None]]],  # stage -> method -> map and numbers
     start: dict,  # what is shown first: "method" and "temperature"
 ) -> dict:
     """All that the browser needs to explore."""

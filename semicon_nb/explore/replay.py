@@ -28,7 +28,8 @@ class Film:
     def __init__(self, recording: Recording):
         if not recording.snapshots:
             raise ValueError(f"{recording.name}: found no snapshot, expected one or more; watch a training with a Recorder")
-        self.recording, self.notes = recording, {}
+        self.recording = recording
+        self.notes: dict[str, str] = {}
         self.places = {"PCA": self.layout("PCA")}
 
     def layout(self, method: str, settings: UmapSettings = UmapSettings()) -> np.ndarray:

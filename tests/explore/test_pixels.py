@@ -260,7 +260,7 @@ def rectangle(low, high) -> list[tuple[float, float]]:
 def lasso(tab, which: str, columns: np.ndarray, rows: np.ndarray) -> set[int]:
     """Draw round the middle of the points of the slices or of the map; the points that lie inside."""
     places = centres(tab, which, columns, rows)
-    low, high = np.quantile(places, 0.3, axis=0), np.quantile(places, 0.62, axis=0)
+    low, high = np.quantile(places, 0.3, axis=0) + 2.5, np.quantile(places, 0.62, axis=0) + 2.5  # between two pixels of the slices
     tab.drag(rectangle(low, high))
     return {int(i) for i in np.flatnonzero(((places > low) & (places < high)).all(1))}
 

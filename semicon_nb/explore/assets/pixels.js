@@ -343,7 +343,7 @@ function explorer(root, data, host) {
   const state = () => ({ ...now, chosen: now.chosen && Array.from(now.chosen) });
   function put(wanted) {
     for (const [key, known] of [["stage", wanted.stage in stages], ["method", data.methods.includes(wanted.method)], ["colour", wanted.colour in stage().colours]]) if (wanted[key] && known) now[key] = wanted[key];
-    if ("anchor" in wanted) { now.anchor = wanted.anchor; pinned = wanted.anchor !== null; }
+    if ("anchor" in wanted && wanted.anchor !== now.anchor) { now.anchor = wanted.anchor; pinned = wanted.anchor !== null; }
     stageButtons.put(now.stage);
     methodButtons.put(now.method);
     colourMenu.put(now.colour);
