@@ -7,10 +7,6 @@ from test_explore_results import Threshold
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.explore import CohortBrowser, ResultsExplorer, StrategyExplorer, TemperatureExplorer
 from semicon_nb.explore.looks import look_at
-from semicon_nb.explore.record import Recorder
-from semicon_nb.explore.replay import Film, write_replay
-from semicon_nb.train import StageSettings, train_local
-from semicon_nb.unet import UNet
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]  # one JupyterLab is enough
 
@@ -146,20 +142,6 @@ def test_results(lab):  # noqa: F811
     tab.close()
 
 
-def recording(folder):
-    """A recording of a few steps at 64 x 64 with 4,096 pixels."""
-    cohort = phantom(subjects=4, size=64)
-    most = int((cohort.labels > 0).sum((1, 2)).argmax())
-    recorder = Recorder(UNet(width=4, depth=2), cohort.images[[most]], cohort.labels[[most]], cohort.classes, 2, folder, "a run", 4096)
-    list(recorder.watch(train_local(recorder.model, cohort, split(cohort, 1.0), StageSettings(steps=8, batch=2, rate=1e-3))))
-    return recorder.recording
-
-
-def replay_page(path):
-    film = Film(recording(path.parent / "recording"))
-    return write_replay(path, [film, film], "Replay", methods=("PCA",))
-
-
 def results_page(path):
     """Slices of 64 x 64, segmented by brightness alone."""
     cohort = phantom(subjects=4, size=64)
@@ -171,7 +153,6 @@ EXPLORERS = {
     "strategy": ("stop3", lambda path: StrategyExplorer().to_html(path)),
     "temperature": ("temperature", lambda path: TemperatureExplorer().to_html(path)),
     "cohort": ("slice", lambda path: CohortBrowser().to_html(path)),
-    "replay": ("moment", replay_page),
     "results": ("rank", results_page),
 }
 KEYS = (["ArrowLeft"] * 3 + ["ArrowRight"] * 3) * 4  # ends where it began: a slider at its end would not answer
@@ -188,8 +169,7 @@ def test_how_long_a_slider_of_a_page_takes(name, static_page, tmp_path):  # noqa
 
 
 @pytest.mark.alone
-def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab, tmp_path):  # noqa: F811
-    recording(tmp_path / "recording")
+def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab):  # noqa: F811
     name = lab.notebook(
         "latency.ipynb",
         "from semicon_nb.explore.strategy import StrategyExplorer\nfrom semicon_nb.explore.temperature import TemperatureExplorer",
@@ -197,24 +177,18 @@ def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab, tmp_path):  # n
         "temperature = TemperatureExplorer()\ntemperature",
         "from semicon_nb.data import phantom\nfrom semicon_nb.explore.cohort import CohortBrowser\nCohortBrowser(phantom(subjects=3, size=32))",
         "from semicon_nb.explore.results import ResultsExplorer" + RUNS + "ResultsExplorer(runs)",
-        f"from semicon_nb.explore.replay import TrainingReplay\nreplay = TrainingReplay({str(tmp_path / 'recording')!r})\nreplay",
     )
     tab = lab.open(name, size=(1440, 1100))
-    tab.figures(9)
+    tab.figures(8)
     for kind, selector in {"explorer": ".semicon-explorer", "canvas": "canvas.pixels", "handle": ".noUi-handle"}.items():
         tab.page.evaluate(f"document.querySelectorAll({selector!r}).forEach((found, k) => {{ found.id = {kind!r} + k; }})")
     tab.latencies("#handle3", "#canvas3", KEYS[:6], pause=150)  # as with pages, the first moves of a cold browser are not counted
     swift("live strategy, picture", tab, lambda: tab.latencies("#handle3", "#canvas3", KEYS, pause=150))
     swift("live temperature, picture", tab, lambda: tab.latencies("#handle4", "#canvas4", KEYS, pause=150))
     swift("live temperature, bars", tab, lambda: tab.latencies("#handle4", "#explorer1 .js-plotly-plot", KEYS, pause=150))
-    sweep = (["ArrowRight"] * 3 + ["ArrowLeft"] * 3) * 3
-    tab.page.evaluate("document.querySelectorAll('#explorer4 .noUi-handle')[0].id = 'moment'")
-    pictures = {"map": "#explorer4 canvas.dots", "slices": "#explorer4 canvas.pixels", "curves": "#explorer4 .js-plotly-plot"}
-    for what, selector in pictures.items():
-        swift(f"live replay, {what}", tab, lambda shown=selector: tab.latencies("#moment", shown, sweep, pause=150))
     assert not tab.errors and not tab.outside
     tab.kill_kernel()
-    for k in range(5):
+    for k in range(4):
         box = f"#explorer{k}"
 
         def said(box: str = box) -> int:

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from browser_tools import lab, static_page  # noqa: F401
+from browser_tools import lab, static_page, swift  # noqa: F401
 from recordings import parts, recorded, watched  # noqa: F401
 
+from semicon_nb.data import phantom, split
 from semicon_nb.explore import Recorder, TrainingReplay
+from semicon_nb.explore.record import save_recording
 from semicon_nb.explore.replay import Film, curve_data, film_data
+from semicon_nb.train import StageSettings, train_local
+from semicon_nb.unet import UNet
 
 
 def test_all_moments_share_one_layout(recorded):  # noqa: F811
@@ -128,6 +132,30 @@ def test_sixty_moments_play_by_themselves_smoothly_and_loop(static_page, tmp_pat
     assert not tab.page.evaluate(f"{STATE}.playing")
 
 
+KEYS = (["ArrowRight"] * 3 + ["ArrowLeft"] * 3) * 4
+RIBBON = ".semicon-dots input[type=range]"
+
+
+@pytest.mark.alone
+@pytest.mark.browser
+@pytest.mark.parametrize("shown", ["map", "slices", "curves"])
+def test_the_ribbon_of_a_page_is_swift_with_4096_pixels(static_page, many, tmp_path, shown):  # noqa: F811
+    tab = opened(static_page, TrainingReplay(many, many).write(tmp_path / "replay.html", "", methods=("PCA",)), size=(1440, 900))
+    tab.press(RIBBON, "Home")
+    tab.latencies(RIBBON, f".semicon-dots canvas.{shown}", KEYS[:6], pause=30)
+    swift(f"page replay, {shown}, 4,096 pixels", tab, lambda: tab.latencies(RIBBON, f".semicon-dots canvas.{shown}", KEYS, pause=30), 60)
+
+
+@pytest.fixture(scope="module")
+def many():
+    """A recording of 64 x 64 pixels, all of them shown."""
+    cohort = phantom(subjects=4, size=64)
+    most = int((cohort.labels > 0).sum((1, 2)).argmax())
+    recorder = Recorder(UNet(width=4, depth=2), cohort.images[[most]], cohort.labels[[most]], cohort.classes, every=2, count=4096)
+    list(recorder.watch(train_local(recorder.model, cohort, split(cohort, 1.0), StageSettings(steps=8, batch=2, rate=1e-3))))
+    return recorder
+
+
 @pytest.mark.browser
 def test_who_wants_no_motion_gets_none(browser, tmp_path):
     context = browser.new_context(reduced_motion="reduce", offline=True)
@@ -154,6 +182,21 @@ def test_live_the_ribbon_replays(lab, recorded):  # noqa: F811
     assert all(a != b for a, b in zip(first, tab.page.evaluate(DRAWN), strict=True)), "map, slices and curves are drawn again"
     tab.shot("replay-live-after")
     assert tab.value("replay.problem") == "" and not tab.errors and not tab.outside
+    tab.close()
+
+
+@pytest.mark.alone
+@pytest.mark.browser
+@pytest.mark.xdist_group("live")
+def test_live_the_ribbon_is_swift(lab, many, tmp_path):  # noqa: F811
+    folder = save_recording(many.recording, tmp_path / "many")
+    code = f"from semicon_nb.explore import TrainingReplay\nreplay = TrainingReplay({str(folder)!r})\nreplay"
+    tab = lab.open(lab.notebook("swift.ipynb", code), size=(1440, 1000))
+    tab.wait(lambda: tab.page.locator(".semicon-dots canvas[role]").count() == 3, "three pictures")
+    tab.press(RIBBON, "Home")
+    for shown in ("map", "slices", "curves"):
+        tab.latencies(RIBBON, f".semicon-dots canvas.{shown}", KEYS[:6], pause=30)
+        swift(f"live replay, {shown}", tab, lambda found=shown: tab.latencies(RIBBON, f".semicon-dots canvas.{found}", KEYS, pause=30), 60)
     tab.close()
 
 

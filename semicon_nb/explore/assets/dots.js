@@ -11,6 +11,7 @@ function unpack(pack) {
 // An element: `settings` are attributes, `text` its text (never HTML: names come from files), `children` what stands in it
 function make(tag, settings = {}, ...children) {
   const found = document.createElement(tag);
+  if (/^(button|canvas|input|select)$/.test(tag)) found.dataset.lmSuppressShortcuts = "true"; // JupyterLab has plans of its own for arrow keys
   for (const [name, value] of Object.entries(settings)) {
     if (name === "text") found.textContent = value;
     else if (value !== undefined && value !== false) found.setAttribute(name, value === true ? "" : value);

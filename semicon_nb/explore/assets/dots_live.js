@@ -1,7 +1,7 @@
 // The same explorer in a notebook: Python hears what the reader did, and makes what is too slow for the browser.
 let explorersMade = 0;
 function render({ model, el }) {
-  const prefix = `semicon${++explorersMade}-`, root = make("div", { "data-lm-suppress-shortcuts": "true" }); // arrow keys are the explorer's, not the notebook's
+  const prefix = `semicon${++explorersMade}-`, root = make("div");
   el.append(root);
   el.style.width = "100%";
   let shown = null, late = 0, waiting = null, serial = 0;

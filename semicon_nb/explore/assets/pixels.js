@@ -198,6 +198,7 @@ function explorer(root, data, host) {
     guide.textContent = hint();
     said.textContent = selectionWords(now.chosen, sample, labels, data.names);
     told.textContent = anchorWords(grid, aimed() ? now.anchor : null, weights, temperature(), labels, data.names);
+    root.classList.toggle("press-first", ended && !staged && names.length > 1);
     slices.canvas.setAttribute("aria-label", `Slices in grey with the shown pixels in colour. ${said.textContent} ${told.textContent} Arrow keys move the anchor, Enter keeps it, Escape clears.`);
     dots.canvas.setAttribute("aria-label", `Map of the same pixels, alike ones close together. ${said.textContent} Arrow keys go from pixel to pixel, Enter keeps one, Escape clears.`);
   }

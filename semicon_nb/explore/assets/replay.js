@@ -155,7 +155,7 @@ function explorer(root, data, host) {
   button.addEventListener("click", () => play(!playing));
   const scrub = () => host.timed("moment", () => { if (playing) play(false); time = Number(input.value); show(); host.changed(state()); });
   input.addEventListener("input", scrub);
-  input.addEventListener("keydown", (event) => { if (event.key === " ") { event.preventDefault(); play(!playing); } event.stopPropagation(); });
+  input.addEventListener("keydown", (event) => { if (event.key === " ") { event.preventDefault(); play(!playing); } else if (playing && /^(Arrow|Home|End|Page)/.test(event.key)) play(false); event.stopPropagation(); });
   const choose = (name) => { method = name; show(); if (host.ask && !waited && name !== "PCA" && !data.films.every((film) => film.places[name])) { waited = true; host.ask({ method }); note.textContent = "The UMAP of all moments is being made; until then the PCA is shown."; } host.changed(state()); };
   const methods = segments(host, "method", "Map", data.methods.map((name) => [name, name]), method, choose);
 
