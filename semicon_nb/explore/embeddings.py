@@ -28,7 +28,9 @@ def as_labels(
     array = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
     array = array[None] if array.ndim == 2 else array
     if array.shape != tuple(shape):
-        raise ValueError(f"labels: found shape {array.shape}, expected {tuple(shape)} like the images; resize labels by nearest neighbour")
+        raise ValueError(
+            f"labels: found shape {array.shape}, expected {tuple(shape)} like the images; resize by nearest neighbour"
+        )
     if not np.array_equal(array, np.round(array)):
         raise ValueError("labels: some are not whole numbers; were they resized with interpolation?")
     return array.astype(np.int64)
@@ -139,7 +141,9 @@ def head_probabilities(
     said = torch.cat([model(part).softmax(1).cpu() for part in given.split(16)]).permute(0, 2, 3, 1).numpy()
     model.train(was)
     if not np.isfinite(said).all():
-        raise ValueError("model: the class head gives NaN or infinite values; was training stopped by a loss that was NaN?")
+        raise ValueError(
+            "model: the class head gives NaN or infinite values; was training stopped by a loss that was NaN?"
+        )
     return said
 
 
@@ -199,7 +203,11 @@ class Colouring:
     @property
     def symbols(self) -> tuple[str, ...]:
         """A marker for each code."""
-        return ("circle", "x") if self.name == "error" else tuple(SYMBOLS[c % len(SYMBOLS)] for c in range(len(self.names)))
+        return (
+            ("circle", "x")
+            if self.name == "error"
+            else tuple(SYMBOLS[c % len(SYMBOLS)] for c in range(len(self.names)))
+        )
 
 
 def colourings(
@@ -218,14 +226,31 @@ def colourings(
         guess = stage.probabilities.argmax(-1)
         found.append(Colouring("prediction", guess, names, says=f"from {stage.read}"))
         if labels is not None:
-            found.append(Colouring("error", (guess != labels).astype(int), ("right", "wrong"), says=f"prediction from {stage.read}"))
-        found.append(Colouring("uncertainty", uncertainty(stage.probabilities), says="entropy of the prediction: 0 certain, 1 no idea"))
+            found.append(
+                Colouring(
+                    "error", (guess != labels).astype(int), ("right", "wrong"), says=f"prediction from {stage.read}"
+                )
+            )
+        found.append(
+            Colouring(
+                "uncertainty", uncertainty(stage.probabilities), says="entropy of the prediction: 0 certain, 1 no idea"
+            )
+        )
     found.append(Colouring("intensity", images, low=low, high=max(high, low + 1e-6), says="brightness in the image"))
     found.append(Colouring("row", np.broadcast_to(rows, images.shape), says="position from top (0) to bottom (1)"))
-    found.append(Colouring("column", np.broadcast_to(columns, images.shape), says="position from left (0) to right (1)"))
+    found.append(
+        Colouring("column", np.broadcast_to(columns, images.shape), says="position from left (0) to right (1)")
+    )
     if len(images) > 1:
         which = np.broadcast_to(np.arange(len(images))[:, None, None], images.shape)
-        found.append(Colouring("slice", which, tuple(f"slice {s + 1}" for s in range(len(images))), says="which slice the pixel is from"))
+        found.append(
+            Colouring(
+                "slice",
+                which,
+                tuple(f"slice {s + 1}" for s in range(len(images))),
+                says="which slice the pixel is from",
+            )
+        )
     return {c.name: c for c in found}
 
 
@@ -247,7 +272,9 @@ class Mosaic:
     def place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and column [n] in the picture of pixels (`index` [n], positions in the flattened stack)."""
         s, row, column = np.unravel_index(index, self.shape)
-        return row + s // self.across * (self.shape[1] + self.gap), column + s % self.across * (self.shape[2] + self.gap)
+        return row + s // self.across * (self.shape[1] + self.gap), column + s % self.across * (
+            self.shape[2] + self.gap
+        )
 
     def picture(self, values: np.ndarray) -> np.ndarray:
         """Values [S, H, W] as one picture, nan in the gaps."""
@@ -286,9 +313,13 @@ def compact(
     scale = float(np.abs(short).max() / 127) or 1.0
     stored = np.round(short / scale).astype(np.int8)
     a, b = np.random.default_rng(seed).integers(0, len(vectors), (2, 2000))
-    unit = stored.astype(np.float32) / np.maximum(np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True), 1e-9)
+    unit = stored.astype(np.float32) / np.maximum(
+        np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True), 1e-9
+    )
     wrong = np.abs((unit[a] * unit[b]).sum(1) - (vectors[a] * vectors[b]).sum(1))
-    return Compact(stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), float(np.quantile(wrong, 0.95)))
+    return Compact(
+        stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), float(np.quantile(wrong, 0.95))
+    )
 
 
 @dataclass(frozen=True)
@@ -324,7 +355,7 @@ def gather(
     layer: str = "features",  # of a UNet: "features", "head" or "output"
     seed: int = 0,  # of the voters
 ) -> View:
-    """Run every network on the slices and gather what can be shown; ValueError without slices, or with other classes than a run's."""
+    """Run every network on the slices and gather what can be shown; ValueError where slices or classes do not fit."""
     model = read_run(model) if isinstance(model, str | Path) else model
     stack, marks, names = slices_of(model, images, labels, classes)
     voters = sample_pixels(stack.shape, 4096, marks, seed=seed)
@@ -347,7 +378,9 @@ def slices_of(
         labels, classes = np.array(order)[np.asarray(labels)], model.settings["classes"]
     if images is None or isinstance(images, Cohort):
         found = "none" if images is None else "a cohort"
-        raise ValueError(f"images: found {found}, expected one slice [H, W] or several [S, H, W]; only a run brings its own or picks some")
+        raise ValueError(
+            f"images: found {found}, expected one slice [H, W] or several [S, H, W]; only a run brings its own"
+        )
     stack = as_slices(images)
     marks = as_labels(labels, stack.shape)
     return stack, marks, class_names(classes, marks)

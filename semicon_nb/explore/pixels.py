@@ -38,13 +38,17 @@ class Maps:
 
     view: View  # the vectors
     settings: UmapSettings  # for UMAP
-    ready: dict[tuple, tuple[Map, list[Number]]] = field(default_factory=dict)  # (stage, method, count) -> map and numbers
+    ready: dict[tuple, tuple[Map, list[Number]]] = field(
+        default_factory=dict
+    )  # (stage, method, count) -> map and numbers
     asked: dict[tuple, Future] = field(default_factory=dict)  # the same keys, under way
     turn: threading.RLock = field(default_factory=threading.RLock)  # guards both
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="semicon-maps"))
 
-    def make(self, stage: str, method: str, sample: Sample, say: Callable = lambda share, text: None) -> tuple[Map, list[Number]]:
-        """The map (`method` "PCA" or "UMAP") of a `stage` and its numbers, made here and now; `say(share, text)` hears how far it is."""
+    def make(
+        self, stage: str, method: str, sample: Sample, say: Callable = lambda share, text: None
+    ) -> tuple[Map, list[Number]]:
+        """The map (`method` "PCA" or "UMAP") of a `stage` and its numbers, made now; `say(share, text)` hears the progress."""
         key = (stage, method, len(sample.index))
         with self.turn:
             if key not in self.ready:
@@ -55,7 +59,7 @@ class Maps:
         return self.ready[key]
 
     def ask(self, stage: str, method: str, sample: Sample, say: Callable, done: Callable) -> Future:
-        """Make them in the background, with the arguments of `make`; then call `done(key, problem or None)`, also where they were there."""
+        """Make them in the background, with the arguments of `make`; then, or at once, call `done(key, problem or None)`."""
         key = (stage, method, len(sample.index))
         if key not in self.asked:
             self.asked[key] = self.worker.submit(self.make, stage, method, sample, say)
@@ -74,22 +78,31 @@ def thinning(
         dims = _BUDGET // (pixels * stages)
         if dims >= min(8, channels):
             return min(dims, channels, 32), step
-    raise ValueError(f"images: found {shape[0]} slices and {stages} stages, expected fewer for one page; give some of them")
+    raise ValueError(
+        f"images: found {shape[0]} slices and {stages} stages, expected fewer for one page; give some of them"
+    )
 
 
 def stored(colouring: Colouring) -> dict:
     """A way to colour every pixel as the browser reads it: codes, or a quantity from 0 to 255."""
     values = np.asarray(colouring.values).reshape(-1)
-    share = values if colouring.names else ((values - colouring.low) / (colouring.high - colouring.low)).clip(0, 1) * 255
+    share = (
+        values if colouring.names else ((values - colouring.low) / (colouring.high - colouring.low)).clip(0, 1) * 255
+    )
     plain = {"values": np.round(share).astype(np.uint8), "names": list(colouring.names), "says": colouring.says}
-    return plain | {"low": colouring.low, "high": colouring.high, "palette": list(colouring.palette), "symbols": list(colouring.symbols)}
+    return plain | {
+        "low": colouring.low,
+        "high": colouring.high,
+        "palette": list(colouring.palette),
+        "symbols": list(colouring.symbols),
+    }
 
 
 def turn_onto(
     places: np.ndarray,  # [N, 2]
     goal: np.ndarray,  # [N, 2] the same pixels on another map
 ) -> np.ndarray:  # [N, 2]
-    """A map about its middle, turned and mirrored, not stretched, to lie as near the goal as it can: a change then moves little."""
+    """A map turned and mirrored, not stretched, to lie as near the goal as it can: a change of stage then moves little."""
     middle = places - (places.max(axis=0) + places.min(axis=0)) / 2
     left, _, right = np.linalg.svd((places - places.mean(axis=0)).T.astype(float) @ (goal - goal.mean(axis=0)))
     return (middle @ (left @ right)).astype(np.float32)
@@ -124,7 +137,13 @@ def stored_stage(
     short = compact(thin.reshape(-1, thin.shape[-1]), dims)
     drawn = {method: stored_map(*made, goal) for method, made in maps.items()}
     colours = {c.name: stored(c) for c in view.colours(name).values() if c.name not in _SHARED}
-    vectors = {"vectors": short.values, "dims": short.values.shape[1], "kept": short.kept, "error": short.error, "step": step}
+    vectors = {
+        "vectors": short.values,
+        "dims": short.values.shape[1],
+        "kept": short.kept,
+        "error": short.error,
+        "step": step,
+    }
     return vectors | {"title": TITLES.get(name, name), "maps": drawn, "colours": colours}
 
 
@@ -142,11 +161,13 @@ def pixel_data(
     near = int(np.abs(np.log(np.array(_TEMPERATURES) / start["temperature"])).argmin())
     return {
         "kind": "pixels", "shape": list(view.mosaic.shape), "across": view.mosaic.across, "gap": view.mosaic.gap,
-        "names": list(view.names), "labels": None if view.labels is None else view.labels.astype(np.uint8), "grey": grey.astype(np.uint8),
+        "names": list(view.names), "grey": grey.astype(np.uint8),
+        "labels": None if view.labels is None else view.labels.astype(np.uint8),
         "sample": sample.index.astype(np.int32), "sentence": sample.sentence, "ramp": list(RAMP),
         "shared": {c.name: stored(c) for c in view.colours(first).values() if c.name in _SHARED},
         "stages": {name: stored_stage(name, view, maps[name], goal) for name in view.stages},
-        "temperatures": list(_TEMPERATURES), "start": {**start, "temperature": near}, "methods": list(_METHODS), "counts": [],
+        "temperatures": list(_TEMPERATURES), "start": {**start, "temperature": near},
+        "methods": list(_METHODS), "counts": [],
     }  # fmt: skip
 
 
@@ -163,7 +184,7 @@ class PixelExplorer(Explorer):
     @in_place
     def __init__(
         self,
-        model: object = None,  # a network or function, a mapping name -> network, a run (or its folder); None for an example
+        model: object = None,  # a network or function, name -> network, a run (or its folder), None for an example
         images: np.ndarray | Cohort | None = None,  # [H, W] or [S, H, W]; a run picks its own, or some of a cohort
         labels: np.ndarray | None = None,  # [H, W] or [S, H, W] like the images
         classes: Sequence[str] | None = None,  # names, background first
@@ -197,17 +218,19 @@ class PixelExplorer(Explorer):
 
     @property
     def anchor(self) -> int | None:
-        """The pixel that others are compared with, as position in the flattened stack; None before the reader points at one."""
+        """The pixel that others are compared with (position in the flattened stack); None before the reader points."""
         return self.live.state.get("anchor")
 
     def select(self, chosen: Sequence[int] | np.ndarray | None) -> None:
-        """Light up the `chosen` [n] of the shown pixels (positions in `sample.index`) on slices and map; None lights all."""
+        """Light up the `chosen` [n] of the shown pixels (positions in `sample.index`); None lights all."""
         self.live.state = {**self.live.state, "chosen": None if chosen is None else [int(c) for c in chosen]}
 
     def _data(self) -> dict:
         """What the browser starts from: every stage's PCA, its numbers still to come."""
         vectors = {name: self.view.flat(name)[self.sample.index] for name in self.view.stages}
-        data = pixel_data(self.view, self.sample, {name: {"PCA": (pca(v), None)} for name, v in vectors.items()}, self.start)
+        data = pixel_data(
+            self.view, self.sample, {name: {"PCA": (pca(v), None)} for name, v in vectors.items()}, self.start
+        )
         return data | {"counts": counts_of(self.view.images.size, len(self.sample.index))}
 
     @safely
@@ -233,7 +256,9 @@ class PixelExplorer(Explorer):
             raise problem
         if key[2] == len(self.sample.index):
             goal = pca(self.view.flat(list(self.view.stages)[-1])[self.sample.index]).places
-            self.live.tell({"stage": key[0], "method": key[1], "map": stored_map(*self.maps.ready[key], goal), "progress": ""})
+            self.live.tell(
+                {"stage": key[0], "method": key[1], "map": stored_map(*self.maps.ready[key], goal), "progress": ""}
+            )
 
     def picture(self) -> go.Figure:
         """The maps of all stages side by side, coloured by label."""
@@ -246,8 +271,10 @@ class PixelExplorer(Explorer):
         return map_figure({f"{title}, PCA": places for title, places in drawn.items()}, marks, self.view.names)
 
     def write(self, path: str | os.PathLike, plotly: str, methods: Sequence[str] = _METHODS) -> Path:
-        """Write the page with a map by each of the `methods` for every stage; it draws by itself, so that no plotly goes with it."""
-        maps = {name: {m: self.maps.make(name, m, self.sample, self._say) for m in methods} for name in self.view.stages}
+        """Write the page with a map by each of the `methods` for every stage; it draws by itself, without `plotly`."""
+        maps = {
+            name: {m: self.maps.make(name, m, self.sample, self._say) for m in methods} for name in self.view.stages
+        }
         self._say(1.0, "written")
         start = self.start if self.start["method"] in methods else {**self.start, "method": methods[0]}
         data = pixel_data(self.view, self.sample, maps, start) | {"methods": list(methods)}

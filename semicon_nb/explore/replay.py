@@ -23,17 +23,19 @@ _METHODS = ("PCA", "UMAP")
 
 
 class Film:
-    """A recording as it is shown: the places of its pixels at all moments in one layout; ValueError for one without snapshots."""
+    """A recording and the places of its pixels at all moments in one layout; ValueError for one without snapshots."""
 
     def __init__(self, recording: Recording):
         if not recording.snapshots:
-            raise ValueError(f"{recording.name}: found no snapshot, expected one or more; watch a training with a Recorder")
+            raise ValueError(
+                f"{recording.name}: found no snapshot, expected one or more; watch a training with a Recorder"
+            )
         self.recording = recording
         self.notes: dict[str, str] = {}
         self.places = {"PCA": self.layout("PCA")}
 
     def layout(self, method: str, settings: UmapSettings = UmapSettings()) -> np.ndarray:
-        """Places [T, N, 2] of the shown pixels at each moment, in one layout by `method` ("PCA" or "UMAP"), scaled to 0 .. 1."""
+        """Places [T, N, 2] of the pixels at each moment, in one layout by `method` ("PCA" or "UMAP"), within 0 .. 1."""
         maps = aligned([snap.vectors.astype(np.float32) for snap in self.recording.snapshots], method, settings)
         places, self.notes[method] = np.stack([m.places for m in maps]), maps[0].note
         low, high = places.min(axis=(0, 1)), places.max(axis=(0, 1))
@@ -61,7 +63,7 @@ def smooth(
 
 
 def curve_data(film: Film) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-    """The curves of a training by name, steps and values on one scale from 0 to 1: each stage's loss as a share of its largest."""
+    """The curves of a training, name -> steps and values from 0 to 1: each stage's loss as a share of its largest."""
     found: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
     for stage in dict.fromkeys(step.stage for step in film.recording.history):
         steps = [s for s in film.recording.history if s.stage == stage and np.isfinite(s.loss)]
@@ -86,15 +88,16 @@ def moment_words(
     loss = f", loss {np.mean(recent):.3f}" if recent else ""
     last = film.recording.snapshots[-1].step
     near = "the embeddings have collapsed" if np.isnan(snap.agreement) else f"neighbour agreement {snap.agreement:.2f}"
-    return f"{film.recording.name}: {TITLES.get(snap.stage, snap.stage)}, step {snap.step} of {last}{loss}; Dice of these slices {snap.dice:.2f}, {near}."
+    where = f"{film.recording.name}: {TITLES.get(snap.stage, snap.stage)}, step {snap.step} of {last}"
+    return f"{where}{loss}; Dice of these slices {snap.dice:.2f}, {near}."
 
 
 def vote_words(film: Film) -> str:
     """How a film's predictions are made, and how many pixels are shown."""
     said = " ".join(dict.fromkeys(note for note in film.notes.values() if note))
     return (
-        f"{said}{' ' * bool(said)}{film.recording.sample.sentence} Before fine-tuning a pixel is called what most of the 10 nearest shown "
-        "pixels are called, which flatters: it tells how labels separate here, not how well the network generalises. "
+        f"{said}{' ' * bool(said)}{film.recording.sample.sentence} Before fine-tuning a pixel is called what most "
+        "of the 10 nearest shown pixels are called, which flatters: it tells how labels separate here, not how well the network generalises. "
         "Between two moments each point goes straight from one place to the next."
     )
 
@@ -106,7 +109,7 @@ def lengths(values: np.ndarray) -> dict:
 
 
 def film_data(film: Film) -> dict:
-    """A film as the browser reads it; places in 16 bits, little end first: a thousandth of a dot is nothing to the eye."""
+    """A film as the browser reads it."""
     recording, snaps, mosaic = film.recording, film.recording.snapshots, film.mosaic
     low, high = np.quantile(recording.images, [0.005, 0.995])
     return {
@@ -126,13 +129,19 @@ def film_data(film: Film) -> dict:
 
 
 def packed_places(places: np.ndarray) -> np.ndarray:
-    """Places [...] in 0 .. 1 as whole numbers of 16 bits."""
+    """Places [...] in 0 .. 1 as whole numbers of 16 bits: finer than the eye."""
     return np.round(np.clip(places, 0, 1) * 65535).astype(np.uint16)
 
 
 def replay_data(films: Sequence[Film], method: str, methods: Sequence[str] = _METHODS) -> dict:
-    """All that the browser needs to replay one film or two on the map of a `method` of the `methods` that can be chosen."""
-    look = {"palette": list(PALETTE), "symbols": list(SYMBOLS), "method": method, "methods": list(methods), "seconds": 10}
+    """All that the browser needs to replay one film or two, first on the map of a `method`, of these `methods`."""
+    look = {
+        "palette": list(PALETTE),
+        "symbols": list(SYMBOLS),
+        "method": method,
+        "methods": list(methods),
+        "seconds": 10,
+    }
     return {"kind": "replay", "films": [film_data(film) for film in films], "note": vote_words(films[0]), **look}
 
 
@@ -144,7 +153,7 @@ class TrainingReplay(Explorer):
     @in_place
     def __init__(
         self,
-        *recordings: object,  # one or two: a Recording, a Recorder, a run, or the folder of one; an example where none is given
+        *recordings: object,  # one or two: a Recording, Recorder, run, or the folder of one; none for an example
         method: str = "PCA",  # or "UMAP", made in the background
         umap: UmapSettings = UmapSettings(neighbours=15, epochs=60),  # of all moments together
     ):
@@ -179,13 +188,23 @@ class TrainingReplay(Explorer):
         """Make the UMAP of every film, then show it."""
         for number, film in enumerate(self.films):
             film.places["UMAP"] = film.layout("UMAP", self.settings)
-            self.live.tell({"film": number, "method": "UMAP", "places": packed_places(film.places["UMAP"]), "note": vote_words(film)})
+            self.live.tell(
+                {
+                    "film": number,
+                    "method": "UMAP",
+                    "places": packed_places(film.places["UMAP"]),
+                    "note": vote_words(film),
+                }
+            )
 
     def picture(self) -> go.Figure:
         """The first film at its first, middle and last moment."""
         film, snaps = self.films[0], self.films[0].recording.snapshots
         moments = sorted({0, len(snaps) // 2, len(snaps) - 1})
-        shown = {f"{TITLES.get(snaps[t].stage, snaps[t].stage)}, step {snaps[t].step}": film.places["PCA"][t] for t in moments}
+        shown = {
+            f"{TITLES.get(snaps[t].stage, snaps[t].stage)}, step {snaps[t].step}": film.places["PCA"][t]
+            for t in moments
+        }
         return map_figure(shown, film.marks, film.recording.names)
 
     def write(self, path: str | os.PathLike, plotly: str, methods: Sequence[str] = _METHODS) -> Path:
@@ -193,4 +212,6 @@ class TrainingReplay(Explorer):
         for film in self.films:
             film.places |= {m: film.layout(m, self.settings) for m in methods if m not in film.places}
         start = self.live.state.get("method", self.method)
-        return script_page(path, self.title, replay_data(self.films, start if start in methods else methods[0], methods), _SCRIPTS)
+        return script_page(
+            path, self.title, replay_data(self.films, start if start in methods else methods[0], methods), _SCRIPTS
+        )

@@ -1,4 +1,4 @@
-"""A short training that was watched: `from recordings import parts, recorded, watched  # noqa: F401` where it is used."""
+"""A short training that was watched: `from recordings import parts, recorded, watched  # noqa: F401`."""
 
 import numpy as np
 import pytest

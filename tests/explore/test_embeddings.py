@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from semicon_nb.explore.embeddings import RAMP, RIGHT_WRONG, colourings, compact, gather, mosaic_of, shades, uncertainty, vote
+from semicon_nb.explore.embeddings import (
+    RAMP,
+    RIGHT_WRONG,
+    colourings,
+    compact,
+    gather,
+    mosaic_of,
+    shades,
+    uncertainty,
+    vote,
+)
 from semicon_nb.show import PALETTE, rgb
 from semicon_nb.unet import UNet
 

@@ -312,7 +312,6 @@ function explorer(root, data, host) {
     if (key === "Escape") clear();
     else if (key === "Enter" || key === " ") { pinned = !pinned && now.anchor !== null; redraw(); write(); } else if (steps[key]) {
       const [dr, dc] = steps[key], far = shift ? 8 : 1;
-      pinned = true;
       if (now.anchor === null) aim(middle());
       else if (onSlices) { // over the gap between two slices in one step
         let r = grid.row(now.anchor) + far * dr, c = grid.column(now.anchor) + far * dc;
@@ -328,7 +327,7 @@ function explorer(root, data, host) {
   const stageButtons = segments(host, "stage", "Stage", names.map((name) => [name, stages[name].title]), now.stage, (name) => { now.stage = name; staged = ended; changed(); writeLegend(); pressed(); });
   const methodButtons = segments(host, "method", "Map", data.methods.map((name) => [name, name]), now.method, (name) => { now.method = name; changed(); });
   const colourMenu = menu(host, "colour", "Colour by", Object.keys(stage().colours).map((name) => [name, name]), now.colour, (name) => { now.colour = name; redraw(); writeLegend(); pressed(); report(); });
-  const heat = slider(host, "heat", "Temperature", data.temperatures, now.temperature, (k) => { now.temperature = k; if (now.anchor !== null) pinned = pinned || !pointing; compare(); redraw(); write(); report(); });
+  const heat = slider(host, "heat", "Temperature", data.temperatures, now.temperature, (k) => { now.temperature = k; pointing = pointing || now.anchor !== null; compare(); redraw(); write(); report(); });
   const pick = (name, label, heard) => { const b = make("button", { type: "button", id: host.id(name), text: label }); b.addEventListener("click", () => host.timed(name, heard)); return b; };
   const like = pick("overlay", "Likeness", () => { overlay = !overlay; like.setAttribute("aria-pressed", String(overlay)); redraw(); });
   like.setAttribute("aria-pressed", "true");
