@@ -1,4 +1,4 @@
-"""Trains the small run that explorers open with and writes it into the package: `python tools/example.py` (two minutes).
+"""Trains the small run that explorers open with and writes it into the package: `python tools/example.py`.
 
 Three stages on generated subjects: the weights after each, two test slices, and sixty moments of their pixels.
 """

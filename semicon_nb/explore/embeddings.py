@@ -203,11 +203,9 @@ class Colouring:
     @property
     def symbols(self) -> tuple[str, ...]:
         """A marker for each code."""
-        return (
-            ("circle", "x")
-            if self.name == "error"
-            else tuple(SYMBOLS[c % len(SYMBOLS)] for c in range(len(self.names)))
-        )
+        if self.name == "error":
+            return "circle", "x"
+        return tuple(SYMBOLS[c % len(SYMBOLS)] for c in range(len(self.names)))
 
 
 def colourings(
@@ -217,41 +215,37 @@ def colourings(
     names: tuple[str, ...],  # of the classes
 ) -> dict[str, Colouring]:  # by name
     """Every way in which the pixels of this stage can be coloured."""
-    rows, columns = np.meshgrid(*(np.linspace(0, 1, n) for n in images.shape[1:]), indexing="ij")
     low, high = (float(v) for v in np.quantile(images, [0.01, 0.99]))
-    found = []
-    if labels is not None:
-        found.append(Colouring("label", labels, names, says="what the expert drew"))
-    if stage.probabilities is not None:
-        guess = stage.probabilities.argmax(-1)
-        found.append(Colouring("prediction", guess, names, says=f"from {stage.read}"))
-        if labels is not None:
-            found.append(
-                Colouring(
-                    "error", (guess != labels).astype(int), ("right", "wrong"), says=f"prediction from {stage.read}"
-                )
-            )
-        found.append(
-            Colouring(
-                "uncertainty", uncertainty(stage.probabilities), says="entropy of the prediction: 0 certain, 1 no idea"
-            )
-        )
+    found = [] if labels is None else [Colouring("label", labels, names, says="what the expert drew")]
+    found += predicted(stage, labels, names)
     found.append(Colouring("intensity", images, low=low, high=max(high, low + 1e-6), says="brightness in the image"))
-    found.append(Colouring("row", np.broadcast_to(rows, images.shape), says="position from top (0) to bottom (1)"))
-    found.append(
-        Colouring("column", np.broadcast_to(columns, images.shape), says="position from left (0) to right (1)")
-    )
-    if len(images) > 1:
-        which = np.broadcast_to(np.arange(len(images))[:, None, None], images.shape)
-        found.append(
-            Colouring(
-                "slice",
-                which,
-                tuple(f"slice {s + 1}" for s in range(len(images))),
-                says="which slice the pixel is from",
-            )
-        )
-    return {c.name: c for c in found}
+    return {c.name: c for c in (*found, *positions(images.shape))}
+
+
+def predicted(stage: Stage, labels: np.ndarray | None, names: tuple[str, ...]) -> list[Colouring]:
+    """Colourings by what the stage predicts: class of the `names`, whether that is the label [S, H, W], how sure."""
+    if stage.probabilities is None:
+        return []
+    guess, said = stage.probabilities.argmax(-1), f"prediction from {stage.read}"
+    unsure = Colouring("uncertainty", uncertainty(stage.probabilities), says="entropy: 0 certain, 1 no idea")
+    found = [Colouring("prediction", guess, names, says=f"from {stage.read}"), unsure]
+    if labels is not None:
+        found.insert(1, Colouring("error", (guess != labels).astype(int), ("right", "wrong"), says=said))
+    return found
+
+
+def positions(shape: tuple[int, ...]) -> list[Colouring]:
+    """Colourings by place in slices of this shape [S, H, W]."""
+    rows, columns = np.meshgrid(*(np.linspace(0, 1, n) for n in shape[1:]), indexing="ij")
+    found = [
+        Colouring("row", np.broadcast_to(rows, shape), says="position from top (0) to bottom (1)"),
+        Colouring("column", np.broadcast_to(columns, shape), says="position from left (0) to right (1)"),
+    ]
+    if shape[0] > 1:
+        which = np.broadcast_to(np.arange(shape[0])[:, None, None], shape)
+        names = tuple(f"slice {s + 1}" for s in range(shape[0]))
+        found.append(Colouring("slice", which, names, says="which slice the pixel is from"))
+    return found
 
 
 @dataclass(frozen=True)

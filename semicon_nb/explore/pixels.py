@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import ipywidgets
@@ -48,7 +48,7 @@ class Maps:
     def make(
         self, stage: str, method: str, sample: Sample, say: Callable = lambda share, text: None
     ) -> tuple[Map, list[Number]]:
-        """The map (`method` "PCA" or "UMAP") of a `stage` and its numbers, made now; `say(share, text)` hears the progress."""
+        """The map (`method` "PCA" or "UMAP") of a `stage` and its numbers, made now; `say(share, text)` hears it."""
         key = (stage, method, len(sample.index))
         with self.turn:
             if key not in self.ready:
@@ -59,7 +59,7 @@ class Maps:
         return self.ready[key]
 
     def ask(self, stage: str, method: str, sample: Sample, say: Callable, done: Callable) -> Future:
-        """Make them in the background, with the arguments of `make`; then, or at once, call `done(key, problem or None)`."""
+        """Make them in the background, with the arguments of `make`; then call `done(key, problem or None)`."""
         key = (stage, method, len(sample.index))
         if key not in self.asked:
             self.asked[key] = self.worker.submit(self.make, stage, method, sample, say)
@@ -102,7 +102,7 @@ def turn_onto(
     places: np.ndarray,  # [N, 2]
     goal: np.ndarray,  # [N, 2] the same pixels on another map
 ) -> np.ndarray:  # [N, 2]
-    """A map turned and mirrored, not stretched, to lie as near the goal as it can: a change of stage then moves little."""
+    """A map turned and mirrored, not stretched, to lie as near the goal as it can, so that little moves."""
     middle = places - (places.max(axis=0) + places.min(axis=0)) / 2
     left, _, right = np.linalg.svd((places - places.mean(axis=0)).T.astype(float) @ (goal - goal.mean(axis=0)))
     return (middle @ (left @ right)).astype(np.float32)
@@ -137,13 +137,8 @@ def stored_stage(
     short = compact(thin.reshape(-1, thin.shape[-1]), dims)
     drawn = {method: stored_map(*made, goal) for method, made in maps.items()}
     colours = {c.name: stored(c) for c in view.colours(name).values() if c.name not in _SHARED}
-    vectors = {
-        "vectors": short.values,
-        "dims": short.values.shape[1],
-        "kept": short.kept,
-        "error": short.error,
-        "step": step,
-    }
+    told = {"dims": short.values.shape[1], "kept": short.kept, "error": short.error, "step": step}
+    vectors = {"vectors": short.values, **told}
     return vectors | {"title": TITLES.get(name, name), "maps": drawn, "colours": colours}
 
 
@@ -154,7 +149,7 @@ def pixel_data(
     start: dict,  # what is shown first: "method" and "temperature"
 ) -> dict:
     """All that the browser needs to explore."""
-    goal = pca(view.flat(list(view.stages)[-1])[sample.index]).places
+    goal = goal_of(view, sample)
     low, high = np.quantile(view.images, [0.005, 0.995])
     grey = ((view.images - low) / max(high - low, 1e-6)).clip(0, 1) * 255
     first = next(iter(view.stages))
@@ -169,6 +164,37 @@ def pixel_data(
         "temperatures": list(_TEMPERATURES), "start": {**start, "temperature": near},
         "methods": list(_METHODS), "counts": [],
     }  # fmt: skip
+
+
+def check_start(count: int, method: str, temperature: float) -> None:
+    """ValueError for a number of pixels, a map or a temperature that cannot be shown."""
+    if method not in _METHODS:
+        raise ValueError(f"method: found {method!r}, expected 'PCA' or 'UMAP'")
+    if not temperature > 0:
+        raise ValueError(f"temperature: found {temperature}, expected a number above 0")
+    if count < 4:
+        raise ValueError(f"count: found {count}, expected 4 pixels or more")
+
+
+def goal_of(view: View, sample: Sample) -> np.ndarray:
+    """The map [N, 2] that all others are turned onto: the last stage's PCA."""
+    return pca(view.flat(list(view.stages)[-1])[sample.index]).places
+
+
+def first_data(view: View, sample: Sample, start: dict) -> dict:
+    """What a live explorer starts from: every stage's PCA, its numbers still to come."""
+    maps = {name: {"PCA": (pca(view.flat(name)[sample.index]), None)} for name in view.stages}
+    return pixel_data(view, sample, maps, start) | {"counts": counts_of(view.images.size, len(sample.index))}
+
+
+def stage_figure(view: View, sample: Sample, most: int = 800) -> go.Figure:
+    """The PCA maps of all stages side by side, coloured by label, of at most so many pixels."""
+    few = sample_pixels((1, 1, len(sample.index)), most).index
+    some = replace(sample, index=sample.index[few])
+    marks = np.zeros(len(few), int) if view.flat_labels is None else view.flat_labels[some.index]
+    goal = goal_of(view, some)
+    drawn = {f"{TITLES.get(n, n)}, PCA": turn_onto(pca(view.flat(n)[some.index]).places, goal) for n in view.stages}
+    return map_figure(drawn, marks, view.names)
 
 
 def counts_of(total: int, count: int) -> list[int]:
@@ -195,19 +221,14 @@ class PixelExplorer(Explorer):
         seed: int = 0,  # of the sample
         umap: UmapSettings = UmapSettings(),  # how the UMAP is made
     ):
-        if method not in _METHODS:
-            raise ValueError(f"method: found {method!r}, expected 'PCA' or 'UMAP'")
-        if not temperature > 0:
-            raise ValueError(f"temperature: found {temperature}, expected a number above 0")
-        if count < 4:
-            raise ValueError(f"count: found {count}, expected 4 pixels or more")
+        check_start(count, method, temperature)
         if model is None and images is None:
             model, images, labels, classes = example_models()
         self.view, self.seed = gather(model, images, labels, classes, layer, seed), seed
         self.maps, self.status = Maps(self.view, umap), ipywidgets.HTML()
         self.start = {"method": method, "temperature": temperature, "stage": list(self.view.stages)[-1]}
         self.sample = sample_pixels(self.view.mosaic.shape, count, self.view.labels, seed=seed)
-        self.live = LiveScript(_SCRIPTS, self._data())
+        self.live = LiveScript(_SCRIPTS, first_data(self.view, self.sample, self.start))
         self.live.observe(self._answer, "asked")
         self.widget = frame(self.title, self.live, self.status)
 
@@ -225,14 +246,6 @@ class PixelExplorer(Explorer):
         """Light up the `chosen` [n] of the shown pixels (positions in `sample.index`); None lights all."""
         self.live.state = {**self.live.state, "chosen": None if chosen is None else [int(c) for c in chosen]}
 
-    def _data(self) -> dict:
-        """What the browser starts from: every stage's PCA, its numbers still to come."""
-        vectors = {name: self.view.flat(name)[self.sample.index] for name in self.view.stages}
-        data = pixel_data(
-            self.view, self.sample, {name: {"PCA": (pca(v), None)} for name, v in vectors.items()}, self.start
-        )
-        return data | {"counts": counts_of(self.view.images.size, len(self.sample.index))}
-
     @safely
     def _answer(self, change: dict) -> None:
         """The browser asks for another number of pixels, or for a map and its numbers."""
@@ -240,7 +253,7 @@ class PixelExplorer(Explorer):
         if asked["count"] != len(self.sample.index):
             self.sample = sample_pixels(self.view.mosaic.shape, asked["count"], self.view.labels, seed=self.seed)
             self.start |= {"stage": asked["stage"], "method": asked["method"]}
-            self.live.show(self._data())
+            self.live.show(first_data(self.view, self.sample, self.start))
         else:
             self.maps.ask(asked["stage"], asked["method"], self.sample, self._say, self._arrived)
 
@@ -255,20 +268,12 @@ class PixelExplorer(Explorer):
             self.live.tell({"progress": ""})
             raise problem
         if key[2] == len(self.sample.index):
-            goal = pca(self.view.flat(list(self.view.stages)[-1])[self.sample.index]).places
-            self.live.tell(
-                {"stage": key[0], "method": key[1], "map": stored_map(*self.maps.ready[key], goal), "progress": ""}
-            )
+            made = stored_map(*self.maps.ready[key], goal_of(self.view, self.sample))
+            self.live.tell({"stage": key[0], "method": key[1], "map": made, "progress": ""})
 
     def picture(self) -> go.Figure:
         """The maps of all stages side by side, coloured by label."""
-        count = min(len(self.sample.index), 800)
-        some = np.sort(np.random.default_rng(self.seed).choice(len(self.sample.index), count, replace=False))
-        shown, labels = self.sample.index[some], self.view.flat_labels
-        marks = np.zeros(count, int) if labels is None else labels[shown]
-        goal = pca(self.view.flat(list(self.view.stages)[-1])[shown]).places
-        drawn = {TITLES.get(n, n): turn_onto(pca(self.view.flat(n)[shown]).places, goal) for n in self.view.stages}
-        return map_figure({f"{title}, PCA": places for title, places in drawn.items()}, marks, self.view.names)
+        return stage_figure(self.view, self.sample)
 
     def write(self, path: str | os.PathLike, plotly: str, methods: Sequence[str] = _METHODS) -> Path:
         """Write the page with a map by each of the `methods` for every stage; it draws by itself, without `plotly`."""

@@ -97,7 +97,8 @@ def vote_words(film: Film) -> str:
     said = " ".join(dict.fromkeys(note for note in film.notes.values() if note))
     return (
         f"{said}{' ' * bool(said)}{film.recording.sample.sentence} Before fine-tuning a pixel is called what most "
-        "of the 10 nearest shown pixels are called, which flatters: it tells how labels separate here, not how well the network generalises. "
+        "of the 10 nearest shown pixels are called, which flatters: it tells how labels separate here, "
+        "not how well the network generalises. "
         "Between two moments each point goes straight from one place to the next."
     )
 

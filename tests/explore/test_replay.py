@@ -242,7 +242,7 @@ class Dead(torch.nn.Module):
 
 
 @pytest.mark.browser
-def test_a_collapsed_training_is_replayed_with_a_sentence_and_names_as_text(watched, static_page, tmp_path):  # noqa: F811
+def test_a_collapsed_training_has_a_sentence_and_names_are_text(watched, static_page, tmp_path):  # noqa: F811
     hostile = '<img src=x onerror="window.ran=1">'
     recorder = Recorder(
         Dead(), *watched, ("background", hostile, "posterior"), count=100, name=f"run {hostile}", folder=tmp_path / "r"

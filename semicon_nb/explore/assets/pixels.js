@@ -116,11 +116,10 @@ function explorer(root, data, host) {
   const place = { x: Float32Array.from(map().x), y: Float32Array.from(map().y) };
   const lit = new Uint8Array(count), order = new Int32Array(count);
   const dark = () => { const found = getComputedStyle(root).color.match(/[\d.]+/g).map(Number); return found[0] + found[1] + found[2] > 380; };
-  let night = false;
   const symbols = () => (colour().names.length ? colour().symbols : ["circle"]);
 
   function dressPoints() {
-    const glow = glowing(), { values, names: kinds, tints } = colour(), bright = night ? GLOW.dark : GLOW.light, ground = [138, 138, 138];
+    const glow = glowing(), { values, names: kinds, tints } = colour(), bright = glow && dark() ? GLOW.dark : GLOW.light, ground = [138, 138, 138];
     let low = 0, high = count;
     for (let i = 0; i < count; i++) {
       const p = sample[i], w = weights[p], on = !now.chosen || lit[i];
@@ -352,8 +351,6 @@ function explorer(root, data, host) {
     writeLegend();
     pressed();
   }
-  const repaint = () => { night = dark(); redraw(); };
-  night = dark();
   dressPoints();
   dressSlices();
   writeLegend();
@@ -364,7 +361,7 @@ function explorer(root, data, host) {
   const detail = () => ({ weights, x: place.x, y: place.y, lit: now.chosen, glowing: glowing(), slices: cells.frame(...slices.size()), map: mapFrame(...dots.size()), size: dots.size() });
   root.semicon = { state, detail };
   return {
-    state, put, detail, repaint,
+    state, put, detail, repaint: redraw,
     news(found) { // a map that the kernel has made
       if (found.progress !== undefined) progress = found.progress;
       if (found.map) {

@@ -109,7 +109,6 @@ function reel(film, data, host) {
 }
 
 function explorer(root, data, host) {
-  const samples = []; // of the lines, in the colour of the page
   const reels = data.films.map((film, k) => reel(film, data, { ...host, id: (name) => host.id(`${name}-${k}`) })), first = reels[0], last = first.moments - 1;
   let time = 0, method = data.methods.includes(data.method) ? data.method : data.methods[0], playing = false, frame = 0, before = 0, rest = 0, waited = false;
 
@@ -164,9 +163,9 @@ function explorer(root, data, host) {
     return make("li", {}, markerImage(data.symbols[k % data.symbols.length], data.palette[look]), make("span", { text: name }));
   }));
   const lines = make("ul", { class: "legend lines" }, ...LINES.filter(([known]) => Object.keys(first.film.curves).some((name) => known.test(name))).map(([, dash, wide, faint, text]) => {
-    const sample = make("canvas", { width: 52, height: 16, "aria-hidden": "true" }), pen = sample.getContext("2d");
-    const paint = () => { pen.clearRect(0, 0, 52, 16); pen.setLineDash(dash.map((d) => 2 * d)); pen.lineWidth = 2 * wide; pen.globalAlpha = faint; pen.strokeStyle = getComputedStyle(root).color; pen.beginPath(); pen.moveTo(2, 8); pen.lineTo(50, 8); pen.stroke(); };
-    samples.push(paint);
+    const sample = document.createElementNS("http://www.w3.org/2000/svg", "svg"), line = sample.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "line"));
+    for (const [name, value] of Object.entries({ width: 26, height: 8, "aria-hidden": "true" })) sample.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ x1: 0, x2: 26, y1: 4, y2: 4, stroke: "currentColor", "stroke-width": wide, "stroke-dasharray": dash.join(" "), opacity: faint })) line.setAttribute(name, value);
     return make("li", {}, sample, text);
   }));
   const note = make("p", { class: "note", text: data.note });
@@ -179,16 +178,15 @@ function explorer(root, data, host) {
     note,
   );
   const state = () => ({ moment: Math.round(time), method });
-  const repaint = () => { for (const paint of samples) paint(); show(); };
   root.semicon = { state: () => ({ ...state(), playing, films: reels.map((r) => r.state()) }) };
-  repaint();
+  show();
   // It plays by itself while it is in sight, until the reader takes over
   const seen = new IntersectionObserver(([entry]) => { if (entry.isIntersecting && !calm()) { seen.disconnect(); if (time === 0 && !playing) play(true); } }, { threshold: 0.3 });
   seen.observe(ribbon);
   input.addEventListener("pointerdown", () => seen.disconnect(), true);
   input.addEventListener("keydown", () => seen.disconnect(), true);
   return {
-    state: host.ask ? state : root.semicon.state, detail: root.semicon.state, repaint,
+    state: host.ask ? state : root.semicon.state, detail: root.semicon.state, repaint: show,
     put(wanted) { if (wanted.method && data.methods.includes(wanted.method)) { method = wanted.method; methods.put(method); } if (wanted.moment !== undefined) { seen.disconnect(); play(false); time = between(wanted.moment, 0, last); } show(); },
     news(found) { reels[found.film].give(found.method, found.places); if (found.film === 0) note.textContent = found.note; show(); },
     stop() { cancelAnimationFrame(frame); seen.disconnect(); for (const r of reels) r.stop(); },
