@@ -351,12 +351,11 @@ def explore(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb explore`."""
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{options.out}: expected a name that ends in .html")
-    from .explore.pixels import PixelExplorer
-    from .explore.pixel_page import slices_of_run
+    from .explore import PixelExplorer
 
     run = open_run(options.run, options.model)
     cohort = load_named(options.data, run=run) if options.data else None
-    explorer = PixelExplorer(run, *slices_of_run(run, cohort=cohort))
+    explorer = PixelExplorer(run, cohort)
     if explorer.problem:
         raise ValueError(explorer.problem)
     explorer.to_html(options.out)

@@ -7,11 +7,6 @@ from test_explore_results import Threshold
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.explore import CohortBrowser, ResultsExplorer, StrategyExplorer, TemperatureExplorer
 from semicon_nb.explore.looks import look_at
-from semicon_nb.explore.record import Recorder
-from semicon_nb.explore.replay import Film, write_replay
-from semicon_nb.loop import StageSettings
-from semicon_nb.train import train_local
-from semicon_nb.unet import UNet
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]  # one JupyterLab is enough
 
@@ -127,20 +122,6 @@ def test_results(lab):  # noqa: F811
     tab.close()
 
 
-def recording(folder):
-    """A recording of a few steps at 64 x 64 with 4,096 pixels."""
-    cohort = phantom(subjects=4, size=64)
-    most = int((cohort.labels > 0).sum((1, 2)).argmax())
-    recorder = Recorder(UNet(width=4, depth=2), cohort.images[[most]], cohort.labels[[most]], cohort.classes, 2, folder, "a run", 4096)
-    list(recorder.watch(train_local(recorder.model, cohort, split(cohort, 1.0), StageSettings(steps=8, batch=2, rate=1e-3))))
-    return recorder.recording
-
-
-def replay_page(path):
-    film = Film(recording(path.parent / "recording"))
-    return write_replay(path, [film, film], "Replay", methods=("PCA",))
-
-
 def results_page(path):
     """Slices of 64 x 64, segmented by brightness alone."""
     cohort = phantom(subjects=4, size=64)
@@ -152,7 +133,6 @@ EXPLORERS = {
     "strategy": ("stop3", lambda path: StrategyExplorer().to_html(path)),
     "temperature": ("temperature", lambda path: TemperatureExplorer().to_html(path)),
     "cohort": ("slice", lambda path: CohortBrowser().to_html(path)),
-    "replay": ("moment", replay_page),
     "results": ("rank", results_page),
 }
 KEYS = (["ArrowLeft"] * 3 + ["ArrowRight"] * 3) * 4  # ends where it began: a slider at its end would not answer
@@ -169,8 +149,7 @@ def test_how_long_a_slider_of_a_page_takes(name, static_page, tmp_path):  # noqa
 
 
 @pytest.mark.alone
-def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab, tmp_path):  # noqa: F811
-    recording(tmp_path / "recording")
+def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab):  # noqa: F811
     name = lab.notebook(
         "latency.ipynb",
         "from semicon_nb.explore import CohortBrowser, StrategyExplorer, TemperatureExplorer",
@@ -178,23 +157,17 @@ def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab, tmp_path):  # n
         "temperature = TemperatureExplorer()\ntemperature",
         "from semicon_nb.data import phantom\nCohortBrowser(phantom(subjects=3, size=32))",
         "from semicon_nb.explore.results import ResultsExplorer" + RUNS + "ResultsExplorer(runs)",
-        f"from semicon_nb.explore.replay import TrainingReplay\nreplay = TrainingReplay({str(tmp_path / 'recording')!r})\nreplay",
     )
     tab = lab.open(name, size=(1440, 1100))
-    tab.figures(3)
+    tab.figures(2)
     tab.page.evaluate("document.querySelectorAll('.semicon-explorer').forEach((found, k) => { found.id = 'explorer' + k; })")
     for kind, control, picture in (("strategy", "-stop3", "strategy:nth-child(4)"), ("temperature", "-temperature", "part")):
         moved, shown = f"[id$={control}]", f"#explorer{int(kind == 'temperature')} .{picture} canvas"
         tab.latencies(moved, shown, KEYS[:6], pause=150)  # as with pages, the first moves of a cold browser are not counted
         swift(f"live {kind}, picture", tab, lambda a=moved, b=shown: tab.latencies(a, b, KEYS, pause=150))
-    sweep = (["ArrowRight"] * 3 + ["ArrowLeft"] * 3) * 3
-    tab.page.evaluate("document.querySelectorAll('#explorer4 .noUi-handle')[0].id = 'moment'")
-    pictures = {"map": "#explorer4 canvas.dots", "slices": "#explorer4 canvas.pixels", "curves": "#explorer4 .js-plotly-plot"}
-    for what, selector in pictures.items():
-        swift(f"live replay, {what}", tab, lambda shown=selector: tab.latencies("#moment", shown, sweep, pause=150))
     assert not tab.errors and not tab.outside
     tab.kill_kernel()
-    for k in range(5):
+    for k in range(4):
         box = f"#explorer{k}"
 
         def said(box: str = box) -> int:

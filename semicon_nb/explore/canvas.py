@@ -55,29 +55,6 @@ class PixelCanvas(anywidget.AnyWidget):
             self.serial += 1
 
 
-class PointsCanvas(anywidget.AnyWidget):
-    """A map of points that moves through moments: the browser has all places at once, then only hears which moment."""
-
-    _esm = traitlets.Unicode(asset("markers.js") + asset("points.js") + asset("points_live.js")).tag(sync=True)
-    kinds = traitlets.Bytes(b"").tag(sync=True)
-    looks: traitlets.List = traitlets.List([]).tag(sync=True)  # {"colour", "symbol"} of each class
-    places = traitlets.Bytes(b"").tag(sync=True)
-    moments = traitlets.Int(1).tag(sync=True)
-    moment = traitlets.Int(0).tag(sync=True)
-    height = traitlets.Int(340).tag(sync=True)
-    alt = traitlets.Unicode("").tag(sync=True)
-
-    def give(self, places: np.ndarray) -> None:
-        """Send the `places` of all moments [T, N, 2] in 0 .. 1, in one message."""
-        with self.hold_sync():
-            self.moments, self.places = len(places), in_16_bits(places).tobytes()
-
-
-def in_16_bits(places: np.ndarray) -> np.ndarray:
-    """Places [...] in 0 .. 1 as whole numbers of 16 bits, little end first: finer than the eye."""
-    return np.round(np.clip(places, 0, 1) * 65535).astype("<u2")
-
-
 def mixed(grey: np.ndarray, colours: np.ndarray, share: np.ndarray | float) -> np.ndarray:
     """Grey levels [H, W] in [0, 1] mixed with colours [H, W, 3] (bytes): share 0 keeps the grey, 1 is all colour."""
     share = np.broadcast_to(np.asarray(share, np.float32), grey.shape)[..., None]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semicon_nb.explore.canvas import MINUS, PLUS, PixelCanvas, beside, in_16_bits, mixed, still, swatches
+from semicon_nb.explore.canvas import MINUS, PLUS, PixelCanvas, beside, mixed, still, swatches
 from semicon_nb.explore.page import asset
 from semicon_nb.show import PALETTE, edges, rgb
 
@@ -25,12 +25,6 @@ def test_a_share_of_nothing_keeps_the_grey_and_of_all_the_colour():
     assert mixed(grey, LOOKS[[[1, 1, 1]]], 0)[0, :, 0].tolist() == [0, 128, 255]
     assert (mixed(grey, LOOKS[[[1, 1, 1]]], 1) == rgb(PALETTE[1])).all()
     assert (mixed(grey, LOOKS[[[1, 1, 1]]], np.array([[0, 1, 0]]))[0, 1] == rgb(PALETTE[1])).all()
-
-
-def test_places_keep_a_thousandth_of_a_dot():
-    places = np.random.default_rng(0).random((5, 7, 2))
-    assert np.abs(in_16_bits(places) / 65535 - places).max() < 1e-5 and in_16_bits(places).dtype.str == "<u2"
-    assert in_16_bits(np.array([-1.0, 2.0])).tolist() == [0, 65535]
 
 
 def test_a_canvas_gets_one_picture_as_bytes():
