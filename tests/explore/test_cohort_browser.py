@@ -220,3 +220,65 @@ def test_names_from_files_are_text(small_phantom, static_page, tmp_path):  # noq
     )
     tab.page.evaluate("explorer.ready")
     assert tab.page.locator("#explorer img").count() == 0 and bad in tab.page.locator(".said").text_content()
+
+
+LEVELS = """(number) => {
+  const canvas = document.querySelectorAll('canvas.pixels')[number], pen = canvas.getContext('2d'), s = canvas.width / 32, found = [];
+  for (let r = 0; r < 32; r++) for (let c = 0; c < 32; c++) {
+    found.push(Array.from(pen.getImageData(Math.floor((c + .15) * s), Math.floor((r + .15) * s), 1, 1).data.slice(0, 3)));
+  }
+  return found;
+}"""
+
+
+@pytest.mark.browser
+def test_window_and_labels_reach_the_picture(browser_of, small_phantom, static_page, tmp_path):  # noqa: F811
+    tab = static_page(browser_of.to_html(tmp_path / "c.html"), size=(1440, 900))
+    tab.page.evaluate("explorer.ready")
+    here = first_of(tab, small_phantom)[tab.page.evaluate("explorer.state().slice") - 1]
+    image, labels = small_phantom.images[here], small_phantom.labels[here]
+    tinted = np.array(tab.page.evaluate(LEVELS, 0)).reshape(32, 32, 3)
+    alone = np.logical_and.reduce(
+        [np.roll(labels, step, axis) == labels for step in (1, -1) for axis in (0, 1)]
+    )  # no outline
+    hue = np.ptp(tinted.astype(int), axis=-1)
+    assert (hue[alone & (labels > 0)] > 20).all() and (hue[alone & (labels == 0)] == 0).all()
+    tab.page.locator("#labels").uncheck()
+    tab.page.locator("summary", has_text="Intensity window").click()
+    for name, keys in (("low", ["ArrowRight"] * 10), ("high", ["ArrowLeft"] * 20)):
+        tab.page.locator(f"#{name}").focus()
+        for key in keys:
+            tab.page.keyboard.press(key)
+    tab.wait(lambda: np.allclose(tab.page.evaluate("explorer.state().window"), [0.2, 0.6]), "the window")
+    grey = np.array(tab.page.evaluate(LEVELS, 0)).reshape(32, 32, 3)
+    wanted = 255 * np.clip((np.rint(255 * image.clip(0, 1)) / 255 - 0.2) / 0.4, 0, 1)
+    assert np.abs(grey - wanted[..., None]).max() <= 1
+
+
+@pytest.mark.browser
+def test_structures_are_told_by_colour_and_by_mark(static_page, tmp_path):  # noqa: F811
+    from dataclasses import replace
+
+    from semicon_nb.data import phantom
+
+    cohort = phantom(subjects=3, size=32)
+    labels = np.zeros_like(cohort.labels)
+    for k in range(8):
+        labels[:, 4 * k : 4 * k + 3, 4:28] = k + 1
+    names = ("background", *(f"structure {k}" for k in range(8)))
+    tab = static_page(
+        CohortBrowser(replace(cohort, labels=labels, classes=names)).to_html(tmp_path / "c.html"), size=(1440, 900)
+    )
+    tab.page.evaluate("explorer.ready")
+    outlines = tab.page.locator(".meanings .outline").evaluate_all(
+        "all => all.map(i => getComputedStyle(i).borderTopColor)"
+    )
+    assert len(outlines) == 8 and len(set(outlines)) == 7 and outlines[:2] == ["rgb(230, 159, 0)", "rgb(86, 180, 233)"]
+    shapes = """() => { const c = document.querySelector('canvas.pixels'), pen = c.getContext('2d'), s = c.width / 32;
+      return Array.from({length: 7}, (_, k) => {
+        const cell = pen.getImageData(Math.round(10 * s), Math.round((4 * k + 1) * s), Math.round(s), Math.round(s)).data, found = [];
+        const dark = Math.min(...cell.filter((_, i) => i % 4 === 0));
+        for (let i = 0; i < cell.length; i += 4) found.push(cell[i] > dark + 12 ? 1 : 0);
+        return found.join('');
+      }); }"""
+    assert len(set(tab.page.evaluate(shapes))) == 7

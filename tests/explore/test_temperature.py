@@ -160,3 +160,42 @@ def test_a_lone_pixel_of_its_class_has_no_loss_on_the_page(static_page, tmp_path
     labels[0, 0] = 3
     tab = static_page(TemperatureExplorer(image, labels, features=features, anchor=(0, 0)).to_html(tmp_path / "t.html"))
     assert "none" in tab.page.locator(".three").text_content()
+
+
+CELLS = """([number, rows, columns]) => {
+  const canvas = document.querySelectorAll('canvas.pixels')[number], pen = canvas.getContext('2d'), s = canvas.width / columns, found = [];
+  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) {
+    found.push(Array.from(pen.getImageData(Math.floor((c + .85) * s), Math.floor((r + .85) * s), 1, 1).data.slice(0, 3)));
+  }
+  return found;
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("temperature", [0.02, 0.1])
+def test_pulled_is_teal_and_pushed_is_magenta(temperature, static_page, tmp_path):  # noqa: F811
+    image, labels, features = a_slice()
+    image[:] = 0  # so that only the colours of the forces are seen
+    explorer = TemperatureExplorer(image, labels, features=features, anchor=(6, 6), temperature=temperature)
+    tab = static_page(explorer.to_html(tmp_path / "t.html"), size=(1440, 900))
+    force = feel(explorer.shown.vectors, labels, (6, 6), temperature).force
+    colours = np.array(tab.page.evaluate(CELLS, [1, *labels.shape])).reshape(*labels.shape, 3).astype(int)
+    rows, columns = np.indices(labels.shape)
+    inside = np.maximum(abs(rows - 6), abs(columns - 6)) > 2  # away from the ring, and from outlines
+    for step, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
+        inside &= np.roll(labels, step, axis) == labels
+    strong = inside & (np.abs(force) > 0.02 * np.abs(force).max())
+    pulled, pushed = colours[strong & (force < 0)], colours[strong & (force > 0)]
+    assert len(pushed) and (pushed[:, 0] > pushed[:, 1] + 10).all()
+    assert len(pulled) and (pulled[:, 1] > pulled[:, 0] + 10).all()
+
+
+@pytest.mark.browser
+def test_the_bars_hold_all_of_the_weight_and_of_the_pixels(explorer, static_page, tmp_path):  # noqa: F811
+    tab = static_page(explorer.to_html(tmp_path / "t.html"))
+    for stop in (0, 20, 40):
+        tab.page.evaluate(f"explorer.put({{stop: {stop}}})")
+        found = feel(explorer.shown.vectors, explorer.shown.slice.labels, explorer.shown.anchor, TEMPERATURES[stop])
+        positive, negative = map(sum, tab.page.evaluate("explorer.bars()"))
+        assert positive == pytest.approx(found.positives, abs=2e-3) and positive + negative == pytest.approx(1)
+        assert sum(tab.page.evaluate("explorer.share()")) == pytest.approx(1)

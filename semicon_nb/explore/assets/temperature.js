@@ -140,6 +140,6 @@ scenes.temperature = (root, data, host) => {
     put: (state) => { ({ anchor, stop } = { anchor, stop, ...state }); control.put(stop); move(); },
     stop: () => [...canvases, ...charts].forEach((shown) => shown.stop()),
     felt: (row, column, t) => { const here = row * width + column, f = felt(similarities(here), here, t); return { ...f, weight: Array.from(f.weight), force: Array.from(f.force) }; },
-    bars: () => charts[0].now().bars.map((b) => b.y), curves: () => charts.slice(1).map((c) => c.now().lines[0].y), rings: () => charts.slice(1).map((c) => c.now().rings[0]),
+    bars: () => charts[0].now().bars.map((b) => b.y), share: () => charts[0].now().lines[0].y, curves: () => charts.slice(1).map((c) => c.now().lines[0].y), rings: () => charts.slice(1).map((c) => c.now().rings[0]),
   };
 };
