@@ -433,9 +433,9 @@ def table(options: argparse.Namespace) -> list[str]:
 
 def demo(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb demo`."""
-    from .explore.demo import demo as run_demo
+    from .explore import make_demo
 
-    print(run_demo(options.data, options.out, options.labels, options.seed, options.quick, options.repeats))
+    print(make_demo(options.data, options.out, options.labels, options.seed, options.quick, options.repeats))
     return []
 
 

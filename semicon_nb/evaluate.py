@@ -19,6 +19,7 @@ import torch
 
 from .data import Cohort, DataError, native_labels
 from .dice import dice_of, overlap_counts
+from .files import without_nan
 from .predict import Prediction, native_map, predict_slices
 
 # %% ../nbs/07_evaluate.ipynb #85e099ea
@@ -99,19 +100,6 @@ class Report:
     def _repr_html_(self) -> str:
         unit = self.unit.replace("pixel", "pixels") or "mm or pixels"
         return self.table().rename(columns={"hd95": f"hd95 ({unit})"}).to_html(na_rep="", border=0)
-
-# %% ../nbs/07_evaluate.ipynb #25eeb064
-def without_nan(
-    value: object,  # nested dicts, lists, numbers and text
-) -> object:
-    """The same with plain Python numbers, and None for every number that is not finite."""
-    if isinstance(value, dict):
-        return {name: without_nan(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(part) for part in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 # %% ../nbs/07_evaluate.ipynb #6323d54e
 def chosen_slices(

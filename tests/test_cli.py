@@ -112,7 +112,10 @@ AT_ONCE = {
     "train scratch --lables 0.1 --out x": (2, "did you mean --labels?"),
     "train scratsh --out x": (2, "did you mean scratch?"),
     "train Mean_Teacher --out x": (2, "did you mean mean-teacher?"),
-    "train scratch --preset labtop --out x": (2, "--preset: found 'labtop', expected one of demo, laptop, thorough, paper; did you mean laptop?"),
+    "train scratch --preset labtop --out x": (
+        2,
+        "--preset: found 'labtop', expected one of demo, laptop, thorough, paper; did you mean laptop?",
+    ),
     "train scratch --device gpu --out x": (2, "--device"),
     "train scratch --data hipocampus --out x": (2, "did you mean hippocampus?"),
     "train scratch --data ./nowhere --out x": (2, "./nowhere: there is no such folder"),

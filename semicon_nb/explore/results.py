@@ -56,6 +56,8 @@ from ..runs import Run
 from ..show import METHOD_LOOKS, SYMBOLS
 from ..tables import NAMES, Results, read_records
 
+__all__ = ["ResultsExplorer"]
+
 LEAD = "Click a point to see the volumes behind it. Bars are 95 % intervals over splits of people; every number is that of the table."
 TIDY = (
     "<style>.semicon-explorer :is(td, th) { padding: 0 .5em; white-space: nowrap } .semicon-explorer caption { text-align: left }</style>"
@@ -222,9 +224,11 @@ class ResultsExplorer(Explorer):
         redraw(self.scores, score_figure(e, s))
         redraw(self.strip, volume_figure(self.ordered, s))
         rows = score_rows(e, s)
-        self.numbers.value = page.table(rows, axis_title(s.metric, s.name), "score-table") or f"No run has {page.text(NAMES[s.metric])}."
+        self.numbers.value = (
+            page.html_table(rows, axis_title(s.metric, s.name), "score-table") or f"No run has {page.text(NAMES[s.metric])}."
+        )
         chosen = self.ordered[s.volume] if self.ordered else None
-        self.table.value = page.table(volume_rows(chosen), chosen.name, "volume-table") if chosen else "No such run has volumes."
+        self.table.value = page.html_table(volume_rows(chosen), chosen.name, "volume-table") if chosen else "No such run has volumes."
         self.follow_slices(chosen)
         self.busy = False
 

@@ -11,6 +11,8 @@ from .results_state import BASELINE, Cell, Experiment, Shown, Volume, cells
 from ..show import METHOD_LOOKS, SYMBOLS, style
 from ..tables import NAMES, headroom, plus_minus
 
+__all__ = []
+
 HEIGHT, LOW = 430, 330
 """Of the two charts, px."""
 LINE = 36

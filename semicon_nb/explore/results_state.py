@@ -10,6 +10,8 @@ import pandas as pd
 from ..methods import OURS, PAPER_ROWS, RIVALS, STRONG, recipe_of
 from ..tables import by_split, paired, plus_minus, read_results, same_people, summary
 
+__all__ = []
+
 NOBODY = ""
 """In the place of a method: none is shown."""
 BASELINE = "scratch"
