@@ -117,7 +117,7 @@ def test_real_scans_are_trained_longer_and_what_they_said_is_that_of_the_results
     small = load("phantom", subjects=3, size=32)
     real = replace(small, source={"cohort": "hippocampus"})
     assert preset_for(real).stages["finetune"].steps == 2 * preset_for(small).stages["finetune"].steps
-    assert subprocess.run([sys.executable, "tools/found.py", "--check"], cwd=Path(__file__).parent.parent).returncode == 0
+    assert subprocess.run([sys.executable, "tools/found.py", "--check"], cwd=Path(__file__).parent.parent.parent).returncode == 0
 
 
 # ------------------------------------------------------------------------------------------------ the folder

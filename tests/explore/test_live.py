@@ -2,7 +2,7 @@
 
 import pytest
 from browser_tools import lab, static_page, swift  # noqa: F401
-from test_explore_results import Threshold
+from test_results import Threshold
 
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.explore import CohortBrowser, ResultsExplorer, StrategyExplorer, TemperatureExplorer
