@@ -49,9 +49,9 @@ def list_cohorts() -> list[dict]:
 
 def show_cohorts(options: argparse.Namespace) -> list[str]:
     "Print the list of cohorts; what to do next comes back."
-    from .data import places
+    from .data import search_folders
 
-    rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in places("x"))
+    rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in search_folders("x"))
     folders = ", ".join(known.folder for known in COHORTS.values() if known.folder)
     found = [f"{row['name']} is in {row['place']}" for row in rows if row["place"]]
     if options.json:
@@ -75,13 +75,13 @@ def load_named(
     "The cohort that a word on the command line means."
     import inspect
 
-    from .data import COHORTS, folder, load
+    from .data import LOADERS, folder, load
 
     if run is not None and place == run.settings["data"].get("cohort"):
         return run.cohort
     settings: dict[str, Any] = {} if size is None else {"size": size}
     if run is not None:
-        reader = COHORTS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
+        reader = LOADERS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
         known = run.settings["grid"] | {"channel": run.settings["data"].get("channel")}
         takes = inspect.signature(reader).parameters
         settings = {name: value for name, value in known.items() if name in takes and value is not None}
@@ -245,13 +245,13 @@ def slices_of_part(
 
 def evaluate(options: argparse.Namespace) -> list[str]:
     "Run `semicon-nb evaluate`."
-    from .data import matched
+    from .data import match_classes
     from .evaluate import evaluate as measure
     from .runs import learned_from
 
     run = open_run(options.run, options.model)
     cohort = load_named(options.data, run=run, channel=options.channel) if options.data else run.cohort
-    cohort = matched(cohort, run.settings["classes"], run.codes)
+    cohort = match_classes(cohort, run.settings["classes"], run.codes)
     report = measure(run.model, cohort, slices_of_part(run, cohort, options.part))
     following = look_next(options.run, options, some_scan(cohort, [volume["name"] for volume in report.volumes]))
     seen = [] if cohort.fingerprint == run.settings["fingerprint"] else learned_from(run, cohort)
@@ -289,9 +289,9 @@ def strange(
     "What is unlike the scans that the run was trained on, in sentences; nothing for a run that kept no record of them."
     if not run.settings.get("seen"):
         return []
-    from .data import unlike
+    from .data import deviations
 
-    return unlike(image, run.settings["seen"])
+    return deviations(image, run.settings["seen"])
 
 
 def predict_one(

@@ -51,7 +51,7 @@ from .canvas import PixelCanvas, chart, mixed, redrawn, swatches
 from ..data import Cohort, Split, phantom, split
 from .widgets import Explorer, column, frame, in_place, labelled, row, safely
 from ..show import PALETTE, SYMBOLS, style
-from ..data import belongs
+from ..data import check_split
 from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
 
 
@@ -400,7 +400,7 @@ class CohortBrowser(CohortDrawing):
         if not 0 < labelled <= 1:
             raise ValueError(f"labelled: found {labelled!r}, expected a share above 0 and up to 1")
         if split is not None:
-            belongs(self.cohort, split)
+            check_split(self.cohort, split)
         if not len(self.cohort):
             raise ValueError("cohort: holds no slice, expected at least one")
         self.split, self.split_seed, self.seed, self.v, self.pixel = split, seed, seed, 0, ()

@@ -31,8 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from ..explore import page
-from ..data import class_order
-from ..data import Codes, Cohort, matched, part_indices
+from ..data import Codes, Cohort, class_order, match_classes, part_indices
 from ..embed import Map, Sample, UmapSettings, as_slices, check_vectors, pca, sample_pixels, umap_map
 from .embeddings import Colouring, Mosaic, Stage, as_labels, class_names, colourings, compact, make_stage, mosaic_of, named_models
 from ..runs import Run, read_run
@@ -46,7 +45,7 @@ def slices_of_run(
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:  # images [S, H, W], labels [S, H, W], names of the classes
     """The fullest slices of a run's test subjects, or of other scans; DataError where those have other classes."""
     run = model if isinstance(model, Run) else read_run(model)
-    shown = run.cohort if cohort is None else matched(cohort, run.settings["classes"], run.codes)
+    shown = run.cohort if cohort is None else match_classes(cohort, run.settings["classes"], run.codes)
     own = cohort is None or shown.fingerprint == run.settings["fingerprint"]
     rows = part_indices(shown, run.split, "test") if own else np.flatnonzero(shown.labelled)
     rows = rows[np.argsort(-(shown.labels[rows] > 0).sum(axis=(1, 2)), kind="stable")]
