@@ -62,7 +62,7 @@ class Grid:
     """The common raster of a cohort's slices, and which way round they lie."""
 
     size: int  # rows and columns, pixels
-    fit: str = "resize"  # "resize" stretches the whole slice; "centre" crops or pads about its centre, without resampling
+    fit: str = "resize"  # "resize" stretches the whole slice; "centre" crops or pads about its centre
     axis: int = 2  # which axis of the turned scan the slices are stacked along
     orientation: str = ""  # where the axes of every scan are made to run to, such as "RAS"; "" leaves them as stored
 
@@ -79,7 +79,7 @@ class Grid:
             raise ValueError(f"orientation: found {self.orientation!r}, {expected}")
 
     def along(self, shape: Sequence[int]) -> int:
-        """The axis that the slices of a turned scan [X, Y, Z] are stacked along: the grid's own, or that of length 1."""
+        """The axis that slices of a turned scan [X, Y, Z] are stacked along: the grid's own, or that of length 1."""
         single = [axis for axis in range(3) if shape[axis] == 1]
         return self.axis if self.axis in single or not single else single[-1]
 

@@ -132,7 +132,7 @@ def names_in(value: object) -> tuple[str, ...]:
 
 
 def check_names(split: Split, place: str) -> None:
-    """Raise LeakError where a volume is in two parts, or labelled outside of train; `place` is what the error calls it."""
+    """Raise LeakError, which names the `place`, where a volume is in two parts or labelled outside of train."""
     everything = [*split.train, *split.val, *split.test]
     if twice := sorted({name for name in everything if everything.count(name) > 1}):
         raise LeakError(f"{place}: {twice[0]} is in more than one part; split the cohort anew")
@@ -210,7 +210,8 @@ def guard(
     for v in np.unique(cohort.volume[rows]):
         name = cohort.volumes[v].name
         if name not in allowed[use]:
-            place = next((part for part in ("labelled", "train", "val", "test") if name in getattr(split, part)), "no part")
+            parts = ("labelled", "train", "val", "test")
+            place = next((part for part in parts if name in getattr(split, part)), "no part")
             todo = "take the indices from unlabelled_indices, labelled_indices or part_indices"
             raise LeakError(f"{name}: is in {place} of the split and may not be used for {use!r}; {todo}")
     if not use.startswith("images") and rows.size and not cohort.labelled[rows].all():
@@ -225,5 +226,5 @@ def rows_in(cohort: Cohort, indices: np.ndarray) -> np.ndarray:
     whole = np.issubdtype(rows.dtype, np.integer) or not rows.size
     if rows.ndim != 1 or not whole or (rows.size and not 0 <= rows.min() <= rows.max() < len(cohort)):
         expected = f"expected whole numbers from 0 to {len(cohort) - 1} in one dimension"
-        raise ValueError(f"indices: found {rows.dtype} {rows.shape}, {expected}; take them from part_indices or the like")
+        raise ValueError(f"indices: found {rows.dtype} {rows.shape}, {expected}; take them from part_indices")
     return rows.astype(np.int64)
