@@ -36,11 +36,11 @@ def methods(options: argparse.Namespace) -> list[str]:
 
 def list_cohorts() -> list[dict]:
     "The cohorts that can be named: what they are, where they are, and how one gets them."
-    from .data import locate
+    from .data import cohort_folders
 
     rows = []
     for name, known in COHORTS.items():
-        place = locate(known.folder, known.marker) if known.folder else None
+        place = next(iter(cohort_folders(known.folder, marker=known.marker)), None) if known.folder else None
         missing = f"download, {known.download}" if known.download else "not here"
         how = "generated" if not known.folder else "on this disk" if place else missing
         rows.append({"name": name, "how": how, "place": str(place or ""), "about": known.about})
@@ -49,9 +49,9 @@ def list_cohorts() -> list[dict]:
 
 def show_cohorts(options: argparse.Namespace) -> list[str]:
     "Print the list of cohorts; what to do next comes back."
-    from .data import search_folders
+    from .data import cohort_folders
 
-    rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in search_folders("x"))
+    rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in cohort_folders("x"))
     folders = ", ".join(known.folder for known in COHORTS.values() if known.folder)
     found = [f"{row['name']} is in {row['place']}" for row in rows if row["place"]]
     if options.json:

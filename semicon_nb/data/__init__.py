@@ -1,10 +1,10 @@
 """Scans become cohorts: found, read, cut into slices, checked, split by subject."""
 
 from .cohort import Codes, Cohort, Volume, class_order, contact_sheet, describe, match_classes, native_labels
-from .cohorts import LOADERS, hippocampus, load, locate, mmwhs, search_folders, sunnybrook
+from .cohorts import LOADERS, cohort_folders, hippocampus, load, mmwhs, sunnybrook
 from .folders import folder
 from .phantoms import phantom
-from .reading import DataError, Scan, read_scan, reorient
+from .reading import DataError, Scan, read_image, read_scan, reorient
 from .scans import Grid, from_grid, normalise, to_grid
 from .slices import assemble, deviations, scan_profile
 from .splits import (

@@ -27,7 +27,7 @@ from .reading import DataError
 from .scans import Grid
 from .slices import assemble
 
-__all__ = ["LOADERS", "hippocampus", "load", "locate", "mmwhs", "search_folders", "sunnybrook"]
+__all__ = ["LOADERS", "cohort_folders", "hippocampus", "load", "mmwhs", "sunnybrook"]
 
 _HIPPOCAMPUS = "Task04_Hippocampus"
 _ARCHIVES = {_HIPPOCAMPUS: ("https://msd-for-monai.s3-us-west-2.amazonaws.com", "9d24dba78a72977dbd1d2e110310f31b")}
@@ -65,10 +65,12 @@ def hippocampus(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit: found {limit!r}, expected a number of volumes from 1 upwards, or None for all")
-    place = locate(_HIPPOCAMPUS, "dataset.json", data)
-    if place is None and not download:
-        raise _missing(_HIPPOCAMPUS, "dataset.json", data, downloads=True)
-    classes, codes, volumes = layout(place or _fetch_cohort(_HIPPOCAMPUS))
+    if download and not cohort_folders(_HIPPOCAMPUS, data, "dataset.json"):
+        place = _fetch_cohort(_HIPPOCAMPUS)
+    else:
+        todo = "fetch it with download=True (semicon-nb data hippocampus --download), or "
+        place = _locate(_HIPPOCAMPUS, data, "dataset.json", todo)
+    classes, codes, volumes = layout(place)
     if classes != ("background", "anterior", "posterior"):
         raise DataError(f"{place}: is another task, its classes are {', '.join(classes)}; load it as a folder")
     volumes = [replace(volume, subject=_person(volume.name)) for volume in volumes[:limit]]
@@ -90,11 +92,8 @@ def sunnybrook(
 
     FileNotFoundError where it is not found.
     """
-    place = locate("sunnybrook", "index.csv", data)
-    if place is None:
-        raise _missing("sunnybrook", "index.csv", data)
-    source = _source("sunnybrook", data=data, size=size)
-    return assemble("sunnybrook", *layout(place), Grid(size, "centre"), source)
+    found = layout(_locate("sunnybrook", data, "index.csv"))
+    return assemble("sunnybrook", *found, Grid(size, "centre"), _source("sunnybrook", data=data, size=size))
 
 
 _STRUCTURES = {"left ventricle": (500,), "right ventricle": (600,), "left atrium": (420, 421), "right atrium": (550,),
@@ -114,9 +113,7 @@ def mmwhs(
     """
     check_name("modality", modality, ("ct", "mr"))
     pattern = f"{modality}_*_image.nii*"
-    place = locate("mmwhs", f"**/{pattern}", data)
-    if place is None:
-        raise _missing("mmwhs", f"**/{pattern}", data)
+    place = _locate("mmwhs", data, f"**/{pattern}")
     numbers = [(number, i) for i, several in enumerate(_STRUCTURES.values(), start=1) for number in several]
     volumes = []
     for image in sorted(place.rglob(pattern)):
@@ -155,34 +152,28 @@ def _source(cohort: str, data: str | Path | None, **settings: Any) -> dict:
 # where they are looked for --------------------------------------------------------------------------------------------
 
 
-def search_folders(
+def cohort_folders(
     name: str,  # the cohort's folder, such as "Task04_Hippocampus"
     data: str | Path | None = None,  # the folder, or the one above it; None for the usual places
+    marker: str = "",  # pattern of a file that must be in it, such as "dataset.json"; "" for none
 ) -> list[Path]:
-    """The folders in which a cohort is looked for, in order."""
+    """The folders in which a cohort is looked for, in order; with a marker, only those that hold the cohort."""
     if data is not None:
-        return [Path(data).expanduser() / name, Path(data).expanduser()]
-    named = os.environ.get("SEMICON_DATA")
-    return [*([Path(named).expanduser() / name] if named else []), cache_folder() / name]
+        folders = [Path(data).expanduser() / name, Path(data).expanduser()]
+    else:
+        named = os.environ.get("SEMICON_DATA")
+        folders = [*([Path(named).expanduser() / name] if named else []), cache_folder() / name]
+    return [place for place in folders if not marker or (place.is_dir() and any(place.glob(marker)))]
 
 
-def locate(
-    name: str,  # the cohort's folder
-    marker: str,  # pattern of a file that must be in it, such as "dataset.json"
-    data: str | Path | None = None,  # the folder, or the one above it; None for the usual places
-) -> Path | None:
-    """The first of `search_folders` that holds the cohort, or None."""
-    folders = search_folders(name, data)
-    return next((place for place in folders if place.is_dir() and any(place.glob(marker))), None)
-
-
-def _missing(name: str, marker: str, data: str | Path | None = None, downloads: bool = False) -> FileNotFoundError:
-    """The error for a cohort whose `marker` is nowhere: the places that were looked at, and what to do."""
-    looked = "; ".join(str(place / marker) for place in search_folders(name, data))
+def _locate(name: str, data: str | Path | None, marker: str, todo: str = "") -> Path:
+    """The folder that holds a cohort; else FileNotFoundError: the places that were looked at, and what to do."""
+    if found := cohort_folders(name, data, marker):
+        return found[0]
+    looked = "; ".join(str(place / marker) for place in cohort_folders(name, data))
     unset = "" if data is not None or os.environ.get("SEMICON_DATA") else " (SEMICON_DATA is not set)"
-    todo = f"set SEMICON_DATA, or data=, to the folder that holds {name}"
-    fetch_it = "fetch it with download=True (semicon-nb data hippocampus --download), or " if downloads else ""
-    return FileNotFoundError(f"{name}: not found; looked at {looked}{unset}. To go on, {fetch_it}{todo}")
+    todo = f"{todo}set SEMICON_DATA, or data=, to the folder that holds {name}"
+    raise FileNotFoundError(f"{name}: not found; looked at {looked}{unset}. To go on, {todo}")
 
 
 # how they get there ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .reading import ABSENT, DataError, fold, meaning, read_rows, whole_number, yes_or_no
 
-__all__: list[str] = []
+__all__ = ()
 
 _SUFFIXES = (".nii.gz", ".nii", ".png")
 _OTHERS = (".nrrd", ".mha", ".mhd", ".mgz", ".img", ".dcm", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".npy",

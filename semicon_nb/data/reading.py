@@ -17,7 +17,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
-__all__ = ["DataError", "Scan", "read_scan", "reorient"]
+__all__ = ["DataError", "Scan", "read_image", "read_scan", "reorient"]
 
 
 class DataError(ValueError):
@@ -59,6 +59,15 @@ def read_scan(
         todo = "it may be truncated or of another format"
         raise DataError(f"{path}: cannot be read as NIfTI, {todo} ({why}); copy it again") from error
     return Scan(str(path), voxels, _check_affine(affine, path), affine, orientation)
+
+
+def read_image(
+    path: str | Path,  # a .nii, .nii.gz or .png file
+    mask: bool = False,  # its numbers are labels
+) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
+    """Voxels [X, Y, Z] float32 (a mask's int32), their mm (a picture's: 1) and affine [4, 4]; errors as read_scan's."""
+    scan = read_scan(path, mask)
+    return scan.voxels, scan.spacing, scan.affine
 
 
 def stored_orientation(path: str | Path) -> str:

@@ -16,15 +16,14 @@ import pytest
 
 from semicon_nb.data import (
     DataError,
+    cohort_folders,
     cohorts,
     folder,
     hippocampus,
     load,
-    locate,
     mmwhs,
     native_labels,
     phantom,
-    search_folders,
     split,
     sunnybrook,
 )
@@ -276,15 +275,16 @@ def test_truncated_wrong_and_oversized_archives(tmp_path, archive):
 def test_places_in_order(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMICON_DATA", str(tmp_path / "env"))
     monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
-    assert search_folders("x") == [tmp_path / "env" / "x", tmp_path / "cache" / "x"]
-    assert search_folders("x", tmp_path / "mine") == [tmp_path / "mine" / "x", tmp_path / "mine"]
+    assert cohort_folders("x") == [tmp_path / "env" / "x", tmp_path / "cache" / "x"]
+    assert cohort_folders("x", tmp_path / "mine") == [tmp_path / "mine" / "x", tmp_path / "mine"]
+    assert cohort_folders("x", marker="m.json") == []
     for place in ("env", "cache", "mine"):
         (tmp_path / place / "x").mkdir(parents=True)
         (tmp_path / place / "x" / "m.json").write_text("{}")
-    assert locate("x", "m.json", tmp_path / "mine") == tmp_path / "mine" / "x"
-    assert locate("x", "m.json") == tmp_path / "env" / "x"
+    assert cohort_folders("x", tmp_path / "mine", "m.json")[0] == tmp_path / "mine" / "x"
+    assert cohort_folders("x", marker="m.json")[0] == tmp_path / "env" / "x"
     monkeypatch.delenv("SEMICON_DATA")
-    assert locate("x", "m.json") == tmp_path / "cache" / "x"
+    assert cohort_folders("x", marker="m.json")[0] == tmp_path / "cache" / "x"
 
 
 def test_not_found_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
