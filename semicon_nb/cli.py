@@ -75,13 +75,13 @@ def load_named(
     "The cohort that a word on the command line means."
     import inspect
 
-    from .data import LOADERS, folder, load
+    from .data import COHORTS, folder, load
 
     if run is not None and place == run.settings["data"].get("cohort"):
         return run.cohort
     settings: dict[str, Any] = {} if size is None else {"size": size}
     if run is not None:
-        reader = LOADERS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
+        reader = COHORTS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
         known = run.settings["grid"] | {"channel": run.settings["data"].get("channel")}
         takes = inspect.signature(reader).parameters
         settings = {name: value for name, value in known.items() if name in takes and value is not None}

@@ -156,7 +156,7 @@ def test_names_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None
     for name, method in methods.METHODS.items():
         sees_all = any(stage.images == "train" for stage in method.stages)
         assert names.METHODS[name][0] == (names.ALL if sees_all else names.LABELLED), name
-    assert list(names.COHORTS) == list(data_module.LOADERS) and set(cli.FUNCTIONS) == set(arguments.COMMANDS)
+    assert list(names.COHORTS) == list(data_module.COHORTS) and set(cli.FUNCTIONS) == set(arguments.COMMANDS)
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(cohorts, "cohort_folders", lambda folder, data=None, marker="": asked.append((folder, marker)) or [])
     for name, known in names.COHORTS.items():

@@ -135,7 +135,7 @@ def complete_slices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Cohort:
     """All slices of a data set, with subject, volume, position and geometry."""
 
-    name: str  # what LOADERS, or the folder, calls it
+    name: str  # what COHORTS, or the folder, calls it
     classes: tuple[str, ...]  # classes[0] is "background"
     images: np.ndarray  # [S, H, W] float16 in [0, 1], normalised per volume
     labels: np.ndarray  # [S, H, W] uint8, 0 where not labelled

@@ -27,7 +27,7 @@ from .reading import DataError
 from .scans import Grid
 from .slices import assemble
 
-__all__ = ["LOADERS", "cohort_folders", "hippocampus", "load", "mmwhs", "sunnybrook"]
+__all__ = ["COHORTS", "cohort_folders", "hippocampus", "load", "mmwhs", "sunnybrook"]
 
 _HIPPOCAMPUS = "Task04_Hippocampus"
 _ARCHIVES = {_HIPPOCAMPUS: ("https://msd-for-monai.s3-us-west-2.amazonaws.com", "9d24dba78a72977dbd1d2e110310f31b")}
@@ -35,7 +35,7 @@ _ARCHIVES = {_HIPPOCAMPUS: ("https://msd-for-monai.s3-us-west-2.amazonaws.com", 
 
 
 def load(
-    cohort: str | Path = "phantom",  # a name in LOADERS, or a folder
+    cohort: str | Path = "phantom",  # a name in COHORTS, or a folder
     take: Sequence[str] | None = None,  # only the volumes of these names
     **settings: Any,  # arguments of that cohort's function
 ) -> Cohort:
@@ -44,8 +44,8 @@ def load(
     FileNotFoundError for any other word.
     """
     place = Path(cohort).expanduser()
-    if cohort in LOADERS:
-        found = LOADERS[str(cohort)](**settings)
+    if cohort in COHORTS:
+        found = COHORTS[str(cohort)](**settings)
     else:
         check_place(str(cohort))
         found = (hippocampus if place.resolve().name == _HIPPOCAMPUS else folder)(place, **settings)
@@ -133,7 +133,7 @@ def _cardiac(
     return phantom("cardiac", subjects, size, seed)
 
 
-LOADERS: dict[str, Callable[..., Cohort]] = {
+COHORTS: dict[str, Callable[..., Cohort]] = {
     "phantom": phantom, "phantom-cardiac": _cardiac, "hippocampus": hippocampus, "sunnybrook": sunnybrook,
     "mmwhs": mmwhs,
 }  # fmt: skip

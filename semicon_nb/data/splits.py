@@ -17,8 +17,8 @@ import numpy as np
 
 from .cohort import Cohort
 from ..files import write_atomic
-from ..names import PARTS, check_name
 from .reading import DataError
+from ..names import check_name
 
 # %% ../../nbs/00e_split.ipynb #8235b9a6
 class LeakError(DataError):
@@ -190,7 +190,7 @@ def part_indices(
 ) -> np.ndarray:
     """Labelled slices [n] int64 of a part; ValueError for an unknown part."""
     check_split(cohort, split)
-    check_name("part", part, PARTS)
+    check_name("part", part, ("all", "train", "val", "test"))
     names = split.train + split.val + split.test if part == "all" else getattr(split, part)
     return np.flatnonzero(rows_of(cohort, names) & cohort.labelled)
 
