@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -124,17 +125,8 @@ def mmwhs(
     return assemble("mmwhs", ("background", *_STRUCTURES), codes, volumes, grid, source)
 
 
-def _cardiac(
-    subjects: int = 24,  # how many people
-    size: int = 64,  # rows and columns of a slice, pixels
-    seed: int = 0,  # another seed, other people
-) -> Cohort:
-    """Generated hearts: the phantom with seven structures."""
-    return phantom("cardiac", subjects, size, seed)
-
-
 COHORTS: dict[str, Callable[..., Cohort]] = {
-    "phantom": phantom, "phantom-cardiac": _cardiac, "hippocampus": hippocampus, "sunnybrook": sunnybrook,
+    "phantom": phantom, "phantom-cardiac": partial(phantom, "cardiac"), "hippocampus": hippocampus, "sunnybrook": sunnybrook,
     "mmwhs": mmwhs,
 }  # fmt: skip
 """The function that makes each cohort that has a name."""
@@ -143,10 +135,7 @@ COHORTS: dict[str, Callable[..., Cohort]] = {
 def _source(cohort: str, data: str | Path | None, **settings: Any) -> dict:
     """What Cohort.source holds: the settings that were given, the data folder as a whole path."""
     whole = None if data is None else str(Path(data).expanduser().resolve())
-    return {
-        "cohort": cohort,
-        **{key: value for key, value in {"data": whole, **settings}.items() if value is not None},
-    }
+    return {key: value for key, value in {"cohort": cohort, "data": whole, **settings}.items() if value is not None}
 
 
 # where they are looked for --------------------------------------------------------------------------------------------
@@ -285,8 +274,7 @@ def _extract(archive: Path, room: Path, limit: int) -> None:
             path = _check_member(member, archive)
             limit -= member.size
             if limit < 0:
-                todo = "do not use this archive"
-                raise DataError(f"{archive}: is larger than expected when unpacked; {todo}")
+                raise DataError(f"{archive}: is larger than expected when unpacked; do not use this archive")
             if path is not None and not path.name.startswith("._"):
                 (room / path).parent.mkdir(parents=True, exist_ok=True)
                 with (room / path).open("wb") as file, tar.extractfile(member) or io.BytesIO() as content:

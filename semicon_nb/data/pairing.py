@@ -173,8 +173,7 @@ def _entry(entry: object, about: Path) -> tuple[str, str]:
     image, label = (entry.get(name) if isinstance(entry, dict) else None for name in ("image", "label"))
     said = yes_or_no(entry["labelled"]) if isinstance(entry, dict) and "labelled" in entry else bool(label)
     if not (image and isinstance(image, str) and isinstance(label or "", str)) or said is None or (said and not label):
-        expected = "{'image': path, 'label': path}"
-        raise DataError(f"{about}: 'training' holds {entry!r}, expected {expected}; correct it")
+        raise DataError(f"{about}: 'training' holds {entry!r}, expected {{'image': path, 'label': path}}; correct it")
     names = [name.strip().replace("\\", "/") for name in (image, str(label) if said else "")]
     return names[0], names[1]
 
@@ -205,8 +204,7 @@ def _check_lists(about: Path, images: dict[str, Path], labels: dict[str, Path], 
     for name, label in labels.items():
         other = images.get(own := fold(_stem(label.name)))
         if other is not None and own != name and name in images:
-            both = f"{images[name].name} the label of {other.name}, {label.name}"
-            raise DataError(f"{about}: gives {both}; correct it")
+            raise DataError(f"{about}: gives {images[name].name} the label of {other.name}, {label.name}; correct it")
     for entry in test if isinstance(test, list) else ():
         word = entry.get("image") if isinstance(entry, dict) else entry
         if isinstance(word, str) and (twice := images.get(fold(_stem(word.replace("\\", "/"))))) is not None:

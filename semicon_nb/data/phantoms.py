@@ -109,13 +109,11 @@ def wave(x: np.ndarray) -> np.ndarray:
     return ramp * (1.5 - 0.5 * ramp * ramp)
 
 
-def pose(
-    draw: Draws,  # of the subject
-    own: Draws,  # of the volume: the small differences between two scans
-    size: int,  # rows and columns of a slice
-    slices: int,  # of the volume, n
-) -> tuple[np.ndarray, ...]:
-    """Three coordinates, each [n, H, W], about -1 to 1, of every voxel in the subject's body: moved, bent, rippled."""
+def pose(draw: Draws, own: Draws, size: int, slices: int) -> tuple[np.ndarray, ...]:
+    """Three coordinates, each [n, H, W], about -1 to 1, of every voxel in the subject's body: moved, bent, rippled.
+
+    `draw` makes the subject's numbers, `own` the small differences between two scans.
+    """
     axis = (2 * np.arange(size) + 1 - size) / size
     z = ((2 * np.arange(slices) + 1 - slices) / slices)[:, None, None] + draw(-0.15, 0.15)
     t, bend, lean = draw(-0.22, 0.22), draw(-0.05, 0.55), draw(-0.12, 0.12)
@@ -219,14 +217,14 @@ def phantom(
     if not isinstance(subjects, int) or subjects < 1:
         raise ValueError(f"subjects: found {subjects!r}, expected a whole number of people from 1 upwards")
     grid, recipe = Grid(size), RECIPES[kind]
-    volumes: list[Volume] = []
-    drawn: list[tuple[np.ndarray, np.ndarray]] = []
-    for person in range(subjects):
-        for side, name in enumerate(recipe.sides):
-            drawn.append(scan_of(recipe, size, seed, person, side))
-            who, shape = f"subject{person + 1:02d}", (size, size, recipe.slices)
-            volumes.append(Volume(f"{who}-{name}".rstrip("-"), who, shape=shape, spacing=recipe.spacing))
-    images, labels = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
+    shape, people = (size, size, recipe.slices), [f"subject{person + 1:02d}" for person in range(subjects)]
+    volumes = [
+        Volume(f"{who}-{side}".rstrip("-"), who, shape=shape, spacing=recipe.spacing)
+        for who in people for side in recipe.sides
+    ]  # fmt: skip
+    sides = range(len(recipe.sides))
+    scans = [scan_of(recipe, size, seed, person, side) for person in range(subjects) for side in sides]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*scans, strict=True))
     n, shades = len(volumes), images.astype(np.float64) / 255
     return Cohort(
         "phantom", recipe.classes, shades.astype(np.float16), labels, np.ones(len(images), bool),

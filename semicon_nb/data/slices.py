@@ -39,26 +39,33 @@ def assemble(
     _check_names(volumes, name)
     settings = (name, named, list(classes), codes, [asdict(volume) for volume in volumes], grid)
     path = cache_folder() / "slices" / f"{name[:40]}-{content_key('2', *settings, _stamp(volumes))}.npz"
-    if (known := _recall(path)) is None:
-        stored = [replace(v, orientation="" if v.files else stored_orientation(v.image)) for v in volumes]
-        way = _with_orientation(grid, stored)
-        arrays, read = _read_all(volumes, way, codes)
-        if not named:
-            _check_people(read, name)
-        drawn = any(any(volume.outlined) if volume.files else volume.label for volume in volumes)
-        if codes.ignore and drawn and not arrays["labelled"].any():
-            todo = "sparse outlines inside slices are not supported"
-            raise DataError(f"{name}: every outlined slice holds pixels marked ignore; {todo}")
-        found = arrays, read, _fingerprint(name if named else "", classes, codes, read, way)
-    arrays, read, fingerprint = known or found
+    if (found := _recall(path)) is None:
+        found = _read(name, classes, codes, volumes, grid, named)
+        _keep(path, *found)
+    arrays, read, fingerprint = found
     way = _with_orientation(grid, read)
     cohort = Cohort(
         name, tuple(classes), volumes=read, grid=way, fingerprint=fingerprint, source=source, codes=codes, **arrays,
     )  # fmt: skip
-    if known is None:
-        _keep(path, cohort)
-    _warn(cohort)
+    for words in (*_silent_files(cohort), *_absent_classes(cohort), *_lost_classes(cohort)):
+        warnings.warn(f"{name}: {words}", stacklevel=2)
     return cohort
+
+
+def _read(
+    name: str, classes: Sequence[str], codes: Codes, volumes: Sequence[Volume], grid: Grid, named: bool
+) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str]:
+    """Arrays [S, ...] by name, volumes as read and fingerprint; DataError where no outlined slice is complete."""
+    stored = [replace(v, orientation="" if v.files else stored_orientation(v.image)) for v in volumes]
+    way = _with_orientation(grid, stored)
+    arrays, read = _read_all(volumes, way, codes)
+    if not named:
+        _check_people(read, name)
+    drawn = any(any(volume.outlined) if volume.files else volume.label for volume in volumes)
+    if codes.ignore and drawn and not arrays["labelled"].any():
+        todo = "sparse outlines inside slices are not supported"
+        raise DataError(f"{name}: every outlined slice holds pixels marked ignore; {todo}")
+    return arrays, read, _fingerprint(name if named else "", classes, codes, read, way)
 
 
 def _check_names(volumes: Sequence[Volume], name: str) -> None:
@@ -75,8 +82,7 @@ def _check_people(volumes: Sequence[Volume], name: str) -> None:
     for volume in (volume for volume in volumes if any(volume.content) and len(volume.files) != 1):
         if (other := owner.setdefault(tuple(sorted(volume.content)), volume)).subject != volume.subject:
             both = f"{other.name} (subject {other.subject}) and {volume.name} (subject {volume.subject})"
-            todo = "remove one, or give both to one subject in index.csv"
-            raise DataError(f"{name}: {both} hold the same image; {todo}")
+            raise DataError(f"{name}: {both} hold the same image; remove one, or give both to one subject in index.csv")
 
 
 def _with_orientation(grid: Grid, volumes: Sequence[Volume]) -> Grid:
@@ -229,10 +235,10 @@ def _fingerprint(name: str, classes: Sequence[str], codes: Codes, volumes: Seque
     return content_key(name, list(classes), table, who, raster, *way)
 
 
-def _keep(path: Path, cohort: Cohort) -> None:
+def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerprint: str) -> None:
     """Write a cohort's arrays and facts to the cache; a cache that cannot be written costs only time."""
-    facts = {"volumes": [asdict(volume) for volume in cohort.volumes], "fingerprint": cohort.fingerprint}
-    buffer, arrays = io.BytesIO(), {name: getattr(cohort, name) for name in _ARRAYS}
+    facts = {"volumes": [asdict(volume) for volume in volumes], "fingerprint": fingerprint}
+    buffer = io.BytesIO()
     np.savez(buffer, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)
     try:
         write_atomic(path, buffer.getvalue())
@@ -258,12 +264,6 @@ def _recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str]
 
 
 # what is told of a cohort ---------------------------------------------------------------------------------------------
-
-
-def _warn(cohort: Cohort) -> None:
-    """Warn of what a cohort's files leave open and what its grid loses."""
-    for words in (*_silent_files(cohort), *_absent_classes(cohort), *_lost_classes(cohort)):
-        warnings.warn(f"{cohort.name}: {words}", stacklevel=3)
 
 
 def _silent_files(cohort: Cohort) -> list[str]:

@@ -205,10 +205,10 @@ def test_a_structure_lost_on_the_grid_is_told(tmp_path, fit):
     assert all((kept.labels[kept.volume == v] == 2).any() for v in range(3))
 
 
-def test_no_structure_of_the_real_cohorts_is_lost(data_folder, hippo):
+def test_no_structure_of_the_real_cohorts_is_lost(data_folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        slices._warn(hippo)
+        hippocampus(data_folder)
         sunnybrook(data_folder)
 
 
