@@ -217,13 +217,11 @@ def phantom(
     if not isinstance(subjects, int) or subjects < 1:
         raise ValueError(f"subjects: found {subjects!r}, expected a whole number of people from 1 upwards")
     grid, recipe = Grid(size), RECIPES[kind]
-    shape, people = (size, size, recipe.slices), [f"subject{person + 1:02d}" for person in range(subjects)]
-    volumes = [
-        Volume(f"{who}-{side}".rstrip("-"), who, shape=shape, spacing=recipe.spacing)
-        for who in people for side in recipe.sides
-    ]  # fmt: skip
-    sides = range(len(recipe.sides))
-    scans = [scan_of(recipe, size, seed, person, side) for person in range(subjects) for side in sides]
+    people, sides = range(subjects), range(len(recipe.sides))
+    names = [(f"subject{person + 1:02d}", side) for person in people for side in recipe.sides]
+    shape, apart = (size, size, recipe.slices), recipe.spacing
+    volumes = [Volume(f"{who}-{side}".rstrip("-"), who, shape=shape, spacing=apart) for who, side in names]
+    scans = [scan_of(recipe, size, seed, person, side) for person in people for side in sides]
     images, labels = (np.concatenate(arrays) for arrays in zip(*scans, strict=True))
     n, shades = len(volumes), images.astype(np.float64) / 255
     return Cohort(

@@ -79,7 +79,7 @@ class Grid:
             raise ValueError(f"orientation: found {self.orientation!r}, {expected}")
 
     def along(self, shape: Sequence[int]) -> int:
-        """The axis that slices of a turned scan [X, Y, Z] are stacked along: the grid's own, or that of length 1."""
+        """The axis that slices of a turned scan of this `shape` are stacked along: the grid's, or one of length 1."""
         single = [axis for axis in range(3) if shape[axis] == 1]
         return self.axis if self.axis in single or not single else single[-1]
 
