@@ -139,8 +139,6 @@ def _source(cohort: str, data: str | Path | None, **settings: Any) -> dict:
 
 
 # where they are looked for --------------------------------------------------------------------------------------------
-
-
 def cohort_folders(
     name: str,  # the cohort's folder, such as "Task04_Hippocampus"
     data: str | Path | None = None,  # the folder, or the one above it; None for the usual places
@@ -166,8 +164,6 @@ def _locate(name: str, data: str | Path | None, marker: str, todo: str = "") -> 
 
 
 # how they get there ---------------------------------------------------------------------------------------------------
-
-
 def _fetch_cohort(name: str, progress: bool = True) -> Path:
     """Fetch and unpack a cohort into the cache, and give its folder; at once where it is already there.
 

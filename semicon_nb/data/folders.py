@@ -110,8 +110,6 @@ def _label_paths(volume: Volume) -> list[Path]:
 
 
 # what the numbers mean ------------------------------------------------------------------------------------------------
-
-
 def _numbers_and_names(labels: Any) -> list[tuple[int, str]]:
     """Pairs of number and name, sorted, of a JSON object of either by the other; ValueError that says what is wrong."""
     if not isinstance(labels, dict) or not labels:
@@ -181,8 +179,6 @@ def _find_classes(place: Path, volumes: list[Volume], most: int = 32) -> tuple[t
 
 
 # label files that can be read in two ways -----------------------------------------------------------------------------
-
-
 def _check_numbers(place: Path, numbers: Sequence[int], ground: bool) -> None:
     """DataError where it is open which number is the background, or whether 255 is a structure.
 

@@ -94,8 +94,6 @@ def _label_of(files: Files, image: Path, names: set[str]) -> Path | None:
 
 
 # names of files -------------------------------------------------------------------------------------------------------
-
-
 def _stem(name: str) -> str:
     """A file's name without folder and ending."""
     base = Path(name).name
@@ -138,8 +136,6 @@ def list_files(folder: Path, names: tuple[str, ...]) -> list[Path]:
 
 
 # the list in a dataset.json -------------------------------------------------------------------------------------------
-
-
 def read_training(folder: Path, training: object, test: object = None) -> tuple[list[Path], dict[str, Path]]:
     """Images, and labels by the folded name of the image (or of the case whose channels share one), of two lists.
 
@@ -212,8 +208,6 @@ def _check_lists(about: Path, images: dict[str, Path], labels: dict[str, Path], 
 
 
 # index.csv ------------------------------------------------------------------------------------------------------------
-
-
 def read_index(path: Path) -> dict[str, Line]:
     """What an index.csv says, by folded file name; DataError where a line is incomplete, or contradicts another."""
     rows = read_rows(path, ("file", "subject"))
@@ -299,8 +293,6 @@ def _check_index(files: Files, chosen: Sequence[Path]) -> None:
 
 
 # channels -------------------------------------------------------------------------------------------------------------
-
-
 def _choose_images(files: Files) -> dict[str, tuple[Path, set[str]]]:
     """Image by name of the case, and the names that its label may have; DataError for a case with several channels."""
     cases: dict[str, dict[int, Path]] = {}

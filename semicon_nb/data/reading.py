@@ -98,8 +98,6 @@ def reorient(
 
 
 # voxels ---------------------------------------------------------------------------------------------------------------
-
-
 def whole_labels(values: np.ndarray, name: str, step: float = 0.0) -> np.ndarray:
     """Numbers [...] of the label file `name` as int32, rid of rounding; DataError where they are not whole.
 
@@ -160,7 +158,6 @@ def _check_kind(image: Any, path: Path) -> np.dtype:
 
 
 # geometry -------------------------------------------------------------------------------------------------------------
-
 _UNITS = {1: 1000.0, 3: 0.001}
 """Millimetres in a unit of length by its number in the header: metre, micrometre; 2 is mm, any other is taken as mm."""
 
@@ -242,8 +239,6 @@ def times(sizes: Any, digits: int = 4) -> str:
 
 
 # pictures -------------------------------------------------------------------------------------------------------------
-
-
 def png_header(path: Path) -> tuple[int, int, int, int]:
     """Columns, rows, bits of a number, and kind of colours (0 is grey) that a PNG says in its first bytes."""
     with path.open("rb") as file:
@@ -284,7 +279,6 @@ def _pixels(path: Path, mask: bool) -> np.ndarray:
 
 
 # words ----------------------------------------------------------------------------------------------------------------
-
 _YES = ("1", "true", "t", "yes", "y", "x", "on", "ja", "j", "wahr", "oui", "vrai", "si", "sí", "verdadero", "vero")
 _NO = ("0", "false", "f", "no", "n", "off", "nein", "falsch", "non", "faux", "falso")
 ABSENT = ("", "-", "--", ".", "?", "na", "n/a", "#n/a", "nan", "<na>", "nat", "none", "null", "nil", "unknown",
@@ -318,8 +312,6 @@ def yes_or_no(value: object) -> bool | None:
 
 
 # tables and JSON ------------------------------------------------------------------------------------------------------
-
-
 def _text_of(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, with or without a byte order mark; ValueError for any other."""
     content = path.read_bytes()

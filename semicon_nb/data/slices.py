@@ -92,8 +92,6 @@ def _with_orientation(grid: Grid, volumes: Sequence[Volume]) -> Grid:
 
 
 # reading --------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Loaded:
     """A volume on the cohort's grid."""
@@ -183,8 +181,6 @@ def _imprint(values: np.ndarray) -> str:
 
 
 # known by content -----------------------------------------------------------------------------------------------------
-
-
 def _files_of(volume: Volume) -> list[Path]:
     """Every file that a volume is made of."""
     if not volume.files:
@@ -264,8 +260,6 @@ def _recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str]
 
 
 # what is told of a cohort ---------------------------------------------------------------------------------------------
-
-
 def _silent_files(cohort: Cohort) -> list[str]:
     """A sentence where some files do not say which way round they lie."""
     silent = [volume.name for volume in cohort.volumes if volume.image and not volume.orientation]
@@ -302,8 +296,6 @@ def _lost_classes(cohort: Cohort) -> list[str]:
 
 
 # what a new scan is compared with -------------------------------------------------------------------------------------
-
-
 def scan_profile(cohort: Cohort) -> dict:
     """What a run keeps of its scans, as plain values.
 

@@ -182,12 +182,12 @@ def test_nobody_is_in_two_parts_under_two_spellings(tmp_path_factory, names, for
 
     try:
         cohort = folder(place, size=12)
-        parts = split(cohort, 1.0)
+        chosen = split(cohort, 1.0)
     except DataError as error:
         assert "two spellings" in str(error) or "at least 3" in str(error)
         return
     who = dict(zip([v.name for v in cohort.volumes], [v.subject for v in cohort.volumes], strict=True))
-    seen = [{plain(who[name]) for name in part} for part in (parts.train, parts.val, parts.test)]
+    seen = [{plain(who[name]) for name in part} for part in (chosen.train, chosen.val, chosen.test)]
     assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
 
 

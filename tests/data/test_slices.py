@@ -275,11 +275,11 @@ def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
 @pytest.mark.parametrize("make", [task, hearts])
 def test_folder_keeps_its_fingerprint_under_another_name(tmp_path, make):
     first = folder(make(tmp_path / "t"))
-    parts = split(first, 1.0) if make is task else None
+    chosen = split(first, 1.0) if make is task else None
     second = folder((tmp_path / "t").rename(tmp_path / "another name"))
     assert second.fingerprint == first.fingerprint and second.name == "another name"
-    if parts:
-        assert np.array_equal(part_indices(second, parts, "test"), part_indices(first, parts, "test"))
+    if chosen:
+        assert np.array_equal(part_indices(second, chosen, "test"), part_indices(first, chosen, "test"))
     assert folder(tmp_path / "another name", size=32).fingerprint != first.fingerprint
 
 
