@@ -36,11 +36,11 @@ def methods(options: argparse.Namespace) -> list[str]:
 
 def list_cohorts() -> list[dict]:
     """The cohorts that can be named: what they are, where they are, and how one gets them."""
-    from .data import locate
+    from .data import cohort_folders
 
     rows = []
     for name, known in COHORT_LINES.items():
-        place = locate(known.folder, known.marker) if known.folder else None
+        place = next(iter(cohort_folders(known.folder, marker=known.marker)), None) if known.folder else None
         missing = f"download, {known.download}" if known.download else "not here"
         how = "generated" if not known.folder else "on this disk" if place else missing
         rows.append({"name": name, "how": how, "place": str(place or ""), "about": known.about})
@@ -49,9 +49,9 @@ def list_cohorts() -> list[dict]:
 
 def show_cohorts(options: argparse.Namespace) -> list[str]:
     """Print the list of cohorts; what to do next comes back."""
-    from .data import places
+    from .data import cohort_folders
 
-    rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in places("x"))
+    rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in cohort_folders("x"))
     folders = ", ".join(known.folder for known in COHORT_LINES.values() if known.folder)
     found = [f"{row['name']} is in {row['place']}" for row in rows if row["place"]]
     if options.json:
@@ -245,13 +245,13 @@ def slices_of_part(
 
 def evaluate(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb evaluate`."""
-    from .data import matched
+    from .data import match_classes
     from .evaluate import evaluate as measure
     from .runs import learned_from
 
     run = open_run(options.run, options.model)
     cohort = load_named(options.data, run=run, channel=options.channel) if options.data else run.cohort
-    cohort = matched(cohort, run.settings["classes"], run.codes)
+    cohort = match_classes(cohort, run.settings["classes"], run.codes)
     report = measure(run.model, cohort, slices_of_part(run, cohort, options.part))
     following = look_next(options.run, options, some_scan(cohort, [volume["name"] for volume in report.volumes]))
     seen = [] if cohort.fingerprint == run.settings["fingerprint"] else learned_from(run, cohort)
@@ -289,9 +289,9 @@ def strange(
     """What is unlike the scans that the run was trained on, in sentences; nothing for a run that kept no record of them."""
     if not run.settings.get("seen"):
         return []
-    from .data import unlike
+    from .data import deviations
 
-    return unlike(image, run.settings["seen"])
+    return deviations(image, run.settings["seen"])
 
 
 def predict_one(

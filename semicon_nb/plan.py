@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from .data import Cohort, Split, save_split, seen
+from .data import Cohort, Split, save_split, scan_profile
 from .files import cache_folder, content_key, versions, write_atomic
 from .identity import code_key
 from .loop import StageSettings, Step, run
@@ -257,7 +257,7 @@ def execute(plan: Plan, resume: bool = False, progress: bool = True) -> Run:
 def _train(plan: Plan, net: UNet, seconds: dict[str, float], progress: bool, started: float) -> Run:
     """Train all stages, from run.json that says so to run.json that says it is finished."""
     folder = cast(Path, plan.folder)
-    facts = {**plan.about, "seen": seen(plan.cohort), "versions": versions(), "machine": machine(plan.device), "finished": False}
+    facts = {**plan.about, "seen": scan_profile(plan.cohort), "versions": versions(), "machine": machine(plan.device), "finished": False}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     save_split(plan.split, folder / "split.json")
     save_weights(folder / "initial.pt", net)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .data import Cohort, LeakError, Split, guard, labelled_indices, part_indices, unlabelled_indices
+from .data import Cohort, Split, guard, labelled_indices, part_indices, unlabelled_indices
 from .dice import cross_entropy_dice, pooled_dice
 from .files import content_key
 from .identity import declared
@@ -44,20 +44,6 @@ class Slices:
         rows = rows.to(self.images.device)
         return self.images[rows, None].float(), None if self.labels is None else self.labels[rows]
 
-# %% ../nbs/06_train.ipynb #de2771c6
-def check_split(
-    cohort: Cohort,  # who the volumes are of
-    split: Split,  # who is used for what
-) -> None:
-    """Raise LeakError where a split contradicts itself."""
-    if stray := sorted(set(split.labelled) - set(split.train)):
-        raise LeakError(f"{stray[0]}: is labelled in the split but not among its training volumes; make the split anew")
-    people = {volume.name: volume.subject for volume in cohort.volumes}
-    parts = {part: {people[name] for name in getattr(split, part)} for part in ("train", "val", "test")}
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-        if both := sorted(parts[one] & parts[other]):
-            raise LeakError(f"{both[0]}: this subject is in {one} and in {other} of the split; make the split anew")
-
 # %% ../nbs/06_train.ipynb #80867e30
 def allowed(
     cohort: Cohort,  # all slices
@@ -68,7 +54,6 @@ def allowed(
 ) -> Slices:
     """Cut out slices after the split has approved them for this use; LeakError where it has not, ValueError where none is left."""
     guard(cohort, split, indices, use)
-    check_split(cohort, split)
     if len(indices) == 0:
         raise ValueError(f"split: no slice of {cohort.name} may be used for {use!r}, expected at least one; raise the labelled fraction")
     images = torch.from_numpy(cohort.images[indices]).to(device)

@@ -16,7 +16,7 @@ from .canvas import beside, mixed, still, swatches
 from .page import text
 from .scene import Scene, as_json, class_looks, write_scene
 from .widgets import Explorer, frame, in_place
-from ..data import Cohort, Split, belongs, phantom, split
+from ..data import Cohort, Split, check_split, phantom, split
 from ..show import METHOD_LOOKS, PALETTE, SYMBOLS
 from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
 
@@ -136,7 +136,7 @@ def _browsed(cohort: Cohort, chosen: Split | None, labelled: float, seed: int) -
     if not len(cohort):
         raise ValueError("cohort: found no slice, expected at least one")
     if chosen is not None:
-        belongs(cohort, chosen)
+        check_split(cohort, chosen)
     shares = SHARES if chosen is None else (chosen.labelled_fraction,)
     parts = tuple(volume_parts(cohort, chosen or deal(cohort, share, seed)) for share in shares)
     count = int((cohort.volume == 0).sum())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data import Codes, Cohort, class_order, matched, part_indices
+from ..data import Codes, Cohort, class_order, match_classes, part_indices
 from ..embed import Sample, as_slices, check_vectors, pixel_embeddings, sample_pixels, squared_distances
 from ..runs import Run, read_run
 from ..show import PALETTE, SYMBOLS, rgb
@@ -68,7 +68,7 @@ def slices_of_run(
     count: int = 2,  # slices, each of another subject
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:  # images [S, H, W], labels [S, H, W], names of the classes
     """The fullest slices of a run's test subjects, or of other scans; DataError where those have other classes."""
-    shown = run.cohort if cohort is None else matched(cohort, run.settings["classes"], run.codes)
+    shown = run.cohort if cohort is None else match_classes(cohort, run.settings["classes"], run.codes)
     own = cohort is None or shown.fingerprint == run.settings["fingerprint"]
     rows = part_indices(shown, run.split, "test") if own else np.flatnonzero(shown.labelled)
     rows = rows[np.argsort(-(shown.labels[rows] > 0).sum(axis=(1, 2)), kind="stable")]
