@@ -1,6 +1,6 @@
 """What each network makes of the pixels of some slices: vectors, predictions, colours, and the places of the slices."""
 
-__all__: list[str] = []
+__all__ = []
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
