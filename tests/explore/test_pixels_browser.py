@@ -324,6 +324,21 @@ def test_live_pointing_at_4096_pixels_is_swift(notebook, which):
 
 @pytest.mark.browser
 @pytest.mark.xdist_group("live")
+def test_live_fewer_pixels_and_a_umap_come_from_python_when_asked_for(notebook):
+    tab = notebook
+    tab.page.select_option(".semicon-dots select[id$=-count]", "512")
+    tab.kernel_until("len(explorer.sample.index)", 512)
+    tab.wait(lambda: tab.page.evaluate(f"{DETAIL}.detail().x.length") == 512, "the smaller map")
+    before = tab.page.evaluate(f"Array.from({DETAIL}.detail().x)")
+    tab.page.click(".semicon-dots button[id$=-method-1]")
+    tab.wait(lambda: "UMAP: only who is near whom" in tab.page.text_content(".semicon-dots details"), "the UMAP", 180)
+    tab.wait(lambda: not np.allclose(before, tab.page.evaluate(f"Array.from({DETAIL}.detail().x)"), atol=0.01), "it")
+    tab.wait(lambda: "trustworthiness" in tab.page.inner_text(".semicon-dots .numbers"), "its numbers")
+    assert tab.value("explorer.problem") == ""
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("live")
 def test_live_problems_are_sentences_and_nothing_leaves_the_machine(notebook):
     tab = notebook
     assert "PixelExplorer: labels: found shape (1, 9, 64)" in tab.page.locator(".semicon-notice").first.inner_text()
