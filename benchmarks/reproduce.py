@@ -94,7 +94,7 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("SEMICON_CACHE", str(out / "cache"))
     from semicon_nb.experiment import run_grid
-    from semicon_nb.study.ablations import ABLATIONS
+    from semicon_nb.study import ABLATIONS
     from semicon_nb.tables import table
 
     chosen = [name for name in GRIDS if name not in LONG] if given.grids == "all" else given.grids.split(",")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def methods(options: argparse.Namespace) -> list[str]:
-    "Run `semicon-nb methods`."
+    """Run `semicon-nb methods`."""
     if options.json:
         rows = [{"method": name, "images": images, "about": about} for name, (images, about) in METHOD_LINES.items()]
         print(json.dumps({"methods": rows}))
@@ -35,7 +35,7 @@ def methods(options: argparse.Namespace) -> list[str]:
 
 
 def list_cohorts() -> list[dict]:
-    "The cohorts that can be named: what they are, where they are, and how one gets them."
+    """The cohorts that can be named: what they are, where they are, and how one gets them."""
     from .data import locate
 
     rows = []
@@ -48,7 +48,7 @@ def list_cohorts() -> list[dict]:
 
 
 def show_cohorts(options: argparse.Namespace) -> list[str]:
-    "Print the list of cohorts; what to do next comes back."
+    """Print the list of cohorts; what to do next comes back."""
     from .data import places
 
     rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in places("x"))
@@ -72,7 +72,7 @@ def load_named(
     run: "Run | None" = None,  # whose grid the slices are brought to
     channel: str | None = None,  # which channel, of a folder that has several
 ) -> "Cohort":
-    "The cohort that a word on the command line means."
+    """The cohort that a word on the command line means."""
     import inspect
 
     from .data import COHORTS, folder, load
@@ -95,7 +95,7 @@ def load_named(
 
 
 def data(options: argparse.Namespace) -> list[str]:
-    "Run `semicon-nb data`."
+    """Run `semicon-nb data`."""
     if options.place is None:
         return show_cohorts(options)
     from .data import contact_sheet, describe
@@ -123,7 +123,7 @@ def data(options: argparse.Namespace) -> list[str]:
 
 
 def train_next(cohort: "Cohort", options: argparse.Namespace) -> list[str]:
-    "A line that trains on what `data` has shown, or what is missing for it."
+    """A line that trains on what `data` has shown, or what is missing for it."""
     from .data import DataError, split
 
     again = [f"--size {options.size}"] * bool(options.size)
@@ -140,7 +140,7 @@ def train_next(cohort: "Cohort", options: argparse.Namespace) -> list[str]:
 
 
 def train(options: argparse.Namespace) -> list[str]:
-    "Run `semicon-nb train`."
+    """Run `semicon-nb train`."""
     from .data import load_split, split
     from .methods import named_preset, train_method
 
@@ -163,7 +163,7 @@ def train(options: argparse.Namespace) -> list[str]:
 
 
 def words_for(run: Path, options: argparse.Namespace) -> str:
-    "The run, and the network that was named, as a terminal takes them."
+    """The run, and the network that was named, as a terminal takes them."""
     return shlex.quote(str(run)) + (f" --model {shlex.quote(options.model)}" if options.model else "")
 
 
@@ -171,7 +171,7 @@ def some_scan(
     cohort: "Cohort",  # what was trained on or measured
     names: Sequence[str],  # of volumes
 ) -> str:
-    "The file of the first of these volumes that has one, else a word in its place."
+    """The file of the first of these volumes that has one, else a word in its place."""
     for volume in cohort.volumes:
         path = Path(volume.image, *volume.files[:1])
         if volume.name in names and volume.image and path.is_file():
@@ -180,7 +180,7 @@ def some_scan(
 
 
 def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz", explore: bool = True) -> list[str]:
-    "Lines that explore a run and segment a scan with it."
+    """Lines that explore a run and segment a scan with it."""
     words, mask = words_for(run, options), "mask.png" if scan.lower().endswith(".png") else "mask.nii.gz"
     page = shlex.quote(f"{run}.html")
     lines = [f"semicon-nb explore {words} -o {page}"] * explore
@@ -190,7 +190,7 @@ def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz",
 def named(
     model: str | None,  # "package.module:name", as it was given with --model
 ) -> None:
-    "Import a network of one's own, from the working folder too; ValueError where there is none."
+    """Import a network of one's own, from the working folder too; ValueError where there is none."""
     if model is None:
         return
     from .networks import import_builder
@@ -204,7 +204,7 @@ def open_run(
     folder: Path,  # of a finished run
     model: str | None = None,  # what builds its network, where that is not the package's own
 ) -> "Run":
-    "The run in a folder; an error of one sentence where its weights are another network's."
+    """The run in a folder; an error of one sentence where its weights are another network's."""
     from .methods import load_run
 
     named(model)
@@ -223,7 +223,7 @@ def slices_of_part(
     cohort: "Cohort",  # what is measured
     part: str,  # "all", "train", "val" or "test"
 ) -> "np.ndarray":
-    "Labelled slices of a part of the run's own split; of any other cohort all, and only all; indices [n] int64."
+    """Labelled slices of a part of the run's own split; of any other cohort all, and only all; indices [n] int64."""
     import numpy as np
 
     from .data import part_indices
@@ -244,7 +244,7 @@ def slices_of_part(
 
 
 def evaluate(options: argparse.Namespace) -> list[str]:
-    "Run `semicon-nb evaluate`."
+    """Run `semicon-nb evaluate`."""
     from .data import matched
     from .evaluate import evaluate as measure
     from .runs import learned_from
@@ -278,7 +278,7 @@ def numbers_of(
     run: "Run",  # what has segmented
     classes: "np.ndarray",  # index of the class of each pixel, uint8, any shape []
 ) -> "np.ndarray":
-    "The numbers that are written for classes; the same shape []."
+    """The numbers that are written for classes; the same shape []."""
     return run.codes.numbers(classes)
 
 
@@ -286,7 +286,7 @@ def strange(
     run: "Run",  # what segments
     image: Path,  # a NIfTI or PNG file
 ) -> list[str]:
-    "What is unlike the scans that the run was trained on, in sentences; nothing for a run that kept no record of them."
+    """What is unlike the scans that the run was trained on, in sentences; nothing for a run that kept no record of them."""
     if not run.settings.get("seen"):
         return []
     from .data import unlike
@@ -299,7 +299,7 @@ def predict_one(
     image: Path,  # a NIfTI or PNG file
     path: Path,  # the mask to write, of the same kind
 ) -> tuple[list[str], str]:
-    "Segment a scan into a file; what is strange about the scan, and what was written."
+    """Segment a scan into a file; what is strange about the scan, and what was written."""
     import numpy as np
 
     from .data import Grid
@@ -319,11 +319,11 @@ def predict_one(
 
 
 class Failed(Exception):
-    "Part of what was asked for could not be done: exit code 1."
+    """Part of what was asked for could not be done: exit code 1."""
 
 
 def predict(options: argparse.Namespace) -> list[str]:
-    "Run `semicon-nb predict`."
+    """Run `semicon-nb predict`."""
     from .masks import plan_masks
 
     pairs = plan_masks(options.image, options.out, options.force)
@@ -348,15 +348,14 @@ def predict(options: argparse.Namespace) -> list[str]:
 
 
 def explore(options: argparse.Namespace) -> list[str]:
-    "Run `semicon-nb explore`."
+    """Run `semicon-nb explore`."""
     if options.out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{options.out}: expected a name that ends in .html")
-    from .explore.pixels import PixelExplorer
-    from .explore.pixel_page import slices_of_run
+    from .explore import PixelExplorer
 
     run = open_run(options.run, options.model)
     cohort = load_named(options.data, run=run) if options.data else None
-    explorer = PixelExplorer(run, *slices_of_run(run, cohort=cohort))
+    explorer = PixelExplorer(run, cohort)
     if explorer.problem:
         raise ValueError(explorer.problem)
     explorer.to_html(options.out)
@@ -368,7 +367,7 @@ def set_aside(
     rows: "pd.DataFrame",  # of `grid`
     path: Path,  # results file
 ) -> set[str]:
-    "Note the runs whose share of labels leaves no volume as failed, and say so; their keys."
+    """Note the runs whose share of labels leaves no volume as failed, and say so; their keys."""
     from .data import DataError, split
     from .experiment import load_once, note
 
@@ -387,7 +386,7 @@ def set_aside(
 
 
 def experiment(options: argparse.Namespace) -> list[str]:
-    "Run `semicon-nb experiment`."
+    """Run `semicon-nb experiment`."""
     from .experiment import grid, run_rows
     from .tables import failures
     from .methods import named_method, named_preset
@@ -412,7 +411,7 @@ def experiment(options: argparse.Namespace) -> list[str]:
 
 
 def table(options: argparse.Namespace) -> list[str]:
-    "Run `semicon-nb table`."
+    """Run `semicon-nb table`."""
     if options.results.name.endswith(".failed.jsonl"):
         raise ValueError(f"{options.results}: holds failed runs, expected finished ones; name the file without .failed")
     from .tables import failures
@@ -433,7 +432,7 @@ def table(options: argparse.Namespace) -> list[str]:
 
 
 def demo(options: argparse.Namespace) -> list[str]:
-    "Run `semicon-nb demo`."
+    """Run `semicon-nb demo`."""
     from .explore.demo import demo as run_demo
 
     print(run_demo(options.data, options.out, options.labels, options.seed, options.quick, options.repeats))
@@ -448,13 +447,13 @@ def show_warning(
     file: Any = None,  # not used: all go to standard error
     line: str | None = None,  # not used
 ) -> None:
-    "Print a warning of ours as one sentence, any other with its place."
+    """Print a warning of ours as one sentence, any other with its place."""
     ours = "semicon_nb" in Path(filename).parts
     print(f"semicon-nb: {message}" if ours else warnings.formatwarning(message, category, filename, lineno).rstrip(), file=sys.stderr)
 
 
 def sentence_of(error: Exception) -> str:
-    "An error as one line."
+    """An error as one line."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror.lower()}"
     return " ".join(str(error).split()) or type(error).__name__
@@ -463,7 +462,7 @@ def sentence_of(error: Exception) -> str:
 def how_to_go_on(
     arguments: list[str],  # words after `semicon-nb`, as they were typed
 ) -> str:
-    "What to type after an interruption."
+    """What to type after an interruption."""
     more = {"train": ["--resume"], "predict": ["--force"]}.get(arguments[0] if arguments else "", [])
     again = [*arguments, *(word for word in more if word not in arguments)]
     return f"semicon-nb: interrupted; go on with: semicon-nb {shlex.join(again)}"
@@ -476,7 +475,7 @@ def say_next(
     lines: list[str],  # what can be done next
     options: argparse.Namespace,  # of the command that has ended
 ) -> None:
-    "Print what to do next."
+    """Print what to do next."""
     apart = getattr(options, "json", False) or options.command == "table"
     if lines:
         text = f"Next: {lines[0]}" if len(lines) == 1 else "\n  ".join(["Next:", *lines])
@@ -486,7 +485,7 @@ def say_next(
 def main(
     arguments: list[str] | None = None,  # words after `semicon-nb`; None: those of the process
 ) -> int:
-    "Run a command; 0: it went well, 1: not all of it did, 2: an error explained in one line, 130: interrupted."
+    """Run a command; 0: it went well, 1: not all of it did, 2: an error explained in one line, 130: interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = make_parser()
     options = parser.parse_args(arguments)

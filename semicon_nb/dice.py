@@ -18,13 +18,13 @@ def overlap_counts(
     truth: np.ndarray,  # label maps [...] of the same shape
     classes: int,  # number of classes, background among them
 ) -> np.ndarray:  # int64 [3, classes]: true positives, predicted pixels, true pixels
-    "Count, for every class, the pixels that were found, predicted and there to be found; ValueError where sizes differ or a label is no class."
+    """Count, for every class, the pixels that were found, predicted and there to be found; ValueError where sizes differ or a label is no class."""
     predicted, truth = np.asarray(predicted).ravel().astype(np.int64), np.asarray(truth).ravel().astype(np.int64)
     if predicted.shape != truth.shape:
-        raise ValueError(f"predicted: {predicted.size:,} pixels came, expected the {truth.size:,} of truth")
+        raise ValueError(f"predicted: found {predicted.size:,} pixels, expected the {truth.size:,} of truth")
     for name, labels in (("predicted", predicted), ("truth", truth)):
         if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-            raise ValueError(f"{name}: labels {labels.min()} to {labels.max()} came, expected 0 to {classes - 1}")
+            raise ValueError(f"{name}: found labels {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
     found = predicted[predicted == truth]
     return np.stack([np.bincount(labels, minlength=classes) for labels in (found, predicted, truth)])
 
@@ -32,7 +32,7 @@ def overlap_counts(
 def dice_of(
     counts: np.ndarray,  # [3, classes] from `overlap_counts`
 ) -> np.ndarray:  # float64 [classes], nan where a class is neither predicted nor there
-    "Dice of every class from its three counts."
+    """Dice of every class from its three counts."""
     found, predicted, true = counts.astype(np.float64)
     total = predicted + true
     return np.divide(2 * found, total, out=np.full_like(total, np.nan), where=total > 0)
@@ -43,7 +43,7 @@ def pooled_dice(
     truth: np.ndarray,  # label maps [n, H, W]
     classes: int,  # number of classes, background among them
 ) -> float:  # 0 to 1; nan where no class is predicted or there
-    "The paper's Dice: counts pooled over all slices, then the mean over the foreground classes."
+    """The paper's Dice: counts pooled over all slices, then the mean over the foreground classes."""
     scores = dice_of(overlap_counts(predicted, truth, classes))[1:]
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if known.size else float("nan")
@@ -53,7 +53,7 @@ def soft_dice_loss(
     logits: torch.Tensor,  # [B, classes, H, W]
     labels: torch.Tensor,  # [B, H, W] integers, 0 background
 ) -> torch.Tensor:  # scalar, 0 (perfect) to 1
-    "One minus the soft Dice of the foreground classes, pooled over the batch."
+    """One minus the soft Dice of the foreground classes, pooled over the batch."""
     shares = logits.softmax(1).flatten(2)[:, 1:]
     truth = functional.one_hot(labels.flatten(1).long(), logits.shape[1]).permute(0, 2, 1)[:, 1:].to(shares.dtype)
     shared, total = (shares * truth).sum((0, 2)), shares.sum((0, 2)) + truth.sum((0, 2))
@@ -64,8 +64,8 @@ def cross_entropy_dice(
     logits: torch.Tensor,  # [B, classes, H, W]
     labels: torch.Tensor,  # [B, H, W] integers, 0 background
 ) -> torch.Tensor:  # scalar
-    "Cross entropy over all pixels plus soft Dice over the foreground: the loss of fine-tuning; ValueError where the shapes do not fit."
+    """Cross entropy over all pixels plus soft Dice over the foreground: the loss of fine-tuning; ValueError where the shapes do not fit."""
     if logits.ndim != 4 or labels.shape != logits.shape[:1] + logits.shape[2:]:
-        raise ValueError(f"labels: shape {tuple(labels.shape)} came, expected [B, H, W] to fit logits {tuple(logits.shape)}")
+        raise ValueError(f"labels: found shape {tuple(labels.shape)}, expected [B, H, W] to fit logits {tuple(logits.shape)}")
     logits = logits.float()
     return functional.cross_entropy(logits, labels.long()) + soft_dice_loss(logits, labels)

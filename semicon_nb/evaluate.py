@@ -27,7 +27,7 @@ def surface_distance(
     true: torch.Tensor,  # masks [1, n, X, Y(, Z)] of the same shape, none of them empty
     spacing: Sequence[float],  # mm, or pixels of a picture
 ) -> np.ndarray:  # [n], in the unit of the spacing
-    "MONAI's 95 % Hausdorff distance of pairs of masks."
+    """MONAI's 95 % Hausdorff distance of pairs of masks."""
     from monai.metrics import compute_hausdorff_distance
 
     with warnings.catch_warnings(record=True):
@@ -41,7 +41,7 @@ def overlap_and_distance(
     classes: int,  # number of classes, background among them
     spacing: Sequence[float],  # mm, or pixels of a picture, along each axis of the map
 ) -> tuple[np.ndarray, np.ndarray]:  # Dice and HD95, [classes - 1] each
-    "Dice and HD95 of every foreground class of one volume."
+    """Dice and HD95 of every foreground class of one volume."""
     from monai.metrics import compute_dice
 
     found, true = (torch.from_numpy(np.stack([m == c for c in range(1, classes)])[None].astype(np.float32)) for m in (predicted, truth))
@@ -61,7 +61,7 @@ def score_volume(
     spacing: Sequence[float],  # mm, or pixels of a picture
     ordered: bool,  # the slices are neighbours in space
 ) -> tuple[np.ndarray, np.ndarray]:  # Dice and HD95, [classes - 1] each
-    "Dice and HD95 of one volume, through the stack or slice by slice."
+    """Dice and HD95 of one volume, through the stack or slice by slice."""
     if ordered:
         return overlap_and_distance(predicted, truth, classes, spacing)
     planes = [overlap_and_distance(predicted[..., k], truth[..., k], classes, spacing[:2])[1] for k in range(truth.shape[2])]
@@ -69,7 +69,7 @@ def score_volume(
 
 # %% ../nbs/07_evaluate.ipynb #0b2de716
 def mean_known(values: Sequence[float] | np.ndarray) -> float:
-    "Mean of the values [n] that are known; nan if none is."
+    """Mean of the values [n] that are known; nan if none is."""
     values = np.asarray(values, float)
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else math.nan
@@ -77,7 +77,7 @@ def mean_known(values: Sequence[float] | np.ndarray) -> float:
 # %% ../nbs/07_evaluate.ipynb #4757b216
 @dataclass(frozen=True)
 class Report:
-    "How well a network segments some volumes."
+    """How well a network segments some volumes."""
 
     pooled_dice: float  # counts pooled over all slices at the network's size, mean over foreground classes
     volume_dice: float  # per volume on its own grid, mean over volumes, then over foreground classes
@@ -88,11 +88,11 @@ class Report:
     unit: str = "mm"  # of every hd95: "mm" or "pixel"; "" where they differ
 
     def to_dict(self) -> dict:
-        "Plain values for JSON; what is not known is None."
+        """Plain values for JSON; what is not known is None."""
         return {name: without_nan(value) for name, value in asdict(self).items()}
 
     def table(self) -> pd.DataFrame:
-        "One row a class, and their mean."
+        """One row a class, and their mean."""
         mean = {"pooled_dice": self.pooled_dice, "volume_dice": self.volume_dice, "hd95": self.hd95}
         return pd.DataFrame.from_dict({**self.per_class, "mean": mean}, orient="index").round(3)
 
@@ -104,7 +104,7 @@ class Report:
 def without_nan(
     value: object,  # nested dicts, lists, numbers and text
 ) -> object:
-    "The same with plain Python numbers, and None for every number that is not finite."
+    """The same with plain Python numbers, and None for every number that is not finite."""
     if isinstance(value, dict):
         return {name: without_nan(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -118,7 +118,7 @@ def chosen_slices(
     cohort: Cohort,  # all slices
     chosen: np.ndarray | Sequence[int] | Sequence[str],  # [n] indices of slices, or names of volumes
 ) -> np.ndarray:  # [n] int64, sorted
-    "Indices of the labelled slices among the chosen ones; ValueError for what is not in the cohort, DataError where none is labelled."
+    """Indices of the labelled slices among the chosen ones; ValueError for what is not in the cohort, DataError where none is labelled."""
     chosen = np.asarray(chosen)
     if chosen.dtype.kind in "US":
         names = [volume.name for volume in cohort.volumes]
@@ -126,7 +126,7 @@ def chosen_slices(
             raise ValueError(f"chosen: no volume {unknown[0]!r} in cohort {cohort.name}, expected names like {names[0]!r}")
         chosen = np.flatnonzero(np.isin(cohort.volume, [names.index(name) for name in chosen.tolist()]))
     if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(cohort.images):
-        raise ValueError(f"chosen: indices {chosen.min()} to {chosen.max()} came, expected 0 to {len(cohort.images) - 1}")
+        raise ValueError(f"chosen: found indices {chosen.min()} to {chosen.max()}, expected 0 to {len(cohort.images) - 1}")
     kept = np.unique(chosen[cohort.labelled[chosen]] if chosen.size else chosen.astype(int))
     if kept.size == 0:
         raise DataError(f"chosen: none of the {chosen.size} slices of {cohort.name} has a complete outline to compare with")
@@ -139,7 +139,7 @@ def evaluate(
     chosen: np.ndarray | Sequence[int] | Sequence[str],  # [n] indices of slices, or names of volumes
     how: Prediction | None = None,  # how it is asked; None: as the network's method says
 ) -> Report:
-    "Segment volumes and compare with their outlines, pooled at the network's size and per volume on native grids; ValueError where their classes are others."
+    """Segment volumes and compare with their outlines, pooled at the network's size and per volume on native grids; ValueError where their classes are others."""
     indices, classes = chosen_slices(cohort, chosen), len(cohort.classes)
     counts, scores = np.zeros((3, classes), int), []
     for v in np.unique(cohort.volume[indices]):
@@ -161,7 +161,7 @@ def report_of(
     pooled: np.ndarray,  # [classes - 1] pooled Dice of each
     scores: Sequence[tuple],  # volume, slices, Dice and HD95 of each class
 ) -> Report:
-    "Summarise scores of volumes."
+    """Summarise scores of volumes."""
     per_class = {}
     for c, name in enumerate(names):
         dice, hd95 = (np.array([score[part][c] for score in scores]) for part in (2, 3))
@@ -184,6 +184,6 @@ def report_of(
 
 
 def spread(values: np.ndarray) -> float:
-    "Standard deviation of the values [n] that are known; nan for fewer than two."
+    """Standard deviation of the values [n] that are known; nan for fewer than two."""
     known = values[~np.isnan(values)]
     return float(known.std(ddof=1)) if known.size > 1 else math.nan

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 import semicon_nb
 from .data import Cohort, Split, load, part_indices, split
-from .study.defects import method_with, with_defects
+from .study import method_with, with_defects
 from .dice import pooled_dice
 from .evaluate import evaluate
 from .files import cache_folder, content_key, versions, write_atomic
@@ -172,7 +172,9 @@ def measure(
     honest, rows, how = replace(seen, labels=cohort.labels), part_indices(seen, part, "test"), prediction_of(model)
     report = evaluate(model, honest, rows).to_dict()
     report["validation"] = validation(model, honest, part, precision)
-    name, other = ("slice_by_slice", replace(how, neighbours=0.0)) if how.neighbours else ("with_neighbours", replace(how, neighbours=_BESIDE))
+    name, other = (
+        ("slice_by_slice", replace(how, neighbours=0.0)) if how.neighbours else ("with_neighbours", replace(how, neighbours=_BESIDE))
+    )
     beside = evaluate(model, honest, rows, other)
     report[name] = {score: getattr(beside, score) for score in ("pooled_dice", "volume_dice", "hd95")}
     report[name] |= {"validation": validation(model, honest, part, precision, other), "neighbours": other.neighbours}
@@ -200,24 +202,28 @@ def run_one(
         if done.exists():
             return json.loads(done.read_text())
         started, worked = time.time(), time.process_time()
-        cohort = load_once(row["data"])
-        seen = with_defects(cohort, row["defects"])
-        part = split(seen, row["labels"], seed=row["split"])
-        method = method_with(method, row["defects"])
-        how: dict[str, Any] = {"resume": True, "progress": False, "model": row.get("model"), "device": device}
-        run = train_method(method, seen, part, preset, row["seed"], place, **how)
-        settings = {name: run.settings[name] for name in ("method", "network", "stages", "trained", "fingerprint", "labelled")}
-        used = [stage["precision"] for stage in run.settings["stages"].values()]
-        scores = measure(run.model, cohort, seen, part, used[-1])
-        there = {name: run.settings["machine"].get(name) for name in ("device", "processor")}
-        record = {**row, **scores, "precision": " and ".join(sorted(set(used))), **there, "settings": settings}
-        record |= {"commit": commit(), "versions": versions(), "machine": run.settings["machine"]}
+        record = _train_and_measure(row, method, preset, place, device)
         spent = {"seconds": time.time() - started, "processor_seconds": time.process_time() - worked}
         record |= {name: round(value, 1) for name, value in spent.items()}
         write_atomic(done, json.dumps(record))
         if not keep:
             shutil.rmtree(place)
     return record
+
+
+def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, device: str | torch.device) -> dict:
+    """A row with its scores, and with what they were made by."""
+    cohort = load_once(row["data"])
+    known = with_defects(cohort, row["defects"])
+    part = split(known, row["labels"], seed=row["split"])
+    how: dict[str, Any] = {"resume": True, "progress": False, "model": row.get("model"), "device": device}
+    run = train_method(method_with(method, row["defects"]), known, part, preset, row["seed"], place, **how)
+    settings = {name: run.settings[name] for name in ("method", "network", "stages", "trained", "fingerprint", "labelled")}
+    used = [stage["precision"] for stage in run.settings["stages"].values()]
+    machine = run.settings["machine"]
+    record = {**row, **measure(run.model, cohort, known, part, used[-1]), "precision": " and ".join(sorted(set(used)))}
+    record |= {"device": machine.get("device"), "processor": machine.get("processor"), "settings": settings}
+    return record | {"commit": commit(), "versions": versions(), "machine": machine}
 
 
 class Serial(Executor):
@@ -356,6 +362,11 @@ def todo(
     return [row for row in rows.to_dict("records") if row["key"] not in finished]
 
 
+def _submit(methods: dict, preset: Preset, folder: str, keep: bool, device: str, pool: Executor, row: dict) -> Future:
+    """Hand a run to an executor."""
+    return pool.submit(run_one, row, methods[row["method"]], preset, folder, keep, device)
+
+
 def run_rows(
     rows: pd.DataFrame,  # of `grid`
     path: str | Path,  # results file, results/NAME.jsonl
@@ -369,27 +380,28 @@ def run_rows(
     device: str | torch.device = "auto",  # where to train
 ) -> pd.DataFrame:
     """Do what is left of a table of runs; returns its finished runs."""
-    path, workers = Path(path), workers or os.cpu_count() or 1
     if executor is None or isinstance(executor, Serial):
         chosen_device(device)  # or it is refused here, and not in every run
-    left = todo(rows, path)
-    folder = Path(folder or cache_folder() / "runs" / path.stem)
-    ahead = workers if executor is None else 1 if isinstance(executor, Serial) else len(rows)
-
-    def start(pool: Executor, row: dict) -> Future:
-        return pool.submit(run_one, row, methods[row["method"]], preset, str(folder), keep, str(device))
-
+    path, workers = Path(path), workers or os.cpu_count() or 1
+    alone, left, folder = isinstance(executor, Serial), todo(rows, path), Path(folder or cache_folder() / "runs" / path.stem)
+    ahead = workers if executor is None else 1 if alone else len(rows)
     if progress and left:
         print(grid_outlook(left, methods, preset, folder, executor, workers, device))
 
-    bar = tqdm(total=len(rows), initial=len(rows) - len(left), disable=not progress, desc=path.stem, unit="run")
-    with bar, ExitStack() as pools:
+    how: dict[str, Any] = {"disable": not progress, "desc": path.stem, "unit": "run"}
+    with tqdm(total=len(rows), initial=len(rows) - len(left), **how) as bar, ExitStack() as pools:
+        start = partial(_submit, methods, preset, str(folder), keep, str(device))
         for row, outcome in outcomes(left, start, lambda: executor or pools.enter_context(local_pool(workers)), ahead):
             bar.set_postfix_str(note(path, row, outcome))
             bar.update()
             (folder / f"{row['key']}.json").unlink(missing_ok=True)
-    finished = read_results(path) if path.exists() and path.stat().st_size else pd.DataFrame(columns=["key"])
-    return finished[finished["key"].isin(rows["key"])].reset_index(drop=True)
+    return _finished(path, rows)
+
+
+def _finished(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Those runs of a table that have a line in the results."""
+    known = read_results(path) if path.exists() and path.stat().st_size else pd.DataFrame(columns=["key"])
+    return known[known["key"].isin(rows["key"])].reset_index(drop=True)
 
 
 def run_grid(

@@ -30,7 +30,7 @@ from .views import Views
 # %% ../nbs/06a_gradient.ipynb #92906688
 @dataclass(frozen=True)
 class Candidate:
-    "A strategy that is compared with the exact loss."
+    """A strategy that is compared with the exact loss."""
 
     family: str  # candidates of one family differ in size only
     size: int | None  # stride, side of a block or number of pixels; None where there is nothing to choose
@@ -45,7 +45,7 @@ CANDIDATES = (
     *(Candidate("random, uniform", n, RandomSampling(n, balanced=False)) for n in (256, 1024, 4096)),
     *(Candidate("random, balanced", n, RandomSampling(n, balanced=True)) for n in (256, 1024, 4096)),
 )
-"What is compared; the first is the reference."
+"""What is compared; the first is the reference."""
 
 # %% ../nbs/06a_gradient.ipynb #b9ef539e
 def loss_gradient(
@@ -55,7 +55,7 @@ def loss_gradient(
     temperature: float,  # of the loss
     background: bool,  # background pixels are keys, or left out
 ) -> tuple[torch.Tensor, float, float]:  # gradient by the embeddings, loss, processor seconds
-    "Gradient by the embeddings [B, V, C, H, W], the loss, and the processor time of both in seconds."
+    """Gradient by the embeddings [B, V, C, H, W], the loss, and the processor time of both in seconds."""
     leaf = pixels.detach().requires_grad_()
     began = time.process_time()
     loss = supervised_local_contrastive_loss(leaf, labels, temperature=temperature, strategy=strategy, background=background)
@@ -67,7 +67,7 @@ def agreement(
     exact: torch.Tensor,  # [n] gradient by all weights
     other: torch.Tensor,  # [n] the gradient that is judged
 ) -> tuple[float, float]:  # cosine, length ratio
-    "Direction and length of a gradient, measured by the exact one; a gradient of zero agrees with nothing."
+    """Direction and length of a gradient, measured by the exact one; a gradient of zero agrees with nothing."""
     exact, other = exact.double(), other.double()
     lengths = exact.norm().item(), other.norm().item()
     cosine = (exact @ other).item() / (lengths[0] * lengths[1]) if min(lengths) > 0 else 0.0
@@ -82,7 +82,7 @@ def measure_gradients(
     candidates: Sequence[Candidate] = CANDIDATES,  # the first is the reference
     seed: int = 0,  # of random strategies
 ) -> list[dict]:
-    "Cosine, length ratio, time and cost of every candidate on one batch; ValueError for views without labels."
+    """Cosine, length ratio, time and cost of every candidate on one batch; ValueError for views without labels."""
     if pair.labels is None:
         raise ValueError("pair: has no labels, expected views of labelled slices")
     weights = [w for part in (model.encoder, model.decoder, model.pixel_head) for w in part.parameters()]
@@ -113,7 +113,7 @@ def follow(
     seed: int,  # of training and of measured batches
     strategy: Strategy = RandomSampling(1024),  # that the network is trained with
 ) -> Iterator[dict]:
-    "Measure all candidates at several points of the local stage."
+    """Measure all candidates at several points of the local stage."""
     slices = allowed(cohort, split, labelled_indices(cohort, split), "labels")
 
     def measured(point: int) -> Iterator[dict]:
@@ -134,7 +134,7 @@ def interval(
     values: np.ndarray,  # [seeds, batches]
     rounds: int = 2000,  # bootstrap samples
 ) -> tuple[float, float, float]:  # mean, low, high
-    "Mean and 95 % interval of a two-level bootstrap."
+    """Mean and 95 % interval of a two-level bootstrap."""
     values = np.asarray(values, float)
     random = np.random.Generator(np.random.PCG64(0))
     seeds = random.integers(0, values.shape[0], (rounds, values.shape[0], 1))
@@ -146,7 +146,7 @@ def interval(
 def summarise(
     rows: Sequence[dict],  # from `follow`, perhaps of several cohorts and seeds
 ) -> list[dict]:
-    "One entry a cohort, point, use of the background and candidate."
+    """One entry a cohort, point, use of the background and candidate."""
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault(tuple(row[k] for k in ("cohort", "point", "background", "family", "size")), []).append(row)
@@ -164,7 +164,7 @@ def summarise(
 # %% ../nbs/06a_gradient.ipynb #107981ed
 @dataclass(frozen=True)
 class Look:
-    "How a family is drawn."
+    """How a family is drawn."""
 
     name: str  # in the legend
     end: str  # beside its most expensive point; {} is the size
@@ -179,14 +179,14 @@ FAMILIES = {
     "random, balanced": Look("n random pixels, classes balanced", "{} balanced", 6, "middle left"),
     "within each image": Look("every pixel, within its image", "own image", 4, "middle right"),
 }
-"Families in the order of the legend."
+"""Families in the order of the legend."""
 
 
 def height(
     cosine: float,  # at most 1
     floor: float = 1e-4,  # nothing is drawn closer to 1 than this
 ) -> float:
-    "Distance of a cosine from 1, as drawn."
+    """Distance of a cosine from 1, as drawn."""
     return max(1 - cosine, floor)
 
 # %% ../nbs/06a_gradient.ipynb #27f0e658
@@ -194,7 +194,7 @@ def point_text(
     entries: Sequence[dict],  # one family, the most expensive last
     named: bool,  # write the family's name at the end
 ) -> list[str]:
-    "What stands beside each point of a family."
+    """What stands beside each point of a family."""
     texts = [f"{e['size']:,}" if e["size"] else "" for e in entries]
     return [*texts[:-1], FAMILIES[entries[0]["family"]].end.format(texts[-1])] if named else texts
 
@@ -202,7 +202,7 @@ def point_text(
 def hover_text(
     entry: dict,  # one point
 ) -> str:
-    "All numbers of a point."
+    """All numbers of a point."""
     name = FAMILIES[entry["family"]].name + (f", n = {entry['size']:,}" if entry["size"] else "")
     span = f"{entry['cosine']:.4f} ({entry['cosine_low']:.4f} to {entry['cosine_high']:.4f})"
     return f"{name}<br>cosine {span}<br>length {entry['ratio']:.2f}<br>{entry['milliseconds']:.0f} ms, {entry['pairs']:,.0f} pairs"
@@ -213,7 +213,7 @@ def draw_family(
     entries: Sequence[dict],  # one family at one point of training
     place: tuple[int, int],  # row and column of the panel
 ) -> None:
-    "Add one family to a panel."
+    """Add one family to a panel."""
     entries = sorted(entries, key=lambda e: e["pairs"])
     look = FAMILIES[entries[0]["family"]]
     colour = PALETTE[look.colour]
@@ -234,7 +234,7 @@ def draw_exact(
     place: tuple[int, int],  # row and column of the panel
     top: float,  # where the panel ends, as 1 - cosine
 ) -> None:
-    "Mark the exact loss: its direction is right by definition, its cost is what there is to save."
+    """Mark the exact loss: its direction is right by definition, its cost is what there is to save."""
     cost = entry["milliseconds"]
     figure.add_scatter(
         x=[cost, cost], y=[top, 2], row=place[0], col=place[1], mode="lines", line={"dash": "dot", "width": 1, "color": PALETTE[0]},
@@ -252,7 +252,7 @@ def gradient_figure(
     background: bool = True,  # background pixels are keys (as released), or left out
     points: Sequence[int] | None = None,  # columns; None shows all
 ) -> go.Figure:
-    "Closeness of each strategy's gradient to the exact one against the processor time of its loss."
+    """Closeness of each strategy's gradient to the exact one against the processor time of its loss."""
     entries = [e for e in results["summary"] if e["background"] is background]
     cohorts = list(dict.fromkeys(e["cohort"] for e in entries))
     points = sorted({e["point"] for e in entries}) if points is None else list(points)
@@ -276,7 +276,7 @@ def finish(
     rows: int,  # of panels
     top: float,  # where the panels end, as 1 - cosine
 ) -> go.Figure:
-    "Axes, ticks and fonts."
+    """Axes, ticks and fonts."""
     style(figure, height=140 + 330 * rows)
     ticks = [10.0**k for k in range(round(math.log10(top)), 0)] + [0.5, 1.0]
     names = [f"{1 - t:.{max(1, -round(math.log10(t)))}f}" if t < 0.5 else f"{1 - t:g}" for t in ticks]

@@ -27,7 +27,7 @@ from .views import FINETUNE, ViewSettings
 # %% ../nbs/05f_loop.ipynb #99a488b3
 @dataclass(frozen=True)
 class Step:
-    "What one training step did."
+    """What one training step did."""
 
     stage: str  # "global", "local" or "finetune"
     step: int  # steps done, this one included
@@ -40,7 +40,7 @@ class Step:
 # %% ../nbs/05f_loop.ipynb #6b7a8ff4
 @dataclass(frozen=True)
 class StageSettings:
-    "How one stage is trained."
+    """How one stage is trained."""
 
     steps: int = 500  # updates of the weights
     batch: int = 16  # slices of a batch (each gives two views in the contrastive stages)
@@ -63,7 +63,7 @@ class StageSettings:
 def check_settings(
     settings: StageSettings,  # about to be used
 ) -> None:
-    "Raise ValueError for the first setting that cannot be meant."
+    """Raise ValueError for the first setting that cannot be meant."""
     rules = {
         "steps": (settings.steps >= 0, "0 or more"),
         "batch": (settings.batch >= 1, "1 or more"),
@@ -80,13 +80,13 @@ def check_settings(
     }
     for name, (good, expected) in rules.items():
         if not good:
-            raise ValueError(f"{name}: {getattr(settings, name)!r} came, expected {expected}")
+            raise ValueError(f"{name}: found {getattr(settings, name)!r}, expected {expected}")
 
 # %% ../nbs/05f_loop.ipynb #8e848b25
 def settings_from(
     plain: dict,  # what `dataclasses.asdict` or JSON made of the settings
 ) -> StageSettings:
-    "Stage settings from plain values."
+    """Stage settings from plain values."""
     views: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plain["views"].items()}
     return StageSettings(**{**plain, "views": ViewSettings(**views)})
 
@@ -95,7 +95,7 @@ def rate_at(
     settings: StageSettings,  # steps, rate, schedule and warm-up
     step: int,  # steps done before this one
 ) -> float:
-    "Learning rate of a step."
+    """Learning rate of a step."""
     if step < settings.warmup:
         return settings.rate * (step + 1) / settings.warmup
     if settings.schedule == "constant":
@@ -108,7 +108,7 @@ def generator_of(
     *parts: str | int,  # what the random numbers may depend on: seed, stage, step, purpose
     device: str | torch.device = "cpu",  # where the numbers are drawn
 ) -> torch.Generator:
-    "A random number generator that is a function of `parts` only."
+    """A random number generator that is a function of `parts` only."""
     return torch.Generator(device).manual_seed(int(content_key(*parts), 16) >> 1)
 
 # %% ../nbs/05f_loop.ipynb #ea60df98
@@ -118,7 +118,7 @@ def draw(
     step: int,  # steps done before this one
     *parts: str | int,  # seed and stage
 ) -> torch.Tensor:  # int64 [batch], indices below count
-    "Which slices a step sees; ValueError where there are none."
+    """Which slices a step sees; ValueError where there are none."""
     if count < 1:
         raise ValueError("count: 0 slices to draw from, expected at least one")
     per_epoch = -(-count // batch)
@@ -129,7 +129,7 @@ def draw(
 # %% ../nbs/05f_loop.ipynb #72ae1f1d
 @dataclass
 class State:
-    "Everything that a step changes."
+    """Everything that a step changes."""
 
     model: torch.nn.Module  # the network in training
     optimiser: torch.optim.Optimizer  # holds moments for every weight
@@ -140,7 +140,7 @@ class State:
 
     @property
     def judged(self) -> torch.nn.Module:
-        "The network that is validated and kept."
+        """The network that is validated and kept."""
         return self.model if self.smooth is None else self.smooth
 
 # %% ../nbs/05f_loop.ipynb #e570445c
@@ -148,7 +148,9 @@ def start(
     model: torch.nn.Module,  # the network to train
     settings: StageSettings,  # rate, weight decay, averaging
 ) -> State:
-    "The state before the first step."
+    """The state before the first step; ValueError for precision 'auto'."""
+    if settings.precision == "auto":
+        raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
     fused = all(weights.device.type in ("cpu", "cuda") for weights in model.parameters())
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=fused)
     smooth = copy.deepcopy(model).requires_grad_(False) if settings.average else None
@@ -160,7 +162,7 @@ def advance(
     loss: torch.Tensor,  # scalar with a graph
     settings: StageSettings,  # schedule, clipping, averaging
 ) -> tuple[float, float]:  # loss, learning rate
-    "Update the weights once; ValueError for a loss that is not finite."
+    """Update the weights once; ValueError for a loss that is not finite."""
     value, rate = loss.item(), rate_at(settings, state.step)
     if not math.isfinite(value):
         raise ValueError(f"loss: {value} at step {state.step + 1}, expected a finite number; lower rate={settings.rate} or set clip=1.0")
@@ -181,7 +183,7 @@ def blend(
     model: torch.nn.Module,  # the network in training
     keep: float,  # share of the old average
 ) -> None:
-    "Move a running average of weights towards the newest ones."
+    """Move a running average of weights towards the newest ones."""
     with torch.no_grad():
         for old, new in zip(smooth.parameters(), model.parameters(), strict=True):
             old.lerp_(new, 1 - keep)
@@ -192,7 +194,7 @@ def save_checkpoint(
     state: State,  # where training stands
     identity: dict,  # what the run is: plain values
 ) -> None:
-    "Write a checkpoint that is whole or absent."
+    """Write a checkpoint that is whole or absent."""
     parts = {
         "identity": json.dumps(identity, sort_keys=True, default=str),
         "step": state.step,
@@ -210,7 +212,7 @@ def save_checkpoint(
 def read_checkpoint(
     path: Path,  # file to read
 ) -> dict:
-    "The parts of a checkpoint; FileNotFoundError or ValueError where it is none."
+    """The parts of a checkpoint; FileNotFoundError or ValueError where it is none."""
     try:
         parts = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -227,7 +229,7 @@ def restore(
     state: State,  # changed in place
     identity: dict,  # what this run is
 ) -> None:
-    "Put a checkpoint's weights, moments and step into a state, if it belongs to the same run; ValueError if it belongs to another."
+    """Put a checkpoint's weights, moments and step into a state, if it belongs to the same run; ValueError if it belongs to another."""
     parts = read_checkpoint(path)
     stored, expected = json.loads(parts["identity"]), json.loads(json.dumps(identity, default=str))
     for name in sorted(stored.keys() | expected.keys()):
@@ -251,7 +253,7 @@ def trim_history(
     stage: str,  # the stage that starts or resumes
     step: int,  # its steps that stay
 ) -> None:
-    "Drop a stage's lines after a step, and a line that was cut short."
+    """Drop a stage's lines after a step, and a line that was cut short."""
     if not path.exists():
         return
     kept = []
@@ -271,7 +273,7 @@ def open_run(
     identity: dict,  # what this run is
     resume: bool,  # go on from a checkpoint
 ) -> tuple[Path, Path]:  # checkpoint, history
-    "Make the folder ready and restore what is there; ValueError for a stage that is there already, unless it is to be resumed."
+    """Make the folder ready and restore what is there; ValueError for a stage that is there already, unless it is to be resumed."""
     checkpoint, history = folder / f"{identity['stage']}.pt", folder / "history.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
@@ -280,6 +282,15 @@ def open_run(
         restore(checkpoint, state, identity)
     trim_history(history, identity["stage"], state.step)
     return checkpoint, history
+
+# %% ../nbs/05f_loop.ipynb #take5t3p
+def take_step(state: State, loss_of: Callable, batches: Callable, settings: StageSettings, stage: str, validate: Callable | None) -> Step:
+    """Train on one batch, measure if that is due, and say what happened."""
+    state.model.train()
+    began = time.perf_counter()
+    loss, rate = advance(state, loss_of(state.model, batches(state.step)), settings)
+    seconds = time.perf_counter() - began
+    return Step(stage, state.step, settings.steps, loss, rate, seconds, measure(state, settings, validate))
 
 # %% ../nbs/05f_loop.ipynb #a155189e
 def fit(
@@ -293,19 +304,13 @@ def fit(
     validate: Callable[[torch.nn.Module], float] | None = None,  # network -> validation Dice
     identity: dict | None = None,  # plain values that tell this run from others
 ) -> Iterator[Step]:
-    "Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto'."
-    if settings.precision == "auto":
-        raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
+    """Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto'."""
     state = start(model, settings)
     identity = {"stage": stage, **(identity or {}), **plain(settings)}
     checkpoint, history = open_run(Path(folder), state, identity, resume) if folder else (None, None)
     try:
         while state.step < settings.steps:
-            model.train()
-            began = time.perf_counter()
-            loss, rate = advance(state, loss_of(model, batches(state.step)), settings)
-            seconds = time.perf_counter() - began
-            step = Step(stage, state.step, settings.steps, loss, rate, seconds, measure(state, settings, validate))
+            step = take_step(state, loss_of, batches, settings, stage, validate)
             if checkpoint and history:
                 append(history, step)
                 if state.step % settings.save_every == 0 or state.step == settings.steps:
@@ -322,7 +327,7 @@ def fit(
 def plain(
     settings: StageSettings,  # to be compared
 ) -> dict:
-    "Settings that decide the outcome, as plain values."
+    """Settings that decide the outcome, as plain values."""
     return {name: value for name, value in asdict(settings).items() if name != "save_every"}
 
 # %% ../nbs/05f_loop.ipynb #2d3f01b5
@@ -331,7 +336,7 @@ def measure(
     settings: StageSettings,  # how often to measure
     validate: Callable[[torch.nn.Module], float] | None,  # network -> validation Dice
 ) -> float | None:
-    "Validation Dice of this step, if it is due."
+    """Validation Dice of this step, if it is due."""
     due = settings.validate_every and (state.step % settings.validate_every == 0 or state.step == settings.steps)
     if validate is None or not due:
         return None
@@ -345,7 +350,7 @@ def measure(
 def keep(
     state: State,  # at the end of training
 ) -> None:
-    "Put the weights to keep into the model."
+    """Put the weights to keep into the model."""
     if state.best is not None:
         state.model.load_state_dict(state.best)
     elif state.smooth is not None and state.step:
@@ -356,7 +361,7 @@ def append(
     history: Path,  # history.jsonl
     step: Step,  # what happened
 ) -> None:
-    "Add one line to the history."
+    """Add one line to the history."""
     with open(history, "a") as file:
         file.write(json.dumps(asdict(step)) + "\n")
 
@@ -367,7 +372,7 @@ def run(
     bar: tqdm | None = None,  # one that is open already, over several stages; None for one of its own
     share: float = 1,  # how far a step moves the bar
 ) -> list[Step]:
-    "Take all steps, with a progress bar."
+    """Take all steps, with a progress bar."""
     done: list[Step] = []
     own, loss, dice = None, None, ""
     for step in steps:

@@ -24,7 +24,7 @@ from .contrast import check_temperature
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .dice import cross_entropy_dice
 from .identity import declared
-from .loop import StageSettings, Step, draw, fit, generator_of
+from .loop import StageSettings, Step, blend, draw, fit, generator_of
 from .losses import supervised_local_contrastive_loss
 from .predict import at_precision, evaluating
 from .train import allowed, device_of, identity_of, pair_of, validator
@@ -107,12 +107,9 @@ class Teacher(Student):
         """The teacher."""
         return self.teacher
 
-    @torch.no_grad()
     def follow(self, step: int) -> None:
         """Move the teacher towards the student after `step` steps; in early steps the average is shorter."""
-        share = min(self.average, step / (step + 1))
-        for old, new in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
-            old.lerp_(new, 1 - share)
+        blend(self.teacher, self.student, min(self.average, step / (step + 1)))
 
 # %% ../nbs/07c_semisupervised.ipynb #fe922cbf
 class Twins(Student):

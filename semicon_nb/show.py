@@ -12,6 +12,9 @@ PALETTE = ("#8a8a8a", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#0
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down")
 """Marker of each class, so that colour never stands alone."""
 
+PULL, PUSH = "#0b9a8d", "#c2188f"
+"""What is pulled together (teal, with a +) and what is pushed apart (magenta, with a −)."""
+
 METHOD_LOOKS = (
     ("#6b7a90", "circle", "dash"),
     ("#8b5cf6", "diamond", "solid"),

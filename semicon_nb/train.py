@@ -21,7 +21,7 @@ from .data import Cohort, LeakError, Split, guard, labelled_indices, part_indice
 from .dice import cross_entropy_dice, pooled_dice
 from .files import content_key
 from .identity import declared
-from .loop import StageSettings, Step, draw, fit, generator_of, run
+from .loop import StageSettings, Step, draw, fit, generator_of
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .predict import Prediction, at_precision, predict
 from .strategies import FullResolution, Strategy
@@ -31,7 +31,7 @@ from .views import FINETUNE, GLOBAL, LOCAL, Views, augment, views
 # %% ../nbs/06_train.ipynb #88b7934e
 @dataclass(frozen=True)
 class Slices:
-    "Slices that a stage may use, on the network's device."
+    """Slices that a stage may use, on the network's device."""
 
     images: torch.Tensor  # [n, H, W] float16 in [0, 1]
     labels: torch.Tensor | None  # [n, H, W] uint8, or None where labels may not be seen
@@ -40,7 +40,7 @@ class Slices:
         self,
         rows: torch.Tensor,  # [B] int64, which of the slices
     ) -> tuple[torch.Tensor, torch.Tensor | None]:  # images [B, 1, H, W] float32; labels [B, H, W], or None where they may not be seen
-        "A batch."
+        """A batch."""
         rows = rows.to(self.images.device)
         return self.images[rows, None].float(), None if self.labels is None else self.labels[rows]
 
@@ -49,7 +49,7 @@ def check_split(
     cohort: Cohort,  # who the volumes are of
     split: Split,  # who is used for what
 ) -> None:
-    "Raise LeakError where a split contradicts itself."
+    """Raise LeakError where a split contradicts itself."""
     if stray := sorted(set(split.labelled) - set(split.train)):
         raise LeakError(f"{stray[0]}: is labelled in the split but not among its training volumes; make the split anew")
     people = {volume.name: volume.subject for volume in cohort.volumes}
@@ -66,7 +66,7 @@ def allowed(
     use: str,  # "images", "images+test", "labels" or "select"
     device: torch.device | str = "cpu",  # where the slices go
 ) -> Slices:
-    "Cut out slices after the split has approved them for this use; LeakError where it has not, ValueError where none is left."
+    """Cut out slices after the split has approved them for this use; LeakError where it has not, ValueError where none is left."""
     guard(cohort, split, indices, use)
     check_split(cohort, split)
     if len(indices) == 0:
@@ -82,7 +82,7 @@ def pair_of(
     step: int,  # steps done before this one
     *parts: str | int,  # seed and stage
 ) -> Views:
-    "Two random views of the slices of a step."
+    """Two random views of the slices of a step."""
     count = len(slices.images)
     images, labels = slices.pick(draw(count, min(settings.batch, count), step, *parts))
     return views(images, labels, settings.views, 2, generator_of(*parts, "views", step))
@@ -93,7 +93,7 @@ STAGES: dict[str, StageSettings] = {
     "local": StageSettings(steps=300, batch=4, rate=1e-3, warmup=25, temperature=0.1, views=LOCAL, validate_every=0),
     "finetune": StageSettings(steps=1000, batch=16, rate=2e-3, warmup=50, clip=1.0, views=FINETUNE, validate_every=100),
 }
-"Settings of each stage, where a caller gives none."
+"""Settings of each stage, where a caller gives none."""
 
 # %% ../nbs/06_train.ipynb #a25035ed
 def identity_of(
@@ -104,7 +104,7 @@ def identity_of(
     seed: int,  # of batches and views
     **more: object,  # anything else that decides the outcome
 ) -> dict:
-    "Plain values that differ between runs that must not be mixed up."
+    """Plain values that differ between runs that must not be mixed up."""
     return {
         "network": getattr(model, "settings", type(model).__name__),
         "cohort": cohort.fingerprint,
@@ -118,7 +118,7 @@ def identity_of(
 def device_of(
     model: torch.nn.Module,  # any network
 ) -> torch.device:
-    "Where a network's weights are."
+    """Where a network's weights are."""
     return next(model.parameters()).device
 
 # %% ../nbs/06_train.ipynb #efb943d6
@@ -133,7 +133,7 @@ def train_global(
     resume: bool = False,  # go on from the checkpoint
     test_images: bool = False,  # also use the images of validation and test subjects, as the paper's code does
 ) -> Iterator[Step]:
-    "Stage 1: tell slices apart, without labels."
+    """Stage 1: tell slices apart, without labels."""
     indices = unlabelled_indices(cohort, split, test_images=test_images)
     slices = allowed(cohort, split, indices, "images+test" if test_images else "images", device_of(model))
 
@@ -152,7 +152,7 @@ def at_step(
     strategy: Strategy,  # any
     *parts: str | int,  # seed, stage, step
 ) -> Strategy:
-    "The strategy of one step: a random one gets its own seed, the others stay as they are."
+    """The strategy of one step: a random one gets its own seed, the others stay as they are."""
     own: Any = strategy
     if "seed" not in {field.name for field in fields(own)}:
         return strategy
@@ -166,7 +166,7 @@ def pixel_loss(
     strategy: Strategy,  # which pixels meet
     form: str = "supcon",  # of the supervised loss: "supcon" or "printed"
 ) -> torch.Tensor:
-    "Local contrastive loss of a batch: supervised where the views have labels, else self-supervised; a scalar."
+    """Local contrastive loss of a batch: supervised where the views have labels, else self-supervised; a scalar."""
     features = at_precision(model.features, pair.images.flatten(0, 1), settings.precision)
     pixels = model.pixel_head(features).unflatten(0, (-1, 2))
     if pair.labels is None:
@@ -187,7 +187,7 @@ def train_local(
     folder: str | Path | None = None,  # for checkpoint and history
     resume: bool = False,  # go on from the checkpoint
 ) -> Iterator[Step]:
-    "Stage 2: bring pixels of one structure together."
+    """Stage 2: bring pixels of one structure together."""
     indices = labelled_indices(cohort, split) if supervised else unlabelled_indices(cohort, split)
     slices = allowed(cohort, split, indices, "labels" if supervised else "images", device_of(model))
     settings = settings if supervised else replace(settings, views=replace(settings.views, shared=True))
@@ -208,7 +208,7 @@ def validator(
     settings: StageSettings,  # precision, and how many slices to look at
     limit: int = 512,  # slices at most, evenly spaced over those of the validation subjects
 ) -> Callable[[torch.nn.Module], float] | None:
-    "A function that measures a network on the validation subjects; None where it is not wanted or there are none."
+    """A function that measures a network on the validation subjects; None where it is not wanted or there are none."""
     indices = part_indices(cohort, split, "val")
     if not settings.validate_every or len(indices) == 0:
         return None
@@ -232,7 +232,7 @@ def finetune(
     folder: str | Path | None = None,  # for checkpoint and history
     resume: bool = False,  # go on from the checkpoint
 ) -> Iterator[Step]:
-    "Stage 3: name each pixel; the best weights on the validation subjects are kept."
+    """Stage 3: name each pixel; the best weights on the validation subjects are kept."""
     indices = labelled_indices(cohort, split)
     slices = allowed(cohort, split, indices, "labels", device_of(model))
 

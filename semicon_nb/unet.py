@@ -23,7 +23,7 @@ def double_convolution(
     outs: int,  # channels that go out
     norm: bool = True,  # normalise after each convolution
 ) -> nn.Sequential:
-    "Twice a 3 x 3 convolution, instance normalisation (or none) and LeakyReLU."
+    """Twice a 3 x 3 convolution, instance normalisation (or none) and LeakyReLU."""
     layers: list[nn.Module] = []
     for channels in (ins, outs):
         layers.append(nn.Conv2d(channels, outs, 3, padding=1))
@@ -34,7 +34,7 @@ def double_convolution(
 
 # %% ../nbs/02_unet.ipynb #d48d43fa
 class Encoder(nn.Module):
-    "Maps of doubling width and halving size; the last one is the bottleneck."
+    """Maps of doubling width and halving size; the last one is the bottleneck."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         self,
         images: Tensor,  # [B, channels, H, W], H and W multiples of 2 ** (len(widths) - 1)
     ) -> list[Tensor]:
-        "All maps [B, widths[i], H / 2^i, W / 2^i], the full resolution first."
+        """All maps [B, widths[i], H / 2^i, W / 2^i], the full resolution first."""
         maps = [self.blocks[0](images)]
         for block in self.blocks[1:]:
             maps.append(block(F.max_pool2d(maps[-1], 2)))
@@ -56,7 +56,7 @@ class Encoder(nn.Module):
 
 # %% ../nbs/02_unet.ipynb #c8d655f7
 class Decoder(nn.Module):
-    "From the bottleneck back to full resolution, with the encoder's map of each size put beside."
+    """From the bottleneck back to full resolution, with the encoder's map of each size put beside."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Decoder(nn.Module):
         self,
         maps: Sequence[Tensor],  # the encoder's, full resolution first
     ) -> Tensor:
-        "Features [B, widths[0], H, W] at full resolution."
+        """Features [B, widths[0], H, W] at full resolution."""
         found = maps[-1]
         for up, block, beside in zip(self.ups, self.blocks, reversed(maps[:-1]), strict=True):
             found = block(torch.cat([beside, up(found)], dim=1))
@@ -83,14 +83,14 @@ def margins(
     shape: Sequence[int],  # height and width, pixels
     depth: int,  # number of halvings
 ) -> tuple[int, int, int, int]:
-    "Pixels to add at the left, right, top and bottom, in the order that `F.pad` wants."
+    """Pixels to add at the left, right, top and bottom, in the order that `F.pad` wants."""
     step = 2**depth
     extra = [max(2, ceil(side / step)) * step - side for side in shape]
     return extra[1] // 2, extra[1] - extra[1] // 2, extra[0] // 2, extra[0] - extra[0] // 2
 
 # %% ../nbs/02_unet.ipynb #d3398cd6
 class Body(nn.Module):
-    "Encoder and decoder, for images of any size."
+    """Encoder and decoder, for images of any size."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Body(nn.Module):
         self,
         images: Tensor,  # [B, channels, H, W], any H and W
     ) -> list[Tensor]:
-        "The encoder's maps [B, widths[i], h, w] of the padded images, full resolution first."
+        """The encoder's maps [B, widths[i], h, w] of the padded images, full resolution first."""
         check_images(images, self.channels)
         margin = margins(images.shape[2:], len(self.encoder.blocks) - 1)
         return self.encoder(F.pad(images, margin, mode="replicate") if any(margin) else images)
@@ -116,7 +116,7 @@ class Body(nn.Module):
         self,
         images: Tensor,  # [B, channels, H, W], any H and W
     ) -> Tensor:
-        "The decoder's last map [B, widths[0], H, W]."
+        """The decoder's last map [B, widths[0], H, W]."""
         height, width = images.shape[-2:]
         found = self.decoder(self.maps(images))
         left, _, top, _ = margins((height, width), len(self.encoder.blocks) - 1)
@@ -124,7 +124,7 @@ class Body(nn.Module):
 
 # %% ../nbs/02_unet.ipynb #66f2c210
 class UNet(Body):
-    "A 2-D U-Net with a head for each of the three stages."
+    """A 2-D U-Net with a head for each of the three stages."""
 
     def __init__(
         self,
@@ -147,19 +147,19 @@ class UNet(Body):
         self.class_head = nn.Conv2d(width, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        "Logits [B, classes, H, W] of images [B, channels, H, W]."
+        """Logits [B, classes, H, W] of images [B, channels, H, W]."""
         return self.class_head(self.features(images))
 
     def embed_pixels(self, images: Tensor) -> Tensor:
-        "A vector for each pixel [B, pixel_dim, H, W] of images [B, channels, H, W], not yet of unit length."
+        """A vector for each pixel [B, pixel_dim, H, W] of images [B, channels, H, W], not yet of unit length."""
         return self.pixel_head(self.features(images))
 
     def embed_images(self, images: Tensor) -> Tensor:
-        "A vector for each slice [B, global_dim] of images [B, channels, H, W], not yet of unit length; the decoder is not run."
+        """A vector for each slice [B, global_dim] of images [B, channels, H, W], not yet of unit length; the decoder is not run."""
         return self.global_head(self.maps(images)[-1].mean((2, 3)))
 
     def twin(self, seed: int) -> "UNet":
-        "A network of the same sizes on the same device, its first weights a function of the seed."
+        """A network of the same sizes on the same device, its first weights a function of the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return UNet(**self.settings).to(next(self.parameters()).device)
@@ -168,7 +168,7 @@ class UNet(Body):
 def check_unet(
     settings: Mapping[str, int | bool],  # keyword arguments of UNet
 ) -> None:
-    "Raise an error that names the first setting that makes no network."
+    """Raise an error that names the first setting that makes no network."""
     lowest = {"classes": 2, "width": 1, "channels": 1, "depth": 1, "global_dim": 1, "pixel_dim": 1}
     for name, least in lowest.items():
         value = settings[name]
@@ -182,7 +182,7 @@ def check_images(
     images: Tensor,  # expected [B, channels, H, W]
     channels: int,  # channels that the network was built for
 ) -> None:
-    "Raise an error that says which shape came and which was expected."
+    """Raise an error that says which shape came and which was expected."""
     if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape:
         raise ValueError(f"images: expected [B, {channels}, H, W] with at least one pixel, found {list(images.shape)}")
     if not images.is_floating_point():
@@ -191,7 +191,7 @@ def check_images(
 # %% ../nbs/02_unet.ipynb #1fc557e0
 @dataclass(frozen=True)
 class Carried:
-    "What became of each tensor when weights moved from one network to another."
+    """What became of each tensor when weights moved from one network to another."""
 
     carried: tuple[str, ...]  # copied into the network
     dropped: tuple[str, ...]  # in the weights, but not of the parts asked for
@@ -211,7 +211,7 @@ def carry(
     model: nn.Module,  # the network that receives them
     parts: Sequence[str] = ("encoder", "decoder"),  # which submodules are carried
 ) -> Carried:
-    "Copy whole parts by name; a tensor that is missing or does not fit is a ValueError and nothing is copied."
+    """Copy whole parts by name; a tensor that is missing or does not fit is a ValueError and nothing is copied."""
     if isinstance(parts, str):
         raise TypeError(f'parts: expected a sequence of names such as ("encoder", "decoder"), found {parts!r}')
     own = model.state_dict()
@@ -231,7 +231,7 @@ def check_fit(
     wanted: set[str],  # names that must be offered
     given: set[str],  # names that are offered in the same parts
 ) -> None:
-    "Raise a ValueError that names the tensors that are missing, unknown or of another shape."
+    """Raise a ValueError that names the tensors that are missing, unknown or of another shape."""
     wrong = [f"{name} is missing" for name in sorted(wanted - given)]
     wrong += [f"{name} is unknown to the network" for name in sorted(given - wanted)]
     shapes = [(name, list(weights[name].shape), list(own[name].shape)) for name in sorted(wanted & given)]

@@ -20,7 +20,7 @@ from torch import Tensor
 # %% ../nbs/01_views.ipynb #5361ce41
 @dataclass(frozen=True)
 class ViewSettings:
-    "How far a random view may depart from its slice; each slice of each view draws its own values."
+    """How far a random view may depart from its slice; each slice of each view draws its own values."""
 
     rotation: float = 0.0  # largest turn to either side, radians
     scale: tuple[float, float] = (1.0, 1.0)  # smallest and largest magnification
@@ -44,7 +44,7 @@ class ViewSettings:
 def check_settings(
     settings: "ViewSettings",  # the ranges to look at
 ) -> None:
-    "Raise a ValueError that names the first setting that makes no sense."
+    """Raise a ValueError that names the first setting that makes no sense."""
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name in ("scale", "gamma", "contrast"):
@@ -78,7 +78,7 @@ def uniform(
     generator: torch.Generator | None,  # source of randomness; None: torch's own
     device: torch.device,  # where the values go
 ) -> Tensor:
-    "Values [*count] between `low` and `high`, drawn on the generator's device."
+    """Values [*count] between `low` and `high`, drawn on the generator's device."""
     source = generator.device if generator is not None else device
     return torch.rand(count, generator=generator, device=source).to(device) * (high - low) + low
 
@@ -89,7 +89,7 @@ def draw_affine(
     generator: torch.Generator | None,  # source of randomness
     device: torch.device,  # where the matrices go
 ) -> Tensor:
-    "Random matrices [B, V, 2, 2] of rotation, shear, scale and mirror, for (row, column) about the centre."
+    """Random matrices [B, V, 2, 2] of rotation, shear, scale and mirror, for (row, column) about the centre."""
 
     def draw(low: float, high: float) -> Tensor:
         return uniform(count, low, high, generator, device)
@@ -110,7 +110,7 @@ def spline_weights(
     knots: int,  # pieces of the spline along the side; it has three control points more
     device: torch.device,  # where the weights go
 ) -> Tensor:
-    "Weights [size, knots + 3] of the cubic B-spline's control points at each pixel; each row sums to one."
+    """Weights [size, knots + 3] of the cubic B-spline's control points at each pixel; each row sums to one."""
     place = (torch.arange(size, dtype=torch.float64) + 0.5) * knots / size
     distance = (place[:, None] - torch.arange(-1, knots + 2, dtype=torch.float64)).abs()
     near = 2 / 3 - distance**2 + distance**3 / 2
@@ -122,7 +122,7 @@ def draw_spline(
     control: Tensor,  # control points [*, knots + 3, knots + 3]
     shape: tuple[int, int],  # height and width, pixels
 ) -> Tensor:
-    "The smooth field [*, H, W] that the control points pull up and down."
+    """The smooth field [*, H, W] that the control points pull up and down."""
     rows, columns = (spline_weights(size, count - 3, control.device) for size, count in zip(shape, control.shape[-2:], strict=True))
     return rows @ (control @ columns.T)
 
@@ -134,7 +134,7 @@ def draw_control(
     generator: torch.Generator | None,  # source of randomness
     device: torch.device,  # where the control points go
 ) -> Tensor:
-    "Control points [*count, knots + 3, knots + 3] of random fields whose root mean square is one."
+    """Control points [*count, knots + 3, knots + 3] of random fields whose root mean square is one."""
     rows, columns = (spline_weights(size, knots, device).square().sum(1).mean().sqrt() for size in shape)
     largest = math.sqrt(3) / float(rows * columns)
     return uniform((*count, knots + 3, knots + 3), -largest, largest, generator, device)
@@ -142,7 +142,7 @@ def draw_control(
 # %% ../nbs/01_views.ipynb #2ac400a2
 @dataclass(frozen=True)
 class Warp:
-    "Where each pixel of each view comes from: T(q) = A (q + e(q)) + t, in pixels about the centre."
+    """Where each pixel of each view comes from: T(q) = A (q + e(q)) + t, in pixels about the centre."""
 
     matrix: Tensor  # A [B, V, 2, 2]
     shift: Tensor  # t [B, V, 2], pixels
@@ -150,11 +150,11 @@ class Warp:
     shape: tuple[int, int]  # height and width of a view, pixels
 
     def sources(self) -> Tensor:
-        "Row and column [B, V, 2, H, W] in the slice, measured from its centre in pixels."
+        """Row and column [B, V, 2, H, W] in the slice, measured from its centre in pixels."""
         return draw_spline(self.control, self.shape)
 
     def grid(self) -> Tensor:
-        "The same as `F.grid_sample` wants it: x before y, the slice from -1 to 1, [B, V, H, W, 2]."
+        """The same as `F.grid_sample` wants it: x before y, the slice from -1 to 1, [B, V, H, W, 2]."""
         reach = torch.tensor([2 / side for side in self.shape[::-1]], device=self.control.device)
         return draw_spline(self.control.flip(2) * reach[:, None, None], self.shape).permute(0, 1, 3, 4, 2)
 
@@ -164,7 +164,7 @@ def lattice(
     knots: int,  # pieces of the spline along each side
     device: torch.device,  # where the points go
 ) -> Tensor:
-    "Row and column [2, knots + 3, knots + 3] of the control points of the warp that moves nothing."
+    """Row and column [2, knots + 3, knots + 3] of the control points of the warp that moves nothing."""
     axes = [(torch.arange(-1, knots + 2, device=device) / knots - 0.5) * side for side in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
@@ -176,7 +176,7 @@ def draw_warp(
     generator: torch.Generator | None,  # source of randomness
     device: torch.device,  # where the warp goes
 ) -> Warp | None:
-    "A random warp for each view, or None where the settings move nothing."
+    """A random warp for each view, or None where the settings move nothing."""
     still = replace(settings, rotation=0.0, scale=(1.0, 1.0), shear=0.0, shift=0.0, mirror=(), elastic=0.0)
     if settings == still:
         return None
@@ -196,7 +196,7 @@ def sample(
     grid: Tensor,  # where, from `Warp.grid` [B, V, H, W, 2]
     mode: str = "bilinear",  # "bilinear" for images, "nearest" for labels
 ) -> Tensor:
-    "Each view's reading [B, V, H, W] of `values`; 0 outside the slice."
+    """Each view's reading [B, V, H, W] of `values`; 0 outside the slice."""
     repeated = values[:, None].expand(*grid.shape[:2], *values.shape[1:]).flatten(0, 1)
     read = F.grid_sample(repeated[:, None], grid.flatten(0, 1), mode=mode, padding_mode="zeros", align_corners=False)
     return read.view(grid.shape[:-1])
@@ -207,7 +207,7 @@ def change_contrast(
     settings: ViewSettings,  # the ranges
     generator: torch.Generator | None,  # source of randomness
 ) -> Tensor:
-    "Slices [N, H, W] with random gamma, contrast about the mean, and brightness, one value of each for every slice."
+    """Slices [N, H, W] with random gamma, contrast about the mean, and brightness, one value of each for every slice."""
 
     def draw(low: float, high: float) -> Tensor:
         return uniform((len(stack), 1, 1), low, high, generator, stack.device)
@@ -226,7 +226,7 @@ def blur(
     sigma: Tensor,  # standard deviation for each slice [N], pixels
     largest: float,  # the largest sigma that can occur, pixels; sets the kernel's reach
 ) -> Tensor:
-    "Slices [N, H, W] under a Gaussian blur with a width of its own for each; the border repeats its last pixel."
+    """Slices [N, H, W] under a Gaussian blur with a width of its own for each; the border repeats its last pixel."""
     H, W = stack.shape[1:]
     reach = max(1, math.ceil(2.5 * largest))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=stack.device) / sigma[:, None].clamp_min(0.05)) ** 2)
@@ -246,7 +246,7 @@ def change_intensities(
     settings: ViewSettings,  # the ranges
     generator: torch.Generator | None,  # source of randomness
 ) -> Tensor:
-    "Slices [N, H, W] with random contrast, bias field, blur and noise, drawn for each; never in place."
+    """Slices [N, H, W] with random contrast, bias field, blur and noise, drawn for each; never in place."""
     N, H, W = stack.shape
     stack = change_contrast(stack, settings, generator)
     if settings.bias:
@@ -263,7 +263,7 @@ def change_intensities(
 # %% ../nbs/01_views.ipynb #bed938ec
 @dataclass(frozen=True)
 class Views:
-    "Random views of a batch of slices, their labels, and where each pixel went."
+    """Random views of a batch of slices, their labels, and where each pixel went."""
 
     images: Tensor  # [B, V, 1, H, W]
     labels: Tensor | None  # [B, V, H, W] int64, 0 background
@@ -271,7 +271,7 @@ class Views:
 
     @cached_property
     def where(self) -> Tensor | None:
-        "Row and column [B, H, W, 2] in view 1 of each pixel of view 0; nan where it has left it. None with one view."
+        """Row and column [B, H, W, 2] in view 1 of each pixel of view 0; nan where it has left it. None with one view."""
         return correspondence(self, 0, 1) if self.images.shape[1] > 1 else None
 
 # %% ../nbs/01_views.ipynb #713943c3
@@ -282,7 +282,7 @@ def views(
     count: int = 2,  # views of each slice
     generator: torch.Generator | None = None,  # source of randomness; None: torch's own
 ) -> Views:
-    "`count` independent random views of each slice."
+    """`count` independent random views of each slice."""
     check_slices(images, labels, count)
     per_piece = max(1, PIECE // (count * images[0].numel())) if images.device.type == "cpu" else len(images)
     image_pieces = images.float().split(per_piece)
@@ -300,7 +300,7 @@ def views_of_piece(
     count: int,  # views of each slice
     generator: torch.Generator | None,  # source of randomness
 ) -> Views:
-    "`count` views of each slice: one warp, one reading, then the intensities."
+    """`count` views of each slice: one warp, one reading, then the intensities."""
     B, _, H, W = images.shape
     warp = draw_warp(settings, (B, count), (H, W), generator, images.device)
     if warp is None:
@@ -317,7 +317,7 @@ def views_of_piece(
 def join(
     pieces: list[Views],  # views of consecutive slices
 ) -> Views:
-    "The pieces as one batch."
+    """The pieces as one batch."""
     if len(pieces) == 1:
         return pieces[0]
     labels = [piece.labels for piece in pieces if piece.labels is not None]
@@ -332,7 +332,7 @@ def check_slices(
     labels: Tensor | None,  # expected [B, H, W], an integer type
     count: int,  # views of each slice
 ) -> None:
-    "Raise an error that names what does not fit."
+    """Raise an error that names what does not fit."""
     if images.ndim != 4 or images.shape[1] != 1 or not images.numel():
         raise ValueError(f"images: expected [B, 1, H, W] with at least one pixel, found {list(images.shape)}")
     if not images.is_floating_point():
@@ -353,7 +353,7 @@ def augment(
     settings: ViewSettings = FINETUNE,  # how far the view may depart
     generator: torch.Generator | None = None,  # source of randomness; None: torch's own
 ) -> tuple[Tensor, Tensor | None]:
-    "One random view of each slice: images [B, 1, H, W] and labels [B, H, W]."
+    """One random view of each slice: images [B, 1, H, W] and labels [B, H, W]."""
     view = views(images, labels, settings, 1, generator)
     return view.images[:, 0], None if view.labels is None else view.labels[:, 0]
 
@@ -364,7 +364,7 @@ def invert(
     points: Tensor,  # row and column [B, 2, H, W] in the slice, pixels about its centre
     rounds: int = 12,  # fixed-point steps
 ) -> Tensor:
-    "Row and column [B, 2, H, W] in that view, about its centre, of each point of the slice."
+    """Row and column [B, 2, H, W] in that view, about its centre, of each point of the slice."""
 
     def undo(places: Tensor) -> Tensor:
         return torch.linalg.solve(warp.matrix[:, view], places.flatten(2) - warp.shift[:, view, :, None]).view(places.shape)
@@ -381,7 +381,7 @@ def invert(
 def widened(
     field: Tensor,  # smooth values [B, 2, H, W]
 ) -> Tensor:
-    "The field with one more pixel on each side [B, 2, H + 2, W + 2], extrapolated linearly."
+    """The field with one more pixel on each side [B, 2, H + 2, W + 2], extrapolated linearly."""
     for axis in (2, 3):
         lines = field.split(1, axis)
         inner = min(1, len(lines) - 1)
@@ -393,7 +393,7 @@ def centred_pixels(
     shape: tuple[int, int],  # height and width, pixels
     device: torch.device,  # where the coordinates go
 ) -> Tensor:
-    "Row and column [2, H, W] of each pixel, measured from the centre of the slice."
+    """Row and column [2, H, W] of each pixel, measured from the centre of the slice."""
     axes = [torch.arange(size, device=device) - (size - 1) / 2 for size in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
@@ -403,7 +403,7 @@ def correspondence(
     start: int,  # the view whose pixels are followed
     end: int,  # the view in which they are looked for
 ) -> Tensor:
-    "Row and column [B, H, W, 2] in view `end` of each pixel of view `start`; nan where it has left it."
+    """Row and column [B, H, W, 2] in view `end` of each pixel of view `start`; nan where it has left it."""
     B, _, _, H, W = pair.images.shape
     half = torch.tensor([(H - 1) / 2, (W - 1) / 2], device=pair.images.device)
     centred = centred_pixels((H, W), pair.images.device).expand(B, 2, H, W)

@@ -7,38 +7,32 @@ from test_explore_results import Threshold
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.explore import CohortBrowser, ResultsExplorer, StrategyExplorer, TemperatureExplorer
 from semicon_nb.explore.looks import look_at
-from semicon_nb.explore.record import Recorder
-from semicon_nb.explore.replay import Film, write_replay
-from semicon_nb.loop import StageSettings
-from semicon_nb.train import train_local
-from semicon_nb.unet import UNet
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("live")]  # one JupyterLab is enough
 
 
 def test_strategies(lab):  # noqa: F811
-    name = lab.notebook(
-        "strategy.ipynb", "from semicon_nb.explore.strategy import StrategyExplorer, compared", "explorer = StrategyExplorer()\nexplorer"
-    )
+    name = lab.notebook("strategy.ipynb", "from semicon_nb.explore import StrategyExplorer\n\nexplorer = StrategyExplorer()\nexplorer")
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 4, "four pictures")
-    tab.figures(1)
     tab.shot("strategy-live-before")
-    assert tab.page.locator(".semicon-explorer .noUi-handle").count() == 4
-    tab.press(".semicon-explorer .noUi-handle >> nth=1", "ArrowRight")
-    tab.kernel_until("explorer.panels[1].slider.value", 3)
-    ring = "(() => { const d = document.querySelector('.js-plotly-plot').data; return [d[d.length - 1].x[1], d[d.length - 1].y[1]]; })()"
-    tab.near(ring, tab.value("[(s.pairs, s.cosine) for s in [explorer.families[1].stops[3]]][0]"), "the ring at the next stride")
+    tab.press("[id$=-stop1]", "ArrowRight")
+    tab.kernel_until("explorer.state['stops'][1]", 3)
+    assert "6" in tab.page.locator(".strategy output").nth(0).text_content()
     tab.pick("canvas.pixels >> nth=2", 28, 24, (64, 64))
     for _ in range(3):
         tab.page.keyboard.press("ArrowDown")
-    tab.kernel_until("list(explorer.anchor)", [31, 24])
-    tab.kernel("import numpy as np; table = np.array([0, 1, 2, 3])")
-    tab.kernel("truth = [table[compared(p.stop.strategy, explorer.labels, (31, 24))] for p in explorer.panels]")
-    tab.kernel("def drawn():\n    return [np.frombuffer(p.canvas.marks, np.uint8).reshape(64, 64) for p in explorer.panels]")
-    tab.kernel_until("all((a == b).all() for a, b in zip(truth, drawn()))")
-    lit = tab.value("[sorted(set(a.ravel().tolist())) for a in truth]")
-    assert lit[0] == [1, 2, 3] and 0 in lit[2]
+    tab.kernel_until("explorer.state['anchor']", [31, 24])
+    tab.kernel("from semicon_nb.explore.strategy import compare")
+    tab.kernel("met = [compare(f.stops[k].strategy, explorer.shown.slice.labels, (31, 24)) for f, k in zip(explorer.shown.families, explorer.state['stops'])]")
+    counts = tab.value("[[int((m == 1).sum()), int((m == 2).sum())] for m in met]")
+    said = tab.page.locator(".strategy .said").all_text_contents()
+    assert len({tuple(pair) for pair in counts}) > 2
+    for sentence, (pulled, pushed) in zip(said, counts, strict=True):
+        assert (f"Pulls {pulled:,} of" in sentence and f"pushes {pushed:,} of" in sentence) or (not pulled and "Not kept" in sentence)
+    tab.kernel("explorer.scene.state = {'anchor': [24, 29], 'stops': [0, 0, 0, 0]}")  # the browser follows Python, too
+    tab.wait(lambda: tab.page.locator("canvas.pixels").first.get_attribute("aria-label").find("row 24, column 29") > 0, "the anchor of Python")
+    assert tab.page.locator("[id$=-stop3]").input_value() == "0"
     assert tab.value("explorer.problem") == ""
     tab.shot("strategy-live-after")
     assert not tab.errors and not tab.outside
@@ -46,38 +40,20 @@ def test_strategies(lab):  # noqa: F811
 
 
 def test_temperature(lab):  # noqa: F811
-    name = lab.notebook(
-        "temperature.ipynb",
-        "from semicon_nb.explore.temperature import TEMPERATURES, TemperatureExplorer, felt",
-        "explorer = TemperatureExplorer()\nexplorer",
-    )
+    name = lab.notebook("temperature.ipynb", "from semicon_nb.explore import TemperatureExplorer\n\nexplorer = TemperatureExplorer()\nexplorer")
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 2, "pictures")
-    tab.figures(3)
-    bars = "document.querySelectorAll('.js-plotly-plot')[0].data.map(t => t.y ? t.y.length : 0)"
-    tab.wait(lambda: tab.page.evaluate(bars) == [40, 40, 40], "forty bars")
+    tab.kernel("from semicon_nb.explore.temperature import TEMPERATURES, feel")
     tab.shot("temperature-live-before")
-    tab.press(".semicon-explorer .noUi-handle", "Home")
-    tab.kernel_until("explorer.slider.value", 0)
-    ring = "document.querySelectorAll('.js-plotly-plot')[1].data[1].x[0]"
-    tab.near(ring, 0.01, "the ring at 0.01")
-    tab.slide(".semicon-explorer .noUi-target", 0.5)
-    tab.kernel_until("0.06 < TEMPERATURES[explorer.slider.value] < 0.2")
-    tab.near(ring, tab.value("TEMPERATURES[explorer.slider.value]"), "the ring at the slider")
+    tab.press("[id$=-temperature]", "Home")
+    tab.kernel_until("explorer.state['stop']", 0)
+    tab.slide("[id$=-temperature]", 0.5)
+    tab.kernel_until("0.06 < TEMPERATURES[explorer.state['stop']] < 0.2")
     tab.pick("canvas.pixels >> nth=1", 20, 30, (64, 64))
-    tab.kernel_until("list(explorer.anchor)", [20, 30])
-    loss = tab.value("[felt(explorer.vectors, explorer.labels, (20, 30), t).loss for t in TEMPERATURES]")
-    tab.near("Array.from(document.querySelectorAll('.js-plotly-plot')[2].data[0].y)", loss, "the curve of the new anchor")
-    tab.near("document.querySelectorAll('.js-plotly-plot')[2].data[1].y[0]", loss[tab.value("explorer.slider.value")], "its ring")
-    stop, drawn = tab.value("explorer.slider.value"), "(() => { const box = document.querySelectorAll('.js-plotly-plot')[2]"
-    drawn += ".querySelectorAll('.scatterlayer .trace')[1].querySelector('path.point').getBoundingClientRect()"
-    drawn += "; return [box.left + box.width / 2, box.top + box.height / 2]; })()"
-    for _ in range(2):  # as plotly drew it with its new curve, then as the slider moved it
-        (place,) = tab.to_screen(".js-plotly-plot >> nth=2", [(tab.value(f"TEMPERATURES[{stop}]"), loss[stop])])
-        tab.near(drawn, place, "the ring on its curve", within=1.0)
-        stop += 1
-        tab.press(".semicon-explorer .noUi-handle", "ArrowRight")
-        tab.kernel_until("explorer.slider.value", stop)
+    tab.kernel_until("explorer.state['anchor']", [20, 30])
+    tab.kernel("found = feel(explorer.shown.vectors, explorer.shown.slice.labels, (20, 30), TEMPERATURES[explorer.state['stop']])")
+    loss, positives = tab.value("[found.loss, found.positives]")
+    tab.wait(lambda: f"{loss:.2f}" in (text := tab.page.locator(".three").text_content()) and f"{100 * positives:.1f} %" in text, "the numbers")
     assert tab.value("explorer.problem") == ""
     tab.shot("temperature-live-after")
     assert not tab.errors and not tab.outside
@@ -87,25 +63,24 @@ def test_temperature(lab):  # noqa: F811
 def test_cohort(lab):  # noqa: F811
     name = lab.notebook(
         "cohort.ipynb",
-        "from semicon_nb.data import phantom\nfrom semicon_nb.explore.cohort import CohortBrowser",
+        "from semicon_nb.data import phantom\nfrom semicon_nb.explore import CohortBrowser",
         "explorer = CohortBrowser(phantom(subjects=8, size=32))\nexplorer",
     )
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 3, "pictures")
-    tab.figures(2)
     tab.shot("cohort-live-before")
-    tab.press(".semicon-explorer .noUi-handle", "Home")
-    tab.kernel_until("explorer.k", 0)
-    x, row = tab.page.evaluate("(() => { const t = document.querySelectorAll('.js-plotly-plot')[0].data[0]; return [t.x[6], t.y[6]]; })()")
-    place = tab.page.evaluate(f"document.querySelectorAll('.js-plotly-plot')[0]._fullLayout.yaxis._categories.indexOf({row!r})")
-    tab.click(".js-plotly-plot", (x, place))
-    tab.kernel_until("explorer.volumes.value", 6)
-    tab.kernel_until("explorer.cohort.volumes[6].name in explorer.said.value")
+    tab.press("[id$=-slice]", "Home")
+    tab.kernel_until("explorer.state['slice']", 1)
+    tab.page.locator(".chart >> nth=0").locator("[data-point='0 6']").click()  # a volume that Python has to send
+    tab.kernel_until("explorer.state['volume']", 6)
+    named = tab.value("explorer.shown.cohort.volumes[6].name")
+    tab.wait(lambda: named in tab.page.locator(".said").text_content(), "the name of the volume")
     tab.pick("canvas.pixels >> nth=0", 9, 12, (32, 32))
-    tab.kernel_until("list(explorer.pixel)", [9, 12])
-    tab.kernel("import numpy as np; here = explorer.rows[explorer.k]; labels = explorer.cohort.labels[here]")
-    tab.kernel_until("np.array_equal(np.frombuffer(explorer.canvases[0].marks, np.uint8).reshape(32, 32), labels)")
-    tab.kernel_until("'Row 9, column 12' in explorer.said.value")
+    tab.kernel_until("explorer.state['pixel']", [9, 12])
+    tab.kernel("cohort, state = explorer.shown.cohort, explorer.state; import numpy as np")
+    tab.kernel("row = np.flatnonzero(cohort.volume == 6)[state['slice'] - 1]")
+    words = tab.value("f'Row 9, column 12: {cohort.classes[cohort.labels[row][9, 12]]}, intensity {float(cohort.images[row][9, 12]):.2f}'")
+    tab.wait(lambda: words in tab.page.locator(".said").text_content(), words)
     assert tab.value("explorer.problem") == ""
     tab.shot("cohort-live-after")
     assert not tab.errors and not tab.outside
@@ -147,20 +122,6 @@ def test_results(lab):  # noqa: F811
     tab.close()
 
 
-def recording(folder):
-    """A recording of a few steps at 64 x 64 with 4,096 pixels."""
-    cohort = phantom(subjects=4, size=64)
-    most = int((cohort.labels > 0).sum((1, 2)).argmax())
-    recorder = Recorder(UNet(width=4, depth=2), cohort.images[[most]], cohort.labels[[most]], cohort.classes, 2, folder, "a run", 4096)
-    list(recorder.watch(train_local(recorder.model, cohort, split(cohort, 1.0), StageSettings(steps=8, batch=2, rate=1e-3))))
-    return recorder.recording
-
-
-def replay_page(path):
-    film = Film(recording(path.parent / "recording"))
-    return write_replay(path, [film, film], "Replay", methods=("PCA",))
-
-
 def results_page(path):
     """Slices of 64 x 64, segmented by brightness alone."""
     cohort = phantom(subjects=4, size=64)
@@ -172,7 +133,6 @@ EXPLORERS = {
     "strategy": ("stop3", lambda path: StrategyExplorer().to_html(path)),
     "temperature": ("temperature", lambda path: TemperatureExplorer().to_html(path)),
     "cohort": ("slice", lambda path: CohortBrowser().to_html(path)),
-    "replay": ("moment", replay_page),
     "results": ("rank", results_page),
 }
 KEYS = (["ArrowLeft"] * 3 + ["ArrowRight"] * 3) * 4  # ends where it began: a slider at its end would not answer
@@ -183,43 +143,35 @@ KEYS = (["ArrowLeft"] * 3 + ["ArrowRight"] * 3) * 4  # ends where it began: a sl
 def test_how_long_a_slider_of_a_page_takes(name, static_page, tmp_path):  # noqa: F811
     control, made = EXPLORERS[name]
     tab = static_page(made(tmp_path / f"{name}.html"), size=(1440, 900))
-    tab.figures(1)
+    tab.wait(lambda: tab.page.locator(".chart svg, .js-plotly-plot .main-svg").count(), "a chart")
     tab.swept(f"#{control}", 4)
     swift(f"page {name}, 4,096 pixels", tab, lambda: tab.swept(f"#{control}", 20))
 
 
 @pytest.mark.alone
-def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab, tmp_path):  # noqa: F811
-    recording(tmp_path / "recording")
+def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab):  # noqa: F811
     name = lab.notebook(
         "latency.ipynb",
-        "from semicon_nb.explore.strategy import StrategyExplorer\nfrom semicon_nb.explore.temperature import TemperatureExplorer",
+        "from semicon_nb.explore import CohortBrowser, StrategyExplorer, TemperatureExplorer",
         "strategy = StrategyExplorer()\nstrategy",
         "temperature = TemperatureExplorer()\ntemperature",
-        "from semicon_nb.data import phantom\nfrom semicon_nb.explore.cohort import CohortBrowser\nCohortBrowser(phantom(subjects=3, size=32))",
+        "from semicon_nb.data import phantom\nCohortBrowser(phantom(subjects=3, size=32))",
         "from semicon_nb.explore.results import ResultsExplorer" + RUNS + "ResultsExplorer(runs)",
-        f"from semicon_nb.explore.replay import TrainingReplay\nreplay = TrainingReplay({str(tmp_path / 'recording')!r})\nreplay",
     )
     tab = lab.open(name, size=(1440, 1100))
-    tab.figures(9)
-    for kind, selector in {"explorer": ".semicon-explorer", "canvas": "canvas.pixels", "handle": ".noUi-handle"}.items():
-        tab.page.evaluate(f"document.querySelectorAll({selector!r}).forEach((found, k) => {{ found.id = {kind!r} + k; }})")
-    tab.latencies("#handle3", "#canvas3", KEYS[:6], pause=150)  # as with pages, the first moves of a cold browser are not counted
-    swift("live strategy, picture", tab, lambda: tab.latencies("#handle3", "#canvas3", KEYS, pause=150))
-    swift("live temperature, picture", tab, lambda: tab.latencies("#handle4", "#canvas4", KEYS, pause=150))
-    swift("live temperature, bars", tab, lambda: tab.latencies("#handle4", "#explorer1 .js-plotly-plot", KEYS, pause=150))
-    sweep = (["ArrowRight"] * 3 + ["ArrowLeft"] * 3) * 3
-    tab.page.evaluate("document.querySelectorAll('#explorer4 .noUi-handle')[0].id = 'moment'")
-    pictures = {"map": "#explorer4 canvas.dots", "slices": "#explorer4 canvas.pixels", "curves": "#explorer4 .js-plotly-plot"}
-    for what, selector in pictures.items():
-        swift(f"live replay, {what}", tab, lambda shown=selector: tab.latencies("#moment", shown, sweep, pause=150))
+    tab.figures(2)
+    tab.page.evaluate("document.querySelectorAll('.semicon-explorer').forEach((found, k) => { found.id = 'explorer' + k; })")
+    for kind, control, picture in (("strategy", "-stop3", "strategy:nth-child(4)"), ("temperature", "-temperature", "part")):
+        moved, shown = f"[id$={control}]", f"#explorer{int(kind == 'temperature')} .{picture} canvas"
+        tab.latencies(moved, shown, KEYS[:6], pause=150)  # as with pages, the first moves of a cold browser are not counted
+        swift(f"live {kind}, picture", tab, lambda a=moved, b=shown: tab.latencies(a, b, KEYS, pause=150))
     assert not tab.errors and not tab.outside
     tab.kill_kernel()
-    for k in range(5):
+    for k in range(4):
         box = f"#explorer{k}"
 
         def said(box: str = box) -> int:
-            tab.press(f"{box} .noUi-handle, {box} select", "ArrowLeft")
+            tab.press(f"{box} .noUi-handle, {box} input:enabled, {box} select", "ArrowLeft")
             return tab.page.locator(f"{box} .semicon-closed:visible").count()
 
         tab.wait(said, f"the sentence of a closed kernel in explorer {k}")

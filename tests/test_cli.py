@@ -648,7 +648,7 @@ def test_other_structures_are_refused_with_both_lists(capsys: pytest.CaptureFixt
 def test_a_renamed_folder_is_the_same_cohort(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
     run, scans = numbered
     from semicon_nb.data import load, load_split, part_indices
-    from semicon_nb.explore.pixel_page import slices_of_run
+    from semicon_nb.explore import PixelExplorer
 
     before = report(capsys, run)
     moved = scans.rename(tmp_path / "scans version 2")
@@ -656,9 +656,10 @@ def test_a_renamed_folder_is_the_same_cohort(capsys: pytest.CaptureFixture, numb
     for command in (["evaluate", run], ["explore", run, "-o", tmp_path / "x.html"]):
         said = refused(capsys, *command)
         assert str(scans) in said and "--data" in said
-    shown, cohort = slices_of_run(run, cohort=load(moved, size=32)), load(moved, size=32)
+    cohort = load(moved, size=32)
+    shown = PixelExplorer(run, cohort, count=50).view
     own = cohort.images[part_indices(cohort, load_split(run / "split.json"), "test")].astype(np.float32)
-    assert shown[2] == cohort.classes and all((image == own).all((1, 2)).any() for image in shown[0])
+    assert shown.names == cohort.classes and all((image == own).all((1, 2)).any() for image in shown.images)
 
 
 def test_scans_that_were_learned_from_are_known_under_any_name(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
@@ -772,7 +773,7 @@ def test_explore_writes_a_page_of_a_run(capsys: pytest.CaptureFixture, made: Pat
 def test_evaluate_and_explore_say_what_comes_next(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, made: Path, tmp_path: Path
 ) -> None:
-    from semicon_nb.explore import pixels as explore_pixels
+    from semicon_nb import explore
 
     assert main(["evaluate", str(made), "--json"]) == 0
     out, err = capsys.readouterr()
@@ -781,7 +782,7 @@ def test_evaluate_and_explore_say_what_comes_next(
     assert f"Next:\n  semicon-nb explore {made} -o {made}.html\n  semicon-nb predict {made} SCAN.nii.gz" in capsys.readouterr().out
     shown: list = []
     page = type("Page", (), {"to_html": print, "problem": ""})
-    monkeypatch.setattr(explore_pixels, "PixelExplorer", lambda run, *slices: shown.append(run) or page)
+    monkeypatch.setattr(explore, "PixelExplorer", lambda run, *slices: shown.append(run) or page)
     assert main(["explore", str(made), "-o", str(tmp_path / "page.html")]) == 0
     assert "Next: semicon-nb predict" in capsys.readouterr().out and shown[0].folder == made
 

@@ -34,14 +34,14 @@ def trained() -> Run:
 
 
 EXPLORERS: dict[type, tuple[str, Callable]] = {
-    PixelExplorer: ("pixels", lambda: PixelExplorer(trained())),
+    PixelExplorer: ("pixels", lambda: PixelExplorer()),
     StrategyExplorer: ("strategies", lambda: StrategyExplorer()),
     TemperatureExplorer: ("temperature", lambda: TemperatureExplorer()),
-    TrainingReplay: ("replay", lambda: TrainingReplay(trained())),
+    TrainingReplay: ("replay", lambda: TrainingReplay()),
     CohortBrowser: ("cohort", lambda: CohortBrowser()),
     ResultsExplorer: ("results", lambda: ResultsExplorer(sorted(RESULTS.glob("*.jsonl")), [trained()])),
 }
-HEIGHTS = {"pixels": 1380, "strategies": 2280, "temperature": 1290, "replay": 1210, "cohort": 1060, "results": 1900}
+HEIGHTS = {"pixels": 740, "strategies": 1860, "temperature": 1510, "replay": 980, "cohort": 1120, "results": 1900}
 """Of each page in pixels, in the width that a page of the site has for it."""
 
 

@@ -2,6 +2,7 @@
 
 from .cohort import CohortBrowser
 from .pixels import PixelExplorer
+from .record import Recorder
 from .replay import TrainingReplay
 from .results import ResultsExplorer
 from .strategy import StrategyExplorer

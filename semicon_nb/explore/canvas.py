@@ -1,8 +1,10 @@
-"""A picture made of pixels that can be pointed at, live: bytes go to the browser, the pixel that the reader picked comes back."""
+"""Pictures made of pixels and maps of points, live: bytes go to the browser, what the reader picked comes back."""
+
+__all__ = []
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import anywidget
 import numpy as np
@@ -12,8 +14,8 @@ from PIL import Image
 
 from .widgets import CONFIG, LiveFigure
 from .page import asset
+from ..show import edges, style
 from ..show import rgb as three
-from ..show import style
 
 NONE, PLUS, MINUS, DOT = 0, 1, 2, 3
 """Marks drawn on pixels, so that colour never stands alone."""
@@ -53,32 +55,6 @@ class PixelCanvas(anywidget.AnyWidget):
             self.serial += 1
 
 
-class PointsCanvas(anywidget.AnyWidget):
-    """A map of points that moves through moments: places and classes go to the browser once, then only which moment is shown."""
-
-    _esm = traitlets.Unicode(asset("markers.js") + asset("points.js") + asset("points_live.js")).tag(sync=True)
-    kinds = traitlets.Bytes(b"").tag(sync=True)
-    looks: traitlets.List = traitlets.List([]).tag(sync=True)  # {"colour", "symbol"} of each class
-    places = traitlets.Bytes(b"").tag(sync=True)
-    moments = traitlets.Int(1).tag(sync=True)
-    moment = traitlets.Int(0).tag(sync=True)
-    height = traitlets.Int(340).tag(sync=True)
-    alt = traitlets.Unicode("").tag(sync=True)
-
-    def give(
-        self,
-        places: np.ndarray,  # [T, N, 2] in 0 .. 1, of every point at every moment
-    ) -> None:
-        """Send the places of all moments, in one message."""
-        with self.hold_sync():
-            self.moments, self.places = len(places), in_16_bits(places).tobytes()
-
-
-def in_16_bits(places: np.ndarray) -> np.ndarray:
-    """Places [...] in 0 .. 1 as whole numbers of 16 bits, little end first: a thousandth of a dot is nothing to the eye."""
-    return np.round(np.clip(places, 0, 1) * 65535).astype("<u2")
-
-
 def mixed(grey: np.ndarray, colours: np.ndarray, share: np.ndarray | float) -> np.ndarray:
     """Grey levels [H, W] in [0, 1] mixed with colours [H, W, 3] (bytes): share 0 keeps the grey, 1 is all colour."""
     share = np.broadcast_to(np.asarray(share, np.float32), grey.shape)[..., None]
@@ -90,66 +66,64 @@ def swatches(*colours: str) -> np.ndarray:
     return np.array([three(colour) for colour in colours], np.float32)
 
 
-def still(colours: np.ndarray, marks: np.ndarray, labels: np.ndarray, scale: int = 4) -> str:
-    """Colours [H, W, 3], marks [H, W] and the outlines of `labels` [H, W], `scale` screen pixels a pixel, as a PNG in a data address."""
+def still(
+    colours: np.ndarray,  # [H, W, 3] uint8
+    marks: np.ndarray,  # [H, W] of NONE, PLUS, MINUS, DOT
+    labels: np.ndarray,  # [H, W] whose outlines are drawn
+    looks: np.ndarray,  # [classes, 3] uint8, colour of the outline of each class
+    scale: int = 4,  # screen pixels a pixel
+) -> str:
+    """A picture with marks and outlines as a PNG in a data address."""
     big = np.kron(colours, np.ones((scale, scale, 1), np.uint8)).astype(np.int16)
     flat, tall = np.zeros((scale, scale), bool), np.zeros((scale, scale), bool)
     flat[scale // 2, 1:] = tall[1:, scale // 2] = True
     big[np.kron((marks == PLUS) | (marks == MINUS), flat) | np.kron(marks == PLUS, tall)] += 60
     wide = np.kron(labels, np.ones((scale, scale), np.uint8))
-    line = np.zeros(wide.shape, bool)
-    line[1:] |= wide[1:] != wide[:-1]
-    line[:, 1:] |= wide[:, 1:] != wide[:, :-1]
-    big[line] = 255
+    line = edges(wide)
+    line |= edges(np.where(line, 0, wide))  # two screen pixels wide
+    big[line] = looks[wide[line]]
     buffer = io.BytesIO()
-    Image.fromarray(big.clip(0, 255).astype(np.uint8)).quantize(64).save(buffer, "PNG", optimize=True)
+    Image.fromarray(big.clip(0, 255).astype(np.uint8)).quantize(96, Image.Quantize.MAXCOVERAGE).save(
+        buffer, "PNG", optimize=True
+    )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def beside(
-    pictures: Sequence[str],
-    texts: Sequence[str],
-    anchor: Sequence[int] = (),
+    pictures: Sequence[str],  # data addresses
+    texts: Sequence[str],  # one above each picture
+    anchor: Sequence[int] = (),  # row and column that are ringed
     scale: int = 4,  # screen pixels a pixel in the stills
     height: int = 300,  # screen pixels
 ) -> go.Figure:
-    """`pictures` (data addresses) side by side in one figure, each under its one of `texts`, the anchor (row and column, if there is one) ringed."""
+    """Pictures side by side in one figure, for pages that are read and not run."""
     figure, count = go.Figure(), len(pictures)
+    ring = {"symbol": "circle-open-dot", "size": 14, "color": "white", "line": {"width": 3}}
+    x, y = ([anchor[1]], [anchor[0]]) if len(anchor) else ([], [])
     for k, (source, text) in enumerate(zip(pictures, texts, strict=True)):
         number = "" if k == 0 else str(k + 1)
         axes = {"xaxis": f"x{number}", "yaxis": f"y{number}", "hoverinfo": "skip"}
         figure.add_trace(go.Image(source=source, dx=1 / scale, dy=1 / scale, **axes))
-        ring = {"symbol": "circle-open-dot", "size": 14, "color": "white", "line": {"width": 3}}
-        x, y = ([anchor[1]], [anchor[0]]) if len(anchor) else ([], [])
         figure.add_scatter(x=x, y=y, mode="markers", showlegend=False, marker=ring, **axes)
         across = {"domain": [k / count + 0.008, (k + 1) / count - 0.008], "anchor": f"y{number}", "visible": False}
         down = {"anchor": f"x{number}", "scaleanchor": f"x{number}", "autorange": "reversed", "visible": False}
         figure.update_layout({f"xaxis{number}": across, f"yaxis{number}": down})
-        figure.add_annotation(x=(k + 0.5) / count, y=1.0, xref="paper", yref="paper", yanchor="bottom", showarrow=False, text=text)
+        figure.add_annotation(
+            x=(k + 0.5) / count,
+            y=1.0,
+            xref="paper",
+            xanchor="center",
+            yref="paper",
+            yanchor="bottom",
+            showarrow=False,
+            text=text,
+        )
     return style(figure, height=height).update_layout(margin={"l": 5, "r": 5, "t": 55, "b": 5})
 
 
 def chart(figure: go.Figure, height: int) -> go.FigureWidget:
-    """A figure as a live widget, `height` screen pixels, that keeps its own legend and margins, fills its column and needs no template."""
+    """A figure as a live widget, `height` screen pixels, that keeps its legend and margins and fills its column."""
     figure.update_layout(template="none", autosize=True, height=height, font={"size": 13, "color": "#7a7a7a"})
     widget = LiveFigure(figure)
     widget._config = CONFIG
     return widget
-
-
-def redrawn(widget: go.FigureWidget, figure: go.Figure, traces: Sequence[int] | None = None) -> None:
-    """Give traces of a widget the points of a freshly made figure, in one message."""
-    chosen = range(len(figure.data)) if traces is None else traces
-    moved(widget, {i: (figure.data[i].x, figure.data[i].y) for i in chosen})
-
-
-def moved(widget: go.FigureWidget, places: Mapping[int, tuple]) -> None:
-    """Give traces of a widget other `places` (number of the trace -> x and y), in one message; a slider has no time for a whole figure."""
-    with widget.batch_update():
-        for i, (x, y) in places.items():
-            widget.data[i].x, widget.data[i].y = plain(x), plain(y)
-
-
-def plain(values: object) -> list:
-    """Numbers or words, `values` [n] of any kind or None, as a list."""
-    return [] if values is None else np.asarray(values).tolist()

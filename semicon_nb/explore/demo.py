@@ -86,7 +86,7 @@ def preset_for(
     cohort: Cohort,  # what will be learned from
     factor: float = 1.0,  # multiplies all steps
 ) -> Preset:
-    "The demo's small network in fp32, trained longer on real scans than on generated ones."
+    """The demo's small network in fp32, trained longer on real scans than on generated ones."""
     usual = PRESETS["demo"].scaled(factor if cohort.source.get("cohort") == "phantom" else 2 * factor)
     return replace(usual, stages={name: replace(stage, precision="fp32") for name, stage in usual.stages.items()})
 
@@ -96,7 +96,7 @@ REPEATS = {"phantom": 12}  # and 5 of any other cohort
 
 @dataclass(frozen=True)
 class Repeat:
-    "One round of the three contenders."
+    """One round of the three contenders."""
 
     cohort: Cohort  # slices
     few: Split  # with the labels of a few training volumes
@@ -107,7 +107,7 @@ class Repeat:
         self,
         title: str,  # of a contender
     ) -> Split:
-        "Who a contender may learn from."
+        """Who a contender may learn from."""
         return self.all if title == "all labels" else self.few
 
 
@@ -117,7 +117,7 @@ def repeats_of(
     seed: int,  # of the first repeat
     count: int | None = None,  # repeats; None for the usual number
 ) -> Iterator[Repeat]:
-    "Rounds that share no seed with those of another `seed`; generated people are new in each; ValueError for a count below 1."
+    """Rounds that share no seed with those of another `seed`; generated people are new in each; ValueError for a count below 1."""
     usual = REPEATS.get(place, 5)
     if count is not None and count < 1:
         raise ValueError(f"repeats: found {count}, expected 1 or more")
@@ -130,7 +130,7 @@ def repeats_of(
 def claim(
     out: Path,  # folder of the page and the runs
 ) -> Path:
-    "Make the demo's folder; ValueError where it holds something else."
+    """Make the demo's folder; ValueError where it holds something else."""
     mark = out / "demo.json"
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file, expected a folder for the demo; choose another --out")
@@ -147,7 +147,7 @@ def train_one(
     preset: Preset,  # network and steps
     out: Path,  # folder for the runs
 ) -> tuple[Path, Report]:
-    "Train a contender, or find it finished, and measure it on the test subjects: RUN folder and scores."
+    """Train a contender, or find it finished, and measure it on the test subjects: RUN folder and scores."""
     cohort = load_once(source)
     key = content_key(CONTENDERS[title], cohort.fingerprint, chosen, preset, seed, code_key(train_one))
     folder = out / "runs" / f"{title.replace(' ', '-')}-{seed}-{key[:8]}"
@@ -162,7 +162,7 @@ def train_all(
     workers: int = 1,  # processes; 1 trains in this one
     progress: bool = True,  # show a bar
 ) -> tuple[dict[str, list[Path]], dict[str, list[Report]]]:
-    "RUN folders and scores of each contender, in the order of the repeats."
+    """RUN folders and scores of each contender, in the order of the repeats."""
     with local_pool(workers) if workers > 1 else Serial() as pool:
         waiting = {
             (title, one.seed): pool.submit(train_one, title, one.cohort.source, one.split_of(title), one.seed, preset, out)
@@ -182,7 +182,7 @@ _SURE = 0.99
 
 @dataclass(frozen=True)
 class Verdict:
-    "What the repeats say of three stages against scratch."
+    """What the repeats say of three stages against scratch."""
 
     word: str  # "holds", "reversed", "cannot tell" or "no room to tell", of the claim that three stages are better
     gain: float  # pooled Dice of three stages less that of scratch, mean over the repeats
@@ -195,7 +195,7 @@ class Verdict:
 def verdict(
     reports: dict[str, list[Report]],  # by contender, in the order of the repeats
 ) -> Verdict:
-    "Compare within each repeat, over all repeats."
+    """Compare within each repeat, over all repeats."""
     base, other, full = (np.array([report.pooled_dice for report in reports[title]]) for title in CONTENDERS)
     (gain, half, count), (room, spread, _) = interval(other - base), interval(full - base)
     return Verdict(judge(other - base, full - base, _SURE), gain, half, room, spread, count)
@@ -205,7 +205,7 @@ def between(
     value: float,  # mean
     half: float,  # half width of its interval; nan for a single repeat
 ) -> str:
-    "A mean difference and its interval in words."
+    """A mean difference and its interval in words."""
     ends = f" (95 % interval {value - half:+.3f} to {value + half:+.3f})" if np.isfinite(half) else ""
     return f"{value:+.3f}{ends}".replace("-", "−")
 
@@ -213,7 +213,7 @@ def between(
 def sentence(
     found: Verdict,  # on three stages against scratch
 ) -> str:
-    "The verdict in words, with its interval and the room there was."
+    """The verdict in words, with its interval and the room there was."""
     gain, room = between(found.gain, found.half), between(found.room, found.spread)
     count, both = found.repeats, "three stages against scratch"
     if count < 2:
@@ -234,7 +234,7 @@ def sampled(
     row: int,  # which slice
     count: int = 600,  # pixels
 ) -> tuple[np.ndarray, np.ndarray, Sample]:
-    "Unit vectors [N, C] of some pixels of a slice, their classes [N], and which pixels they are."
+    """Unit vectors [N, C] of some pixels of a slice, their classes [N], and which pixels they are."""
     labels = cohort.labels[row]
     sample = sample_pixels((1, *labels.shape), count, labels[None])
     vectors = pixel_embeddings(network, cohort.images[row])[0].reshape(labels.size, -1)
@@ -246,7 +246,7 @@ def alike(
     cohort: Cohort,  # slices
     row: int,  # which slice
 ) -> float:
-    "Share of a pixel's 15 nearest neighbours that are of its own class, each class counting the same."
+    """Share of a pixel's 15 nearest neighbours that are of its own class, each class counting the same."""
     vectors, classes, _ = sampled(network, cohort, row)
     return neighbour_agreement(neighbours(vectors, 15)[0], classes)
 
@@ -258,7 +258,7 @@ def alike_over(
     folders: Sequence[Path],  # RUNs of three stages, in the order of the repeats
     repeats: Sequence[Repeat],  # on whom
 ) -> np.ndarray:  # [repeats, moments]
-    "Neighbours alike at each moment, on the largest test slice of each repeat."
+    """Neighbours alike at each moment, on the largest test slice of each repeat."""
     found = []
     for folder, repeat in zip(folders, repeats, strict=True):
         run, row = load_run(folder), largest_slices(repeat.cohort, repeat.few.test[:1])[0]
@@ -269,7 +269,7 @@ def alike_over(
 def changed(
     shares: np.ndarray,  # [repeats, moments] of `alike_over`
 ) -> str:
-    "What the contrastive stages do to the embedding, in words."
+    """What the contrastive stages do to the embedding, in words."""
     gain, half, _ = interval(shares[:, 1] - shares[:, 0], sure=0.99)
     first, local, last = (f"{100 * share:.0f} %" for share in shares.mean(0))
     lead = "What the stages do change is the embedding" if gain > half else "The embedding"
@@ -282,7 +282,7 @@ def changed(
 def score_rows(
     reports: dict[str, list[Report]],  # by contender, in the order of the repeats
 ) -> list[dict[str, str]]:
-    "One row for each contender and class, as text: means over the repeats."
+    """One row for each contender and class, as text: means over the repeats."""
     rows = []
     for title, found in reports.items():
         mean = [{name: getattr(report, name) for name in ("pooled_dice", "volume_dice", "hd95")} for report in found]
@@ -296,7 +296,7 @@ def score_rows(
 def as_text(
     rows: Sequence[dict[str, str]],  # the same keys in each
 ) -> str:
-    "A table for a terminal."
+    """A table for a terminal."""
     lines = [[*rows[0]], *([*row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -307,7 +307,7 @@ def as_text(
 def bytes_of(
     images: np.ndarray,  # [n, H, W] in [0, 1]
 ) -> np.ndarray:
-    "Grey levels [n, H, W] uint8."
+    """Grey levels [n, H, W] uint8."""
     return (np.clip(np.nan_to_num(images.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
 
 
@@ -315,7 +315,7 @@ def largest_slices(
     cohort: Cohort,  # slices
     names: Sequence[str],  # volumes, of which one slice each is wanted
 ) -> np.ndarray:
-    "The slice of each volume that shows most of its structures [n]."
+    """The slice of each volume that shows most of its structures [n]."""
     found = []
     for name in names:
         rows = np.flatnonzero((cohort.volume == [v.name for v in cohort.volumes].index(name)) & cohort.labelled)
@@ -328,7 +328,7 @@ def scans_shown(
     chosen: Split,  # who is in which part
     count: int = 6,  # pictures
 ) -> dict:
-    "Slices of different training subjects, and their labels."
+    """Slices of different training subjects, and their labels."""
     people = {volume.name: volume.subject for volume in cohort.volumes}
     names = list({people[name]: name for name in reversed(chosen.train)}.values())[:count]
     rows = largest_slices(cohort, names)
@@ -340,7 +340,7 @@ def views_shown(
     row: int,  # which slice
     seed: int,  # of the views
 ) -> dict:
-    "Two views of a slice, their labels, and where each pixel of the first lies in the second."
+    """Two views of a slice, their labels, and where each pixel of the first lies in the second."""
     image, labels = torch.tensor(cohort.images[[row]], dtype=torch.float32)[:, None], torch.tensor(cohort.labels[[row]])
     pair = views(image, labels, GLOBAL, generator=torch.Generator().manual_seed(seed))
     where = correspondence(pair, 0, 1)[0].numpy().round(1)
@@ -372,7 +372,7 @@ def stage_shown(
     name: str,  # "global", "local" or "finetune"
     seen: str,  # what the stage saw, in words
 ) -> dict:
-    "Loss and validation Dice of a stage, and what to say about it."
+    """Loss and validation Dice of a stage, and what to say about it."""
     steps = [step for step in run.history if step.stage == name]
     measured = [(step.step, round(step.dice, 4)) for step in steps if step.dice is not None]
     about = {
@@ -394,7 +394,7 @@ def stages_shown(
     cohort: Cohort,  # slices
     chosen: Split,  # who may be learned from
 ) -> list[dict]:
-    "What each stage of a run did."
+    """What each stage of a run did."""
     images = f"{len(unlabelled_indices(cohort, chosen)):,} slices, and no label"
     labels = f"{len(chosen.labelled)} labelled volumes"
     return [stage_shown(run, stage, images if stage == "global" else labels) for stage in ("global", "local", "finetune")]
@@ -407,7 +407,7 @@ def map_shown(
     vectors: np.ndarray,  # [N, C] unit vectors
     classes: np.ndarray,  # class of each [N]
 ) -> dict:
-    "Places in the unit square, the share of variance they keep, and the share of neighbours alike."
+    """Places in the unit square, the share of variance they keep, and the share of neighbours alike."""
     flat = pca(vectors)
     low, high = flat.places.min(0), flat.places.max(0)
     pure = neighbour_agreement(neighbours(vectors, 15)[0], classes)
@@ -419,7 +419,7 @@ def embeddings_shown(
     cohort: Cohort,  # slices
     row: int,  # which slice
 ) -> dict:
-    "The embeddings of some pixels of a slice before training and after each stage."
+    """The embeddings of some pixels of a slice before training and after each stage."""
     maps = []
     for stage in run.stages:
         vectors, classes, sample = sampled(run.after(stage), cohort, row)
@@ -431,7 +431,7 @@ def embeddings_shown(
 def volume_scores(
     report: Report,  # of a run
 ) -> np.ndarray:
-    "Mean Dice over the foreground classes of each volume [n]; nan where no class is known."
+    """Mean Dice over the foreground classes of each volume [n]; nan where no class is known."""
     rows = [[value for value in volume["dice"].values() if value is not None and np.isfinite(value)] for volume in report.volumes]
     return np.array([np.mean(row) if row else np.nan for row in rows])
 
@@ -442,7 +442,7 @@ def segmentations_shown(
     reports: dict[str, Report],  # on the same test volumes
     count: int = 4,  # volumes
 ) -> dict:
-    "Test slices with the truth and with what each contender makes of them, from the worst volume to the best."
+    """Test slices with the truth and with what each contender makes of them, from the worst volume to the best."""
     mean = np.mean([np.nan_to_num(volume_scores(report)) for report in reports.values()], axis=0)
     order = np.argsort(mean)[np.unique(np.linspace(0, len(mean) - 1, min(count, len(mean))).round().astype(int))]
     names = [next(iter(reports.values())).volumes[i]["name"] for i in order]
@@ -455,7 +455,7 @@ def segmentations_shown(
 def repeats_shown(
     reports: dict[str, list[Report]],  # by contender, in the order of the repeats
 ) -> dict:
-    "Pooled Dice of every training, and the mean of each contender."
+    """Pooled Dice of every training, and the mean of each contender."""
     scores = {title: [round(report.pooled_dice, 4) for report in found] for title, found in reports.items()}
     return {
         "scores": scores,
@@ -466,14 +466,14 @@ def repeats_shown(
 def known_from(
     cohort: str,  # "hippocampus", or "phantom" for longer training on generated people
 ) -> str:
-    "What the package's own experiments found, in words."
+    """What the package's own experiments found, in words."""
     return json.loads(asset("found.json"))[cohort]
 
 
 def counts_of(
     repeat: Repeat,  # whose numbers
 ) -> dict[str, str]:
-    "How many people, volumes and slices there are, as text."
+    """How many people, volumes and slices there are, as text."""
     cohort, few = repeat.cohort, repeat.few
     lists = {"subjects": cohort.subjects, "volumes": cohort.volumes, "slices": cohort.images, "train": few.train}
     lists |= {"labelled": few.labelled, "val": few.val, "test": few.test}
@@ -489,7 +489,7 @@ def facts(
     said: dict[str, str],  # sentences: "verdict", "changed"
     command: str,  # that made the demo
 ) -> dict[str, str]:
-    "The texts of the page, safe inside HTML, by the names that demo.html uses."
+    """The texts of the page, safe inside HTML, by the names that demo.html uses."""
     first, means = repeats[0], repeats_shown(reports)["means"]
     texts = counts_of(first) | said | {
         "scratch": f"{means['from scratch']:.3f}", "stages": f"{means['three stages']:.3f}", "all": f"{means['all labels']:.3f}",
@@ -508,7 +508,7 @@ def data_shown(
     runs: dict[str, Run],  # its contenders
     reports: dict[str, list[Report]],  # by contender, in the order of the repeats
 ) -> dict:
-    "Everything that the page's script paints."
+    """Everything that the page's script paints."""
     cohort, chosen = repeat.cohort, repeat.few
     test_row, train_row = (largest_slices(cohort, names[:1])[0] for names in (chosen.test, chosen.labelled))
     looks = zip(cohort.classes, PALETTE, SYMBOLS, strict=False)
@@ -528,7 +528,7 @@ def write_demo_page(
     data: dict,  # from `data_shown`
     rows: list[dict[str, str]],  # from `score_rows`
 ) -> Path:
-    "Write the page: template, style, data and script in one file."
+    """Write the page: template, style, data and script in one file."""
     plain = json.dumps(without_nan(data), default=encode, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     parts = texts | {
         "style": asset("demo.css"), "table": table(rows, "Means over the repeats, on test subjects", "scores"),
@@ -542,7 +542,7 @@ def announcement(
     preset: Preset,  # network and steps
     workers: int,  # processes
 ) -> str:
-    "What is about to be trained, on what, and about how long it will take."
+    """What is about to be trained, on what, and about how long it will take."""
     first, precision = repeats[0], preset.stages["finetune"].precision
     plans = [plan_run(METHODS[method], first.cohort, first.few, preset, cache=False) for method in CONTENDERS.values()]
     seconds = len(repeats) * sum(sum(forecast(plan).values()) for plan in plans) / workers
@@ -561,7 +561,7 @@ def demo(
     count: int | None = None,  # repeats; None for the usual number
     progress: bool = True,  # show a bar
 ) -> str:
-    "Train the three contenders in each repeat, compare, write the page; the table and what to run next come back as text."
+    """Train the three contenders in each repeat, compare, write the page; the table and what to run next come back as text."""
     started, out = time.time(), claim(Path(out)).parent
     repeats = list(repeats_of(place, labelled, seed, count))
     preset = preset_for(repeats[0].cohort, factor)
@@ -583,7 +583,7 @@ def next_steps(
     page: Path,  # index.html
     runs: dict[str, Run],  # of the first repeat
 ) -> list[str]:
-    "Where the page is, and what to type next."
+    """Where the page is, and what to type next."""
     folder = shlex.quote(str(runs["three stages"].folder))
     return [
         f"Next: open {page} in a browser; it needs no network.",

@@ -1,26 +1,6 @@
-"""Stages of a network, predictions by neighbours, colours, and the similarity that the loss sees"""
+"""What each network makes of the pixels of some slices: vectors, predictions, colours, and the places of the slices."""
 
-__all__ = [
-    "STAGES",
-    "as_labels",
-    "class_names",
-    "stages_of_run",
-    "named_models",
-    "vote",
-    "uncertainty",
-    "Stage",
-    "head_probabilities",
-    "make_stage",
-    "similarity",
-    "attention",
-    "Colouring",
-    "colourings",
-    "Mosaic",
-    "mosaic_of",
-    "Compact",
-    "compact",
-]
-
+__all__: list[str] = []
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..embed import Sample, as_slices, pixel_embeddings, squared_distances
+from ..data import Codes, Cohort, class_order, matched, part_indices
+from ..embed import Sample, as_slices, check_vectors, pixel_embeddings, sample_pixels, squared_distances
 from ..runs import Run, read_run
-from ..show import PALETTE, SYMBOLS
+from ..show import PALETTE, SYMBOLS, rgb
 from ..unet import UNet
 
 
@@ -47,7 +28,9 @@ def as_labels(
     array = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
     array = array[None] if array.ndim == 2 else array
     if array.shape != tuple(shape):
-        raise ValueError(f"labels: found shape {array.shape}, expected {tuple(shape)} like the images; resize labels by nearest neighbour")
+        raise ValueError(
+            f"labels: found shape {array.shape}, expected {tuple(shape)} like the images; resize by nearest neighbour"
+        )
     if not np.array_equal(array, np.round(array)):
         raise ValueError("labels: some are not whole numbers; were they resized with interpolation?")
     return array.astype(np.int64)
@@ -66,12 +49,14 @@ def class_names(
 STAGES = ("initial", "global", "local", "finetune")
 """Stages in the order in which they are trained."""
 
+TITLES = {"initial": "Untrained", "global": "Global", "local": "Local", "finetune": "Fine-tuned"}
+"""What readers see of a stage's name."""
+
 
 def stages_of_run(
-    run: str | Path | Run,  # a finished run, or its folder
+    run: Run,  # a finished one
 ) -> dict[str, UNet]:  # stage -> network
     """The network after each stage of a run; FileNotFoundError where no weights are kept."""
-    run = run if isinstance(run, Run) else read_run(run)
     found = {stage: run.after(stage) for stage in run.stages}
     if not found:
         wanted = ", ".join(f"{stage}.pt" for stage in STAGES)
@@ -79,11 +64,26 @@ def stages_of_run(
     return found
 
 
+def slices_of_run(
+    run: Run,  # a finished one
+    cohort: Cohort | None = None,  # other scans, or the run's own from another place
+    count: int = 2,  # slices, each of another subject
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:  # images [S, H, W], labels [S, H, W], names of the classes
+    """The fullest slices of a run's test subjects, or of other scans; DataError where those have other classes."""
+    shown = run.cohort if cohort is None else matched(cohort, run.settings["classes"], run.codes)
+    own = cohort is None or shown.fingerprint == run.settings["fingerprint"]
+    rows = part_indices(shown, run.split, "test") if own else np.flatnonzero(shown.labelled)
+    rows = rows[np.argsort(-(shown.labels[rows] > 0).sum(axis=(1, 2)), kind="stable")]
+    _, first = np.unique(shown.subject[rows], return_index=True)
+    rows = rows[np.sort(first)[:count]]
+    return shown.images[rows].astype(np.float32), shown.labels[rows], shown.classes
+
+
 def named_models(
-    model: object,  # a network, a function, a mapping name -> network, or a run (its folder, or what `load_run` gave)
+    model: object,  # a network, a function, a mapping name -> network, or a run
 ) -> dict[str, Callable]:  # name -> network
     """The networks to compare, by name; ValueError for an empty mapping."""
-    if isinstance(model, str | Path | Run):
+    if isinstance(model, Run):
         return dict(stages_of_run(model))
     if isinstance(model, Mapping):
         if not model:
@@ -141,7 +141,9 @@ def head_probabilities(
     said = torch.cat([model(part).softmax(1).cpu() for part in given.split(16)]).permute(0, 2, 3, 1).numpy()
     model.train(was)
     if not np.isfinite(said).all():
-        raise ValueError("model: the class head gives NaN or infinite values; was training stopped by a loss that was NaN?")
+        raise ValueError(
+            "model: the class head gives NaN or infinite values; was training stopped by a loss that was NaN?"
+        )
     return said
 
 
@@ -164,28 +166,19 @@ def make_stage(
     return Stage(name, vectors, votes.reshape(*images.shape, classes), "a vote of the 10 nearest shown pixels")
 
 
-def similarity(
-    vectors: np.ndarray,  # [P, C] unit vectors
-    anchor: int,  # which of them is compared with all
-    temperature: float = 0.1,  # small: only the most alike count
-) -> np.ndarray:  # [P] float32, 1 for the anchor itself
-    """exp((cosine - 1) / temperature) of the anchor and every pixel; ValueError for a temperature of 0 or less."""
-    if not temperature > 0:
-        raise ValueError(f"temperature: found {temperature}, expected a number above 0")
-    return np.exp((vectors @ vectors[anchor] - 1) / temperature).clip(0, 1).astype(np.float32)
+RIGHT_WRONG = ("#8a8a8a", "#d92b2b")
+"""Colours of predictions."""
+
+RAMP = ("#3b1f4a", "#8d5a94", "#d3a9c4", "#fbf1e6")
+"""Colours of a quantity from low to high, from plum to cream: none of them is a structure's."""
 
 
-def attention(
-    weights: np.ndarray,  # [P] what `similarity` gave
-    anchor: int,  # left out of the sum
-    labels: np.ndarray | None,  # [P]
-) -> float:
-    """The share of the loss's attention that falls on pixels of the anchor's label; nan without labels."""
-    if labels is None:
-        return float("nan")
-    others = np.delete(weights.astype(np.float64), anchor)
-    same = np.delete(labels == labels[anchor], anchor)
-    return float(others[same].sum() / max(others.sum(), 1e-300))
+def shades(count: int) -> tuple[str, ...]:
+    """So many colours of `RAMP`, evenly spaced, without its darkest end."""
+    ramp = np.array([rgb(colour) for colour in RAMP], float)
+    at = np.linspace(0.35, 1, count) * (len(ramp) - 1)
+    mixed = np.stack([np.interp(at, np.arange(len(ramp)), channel) for channel in ramp.T], axis=1)
+    return tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in mixed.round().astype(int))
 
 
 @dataclass(frozen=True)
@@ -201,13 +194,18 @@ class Colouring:
 
     @property
     def palette(self) -> tuple[str, ...]:
-        """A colour for each code."""
-        return ("#56b4e9", "#d55e00") if self.name == "error" else tuple(PALETTE[c % len(PALETTE)] for c in range(len(self.names)))
+        """A colour for each code: the structures' own for classes, for anything else colours that no structure has."""
+        count = len(self.names)
+        if self.name == "error":
+            return RIGHT_WRONG
+        return shades(count) if self.name == "slice" else tuple(PALETTE[c % len(PALETTE)] for c in range(count))
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """A marker for each code."""
-        return ("circle", "x") if self.name == "error" else tuple(SYMBOLS[c % len(SYMBOLS)] for c in range(len(self.names)))
+        if self.name == "error":
+            return "circle", "x"
+        return tuple(SYMBOLS[c % len(SYMBOLS)] for c in range(len(self.names)))
 
 
 def colourings(
@@ -217,24 +215,37 @@ def colourings(
     names: tuple[str, ...],  # of the classes
 ) -> dict[str, Colouring]:  # by name
     """Every way in which the pixels of this stage can be coloured."""
-    rows, columns = np.meshgrid(*(np.linspace(0, 1, n) for n in images.shape[1:]), indexing="ij")
     low, high = (float(v) for v in np.quantile(images, [0.01, 0.99]))
-    found = []
-    if labels is not None:
-        found.append(Colouring("label", labels, names, says="what the expert drew"))
-    if stage.probabilities is not None:
-        guess = stage.probabilities.argmax(-1)
-        found.append(Colouring("prediction", guess, names, says=f"from {stage.read}"))
-        if labels is not None:
-            found.append(Colouring("error", (guess != labels).astype(int), ("right", "wrong"), says=f"prediction from {stage.read}"))
-        found.append(Colouring("uncertainty", uncertainty(stage.probabilities), says="entropy of the prediction: 0 certain, 1 no idea"))
+    found = [] if labels is None else [Colouring("label", labels, names, says="what the expert drew")]
+    found += predicted(stage, labels, names)
     found.append(Colouring("intensity", images, low=low, high=max(high, low + 1e-6), says="brightness in the image"))
-    found.append(Colouring("row", np.broadcast_to(rows, images.shape), says="position from top (0) to bottom (1)"))
-    found.append(Colouring("column", np.broadcast_to(columns, images.shape), says="position from left (0) to right (1)"))
-    if len(images) > 1:
-        which = np.broadcast_to(np.arange(len(images))[:, None, None], images.shape)
-        found.append(Colouring("slice", which, tuple(f"slice {s + 1}" for s in range(len(images))), says="which slice the pixel is from"))
-    return {c.name: c for c in found}
+    return {c.name: c for c in (*found, *positions(images.shape))}
+
+
+def predicted(stage: Stage, labels: np.ndarray | None, names: tuple[str, ...]) -> list[Colouring]:
+    """Colourings by what the stage predicts: class of the `names`, whether that is the label [S, H, W], how sure."""
+    if stage.probabilities is None:
+        return []
+    guess, said = stage.probabilities.argmax(-1), f"prediction from {stage.read}"
+    unsure = Colouring("uncertainty", uncertainty(stage.probabilities), says="entropy: 0 certain, 1 no idea")
+    found = [Colouring("prediction", guess, names, says=f"from {stage.read}"), unsure]
+    if labels is not None:
+        found.insert(1, Colouring("error", (guess != labels).astype(int), ("right", "wrong"), says=said))
+    return found
+
+
+def positions(shape: tuple[int, ...]) -> list[Colouring]:
+    """Colourings by place in slices of this shape [S, H, W]."""
+    rows, columns = np.meshgrid(*(np.linspace(0, 1, n) for n in shape[1:]), indexing="ij")
+    found = [
+        Colouring("row", np.broadcast_to(rows, shape), says="position from top (0) to bottom (1)"),
+        Colouring("column", np.broadcast_to(columns, shape), says="position from left (0) to right (1)"),
+    ]
+    if shape[0] > 1:
+        which = np.broadcast_to(np.arange(shape[0])[:, None, None], shape)
+        names = tuple(f"slice {s + 1}" for s in range(shape[0]))
+        found.append(Colouring("slice", which, names, says="which slice the pixel is from"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -255,28 +266,15 @@ class Mosaic:
     def place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and column [n] in the picture of pixels (`index` [n], positions in the flattened stack)."""
         s, row, column = np.unravel_index(index, self.shape)
-        return row + s // self.across * (self.shape[1] + self.gap), column + s % self.across * (self.shape[2] + self.gap)
+        return row + s // self.across * (self.shape[1] + self.gap), column + s % self.across * (
+            self.shape[2] + self.gap
+        )
 
     def picture(self, values: np.ndarray) -> np.ndarray:
         """Values [S, H, W] as one picture, nan in the gaps."""
         whole = np.full(self.size, np.nan, np.float32)
         whole[self.place(np.arange(np.prod(self.shape)))] = np.asarray(values, np.float32).reshape(-1)
         return whole
-
-    def cells(self, values: np.ndarray) -> np.ndarray:
-        """Values [S, H, W] as one picture [rows, columns] that a heatmap takes: None in the gaps, since JSON knows no nan."""
-        whole = self.picture(values)
-        holed = whole.astype(object)
-        holed[np.isnan(whole)] = None
-        return holed if self.shape[0] > 1 else whole
-
-    def pixel(self, row: int, column: int) -> int | None:
-        """Which pixel (position in the flattened stack) lies in this `row` and `column` of the picture; None in a gap."""
-        _, height, width = self.shape
-        (down, r), (right, c) = divmod(row, height + self.gap), divmod(column, width + self.gap)
-        s = down * self.across + right
-        inside = 0 <= s < self.shape[0] and right < self.across and r < height and c < width
-        return int(np.ravel_multi_index((s, r, c), self.shape)) if inside else None
 
 
 def mosaic_of(
@@ -309,6 +307,74 @@ def compact(
     scale = float(np.abs(short).max() / 127) or 1.0
     stored = np.round(short / scale).astype(np.int8)
     a, b = np.random.default_rng(seed).integers(0, len(vectors), (2, 2000))
-    unit = stored.astype(np.float32) / np.maximum(np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True), 1e-9)
+    unit = stored.astype(np.float32) / np.maximum(
+        np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True), 1e-9
+    )
     wrong = np.abs((unit[a] * unit[b]).sum(1) - (vectors[a] * vectors[b]).sum(1))
-    return Compact(stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), float(np.quantile(wrong, 0.95)))
+    return Compact(
+        stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), float(np.quantile(wrong, 0.95))
+    )
+
+
+@dataclass(frozen=True)
+class View:
+    """The slices, and what each stage makes of them."""
+
+    images: np.ndarray  # [S, H, W] float32
+    labels: np.ndarray | None  # [S, H, W] int64
+    names: tuple[str, ...]  # of the classes
+    stages: dict[str, Stage]  # by name
+    mosaic: Mosaic  # how the slices are laid out
+
+    def flat(self, stage: str) -> np.ndarray:
+        """The vectors of one stage as [S * H * W, C]."""
+        vectors = self.stages[stage].vectors
+        return vectors.reshape(-1, vectors.shape[-1])
+
+    @property
+    def flat_labels(self) -> np.ndarray | None:
+        """The labels as [S * H * W]."""
+        return None if self.labels is None else self.labels.reshape(-1)
+
+    def colours(self, stage: str) -> dict[str, Colouring]:
+        """The ways to colour the pixels at one stage."""
+        return colourings(self.stages[stage], self.images, self.labels, self.names)
+
+
+def gather(
+    model: object,  # a network or function, a mapping name -> network, or a run (or its folder)
+    images: np.ndarray | Cohort | None = None,  # [H, W] or [S, H, W], or a cohort; from the run where None
+    labels: np.ndarray | None = None,  # like the images, [H, W] or [S, H, W]
+    classes: Sequence[str] | None = None,  # names, background first
+    layer: str = "features",  # of a UNet: "features", "head" or "output"
+    seed: int = 0,  # of the voters
+) -> View:
+    """Run every network on the slices and gather what can be shown; ValueError where slices or classes do not fit."""
+    model = read_run(model) if isinstance(model, str | Path) else model
+    stack, marks, names = slices_of(model, images, labels, classes)
+    voters = sample_pixels(stack.shape, 4096, marks, seed=seed)
+    stages = {n: make_stage(n, m, stack, marks, voters, len(names), layer) for n, m in named_models(model).items()}
+    check_vectors(next(iter(stages.values())).vectors.reshape(stack.size, -1), least=4)
+    return View(stack, marks, names, stages, mosaic_of(stack.shape))
+
+
+def slices_of(
+    model: object,  # a run brings its own slices and classes
+    images: np.ndarray | Cohort | None,  # [H, W] or [S, H, W]
+    labels: np.ndarray | None,  # like the images
+    classes: Sequence[str] | None,  # names, background first
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:  # images and labels [S, H, W], names of the classes
+    """The slices to show; ValueError where there are none, or where labels do not fit them or the run."""
+    if isinstance(model, Run) and (images is None or isinstance(images, Cohort)):
+        images, labels, classes = slices_of_run(model, images)
+    elif isinstance(model, Run) and labels is not None and classes is not None:
+        order = class_order("classes", classes, Codes(()), model.settings["classes"], model.codes)
+        labels, classes = np.array(order)[np.asarray(labels)], model.settings["classes"]
+    if images is None or isinstance(images, Cohort):
+        found = "none" if images is None else "a cohort"
+        raise ValueError(
+            f"images: found {found}, expected one slice [H, W] or several [S, H, W]; only a run brings its own"
+        )
+    stack = as_slices(images)
+    marks = as_labels(labels, stack.shape)
+    return stack, marks, class_names(classes, marks)

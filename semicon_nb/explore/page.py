@@ -73,6 +73,11 @@ def without_nan(value: object) -> object:
     return value
 
 
+def written(data: Mapping[str, object]) -> str:
+    """The `data` of a page or of a live explorer as JSON."""
+    return json.dumps(without_nan(data), default=encode, separators=(",", ":"), allow_nan=False)
+
+
 # ------------------------------------------------------------------------------------------------ controls
 
 
@@ -171,11 +176,11 @@ def page(
     data: Mapping[str, object],  # what scripts find in `semicon.data`
     scripts: Sequence[str] = (),  # names in assets, run in order after `ALWAYS`
     lead: str = "",  # a sentence below the title
-    plotly: str = "inline",  # "inline", or the path of plotly.min.js
+    plotly: str = "inline",  # "inline", the path of plotly.min.js, or "" for a page without
 ) -> str:
     """The HTML of a page."""
-    library = script(get_plotlyjs()) if plotly == "inline" else f'<script src="{text(plotly)}"></script>'
-    plain = json.dumps(without_nan(data), default=encode, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    library = script(get_plotlyjs()) if plotly == "inline" else f'<script src="{text(plotly)}"></script>' * bool(plotly)
+    plain = written(data).replace("<", "\\u003c")
     parts = {
         "policy": POLICY,
         "title": text(title),
@@ -196,7 +201,7 @@ def write_page(
     data: Mapping[str, object],  # what the scripts read as `semicon.data`; arrays and figures are welcome
     scripts: Sequence[str] = (),  # names of files in semicon_nb/explore/assets
     lead: str = "",  # one sentence under the title: what can be done here
-    plotly: str = "inline",  # "inline", "shared" (plotly.min.js beside the page) or the relative path of a plotly.min.js
+    plotly: str = "inline",  # "inline", "shared" (plotly.min.js beside the page), the relative path of a plotly.min.js, "" for none
 ) -> Path:
     """Write a page that needs nothing but a browser; with plotly="shared" also the plotly.min.js beside it."""
     path = Path(path)

@@ -1,37 +1,28 @@
-"""Small snapshots of the same pixels while a network learns, taken by a consumer of the training loop"""
+"""Small snapshots of the same pixels while a network learns, taken by a consumer of the training loop."""
 
-__all__ = [
-    "Snapshot",
-    "Recording",
-    "look",
-    "empty_recording",
-    "Recorder",
-    "packed",
-    "save_recording",
-    "load_recording",
-    "recording_of_run",
-    "as_recording",
-]
+__all__ = ["Recorder"]
 
 
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
+from torch.nn.utils import vector_to_parameters
 
 from ..dice import pooled_dice
 from ..embed import COLLAPSED, Sample, as_slices, degenerate, neighbours, sample_pixels
 from ..files import write_atomic
 from ..loop import Step
-from .pixel_page import slices_of_run
-from .embeddings import as_labels, class_names, make_stage, stages_of_run
 from ..runs import Run, read_run
 from ..trust import neighbour_agreement
 from ..unet import UNet
+from .embeddings import STAGES, as_labels, class_names, make_stage, slices_of_run, stages_of_run
 
 
 @dataclass(frozen=True)
@@ -69,11 +60,20 @@ def look(
     classes = len(recording.names)
     seen = make_stage(stage, model, recording.images, recording.labels, recording.sample, classes)
     vectors = seen.vectors.reshape(-1, seen.vectors.shape[-1])[recording.sample.index]
-    prediction = cast(np.ndarray, seen.probabilities).argmax(-1).astype(np.uint8)  # there are labels, so there are probabilities
+    prediction = (
+        cast(np.ndarray, seen.probabilities).argmax(-1).astype(np.uint8)
+    )  # there are labels, so there are probabilities
     marks = recording.labels.reshape(-1)[recording.sample.index]
     flat = degenerate(vectors) == COLLAPSED  # then every pixel is as near as any other
     agreement = float("nan") if flat else neighbour_agreement(neighbours(vectors, 10)[0], marks)
-    return Snapshot(stage, step, vectors.astype(np.float16), prediction, pooled_dice(prediction, recording.labels, classes), agreement)
+    return Snapshot(
+        stage,
+        step,
+        vectors.astype(np.float16),
+        prediction,
+        pooled_dice(prediction, recording.labels, classes),
+        agreement,
+    )
 
 
 def empty_recording(
@@ -89,11 +89,13 @@ def empty_recording(
     marks = as_labels(labels, stack.shape)
     if marks is None or not marks.any():
         raise ValueError("labels: the slices hold no foreground, expected slices with a structure to watch")
-    return Recording(name, stack, marks, class_names(classes, marks), sample_pixels(stack.shape, count, marks, seed=seed), (), ())
+    return Recording(
+        name, stack, marks, class_names(classes, marks), sample_pixels(stack.shape, count, marks, seed=seed), (), ()
+    )
 
 
 class Recorder:
-    """Stands between a training loop and its consumer, and takes snapshots of the network; ValueError for `every` below 1."""
+    """Stands between a training loop and its consumer and takes snapshots; ValueError for `every` below 1."""
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class Recorder:
         seed: int = 0,  # of the sample
     ):
         if every < 1:
-            raise ValueError(f"every: found {every}, expected a number of steps from 1")
+            raise ValueError(f"every: found {every}, expected 1 step or more")
         self.model, self.every, self.folder, self.done = model, every, folder and Path(folder), 0
         self.recording = empty_recording(name, images, labels, classes, count, seed)
         self.snap("initial")
@@ -128,7 +130,10 @@ class Recorder:
             if self.done % self.every == 0:
                 self.snap(step.stage)
             yield step
-        if self.recording.snapshots[-1].step != self.done or self.recording.snapshots[-1].stage != self.recording.history[-1].stage:
+        if (
+            self.recording.snapshots[-1].step != self.done
+            or self.recording.snapshots[-1].stage != self.recording.history[-1].stage
+        ):
             self.snap(self.recording.history[-1].stage)
 
 
@@ -148,13 +153,20 @@ def save_recording(
     folder = Path(folder)
     fixed = {"name": recording.name, "names": recording.names, "balanced": recording.sample.balanced}
     if not (folder / "slices.npz").is_file():
-        slices = {"images": recording.images, "labels": recording.labels.astype(np.uint8), "index": recording.sample.index}
+        slices = {
+            "images": recording.images,
+            "labels": recording.labels.astype(np.uint8),
+            "index": recording.sample.index,
+        }
         write_atomic(folder / "slices.npz", packed(**slices))
         write_atomic(folder / "recording.json", json.dumps(fixed))
     for number, snap in enumerate(recording.snapshots):
         path = folder / f"{number:04d}-{snap.stage}-{snap.step:06d}.npz"
         if not path.is_file():
-            write_atomic(path, packed(vectors=snap.vectors, prediction=snap.prediction, numbers=np.array([snap.dice, snap.agreement])))
+            write_atomic(
+                path,
+                packed(vectors=snap.vectors, prediction=snap.prediction, numbers=np.array([snap.dice, snap.agreement])),
+            )
     write_atomic(folder / "steps.jsonl", "".join(json.dumps(asdict(step)) + "\n" for step in recording.history))
     return folder
 
@@ -173,7 +185,9 @@ def load_recording(
     for path in sorted(folder.glob("[0-9]*-*-*.npz")):
         _, stage, step = path.stem.split("-")
         with np.load(path) as stored:
-            snapshots.append(Snapshot(stage, int(step), stored["vectors"], stored["prediction"], *map(float, stored["numbers"])))
+            snapshots.append(
+                Snapshot(stage, int(step), stored["vectors"], stored["prediction"], *map(float, stored["numbers"]))
+            )
     steps = tuple(Step(**json.loads(line)) for line in (folder / "steps.jsonl").read_text().splitlines())
     sample = Sample(index, images.shape, fixed["balanced"])
     return Recording(fixed["name"], images, labels, tuple(fixed["names"]), sample, tuple(snapshots), steps)
@@ -207,4 +221,46 @@ def as_recording(
         return recording_of_run(given)
     if isinstance(given, str | Path):
         return load_recording(given)
-    raise TypeError(f"recording: found {type(given).__name__}, expected a Recording, a Recorder, a run, or the folder of one")
+    raise TypeError(
+        f"recording: found {type(given).__name__}, expected a Recording, a Recorder, a run, or the folder of one"
+    )
+
+
+EXAMPLE = "example.npz"
+"""The run in assets that tools/example.py wrote: generated slices, weights of stages, moments."""
+
+
+def read_example() -> tuple[dict, dict[str, np.ndarray]]:
+    """What is said about the example, and its arrays by name."""
+    with resources.files("semicon_nb.explore").joinpath("assets", EXAMPLE).open("rb") as file, np.load(file) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return json.loads(arrays.pop("about").tobytes()), arrays
+
+
+def example_models() -> tuple[dict[str, UNet], np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The example's network after each stage, its slices and labels [S, H, W], and the names of its classes."""
+    about, arrays = read_example()
+    models = {}
+    for stage in STAGES:
+        models[stage] = UNet(classes=len(about["names"]), **about["network"]).eval()
+        vector_to_parameters(
+            torch.from_numpy(arrays[f"weights-{stage}"].astype(np.float32)), models[stage].parameters()
+        )
+    return models, arrays["images"].astype(np.float32), arrays["labels"].astype(np.int64), tuple(about["names"])
+
+
+def example_recording() -> Recording:
+    """The example's training, in sixty moments."""
+    about, arrays = read_example()
+    images, index = arrays["images"].astype(np.float32), arrays["index"].astype(np.int64)
+    moments = [
+        Snapshot(stage, step, vectors.astype(np.float16) / 127, prediction, dice, agreement)
+        for (stage, step, dice, agreement), vectors, prediction in zip(
+            about["moments"], arrays["vectors"], arrays["predictions"], strict=True
+        )
+    ]
+    history = tuple(Step(**step) for step in about["history"])
+    sample = Sample(index, images.shape, about["balanced"])
+    return Recording(
+        about["name"], images, arrays["labels"].astype(np.int64), tuple(about["names"]), sample, tuple(moments), history
+    )

@@ -15,7 +15,7 @@ import plotly
 import plotly.graph_objects as go
 import traitlets
 
-from .page import asset, message_page
+from .page import asset, message_page, write_page, written
 from ..show import style
 
 
@@ -213,3 +213,36 @@ def labelled(widget: ipywidgets.Widget, width: str = "260px") -> ipywidgets.Widg
     widget.layout.width = width
     widget.layout.max_width = "100%"
     return widget
+
+
+DRAWN = ("markers.js", "dots.js")
+"""Scripts of every explorer that the browser runs by itself."""
+
+
+class LiveScript(anywidget.AnyWidget):
+    """An explorer that the browser runs: it gets everything once, says what the reader did, and asks for what only the kernel can make."""
+
+    _esm = traitlets.Unicode("").tag(sync=True)
+    _css = traitlets.Unicode("").tag(sync=True)
+    data = traitlets.Unicode("{}").tag(sync=True)  # what is shown, as in an exported page
+    state = traitlets.Dict({}).tag(sync=True)  # what the reader did
+    asked = traitlets.Dict({}).tag(sync=True)  # what the reader wants and the browser has not
+
+    def __init__(self, scripts: tuple[str, ...], data: dict):
+        """`scripts` are names of assets, the last of which defines `explorer`; `data` is what that starts from."""
+        source = "".join(asset(name) for name in (*DRAWN, *scripts, "dots_live.js"))
+        super().__init__(_esm=source, _css=asset("dots.css"), data=written(data))
+
+    def show(self, data: dict) -> None:
+        """Start again from other `data`."""
+        self.state, self.data = {}, written(data)
+
+    def tell(self, news: dict) -> None:
+        """Send `news` to the explorer, once."""
+        self.send({"news": written(news)})
+
+
+def script_page(path: str | os.PathLike, title: str, data: dict, scripts: tuple[str, ...]) -> Path:
+    """Write the page at `path` that runs the same `scripts` on the same `data` under its `title`, without a kernel and without plotly."""
+    body = f'<style>{asset("dots.css")}</style><div id="explorer"></div>'
+    return write_page(path, title, body, data, (*DRAWN[1:], *scripts, "dots_page.js"), plotly="")

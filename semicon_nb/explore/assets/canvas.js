@@ -15,17 +15,21 @@ function pixelMark(pen, mark, x, y, s) {
   if (mark === 1) pen.fillRect(x + m, y + a, t, b);
 }
 
-// The lines between pixels of different labels, white on black so that they show on any colour
-function pixelOutlines(pen, labels, height, width, s) {
-  pen.beginPath();
+// The lines between pixels of different labels, on black so that they show on any colour: white, or, where `colours` has one for
+// each label, each structure's own, drawn on its inside
+function pixelOutlines(pen, labels, height, width, s, colours) {
+  const lines = new Map(), inset = colours ? s * 0.15 : 0;
+  const edge = (label, x1, y1, x2, y2) => { if (colours && !label) return; if (!lines.has(label)) lines.set(label, new Path2D()); lines.get(label).moveTo(x1, y1); lines.get(label).lineTo(x2, y2); };
   for (let r = 0; r < height; r++) for (let c = 0; c < width; c++) {
-    const here = labels[r * width + c];
-    if (c + 1 < width && here !== labels[r * width + c + 1]) { pen.moveTo((c + 1) * s, r * s); pen.lineTo((c + 1) * s, (r + 1) * s); }
-    if (r + 1 < height && here !== labels[(r + 1) * width + c]) { pen.moveTo(c * s, (r + 1) * s); pen.lineTo((c + 1) * s, (r + 1) * s); }
+    const here = labels[r * width + c], right = c + 1 < width ? labels[r * width + c + 1] : here, below = r + 1 < height ? labels[(r + 1) * width + c] : here;
+    for (const [other, side] of [[here, -1], [right, 1]]) if (here !== right) edge(other, (c + 1) * s + side * inset, r * s, (c + 1) * s + side * inset, (r + 1) * s);
+    for (const [other, side] of [[here, -1], [below, 1]]) if (here !== below) edge(other, c * s, (r + 1) * s + side * inset, (c + 1) * s, (r + 1) * s + side * inset);
   }
-  for (const [colour, wide] of [["#000000", Math.max(3, s * 0.62)], ["#ffffff", Math.max(1.5, s * 0.3)]]) {
-    pen.strokeStyle = colour; pen.lineWidth = wide; pen.lineCap = "square"; pen.stroke();
-  }
+  pen.lineCap = "square";
+  pen.strokeStyle = "#000000"; pen.lineWidth = Math.max(3, s * 0.62);
+  for (const path of lines.values()) pen.stroke(path);
+  pen.lineWidth = Math.max(1.5, s * 0.3);
+  for (const [label, path] of lines) { pen.strokeStyle = colours ? colours[label] : "#ffffff"; pen.stroke(path); }
 }
 
 // The dashed grid of a block division: lines every `size` pixels
@@ -48,7 +52,7 @@ function pixelCursor(pen, [row, column], s, height, width) {
 }
 
 // Make `place` a canvas. `pick(row, column)` is called by pointer and arrow keys; returns draw(picture)
-// picture: {height, width, rgb (bytes), marks?, labels? (outlines), cursor? [row, column], grid?, alt?}
+// picture: {height, width, rgb (bytes), marks?, labels? (outlines), colours? (of the outlines), cursor? [row, column], grid?, alt?}
 function pixelCanvas(place, pick) {
   const canvas = document.createElement("canvas");
   canvas.style.cssText = "width:100%;height:auto;display:block;border-radius:6px;touch-action:manipulation;image-rendering:pixelated";
@@ -78,7 +82,7 @@ function pixelCanvas(place, pick) {
       for (let i = 0; i < height * width; i++) if (picture.marks[i]) pixelMark(pen, picture.marks[i], (i % width) * s, Math.floor(i / width) * s, s);
     }
     if (picture.grid) pixelGrid(pen, picture.grid, height, width, s);
-    if (picture.labels) pixelOutlines(pen, picture.labels, height, width, s);
+    if (picture.labels) pixelOutlines(pen, picture.labels, height, width, s, picture.colours);
     if (picture.cursor) pixelCursor(pen, picture.cursor, s, height, width);
     if (picture.alt) canvas.setAttribute("aria-label", picture.alt);
     canvas.dispatchEvent(new CustomEvent("semicon-redraw", { bubbles: true }));

@@ -1,100 +1,148 @@
-// The page that browses a cohort: slices, labels, window, split and views from what the page holds.
+// A cohort, browsed: slices, labels, window, split, and views of the very slice that is shown.
 "use strict";
-const cohort = (() => {
-  const { array, data, on, put, value } = semicon;
-  const { height, width } = data, tints = array(data.tints), places = array(data.places), parts = data.parts.map(array);
-  const unpack = (stored) => {
-    const values = array(stored.values), lengths = array(stored.lengths), labels = new Uint8Array(height * width);
-    for (let i = 0, at = 0; i < values.length; i++) { labels.fill(values[i], at, at + lengths[i]); at += lengths[i]; }
-    return { ...stored, image: array(stored.image), labels };
-  };
-  const volumes = data.volumes.map((v) => ({ ...v, slices: v.slices.map(unpack), views: Object.fromEntries(Object.entries(v.views).map(([name, pair]) => [name, pair.map(unpack)])) }));
-  let v = 0, k = volumes[0].middle, pixel = null;
+var scenes = globalThis.semiconScenes ??= {};
 
-  function painted(stored) {
-    const low = value("low") / 50, high = value("high") / 50, show = value("overlay");
-    const rgb = new Uint8Array(3 * height * width), marks = new Uint8Array(height * width), scale = Math.max(high - low, 1e-6);
-    for (let i = 0; i < marks.length; i++) {
-      const grey = 255 * Math.max(0, Math.min(1, (stored.image[i] / 255 - low) / scale)), label = show ? stored.labels[i] : 0, share = label ? 0.45 : 0;
-      for (let c = 0; c < 3; c++) rgb[3 * i + c] = Math.round((1 - share) * grey + share * tints[3 * label + c]);
-      marks[i] = label ? 1 + (label - 1) % 7 : 0;
-    }
-    return { height, width, rgb, marks, labels: show ? stored.labels : null };
+scenes.cohort = (root, data, host) => {
+  const { height, width } = data, tints = data.colours.map(bytesOf), places = unpack(data.places), parts = data.parts.map(unpack), kinds = Object.keys(data.settings);
+  const loaded = new Map(), foreground = data.classes.slice(1);
+  let state = { ...data.state }, volume = null;
+
+  // One slice as it is stored: its labels are values and lengths of runs
+  function slice(stored) {
+    const values = unpack(stored.values), lengths = unpack(stored.lengths), labels = new Uint8Array(height * width);
+    for (let i = 0, at = 0; i < values.length; i++) { labels.fill(values[i], at, at + lengths[i]); at += lengths[i]; }
+    return { ...stored, image: unpack(stored.image), labels, shares: foreground.map((_, k) => labels.reduce((sum, label) => sum + (label === k + 1), 0) / labels.length * 100) };
   }
 
-  const canvases = [0, 1, 2].map((j) => pixelCanvas(document.getElementById("picture" + j), j ? null : (row, column) => { pixel = [row, column]; show(); semicon.say(words()); }));
-  const fraction = () => value("fraction");
+  async function load(index) {
+    if (!loaded.has(index)) {
+      const found = data.stored.find((stored) => stored.index === index) || await host.volume(index);
+      loaded.set(index, { ...data.volumes[index], index, slices: found.slices.map(slice) });
+    }
+    return loaded.get(index);
+  }
+
+  const here = () => volume.slices.find((found) => found.number === state.slice);
+  const use = (index) => parts[state.labelled][index];
+
+  // Two views of the slice that is shown: the same for the same slice, kind and number of draws
+  function pair() {
+    const { image, labels } = here(), settings = data.settings[kinds[state.kind]], grey = Float64Array.from(image, (v) => v / 255);
+    const random = randomNumbers(7919 * volume.index + 104729 * state.slice + 1299709 * state.draws);
+    return [0, 1].map(() => makeView(grey, labels, drawView(settings, height, width, random), height, width, random));
+  }
+
+  function show(canvas, grey, labels, alt, cursor) {
+    const [low, high] = state.window, scale = Math.max(high - low, 1e-6), shown = state.labels ? labels : new Uint8Array(labels.length);
+    const levels = Float64Array.from(grey, (v) => 255 * Math.max(0, Math.min(1, (v - low) / scale)));
+    const marks = shown.map((label) => (label ? 1 + (label - 1) % 7 : 0));
+    canvas.draw({ height, width, rgb: paint(levels, shown, tints, (i) => (shown[i] ? 0.4 : 0)), marks, labels: state.labels ? labels : null, colours: data.colours, cursor, alt });
+  }
 
   function words() {
-    const volume = volumes[v], stored = volume.slices[k];
-    let said = `${volume.subject}, volume ${volume.name} (${data.uses[parts[fraction()][volume.index]]}), slice ${stored.number} of ${volume.count}.`;
-    if (!stored.labelled) said += " This slice has no complete outline: unlabelled, not background.";
-    if (pixel) {
-      const i = pixel[0] * width + pixel[1];
-      said += ` Row ${pixel[0]}, column ${pixel[1]}: ${data.classes[stored.labels[i]]}, intensity ${(stored.image[i] / 255).toFixed(2)}.`;
-    }
-    return said;
+    const now = here(), said = `Volume ${name(volume)} (${data.uses[use(volume.index)]}), slice ${now.number} of ${volume.count}.`;
+    const outline = now.labelled ? "" : " This slice has no complete outline: unlabelled, not background.";
+    if (!state.pixel) return said + outline;
+    const [row, column] = state.pixel, i = row * width + column;
+    return `${said}${outline} Row ${row}, column ${column}: ${data.classes[now.labels[i]]}, intensity ${(now.image[i] / 255).toFixed(2)}.`;
   }
 
-  // Draw the slice, the stored views, the words and the line in the profile
-  function show() {
-    const volume = volumes[v], said = words(), pair = volume.views[value("kind")];
-    canvases[0].draw({ ...painted(volume.slices[k]), cursor: pixel, alt: "Slice. " + said });
-    pair.forEach((stored, j) => canvases[j + 1].draw({ ...painted(stored), alt: `View ${j + 1} of slice ${volume.slices[volume.middle].number}, ${value("kind")}` }));
-    ["One view", "Another view"].forEach((head, j) => { document.getElementById("head" + (j + 1)).textContent = `${head} of slice ${volume.slices[volume.middle].number}`; });
-    document.getElementById("said").textContent = said;
-    const number = volume.slices[k].number;
-    return Plotly.restyle("profile", { x: [[number, number]] }, [data.classes.length - 1]);
+  function numbers() {
+    const counts = data.uses.map((_, k) => parts[state.labelled].reduce((sum, part) => sum + (part === k), 0)), now = here();
+    const some = volume.slices.filter((found) => found.shares.some((share) => share > 0)).length, area = now.shares.reduce((a, b) => a + b, 0);
+    const all = {
+      "training volumes with labels used": `${counts[0]} of ${counts[0] + counts[1]}`, "of this slice is a structure": area.toFixed(1) + " %",
+      "slices here show a structure": `${some} of ${volume.slices.length}`,
+    };
+    foreground.forEach((name, k) => { all[`${name}, of this slice`] = now.shares[k].toFixed(2) + " %"; });
+    return { ...all, "Volumes to validate": String(counts[2]), "Volumes to test": String(counts[3]), Subjects: String(data.subjects) };
   }
 
-  function ring() {
-    const index = volumes[v].index;
-    return Plotly.restyle("split", { x: [[places[index]]], y: [[data.uses[parts[fraction()][index]]]] }, [1]);
-  }
+  const name = ({ subject, name }) => (name.startsWith(subject) ? name : `${subject}: ${name}`);
+  const said = make("p", { class: "said" }), note = make("p", { class: "note", role: "status" }), table = facts();
+  const heads = ["Slice", "One view", "Another view"], frames = heads.map(() => make("div"));
+  const canvases = frames.map((place, k) => pixelCanvas(place, k ? null : (...at) => host.timed("pixel", () => { state.pixel = at; draw(); host.say(said.textContent); })));
+  const [split, along] = [make("div"), make("div")];
+  const rows = data.uses.map((_, k) => k).filter((k) => k < 4 || parts.some((part) => part.includes(4)));
+  const charts = [
+    chart(split, 230, "Each volume in the row of its part of the split, a column for each subject", (_, index) => host.timed("split", () => choose(index))),
+    chart(along, 230, "Share of each structure in each slice of the volume", (_, index) => host.timed("profile", () => { state.slice = volume.slices[index].number; draw(); })),
+  ];
 
-  // Another volume: its slices in the slider, its classes in the profile
-  async function choose(next) {
-    v = Number(next);
-    k = volumes[v].middle;
-    const slider = document.getElementById("slice"), slices = volumes[v].slices, numbers = slices.map((s) => s.number);
-    slider.max = slices.length - 1;
-    slider.dataset.shown = JSON.stringify(numbers.map(String));
-    slider.value = k;
-    slider.setAttribute("aria-valuetext", String(numbers[k]));
-    slider.parentElement.querySelector("output").textContent = numbers[k];
-    let top = 1;
-    const shares = data.classes.slice(1).map((_, c) => slices.map((s) => {
-      const share = s.labels.reduce((sum, label) => sum + (label === c + 1), 0) / s.labels.length * 100;
-      top = Math.max(top, share * 1.08);
-      return share;
-    }));
-    await Plotly.restyle("profile", { x: shares.map(() => numbers), y: shares }, shares.map((_, c) => c));
-    await Plotly.restyle("profile", { y: [[0, top]] }, [shares.length]);
-    await Plotly.relayout("profile", { "xaxis.range": [0.4, volumes[v].count + 0.6], "yaxis.range": [0, top] });
-    await show();
-    return ring();
-  }
-
-  async function deal(index) {
-    const fresh = data.split[index].data[0];
-    await Plotly.restyle("split", { y: [fresh.y], "marker.color": [fresh.marker.color], "marker.symbol": [fresh.marker.symbol] }, [0]);
-    await ring();
-    return show();
-  }
-
-  const ready = Promise.all([semicon.plot("split", data.split[fraction()]), semicon.plot("profile", data.profile)]).then(async ([chart, along]) => {
-    chart.on("plotly_click", (event) => {
-      if (event.points[0].curveNumber) return;
-      const index = volumes.findIndex((volume) => volume.index === event.points[0].pointNumber);
-      if (index >= 0) put("volume", String(index));
-      else semicon.note("split-note", "That volume is not in this page: it holds a sample. The live browser shows all.");
+  function drawSplit() {
+    const mine = parts[state.labelled], line = (k) => rows.length - 1 - rows.indexOf(k);
+    charts[0].draw({
+      x: { title: "one column a subject", range: [-0.8, data.subjects + 0.2], bare: true }, y: { names: rows.map((k) => data.uses[k]).reverse(), range: [-0.6, rows.length - 0.4] },
+      lines: [{ bare: true, size: Math.max(8, Math.min(13, 0.34 * (split.clientWidth - 130) / data.subjects)), x: Array.from(places), y: Array.from(mine, line), symbols: Array.from(mine, (k) => data.looks[k][1]), colours: Array.from(mine, (k) => data.looks[k][0]),
+        texts: data.volumes.map((v, i) => `${name(v)}, ${data.uses[mine[i]]}`) }],
+      rings: [[places[volume.index], line(use(volume.index))]],
     });
-    along.on("plotly_click", (event) => { if (event.points[0].curveNumber < data.classes.length - 1) put("slice", event.points[0].pointNumber); });
-    await choose(0);
-  });
-  on("volume", (next) => { pixel = null; semicon.note("split-note", ""); return choose(next); });
-  on("slice", (index) => { k = Number(index); return show(); });
-  for (const id of ["low", "high", "overlay", "kind"]) on(id, show);
-  on("fraction", deal);
-  return { ready, labels: (volume, index) => Array.from(volumes[volume].slices[index].labels), state: () => ({ volume: volumes[v].name, slice: volumes[v].slices[k].number, pixel }) };
-})();
+  }
+
+  function drawProfile() {
+    const numbers = volume.slices.map((found) => found.number), top = Math.max(1, ...volume.slices.flatMap((found) => found.shares)) * 1.08;
+    charts[1].draw({
+      x: { title: "slice", range: [0.4, volume.count + 0.6] }, y: { title: "% of the slice", range: [0, top] }, rule: state.slice,
+      lines: foreground.map((name, k) => ({ name, x: numbers, y: volume.slices.map((found) => found.shares[k]), colour: data.colours[k + 1], symbol: data.symbols[k + 1],
+        texts: volume.slices.map((found) => `slice ${found.number}: ${found.shares[k].toFixed(2)} % ${name}`) })),
+    });
+  }
+
+  const texts = () => volume.slices.map((found) => String(found.number));
+  const controls = {
+    volume: menu(host, "volume", "Volume", data.held.map((v) => name(data.volumes[v])), data.held.indexOf(state.volume), (at) => choose(data.held[at])),
+    slice: slider(host, "slice", "Slice", ["1"], 0, (at) => { state.slice = volume.slices[at].number; draw(); }),
+    labelled: slider(host, "labelled", "Labelled share of the training volumes", data.stops, state.labelled, (at) => { state.labelled = at; draw(); }),
+    kind: menu(host, "kind", "Views as in", kinds, state.kind, (at) => { state.kind = at; draw(); }),
+  };
+  const hundred = Array.from({ length: 51 }, (_, k) => (k / 50).toFixed(2)), ends = ["low", "high"].map((name, k) => slider(host, name, k ? "Shown as white" : "Shown as black", hundred, 50 * state.window[k], (at) => {
+    state.window = state.window.map((old, j) => (j === k ? at / 50 : old));
+    draw();
+  }));
+
+  // Draw the slice, two views of it, the words, the numbers and the charts
+  function draw() {
+    const now = here(), text = words(), grey = Float64Array.from(now.image, (v) => v / 255);
+    controls.slice.set(texts(), volume.slices.indexOf(now));
+    show(canvases[0], grey, now.labels, `Slice. ${text}`, state.pixel);
+    pair().forEach((view, k) => show(canvases[k + 1], view.image, view.labels, `${heads[k + 1]} of slice ${now.number}, as in ${kinds[state.kind]}`));
+    said.textContent = text;
+    table.draw(numbers());
+    drawSplit();
+    drawProfile();
+    host.changed({ ...state });
+  }
+
+  // Another volume: its middle slice, or the one that is asked for
+  async function choose(index, number = 0) {
+    if (!data.held.includes(index)) { note.textContent = "That volume is not in this page: it holds a sample. In a notebook all are there."; return; }
+    state.volume = index;
+    const found = await load(index);
+    if (state.volume !== index) return;
+    if (volume && volume !== found) state.pixel = null;
+    [volume, note.textContent] = [found, data.note];
+    const middle = volume.slices[Math.floor(volume.slices.length / 2)].number;
+    state.slice = volume.slices.some((stored) => stored.number === number) ? number : middle;
+    controls.volume.put(data.held.indexOf(index));
+    draw();
+  }
+
+  const element = (name) => controls[name].element;
+  root.append(
+    make("div", { class: "controls" }, element("volume"), element("slice"), element("labelled"), tick(host, "labels", "Show labels", state.labels, (ticked) => { state.labels = ticked; draw(); })),
+    meanings(data, []), said,
+    make("div", { class: "row thirds first" }, ...heads.map((head, k) => part(head, frames[k]))),
+    make("div", { class: "controls" }, element("kind"), button(host, "again", "Draw other views", () => { state.draws++; draw(); }),
+      make("details", {}, make("summary", { text: "Intensity window" }), make("div", { class: "controls" }, ...ends.map((end) => end.element)))),
+    table.element,
+    make("div", { class: "row halves" }, part("Who is used for what", split), part("Through the volume", along)), note,
+  );
+  const ready = choose(state.volume, state.slice);
+  return {
+    ready, state: () => ({ ...state }),
+    put: (fresh) => { state = { ...state, ...fresh }; controls.labelled.put(state.labelled); controls.kind.put(state.kind); return choose(state.volume, state.slice); },
+    stop: () => [...canvases, ...charts].forEach((shown) => shown.stop()),
+    labels: () => Array.from(here().labels), views: () => pair().map((view) => ({ image: Array.from(view.image), labels: Array.from(view.labels) })),
+    charts: () => charts.map((c) => c.now()),
+  };
+};

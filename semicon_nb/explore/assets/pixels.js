@@ -1,250 +1,375 @@
-// PixelExplorer without a kernel: slices, map and likeness of the same pixels, linked.
+// PixelExplorer: slices and the map of the same pixels side by side, the same in a notebook and in an exported page.
 "use strict";
-(async () => {
-  const S = semicon, D = S.data;
-  const [slices, height, width] = D.shape;
-  const area = height * width, total = slices * area;
-  const down = Math.ceil(slices / D.across);
-  const rows = down * (height + D.gap) - D.gap, columns = D.across * (width + D.gap) - D.gap;
-  const sample = S.array(D.sample), grey = S.array(D.grey), labels = D.labels ? S.array(D.labels) : null;
-  const numbers = { circle: 0, square: 1, diamond: 2, cross: 3, x: 4, "triangle-up": 5, "triangle-down": 6, star: 17 };
-  const LIKE = "likeness to the anchor";
+const GLOW = { light: [70, 135, 0], dark: [190, 255, 80], picture: [200, 255, 90] };
 
-  // ---- places: a pixel is a position in the flattened stack
-  const row = (p) => Math.floor((p % area) / width) + Math.floor(Math.floor(p / area) / D.across) * (height + D.gap);
-  const column = (p) => (p % width) + (Math.floor(p / area) % D.across) * (width + D.gap);
-  function pixelAt(r, c) {
-    const a = Math.floor(r / (height + D.gap)), b = Math.floor(c / (width + D.gap));
-    const y = r - a * (height + D.gap), x = c - b * (width + D.gap), s = a * D.across + b;
-    return y < 0 || x < 0 || y >= height || x >= width || b >= D.across || s >= slices ? -1 : s * area + y * width + x;
+// Whatever a stage knows, unpacked once: vectors in whole numbers with their lengths, maps, colours
+function openStage(raw, shared) {
+  const vectors = unpack(raw.vectors), dims = raw.dims, length = new Float32Array(vectors.length / dims);
+  for (let q = 0; q < length.length; q++) {
+    let sum = 0;
+    for (let d = 0; d < dims; d++) sum += vectors[q * dims + d] ** 2;
+    length[q] = Math.sqrt(sum) || 1;
   }
-  function picture(values) {
-    const whole = Array.from({ length: rows }, () => new Array(columns).fill(null));
-    for (let p = 0; p < total; p++) whole[row(p)][column(p)] = values[p];
-    return whole;
-  }
-  const xs = Array.from(sample, column), ys = Array.from(sample, row);
+  const colours = {};
+  for (const [name, colour] of Object.entries({ ...shared, ...raw.colours })) colours[name] = { ...colour, values: unpack(colour.values), tints: colour.palette.map(bytesOf) };
+  return { ...raw, vectors, length, colours, maps: Object.fromEntries(Object.entries(raw.maps).map(([method, map]) => [method, openMap(map)])) };
+}
+function openMap(map) {
+  const places = unpack(map.places);
+  return { ...map, ...unpackPlaces(places, places.length / 2) };
+}
 
-  // ---- what a stage knows, unpacked once
-  const opened = new Map();
-  function stage(name) {
-    if (!opened.has(name)) {
-      const raw = D.stages[name], vectors = S.array(raw.vectors), count = vectors.length / raw.dims;
-      const length = new Float32Array(count);
-      for (let p = 0; p < count; p++) { let sum = 0; for (let d = 0; d < raw.dims; d++) sum += vectors[p * raw.dims + d] ** 2; length[p] = Math.sqrt(sum) || 1; }
-      const maps = {};
-      for (const [method, map] of Object.entries(raw.maps)) {
-        const places = S.array(map.places), x = new Float32Array(sample.length), y = new Float32Array(sample.length);
-        for (let i = 0; i < sample.length; i++) { x[i] = places[2 * i] / 65535; y[i] = places[2 * i + 1] / 65535; }
-        maps[method] = { x, y, kept: map.kept, note: map.note, numbers: map.numbers };
-      }
-      const colours = {};
-      for (const [key, colour] of Object.entries({ ...D.shared, ...raw.colours })) colours[key] = { ...colour, values: S.array(colour.values) };
-      opened.set(name, { raw, vectors, length, maps, colours });
-    }
-    return opened.get(name);
-  }
+// For every pixel, which pixel of the thinned rows and columns stands for it
+function thinned(grid, step) {
+  const wide = Math.ceil(grid.width / step), high = Math.ceil(grid.height / step);
+  return Int32Array.from({ length: grid.total }, (_, p) => {
+    const s = Math.floor(p / grid.area), r = Math.floor((p % grid.area) / grid.width), c = p % grid.width;
+    return (s * high + Math.floor(r / step)) * wide + Math.floor(c / step);
+  });
+}
 
-  // ---- likeness: exp((cosine - 1) / temperature), on the pixels that have an embedding in this page
-  const thinW = Math.ceil(width / D.step), thinH = Math.ceil(height / D.step);
-  const thin = (p) => { const s = Math.floor(p / area), r = Math.floor((p % area) / width), c = p % width; return (s * thinH + Math.floor(r / D.step)) * thinW + Math.floor(c / D.step); };
-  const thinOf = Int32Array.from({ length: total }, (_, p) => thin(p));
-  const weights = new Float32Array(total);
-  function compare(anchor, temperature) {
-    const { raw, vectors, length } = stage(S.value("stage")), dims = raw.dims, a = thinOf[anchor], base = a * dims;
-    const few = new Float32Array(length.length);
-    for (let q = 0; q < few.length; q++) {
-      let dot = 0;
-      for (let d = 0, at = q * dims; d < dims; d++) dot += vectors[at + d] * vectors[base + d];
-      few[q] = Math.min(1, Math.exp((dot / (length[q] * length[a]) - 1) / temperature));
-    }
-    for (let p = 0; p < total; p++) weights[p] = few[thinOf[p]];
-    return weights;
+// exp((cosine - 1) / temperature) of one pixel and every other, into `weights`: what the loss weighs
+function likeness(stage, thin, anchor, temperature, weights, few) {
+  const { vectors, length, dims } = stage, a = thin[anchor], base = a * dims;
+  for (let q = 0, at = 0; q < length.length; q++) {
+    let dot = 0;
+    for (let d = 0; d < dims; d++, at++) dot += vectors[at] * vectors[base + d];
+    few[q] = Math.min(1, Math.exp((dot / (length[q] * length[a]) - 1) / temperature));
   }
+  for (let p = 0; p < weights.length; p++) weights[p] = few[thin[p]];
+}
 
-  // ---- markers
-  const gl = (() => { try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; } })();
-  function marker(colour, faint = false) {
-    const value = new Float32Array(sample.length);
-    if (S.value("colour") === LIKE) {
-      for (let i = 0; i < sample.length; i++) value[i] = weights[sample[i]];
-      return { color: value, colorscale: "Cividis", cmin: 0, cmax: 1, symbol: 0 };
-    }
-    for (let i = 0; i < sample.length; i++) value[i] = colour.values[sample[i]];
-    if (!colour.names.length) return { color: value, colorscale: "Cividis", cmin: 0, cmax: 255, symbol: 0 };
-    const n = colour.names.length, symbol = colour.symbols.map((s) => numbers[s]);
-    const palette = colour.palette.map((c, i) => (faint && colour.names[i] === "background" ? c + "30" : c));
-    const scale = palette.flatMap((c, i) => [[i / n, c], [(i + 1) / n, c]]);
-    return { color: value, colorscale: scale, cmin: -0.5, cmax: n - 0.5, symbol: Array.from(value, (v) => symbol[v]) };
+// The largest structure of the first slice, as a circle that the reader can draw: {row, column, high, wide} in pixels of the picture
+function largestStructure(grid, labels) {
+  if (!labels) return null;
+  const found = new Map();
+  for (let p = 0; p < grid.area; p++) if (labels[p]) {
+    const r = grid.row(p), c = grid.column(p), box = found.get(labels[p]) || { top: r, low: r, left: c, right: c, count: 0 };
+    found.set(labels[p], { top: Math.min(box.top, r), low: Math.max(box.low, r), left: Math.min(box.left, c), right: Math.max(box.right, c), count: box.count + 1 });
   }
-  const restyled = (m) => ({ "marker.color": [m.color], "marker.colorscale": [m.colorscale], "marker.cmin": m.cmin, "marker.cmax": m.cmax, "marker.symbol": [m.symbol] });
+  const box = [...found.values()].sort((a, b) => b.count - a.count)[0];
+  if (!box) return null;
+  const round = (size) => size * 1.25 + 3;
+  return { row: (box.top + box.low + 1) / 2, column: (box.left + box.right + 1) / 2, high: round(box.low - box.top + 1), wide: round(box.right - box.left + 1) };
+}
 
-  function showLegend(colour) {
-    const like = S.value("colour") === LIKE;
-    document.getElementById("colour-says").textContent = like ? "exp((cosine − 1) / temperature): 1 is the anchor itself" : colour.says;
-    if (!like && colour.names.length) return S.legend("legend", colour.names.map((name, i) => ({ name, colour: colour.palette[i], symbol: colour.symbols[i] })));
-    const ends = like ? [0, 1] : [colour.low, colour.high];
-    document.getElementById("legend").innerHTML = `<li class="scale"><span>${ends[0].toFixed(2)}</span><i></i><span>${ends[1].toFixed(2)}</span></li>`;
+function selectionWords(chosen, sample, labels, names) {
+  if (!chosen) return "Nothing is selected: draw a line round some pixels, on the slices or on the map.";
+  let text = `${inWords(chosen.length)} of ${inWords(sample.length)} shown pixels are lit`;
+  if (labels && chosen.length) {
+    const counts = names.map(() => 0);
+    for (const i of chosen) counts[labels[sample[i]]]++;
+    const parts = counts.map((n, k) => [n, names[k]]).filter(([n]) => n).sort((a, b) => b[0] - a[0]);
+    text += ": " + parts.map(([n, name]) => `${inWords(n)} ${name} (${percent(n / chosen.length)})`).join(", ");
   }
+  return text + ".";
+}
 
-  // ---- figures
-  const unselected = { marker: { opacity: 0.06 } }, selected = { marker: { opacity: 1 } };
-  const points = (size, opacity) => ({ type: gl ? "scattergl" : "scatter", mode: "markers", x: [], y: [], marker: { size, opacity }, unselected, selected, hoverinfo: "none" });
-  const circle = (r, color, width) => ({ type: "circle", xsizemode: "pixel", ysizemode: "pixel", x0: -r, x1: r, y0: -r, y1: r, xanchor: 0, yanchor: 0, visible: false, line: { color, width } });
-  const ring = () => [circle(10, "#000000", 2), circle(8, "#ffffff", 2.5)]; // white in black: seen on any ground
-  const ringAt = (place, x, y) => {
-    const on = x !== null;
-    const set = {};
-    for (const k of [0, 1]) Object.assign(set, { [`shapes[${k}].visible`]: on }, on ? { [`shapes[${k}].xanchor`]: x, [`shapes[${k}].yanchor`]: y } : {});
-    return Plotly.relayout(place, set);
+function anchorWords(grid, anchor, weights, temperature, labels, names) {
+  if (anchor === null) return "Point at a pixel: what the network calls like it lights up.";
+  const s = Math.floor(anchor / grid.area), r = Math.floor((anchor % grid.area) / grid.width), c = anchor % grid.width;
+  const text = `Slice ${s + 1}, row ${r}, column ${c}`;
+  let same = 0, all = 0, alike = 0, near = -1;
+  for (let p = 0; p < grid.total; p++) {
+    near += weights[p] > 0.5;
+    if (p !== anchor) all += weights[p];
+    if (labels && labels[p] === labels[anchor]) { alike++; if (p !== anchor) same += weights[p]; }
+  }
+  if (!labels) return `${text}. ${inWords(Math.max(near, 0))} pixels have a likeness above one half at temperature ${temperature}.`;
+  const own = names[labels[anchor]];
+  return `${text}, ${own}. At temperature ${temperature}, ${percent(same / (all || 1))} of the loss's attention falls on ${own}; spread evenly it would be ${percent(alike / grid.total)}.`;
+}
+
+// Numbers beside the map: in sight, each beside its control; how to read them on demand
+function trustTable() {
+  const shown = make("dl", { class: "numbers" }), rows = make("tbody");
+  const head = make("tr", {}, ...["in the full space", "here", "control", "reads"].map((text) => make("th", { scope: "col", text })));
+  const fold = make("details", {}, make("summary", { text: "How to read these numbers, and what is shown" }), make("table", {}, make("thead", {}, head), rows));
+  const digits = (v) => (v === null ? "–" : v.toFixed(2));
+  const draw = (numbers) => {
+    if (!numbers) return shown.replaceChildren(make("div", {}, make("dt", { text: "How far to trust this map" }), make("dd", { text: "is being measured …" })));
+    shown.replaceChildren(...numbers.map((n) => make("div", { title: n.reads }, make("dt", { text: n.name }), make("dd", {}, make("b", { text: digits(n.value) }), make("small", { text: n.control === null ? "" : ` control ${digits(n.control)}` })))));
+    rows.replaceChildren(...numbers.map((n) => make("tr", {}, make("th", { scope: "row", text: n.name }), ...[digits(n.value), digits(n.control), n.reads].map((text) => make("td", { text })))));
   };
-  const slice = () => ({ type: "heatmap", z: picture(grey), colorscale: [[0, "#000"], [1, "#fff"]], zmin: 0, zmax: 255, showscale: false, hoverinfo: "none" });
-  const axes = {
-    showlegend: false, hovermode: "closest", dragmode: "lasso", margin: { l: 4, r: 4, t: 28, b: 4 },
-    xaxis: { visible: false, range: [-0.5, columns - 0.5], constrain: "domain" },
-    yaxis: { visible: false, range: [rows - 0.5, -0.5], scaleanchor: "x", constrain: "domain" },
+  return { shown, fold, draw };
+}
+
+function explorer(root, data, host) {
+  const grid = mosaic(data.shape, data.across, data.gap), sample = unpack(data.sample), grey = unpack(data.grey), labels = data.labels ? unpack(data.labels) : null;
+  const stages = Object.fromEntries(Object.entries(data.stages).map(([name, raw]) => [name, openStage(raw, data.shared)]));
+  const names = Object.keys(stages), count = sample.length, thin = thinned(grid, stages[names[0]].step);
+  const shownAt = new Int32Array(grid.total).fill(-1);
+  sample.forEach((p, i) => { shownAt[p] = i; });
+  const weights = new Float32Array(grid.total), few = new Float32Array(stages[names[0]].length.length), ramp = data.ramp.map(bytesOf);
+  const now = { stage: names.includes(data.start.stage) ? data.start.stage : names.at(-1), method: data.start.method, colour: Object.keys(stages[names[0]].colours)[0],
+    temperature: data.start.temperature, anchor: null, chosen: null };
+  let pinned = false, pointing = false, overlay = true, staged = false, pointed = false, ended = false, progress = "";
+
+  const stage = () => stages[now.stage], map = () => stage().maps[now.method] || stage().maps.PCA || Object.values(stage().maps)[0];
+  const colour = () => stage().colours[now.colour], temperature = () => data.temperatures[now.temperature];
+  const aimed = () => now.anchor !== null && (pointing || pinned), glowing = () => overlay && aimed();
+  const shade = (v) => { const t = (v / 255) * (ramp.length - 1), k = Math.min(Math.floor(t), ramp.length - 2); return [0, 1, 2].map((c) => ramp[k][c] + (t - k) * (ramp[k + 1][c] - ramp[k][c])); };
+  const shades = Array.from({ length: 256 }, (_, v) => shade(v));
+
+  // ---- what the points and the slices wear
+  const rgb = new Uint8Array(3 * count), alpha = new Float32Array(count), symbolOf = new Uint8Array(count);
+  const place = { x: Float32Array.from(map().x), y: Float32Array.from(map().y) };
+  const lit = new Uint8Array(count), order = new Int32Array(count);
+  const dark = () => { const found = getComputedStyle(root).color.match(/[\d.]+/g).map(Number); return found[0] + found[1] + found[2] > 380; };
+  const symbols = () => (colour().names.length ? colour().symbols : ["circle"]);
+
+  function dressPoints() {
+    const glow = glowing(), { values, names: kinds, tints } = colour(), bright = glow && dark() ? GLOW.dark : GLOW.light, ground = [138, 138, 138];
+    let low = 0, high = count;
+    for (let i = 0; i < count; i++) {
+      const p = sample[i], w = weights[p], on = !now.chosen || lit[i];
+      const tint = glow ? null : kinds.length ? tints[values[p]] : shades[values[p]];
+      for (let c = 0; c < 3; c++) rgb[3 * i + c] = glow ? ground[c] + w * (bright[c] - ground[c]) : tint[c];
+      alpha[i] = glow ? (0.1 + 0.9 * w) * (on ? 1 : 0.5) : now.chosen ? (lit[i] ? 1 : 0.07) : 0.75;
+      symbolOf[i] = kinds.length ? values[p] : 0;
+      if (glow ? w < 0.3 : now.chosen ? !lit[i] : kinds.length && values[p] === 0) order[low++] = i; else order[--high] = i;
+    }
+  }
+
+  const cells = cellPainter(grid.rows, grid.columns), path = labels && new Set(labels).size > 1 ? outlinePath(grid, labels) : null;
+  function dressSlices() {
+    const glow = glowing(), { values, names: kinds, tints } = colour(), bytes = cells.bytes;
+    for (let p = 0; p < grid.total; p++) {
+      const i = shownAt[p], at = 4 * grid.where[p], plain = kinds.length && kinds[values[p]] === "background";
+      let share = plain ? 0 : i >= 0 ? 0.6 : 0.3, tint = kinds.length ? tints[values[p]] : shades[values[p]];
+      if (glow) { share = 0.92 * weights[p]; tint = GLOW.picture; } else if (now.chosen) share = i >= 0 && lit[i] ? 0.85 : 0;
+      for (let c = 0; c < 3; c++) bytes[at + c] = (1 - share) * grey[p] + share * tint[c];
+      bytes[at + 3] = 255;
+    }
+    cells.write();
+  }
+
+  // ---- the two pictures
+  const tallest = () => between(0.43 * window.innerHeight, 230, 440);
+  let line = null, over = null;
+  const circle = make("div", { class: "circle-this", "aria-hidden": "true" }, make("span", { text: "Circle this" })), goal = largestStructure(grid, labels);
+  const tall = (wide) => Math.min(tallest(), (wide * grid.rows) / grid.columns);
+  const slices = board("slices", tall, (pen, wide, high) => {
+    cells.draw(pen, wide, high);
+    const { side, left, top } = cells.frame(wide, high);
+    if (path) {
+      pen.save();
+      pen.translate(left, top);
+      pen.scale(side, side);
+      pen.lineWidth = 1.3 / side;
+      pen.strokeStyle = "rgba(255,255,255,.75)";
+      pen.stroke(path);
+      pen.restore();
+    }
+    if (aimed()) drawRing(pen, left + (grid.column(now.anchor) + 0.5) * side, top + (grid.row(now.anchor) + 0.5) * side);
+    if (over === slices) drawLine(pen, line, "#ffffff");
+    circle.hidden = ended || !goal;
+    if (goal) Object.assign(circle.style, { left: `${left + (goal.column - goal.wide / 2) * side}px`, top: `${top + (goal.row - goal.high / 2) * side}px`, width: `${goal.wide * side}px`, height: `${goal.high * side}px` });
+  }, (key, shift) => keys(key, shift, true));
+  slices.place.append(circle);
+
+  const painters = new Map();
+  const painter = () => { const key = symbols().join(); if (!painters.has(key)) painters.set(key, dotPainter(symbols())); return painters.get(key); };
+  const dots = board("map", (wide) => Math.min(wide, Math.max(280, tall(wide))), (pen, wide, high, scale) => {
+    painter()(pen, wide, high, scale, { ...place, order, symbolOf, rgb, alpha });
+    const frame = mapFrame(wide, high);
+    if (aimed()) {
+      const own = shownAt[now.anchor], best = own >= 0 ? own : sample.reduce((found, p, i) => (weights[p] > weights[sample[found]] ? i : found), 0);
+      drawRing(pen, frame.x(place.x[best]), frame.y(place.y[best]), own >= 0 ? 8 : 5);
+    }
+    if (over === dots) drawLine(pen, line, getComputedStyle(root).color);
+  }, (key, shift) => keys(key, shift, false));
+
+  // ---- words
+  const guide = make("p", { class: "guide" }), said = make("p", { class: "said", "aria-live": "polite" }), told = make("p", { class: "said" });
+  const legend = make("ul", { class: "legend", id: host.id("legend") }), meaning = make("p", { class: "note" }), noted = make("p", { class: "note" }), trust = trustTable();
+  said.id = host.id("said-selection");
+  told.id = host.id("said-anchor");
+  trust.fold.append(noted, meaning);
+  function hint() {
+    const first = stages.initial ? stages.initial.title : stages[names[0]].title;
+    if (!ended) return goal ? "Start here: hold the button down and draw round the dashed structure. The same pixels light up on the map." : "Start here: hold the button down and draw round something. The same pixels light up on the other side.";
+    if (!staged && names.length > 1) return `Is it one island on the map? Now press ${first}, and watch these pixels.`;
+    if (!pointed) return "Point at a pixel: what the network calls like it lights up. A click keeps it.";
+    return "Draw round an island of the map: where in the slices does it lie? Press a name below to light up one class.";
+  }
+  function write() {
+    guide.textContent = hint();
+    said.textContent = selectionWords(now.chosen, sample, labels, data.names);
+    told.textContent = anchorWords(grid, aimed() ? now.anchor : null, weights, temperature(), labels, data.names);
+    root.classList.toggle("press-first", ended && !staged && names.length > 1);
+    slices.canvas.setAttribute("aria-label", `Slices in grey with the shown pixels in colour. ${said.textContent} ${told.textContent} Arrow keys move the anchor, Enter keeps it, Escape clears.`);
+    dots.canvas.setAttribute("aria-label", `Map of the same pixels, alike ones close together. ${said.textContent} Arrow keys go from pixel to pixel, Enter keeps one, Escape clears.`);
+  }
+  function writeMap() {
+    const shown = stage().maps[now.method] ? "" : `PCA is shown until the ${now.method} is ready. `;
+    trust.draw(map().numbers);
+    noted.textContent = `${data.sentence} ${map().note}`;
+    waiting.textContent = progress || shown;
+    meaning.textContent = `Likeness is exp((cosine − 1) / temperature), reckoned from ${stage().dims} of the embedding's dimensions in one byte each (they keep ${percent(stage().kept)}); cosines are right to ${stage().error.toFixed(3)} in 95 of 100 cases.`
+      + (stage().step > 1 ? ` Only every ${stage().step}-th row and column has an embedding here; its neighbours share it.` : "") + " Every map is turned to lie as near the last stage's as it can.";
+  }
+  function writeLegend() {
+    const { names: kinds, palette, symbols: marks, says, low, high } = colour();
+    const entry = (name, k) => {
+      const button = make("button", { type: "button", "aria-pressed": "false" }, markerImage(marks[k], palette[k]), name);
+      button.addEventListener("click", () => host.timed("light", () => light(k)));
+      return make("li", {}, button);
+    };
+    const bar = make("i", { class: "scale" });
+    bar.style.background = `linear-gradient(90deg, ${data.ramp.join()})`;
+    const items = kinds.length ? kinds.map(entry) : [make("li", {}, low.toFixed(2), bar, high.toFixed(2))];
+    const glow = make("i", { class: "scale glow" });
+    legend.replaceChildren(make("li", { class: "note", text: `${now.colour}: ${says}` }), ...items, make("li", { class: "like" }, "likeness 0", glow, "1"));
+  }
+  function pressed() {
+    const values = colour().values, all = colour().names.map(() => 0), on = colour().names.map(() => 0);
+    if (now.chosen) for (let i = 0; i < count; i++) { all[values[sample[i]]]++; on[values[sample[i]]] += lit[i]; }
+    const only = now.chosen ? on.findIndex((n, k) => n && n === all[k] && n === now.chosen.length) : -1;
+    legend.querySelectorAll("button").forEach((b, k) => b.setAttribute("aria-pressed", String(k === only)));
+  }
+
+  // ---- what happens
+  function compare() { if (now.anchor !== null) likeness(stage(), thin, now.anchor, temperature(), weights, few); }
+  function draw() { slices.draw(); dots.draw(); }
+  function redraw() { dressPoints(); dressSlices(); draw(); }
+  function report() { host.changed(state()); }
+  function aim(pixel) {
+    if (pixel < 0 || pixel === now.anchor) { if (pixel >= 0 && !pointing) { pointing = true; redraw(); write(); } return; }
+    now.anchor = pixel;
+    pointing = pointed = true;
+    compare();
+    redraw();
+    write();
+    report();
+  }
+  function select(chosen) {
+    now.chosen = chosen && chosen.length ? chosen : null;
+    lit.fill(0);
+    for (const i of now.chosen || []) lit[i] = 1;
+    if (now.chosen) ended = true;
+    redraw();
+    write();
+    pressed();
+    report();
+  }
+  function light(k) {
+    const values = colour().values, wanted = [];
+    for (let i = 0; i < count; i++) if (values[sample[i]] === k) wanted.push(i);
+    select(now.chosen && now.chosen.length === wanted.length && wanted.every((i) => lit[i]) ? null : wanted);
+  }
+  function clear() { pinned = pointing = false; select(null); }
+
+  // The points swim to where the new map has them; what is lit stays lit
+  let swimming = 0;
+  function swim() {
+    const goalX = map().x, goalY = map().y, fromX = Float32Array.from(place.x), fromY = Float32Array.from(place.y), start = performance.now(), lasts = calm() ? 0 : 900;
+    cancelAnimationFrame(swimming);
+    const step = (time) => {
+      const t = lasts ? between((time - start) / lasts, 0, 1) : 1, s = t * t * (3 - 2 * t);
+      for (let i = 0; i < count; i++) { place.x[i] = fromX[i] + s * (goalX[i] - fromX[i]); place.y[i] = fromY[i] + s * (goalY[i] - fromY[i]); }
+      dots.draw();
+      if (t < 1) swimming = requestAnimationFrame(step);
+    };
+    step(start);
+  }
+  function changed() {
+    compare();
+    dressPoints();
+    dressSlices();
+    slices.draw();
+    swim();
+    write();
+    writeMap();
+    report();
+    if (host.ask && (!stage().maps[now.method] || !map().numbers)) host.ask({ stage: now.stage, method: now.method, count });
+  }
+
+  const nearest = (x, y) => {
+    const frame = mapFrame(...dots.size());
+    let best = -1, least = 14 * 14;
+    for (let i = 0; i < count; i++) {
+      const far = (frame.x(place.x[i]) - x) ** 2 + (frame.y(place.y[i]) - y) ** 2;
+      if (far < least) { least = far; best = i; }
+    }
+    return best < 0 ? -1 : sample[best];
   };
-  const free = { ...axes, xaxis: { showticklabels: false, zeroline: false, range: [-0.04, 1.04] }, yaxis: { showticklabels: false, zeroline: false, range: [-0.04, 1.04], scaleanchor: "x" } };
-  const buttons = { modeBarButtonsToRemove: ["toImage", "autoScale2d", "hoverClosestCartesian", "hoverCompareCartesian", "toggleSpikelines"] };
-  const show = { sl: document.getElementById("slices"), map: document.getElementById("map"), like: document.getElementById("likeness") };
-  await Promise.all([
-    S.plot("slices", { data: [slice(), points(5, 0.55)], layout: { ...axes, shapes: ring() } }, buttons),
-    S.plot("map", { data: [points(5, 0.75)], layout: { ...free, shapes: ring() } }, buttons),
-    S.plot("likeness", { data: [slice(), { type: "heatmap", z: picture(weights), zmin: 0, zmax: 1, colorscale: D.glow, hoverinfo: "none",
-      colorbar: { thickness: 9, len: 0.95, tickvals: [0, 0.5, 1], outlinewidth: 0, xpad: 4 } }], layout: { ...axes, shapes: ring(), dragmode: "pan", margin: { l: 4, r: 30, t: 28, b: 4 } } }, buttons),
-  ]);
+  const underneath = (x, y) => { const { side, left, top } = cells.frame(...slices.size()); return grid.at(Math.floor((y - top) / side), Math.floor((x - left) / side)); };
+  const touch = (found, under, centre) => pointer(found, {
+    move: (x, y) => { if (!pinned) { const pixel = under(x, y); if (pixel >= 0) host.timed("hover", () => aim(pixel)); } },
+    leave: () => { if (!pinned && pointing) { pointing = false; redraw(); write(); } },
+    line: (drawn) => { line = drawn; over = drawn ? found : null; if (drawn && pointing && !pinned) { pointing = false; redraw(); } else found.draw(); },
+    shape: (polygon) => host.timed("lasso", () => { const chosen = []; for (let i = 0; i < count; i++) if (inside(polygon, ...centre(i))) chosen.push(i); select(chosen); }),
+    click: (x, y) => { const pixel = under(x, y); if (pixel < 0 || (pinned && pixel === now.anchor)) { pinned = false; redraw(); write(); } else { pinned = false; aim(pixel); pinned = true; redraw(); } },
+  });
+  touch(slices, underneath, (i) => { const { side, left, top } = cells.frame(...slices.size()); return [left + (grid.column(sample[i]) + 0.5) * side, top + (grid.row(sample[i]) + 0.5) * side]; });
+  touch(dots, nearest, (i) => { const frame = mapFrame(...dots.size()); return [frame.x(place.x[i]), frame.y(place.y[i])]; });
 
-  // Points on the slices are as large as the slices' pixels
-  const tall = [show.sl, show.like].map((place) => [place, place.clientHeight]);
-  function fit() {
-    for (const [place, most] of tall) {
-      const wanted = Math.round(Math.min(most, ((place.clientWidth - (place === show.like ? 40 : 8)) * rows) / columns + 34));
-      if (wanted > 60 && Math.abs(wanted - place.clientHeight) > 3) {
-        place.style.height = wanted + "px";
-        Plotly.Plots.resize(place).then(() => Plotly.relayout(place, { "xaxis.domain": [0, 1], "yaxis.domain": [0, 1] })); // plotly keeps the smallest it ever had
+  const middle = () => { const firsts = labels ? sample.filter((p) => labels[p] > 0) : sample; return (firsts.length ? firsts : sample)[Math.floor((firsts.length || count) / 2)]; };
+  const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  function keys(key, shift, onSlices) {
+    if (key === "Escape") clear();
+    else if (key === "Enter" || key === " ") { pinned = !pinned && now.anchor !== null; redraw(); write(); } else if (steps[key]) {
+      const [dr, dc] = steps[key], far = shift ? 8 : 1;
+      if (now.anchor === null) aim(middle());
+      else if (onSlices) { // over the gap between two slices in one step
+        let r = grid.row(now.anchor) + far * dr, c = grid.column(now.anchor) + far * dc;
+        for (let k = 0; k < data.gap && grid.at(r, c) < 0; k++) { r += dr; c += dc; }
+        aim(grid.at(r, c));
+      } else aim(sample[between(Math.max(shownAt[now.anchor], 0) + far * (dr + dc), 0, count - 1)]);
+    } else return false;
+    return true;
+  }
+
+  // ---- controls
+  const waiting = make("p", { class: "note waiting", role: "status" });
+  const stageButtons = segments(host, "stage", "Stage", names.map((name) => [name, stages[name].title]), now.stage, (name) => { now.stage = name; staged = ended; changed(); writeLegend(); pressed(); });
+  const methodButtons = segments(host, "method", "Map", data.methods.map((name) => [name, name]), now.method, (name) => { now.method = name; changed(); });
+  const colourMenu = menu(host, "colour", "Colour by", Object.keys(stage().colours).map((name) => [name, name]), now.colour, (name) => { now.colour = name; redraw(); writeLegend(); pressed(); report(); });
+  const heat = slider(host, "heat", "Temperature", data.temperatures, now.temperature, (k) => { now.temperature = k; pointing = pointing || now.anchor !== null; compare(); redraw(); write(); report(); });
+  const pick = (name, label, heard) => { const b = make("button", { type: "button", id: host.id(name), text: label }); b.addEventListener("click", () => host.timed(name, heard)); return b; };
+  const like = pick("overlay", "Likeness", () => { overlay = !overlay; like.setAttribute("aria-pressed", String(overlay)); redraw(); });
+  like.setAttribute("aria-pressed", "true");
+  like.title = "Let the pixels that are like the one you point at light up";
+  const more = data.counts.length > 1 && host.ask ? [menu(host, "count", "Shown pixels", data.counts.map((n) => [String(n), inWords(n)]), String(count), (n) => host.ask({ stage: now.stage, method: now.method, count: Number(n) })).element] : [];
+  root.className = "semicon-dots";
+  root.append(
+    guide,
+    make("div", { class: "bar", role: "group", "aria-label": "Controls" }, ...(names.length > 1 ? [stageButtons.element] : []), ...(data.methods.length > 1 ? [methodButtons.element] : []), colourMenu.element, heat.element, ...more, make("div", { class: "segments" }, like, pick("clear", "Clear", clear))),
+    make("div", { class: "pair" }, slices.place, dots.place), legend, said, told, trust.shown, waiting, trust.fold,
+  );
+
+  const state = () => ({ ...now, chosen: now.chosen && Array.from(now.chosen) });
+  function put(wanted) {
+    for (const [key, known] of [["stage", wanted.stage in stages], ["method", data.methods.includes(wanted.method)], ["colour", wanted.colour in stage().colours]]) if (wanted[key] && known) now[key] = wanted[key];
+    if ("anchor" in wanted && wanted.anchor !== now.anchor) { now.anchor = wanted.anchor; pinned = wanted.anchor !== null; }
+    stageButtons.put(now.stage);
+    methodButtons.put(now.method);
+    colourMenu.put(now.colour);
+    select(wanted.chosen);
+    changed();
+    writeLegend();
+    pressed();
+  }
+  dressPoints();
+  dressSlices();
+  writeLegend();
+  write();
+  writeMap();
+  if (host.ask && !map().numbers) host.ask({ stage: now.stage, method: now.method, count });
+  if (host.ask && !stage().maps[now.method]) writeMap();
+  const detail = () => ({ weights, x: place.x, y: place.y, lit: now.chosen, glowing: glowing(), slices: cells.frame(...slices.size()), map: mapFrame(...dots.size()), size: dots.size() });
+  root.semicon = { state, detail };
+  return {
+    state, put, detail, repaint: redraw,
+    news(found) { // a map that the kernel has made
+      if (found.progress !== undefined) progress = found.progress;
+      if (found.map) {
+        stages[found.stage].maps[found.method] = openMap(found.map);
+        if (found.stage === now.stage && found.method === now.method) swim();
       }
-    }
-    const axis = show.sl._fullLayout && show.sl._fullLayout.xaxis;
-    const size = axis ? Math.max(3, Math.min(14, axis._length / columns)) : 5;
-    if (Math.abs(size - show.sl.data[1].marker.size) > 0.4) Plotly.restyle(show.sl, { "marker.size": size }, [1]);
-  }
-  new ResizeObserver(() => requestAnimationFrame(fit)).observe(show.sl);
-
-  // ---- state and words
-  let anchor = sample[Math.floor(sample.length / 2)], chosen = null;
-  if (labels) { const firsts = sample.filter((p) => labels[p] > 0); if (firsts.length) anchor = firsts[Math.floor(firsts.length / 2)]; }
-  const percent = (v) => (100 * v).toFixed(0) + " %";
-
-  function describe() {
-    const temperature = D.temperatures[S.value("tau")];
-    const s = Math.floor(anchor / area), r = Math.floor((anchor % area) / width), c = anchor % width;
-    let text = `Anchor: slice ${s + 1}, row ${r}, column ${c}`;
-    if (labels) {
-      let same = 0, all = 0, alike = 0;
-      for (let p = 0; p < total; p++) { if (labels[p] === labels[anchor]) alike++; if (p !== anchor) { all += weights[p]; if (labels[p] === labels[anchor]) same += weights[p]; } }
-      const own = D.names[labels[anchor]];
-      text += `, ${own}. At temperature ${temperature}, ${percent(same / (all || 1))} of the loss's attention falls on ${own}; spread evenly it would be ${percent(alike / total)}.`;
-    } else text += ".";
-    document.getElementById("said-anchor").textContent = text;
-  }
-
-  function tell() {
-    const place = document.getElementById("said-selection");
-    if (!chosen) { place.textContent = "Nothing is selected: draw a lasso or a box on the slices or on the map."; return; }
-    let text = `${chosen.length.toLocaleString("en")} of ${sample.length.toLocaleString("en")} shown pixels are lit`;
-    if (labels && chosen.length) {
-      const counts = D.names.map(() => 0);
-      for (const i of chosen) counts[labels[sample[i]]]++;
-      text += ": " + counts.map((n, k) => [n, D.names[k]]).filter(([n]) => n).sort((a, b) => b[0] - a[0]).map(([n, name]) => `${n.toLocaleString("en")} ${name} (${percent(n / chosen.length)})`).join(", ");
-    }
-    place.textContent = text + ".";
-  }
-
-  function table() {
-    const { maps } = stage(S.value("stage"));
-    const dash = (v) => (v === null ? "–" : v.toFixed(2));
-    document.querySelector("#numbers tbody").replaceChildren(...maps[S.value("method")].numbers.map((n) => {
-      const line = document.createElement("tr");
-      for (const [k, text] of [n.name, dash(n.value), dash(n.control), n.reads].entries()) line.appendChild(document.createElement(k ? "td" : "th")).textContent = text;
-      line.firstChild.scope = "row";
-      return line;
-    }));
-  }
-
-  // ---- redrawing
-  let ringed = "";
-  function drawLikeness() {
-    compare(anchor, D.temperatures[S.value("tau")]);
-    describe();
-    const work = [Plotly.restyle(show.like, { z: [picture(weights)] }, [1])];
-    const near = sample.indexOf(anchor), key = [anchor, S.value("stage"), S.value("method")].join();
-    if (key !== ringed) { // the temperature alone moves no ring
-      ringed = key;
-      const map = stage(S.value("stage")).maps[S.value("method")];
-      work.push(ringAt(show.like, column(anchor), row(anchor)), ringAt(show.sl, column(anchor), row(anchor)), ringAt(show.map, near < 0 ? null : map.x[near], near < 0 ? null : map.y[near]));
-    }
-    if (S.value("colour") === LIKE) { const look = restyled(marker()); work.push(Plotly.restyle(show.sl, look, [1]), Plotly.restyle(show.map, look, [0])); }
-    return Promise.all(work);
-  }
-  function drawPoints() {
-    const now = stage(S.value("stage")), map = now.maps[S.value("method")], colour = now.colours[S.value("colour")];
-    const look = restyled(marker(colour)), faint = restyled(marker(colour, true));
-    showLegend(colour);
-    table();
-    const kept = map.note ? map.note : S.value("method") === "PCA" ? `PCA keeps ${percent(map.kept)} of the variance.` : "UMAP: only who is near whom means anything, not distances between islands nor their sizes.";
-    S.note("map-note", `${D.sentence} ${kept}`);
-    S.note("likeness-note", `Reckoned from ${now.raw.dims} of the embedding's dimensions in one byte each (they keep ${percent(now.raw.kept)}); cosines are right to ${now.raw.error.toFixed(3)} in 95 of 100 cases.` + (D.step > 1 ? ` Only every ${D.step}-th row and column has an embedding in this page; its neighbours share it.` : ""));
-    return Promise.all([Plotly.restyle(show.sl, { x: [xs], y: [ys], ...faint }, [1]), Plotly.restyle(show.map, { x: [map.x], y: [map.y], ...look }, [0])]);
-  }
-  function select(indices) {
-    chosen = indices && indices.length ? indices : null;
-    tell();
-    return Promise.all([Plotly.restyle(show.sl, { selectedpoints: [chosen] }, [1]), Plotly.restyle(show.map, { selectedpoints: [chosen] }, [0])]);
-  }
-
-  // ---- what the reader does
-  S.on("stage", () => Promise.all([drawPoints(), drawLikeness()]));
-  S.on("method", () => Promise.all([drawPoints(), drawLikeness()]));
-  S.on("colour", drawPoints);
-  S.on("tau", drawLikeness);
-  S.on("anchor", (i) => { anchor = sample[i]; document.getElementById("follow").checked = false; return drawLikeness(); });
-  S.on("light", (name) => { const k = D.names.indexOf(name); return select(k < 0 ? null : Array.from(sample.keys()).filter((i) => labels[sample[i]] === k)); });
-  S.on("follow", () => {});
-  S.on("clear", () => { for (const e of [show.sl, show.map]) Plotly.relayout(e, { selections: [] }); document.getElementById("light").value = "nothing"; return select(null); });
-
-  function under(point, element) {
-    const trace = point.curveNumber;
-    if (element === show.map) return trace === 0 ? sample[point.pointNumber] : -1;
-    if (element === show.sl && trace === 1) return sample[point.pointNumber];
-    return pixelAt(Math.round(point.y), Math.round(point.x));
-  }
-  let waiting = -1, under_way = false;
-  async function move(pixel) {
-    if (pixel < 0 || pixel === anchor) return;
-    waiting = pixel;
-    if (under_way) return;
-    under_way = true;
-    while (waiting >= 0) { anchor = waiting; waiting = -1; await S.timed("hover", drawLikeness); }
-    under_way = false;
-  }
-  for (const element of Object.values(show)) {
-    element.on("plotly_hover", (event) => { if (S.value("follow")) move(under(event.points[0], element)); });
-    element.on("plotly_click", (event) => { document.getElementById("follow").checked = false; move(under(event.points[0], element)); });
-  }
-  let ignore = false;
-  for (const [element, trace] of [[show.sl, 1], [show.map, 0]]) {
-    element.on("plotly_selected", (event) => {
-      if (!event) return;
-      const lit = event.points.filter((p) => p.curveNumber === trace).map((p) => p.pointNumber).sort((a, b) => a - b);
-      // The line that was drawn goes away: plotly would ask it again, a little differently, whenever the page changes its size
-      S.timed("lasso", async () => { ignore = true; await Plotly.relayout(element, { selections: [] }); ignore = false; await select(lit); });
-    });
-    element.on("plotly_deselect", () => { if (!ignore) select(null); });
-  }
-
-  await Promise.all([drawPoints(), drawLikeness()]);
-  fit();
-  tell();
-  S.state = () => ({ anchor, chosen, weights });
-  document.body.dataset.ready = "true";
-})().catch(semicon.fail);
+      writeMap();
+    },
+    stop() { cancelAnimationFrame(swimming); slices.stop(); dots.stop(); },
+  };
+}

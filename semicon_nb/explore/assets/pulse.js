@@ -1,5 +1,5 @@
 // Asks the kernel for a sign of life when the reader touches the explorer; shows a sentence when none comes.
-const SENTENCE = "The kernel does not answer: it was closed, restarted, or is busy. The picture stays, but its controls do nothing until the cell is run again.";
+const SENTENCE = "The kernel does not answer: it was closed, restarted, or is busy. What you see stays; what needs the kernel does nothing until the cell is run again.";
 function render({ model, el }) {
   el.innerHTML = "";
   const note = document.createElement("div");

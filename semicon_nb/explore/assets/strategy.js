@@ -1,81 +1,79 @@
-// The page that compares strategies: masks of any anchor from the labels and each stop's map of groups.
+// What each strategy compares one anchor with: masks of any anchor from the labels and each setting's map of groups.
 "use strict";
-const strategies = (() => {
-  const { array, data, on, put, value } = semicon;
-  const [height, width] = data.image.shape;
-  const image = array(data.image), labels = array(data.labels), tints = array(data.tints);
-  const panels = data.panels.map((panel) => ({ ...panel, stops: panel.stops.map((stop) => ({ ...stop, groups: array(stop.groups) })) }));
-  let anchor = data.anchor;
-  const shown = panels.map((panel) => panel.start);
+var scenes = globalThis.semiconScenes ??= {};
 
-  // What the anchor meets: 0 never compared, 1 positive, 2 negative, 3 the anchor (the rule of semicon_nb.strategies)
-  function compared(groups, row, column) {
-    const here = row * width + column, seen = new Int8Array(height * width);
-    if (labels[here] === 0 || groups[here] < 0) return seen;
-    for (let i = 0; i < seen.length; i++) if (groups[i] === groups[here]) seen[i] = labels[i] === labels[here] ? 1 : 2;
-    seen[here] = 3;
-    return seen;
+scenes.strategy = (root, data, host) => {
+  const [height, width] = data.image.shape, image = unpack(data.image), labels = unpack(data.labels), tints = data.tints.map(bytesOf);
+  const families = data.families.map((family) => ({ ...family, stops: family.stops.map((stop) => ({ ...stop, groups: unpack(stop.groups) })) }));
+  let { anchor, stops } = data.state;
+  const share = [0.72, 0.62, 0.5, 0.85];
+
+  // What the anchor meets: 0 never compared, 1 positive, 2 negative, 3 the anchor (the rule of semicon_nb.strategies); these are marks, too
+  function compared(k, stop, row, column) {
+    const { groups } = families[k].stops[stop], here = row * width + column, met = new Uint8Array(height * width);
+    if (labels[here] === 0 || groups[here] < 0) return met;
+    for (let i = 0; i < met.length; i++) if (groups[i] === groups[here]) met[i] = labels[i] === labels[here] ? 1 : 2;
+    met[here] = 3;
+    return met;
   }
 
-  function painted(seen) {
-    const rgb = new Uint8Array(3 * seen.length), marks = new Uint8Array(seen.length);
-    for (let i = 0; i < seen.length; i++) {
-      const kind = seen[i], share = data.shares[kind];
-      for (let k = 0; k < 3; k++) rgb[3 * i + k] = Math.round((1 - share) * image[i] + share * tints[3 * kind + k]);
-      marks[i] = data.marks[kind];
-    }
-    return { rgb, marks };
+  function words(met) {
+    const here = labels[anchor[0] * width + anchor[1]];
+    if (here === 0) return "Background: never an anchor. Pick a pixel inside an outline.";
+    if (!met.includes(3)) return "Not kept: this pixel takes no part in the loss.";
+    const counts = [0, 0, 0, 0], there = new Set(labels), known = new Set(labels.filter((_, i) => met[i]));
+    for (const kind of met) counts[kind]++;
+    const same = labels.reduce((sum, label) => sum + (label === here), 0);
+    const missed = [...there].filter((k) => !known.has(k)).sort((a, b) => a - b).map((k) => data.classes[k]);
+    const never = missed.length ? ` Never meets: ${missed.join(", ")}.` : "";
+    return `Pulls ${inWords(counts[1])} of ${inWords(same - 1)} positives, pushes ${inWords(counts[2])} of ${inWords(met.length - same)} negatives.${never}`;
   }
 
-  function told(seen) {
-    const here = anchor[0] * width + anchor[1];
-    if (labels[here] === 0) return "Background: never an anchor. Pick a pixel inside an outline.";
-    if (!seen.includes(3)) return "Not kept: this pixel takes no part in the loss.";
-    let positive = 0, negative = 0;
-    const there = new Set(), met = new Set();
-    for (let i = 0; i < seen.length; i++) {
-      positive += seen[i] === 1; negative += seen[i] === 2;
-      there.add(labels[i]);
-      if (seen[i]) met.add(labels[i]);
-    }
-    let same = 0;
-    for (const label of labels) same += label === labels[here];
-    const missed = [...there].filter((k) => !met.has(k)).sort((a, b) => a - b).map((k) => data.classes[k]);
-    const n = (x) => x.toLocaleString("en-US");
-    return `Sees ${n(positive)} of ${n(same - 1)} positives and ${n(negative)} of ${n(seen.length - same)} negatives.` + (missed.length ? ` Never meets: ${missed.join(", ")}.` : "");
-  }
-
-  const canvases = panels.map((_, k) => pixelCanvas(document.getElementById("picture" + k), (row, column) => {
-    semicon.timed("anchor", () => { anchor = [row, column]; panels.forEach((_, j) => show(j)); semicon.say(document.getElementById("said" + k).textContent); });
-  }));
+  const changed = () => host.changed({ anchor, stops: [...stops] });
+  const panels = families.map((family, k) => {
+    const control = family.control ? slider(host, `stop${k}`, family.control, family.stops.map((stop) => stop.label), stops[k], (index) => choose(k, index)) : null;
+    const place = make("div"), said = make("p", { class: "said" }), numbers = facts();
+    const above = control ? control.element : make("p", { class: "control note", text: "Every pixel: nothing to set." });
+    const element = part(family.name, above, place, said, numbers.element);
+    element.classList.add("strategy");
+    return { element, control, said, numbers, canvas: pixelCanvas(place, (...at) => host.timed("anchor", () => move(at, k))) };
+  });
+  for (const { numbers } of panels) numbers.fold.addEventListener("toggle", () => panels.forEach((panel) => { panel.numbers.fold.open = numbers.fold.open; }));
 
   function show(k) {
-    const stop = panels[k].stops[shown[k]];
-    const seen = compared(stop.groups, ...anchor);
-    const said = told(seen);
+    const stop = families[k].stops[stops[k]], met = compared(k, stops[k], ...anchor), said = words(met);
     const where = `row ${anchor[0]}, column ${anchor[1]}, ${data.classes[labels[anchor[0] * width + anchor[1]]]}`;
-    canvases[k].draw({ height, width, ...painted(seen), labels, cursor: anchor, grid: stop.grid, alt: `${panels[k].name} ${stop.label}, anchor in ${where}. ${said} Arrow keys move the anchor.` });
-    document.getElementById("said" + k).textContent = said;
-    const place = document.getElementById("numbers" + k);
-    place.replaceChildren(Object.assign(document.createElement("table"), { className: "facts" }));
-    for (const [name, text] of Object.entries(stop.numbers)) {
-      const line = place.firstChild.insertRow();
-      const head = Object.assign(document.createElement("th"), { scope: "row", textContent: name });
-      line.appendChild(head);
-      line.insertCell().textContent = text;
-    }
+    const alt = `${families[k].name} ${stop.label}, anchor in ${where}. ${said} Arrow keys move the anchor.`;
+    panels[k].canvas.draw({ height, width, rgb: paint(image, met, tints, (i) => share[met[i]]), marks: met, labels, colours: data.colours, cursor: anchor, grid: stop.grid, alt });
+    panels[k].said.textContent = said;
+    panels[k].numbers.draw(stop.numbers);
   }
 
-  function ring() {
-    const now = panels.map((panel, k) => panel.stops[shown[k]]);
-    return Plotly.restyle("trade", { x: [now.map((s) => s.pairs)], y: [now.map((s) => s.cosine)] }, [data.figure.data.length - 1]);
-  }
-
-  panels.forEach((_, k) => { show(k); on("stop" + k, (index) => { shown[k] = index; show(k); return ring(); }); });
-  semicon.plot("trade", data.figure).then((place) => place.on("plotly_click", (event) => {
-    const { curveNumber, pointNumber } = event.points[0];
-    if (curveNumber < panels.length && document.getElementById("stop" + curveNumber)) put("stop" + curveNumber, pointNumber);
+  const low = Math.min(0, ...families.flatMap((f) => f.stops.map((s) => s.cosine))) - 0.05, pairs = families.flatMap((f) => f.stops.map((s) => s.pairs)).filter(Boolean);
+  const lines = families.map((family, k) => ({
+    ...data.looks[k], name: family.name, x: family.stops.map((s) => s.pairs), y: family.stops.map((s) => s.cosine),
+    texts: family.stops.map((s) => `${family.name} ${family.control ? `${family.control.toLowerCase()} ${s.label}` : ""}: ${inWords(s.pairs)} pairs, cosine ${s.cosine.toFixed(3)}`),
   }));
-  const state = () => ({ anchor, stops: shown.map((index, k) => panels[k].stops[index].label) });
-  return { compared: (k, stop, row, column) => Array.from(compared(panels[k].stops[stop].groups, row, column)), told: (k) => { const s = compared(panels[k].stops[shown[k]].groups, ...anchor); return told(s); }, state };
-})();
+  const trade = make("div"), drawn = chart(trade, 300, "Cosine to the exact gradient against pairs, a line for each strategy", (k, index) => { if (panels[k].control) { panels[k].control.put(index); choose(k, index); } });
+  const ring = () => drawn.draw({
+    x: { title: "pairs compared", range: [Math.min(...pairs) / 1.5, Math.max(...pairs) * 1.5], log: true }, y: { title: "cosine to the exact gradient", range: [low, 1.06] },
+    lines, rings: families.map((family, k) => [family.stops[stops[k]].pairs, family.stops[stops[k]].cosine]),
+  });
+
+  function choose(k, index) { stops = stops.map((old, j) => (j === k ? index : old)); show(k); ring(); changed(); }
+  function move(at, k = 0) { anchor = at; families.forEach((_, j) => show(j)); host.say(panels[k].said.textContent); changed(); }
+
+  root.append(
+    meanings(data, [["+", "pulled: the anchor's own class", data.tints[1]], ["−", "pushed: another class", data.tints[2]], ["", "never compared", data.tints[0]]]),
+    make("div", { class: "row quarters" }, ...panels.map((panel) => panel.element)),
+    part("Fewer pairs, and how true the gradient stays", trade, make("p", { class: "note", text: "Up and to the left is better. Click a mark to choose that setting; rings are the settings shown. " + data.note })),
+  );
+  families.forEach((_, k) => show(k));
+  ring();
+  return {
+    state: () => ({ anchor, stops }),
+    put: (state) => { ({ anchor, stops } = { anchor, stops, ...state }); panels.forEach((panel, k) => { panel.control?.put(stops[k]); show(k); }); ring(); },
+    stop: () => { panels.forEach((panel) => panel.canvas.stop()); drawn.stop(); },
+    compared: (...at) => Array.from(compared(...at)),
+  };
+};

@@ -1,132 +1,145 @@
-// The page about the temperature: similarities, weights, forces and loss of any anchor, computed here from the stored embeddings.
+// What the temperature does to one anchor: similarities, weights, forces and loss of any anchor, computed here from stored embeddings.
 "use strict";
-const temperature = (() => {
-  const { array, data, on } = semicon;
-  const [height, width] = data.image.shape, pixels = height * width, rank = data.codes.shape[1];
-  const image = array(data.image), labels = array(data.labels), codes = array(data.codes), tints = array(data.tints);
-  let anchor = data.anchor, index = semicon.value("temperature");
+var scenes = globalThis.semiconScenes ??= {};
 
-  function similarities([row, column]) {
-    const here = (row * width + column) * rank, found = new Float64Array(pixels), scale = data.step * data.step;
+scenes.temperature = (root, data, host) => {
+  const [height, width] = data.image.shape, pixels = height * width, rank = data.codes.shape[1], bins = 40;
+  const image = unpack(data.image).map((grey) => 0.45 * grey), labels = unpack(data.labels), codes = unpack(data.codes), tints = data.tints.map(bytesOf);
+  let { anchor, stop } = data.state, similarity, sweep;
+
+  function similarities(here) {
+    const found = new Float64Array(pixels), own = Float64Array.from(codes.subarray(here * rank, (here + 1) * rank), (v) => v * data.step * data.step);
     for (let i = 0, j = 0; i < pixels; i++) {
       let sum = 0;
-      for (let k = 0; k < rank; k++) sum += codes[j++] * codes[here + k];
-      found[i] = Math.max(-1, Math.min(1, sum * scale));
+      for (let k = 0; k < rank; k++) sum += codes[j++] * own[k];
+      found[i] = Math.max(-1, Math.min(1, sum));
     }
     return found;
   }
 
-  // Weights, forces, loss and the numbers of one anchor at one temperature (semicon_nb.explore_temperature.felt)
-  function felt(similarity, [row, column], t) {
-    const here = row * width + column, label = labels[here], weight = new Float64Array(pixels), force = new Float64Array(pixels);
-    let most = -Infinity, total = 0, count = 0, mean = 0;
-    for (let i = 0; i < pixels; i++) if (i !== here) most = Math.max(most, similarity[i] / t);
+  // Weights, how many pixels they are as good as, and the loss of one anchor at one temperature (semicon_nb.explore.temperature)
+  function attention(similarity, here, t) {
+    const weight = new Float64Array(pixels);
+    let most = -1, total = 0, count = 0, mean = 0, entropy = 0;
+    for (let i = 0; i < pixels; i++) if (i !== here) most = Math.max(most, similarity[i]);
     for (let i = 0; i < pixels; i++) if (i !== here) {
-      total += weight[i] = Math.exp(similarity[i] / t - most);
-      if (labels[i] === label) { count++; mean += similarity[i] / t; }
+      const score = (similarity[i] - most) / t;
+      total += weight[i] = Math.exp(score);
+      entropy -= weight[i] * score;
+      if (labels[i] === labels[here]) { count++; mean += score; }
     }
-    let positives = 0, entropy = 0, pushes = 0;
-    const negatives = [];
-    for (let i = 0; i < pixels; i++) if (i !== here) {
-      const w = weight[i] /= total, same = labels[i] === label;
-      if (w > 0) entropy -= w * Math.log(w);
+    for (let i = 0; i < pixels; i++) weight[i] /= total;
+    return { weight, count, keys: Math.exp(entropy / total + Math.log(total)), loss: count ? Math.log(total) - mean / count : NaN };
+  }
+
+  // The same with forces (below 0 pulled, above 0 pushed) and what they add up to
+  function felt(similarity, here, t) {
+    const found = attention(similarity, here, t), force = new Float64Array(pixels), negatives = [];
+    let positives = 0, pushes = 0;
+    found.weight.forEach((w, i) => {
+      if (i === here) return;
+      const same = labels[i] === labels[here];
       if (same) positives += w; else negatives.push(w);
-      force[i] = (w - (same ? 1 / count : 0)) / t;
+      force[i] = (w - (same ? 1 / found.count : 0)) / t;
       if (force[i] > 0) pushes += force[i];
-    }
-    const ordered = Float64Array.from(negatives).sort();
-    const top = Math.max(1, Math.floor(ordered.length / 100));
-    let hard = 0, all = 0;
-    ordered.forEach((w, i) => { all += w; if (i >= ordered.length - top) hard += w; });
-    return { weight, force, positives, pushes, keys: Math.exp(entropy), hardest: ordered.length ? hard / Math.max(all, 1e-300) : NaN, loss: count ? most + Math.log(total) - mean / count : NaN };
+    });
+    const ordered = Float64Array.from(negatives).sort().reverse(), sum = (values) => values.reduce((a, b) => a + b, 0);
+    const hardest = ordered.length ? sum(ordered.subarray(0, Math.max(1, Math.floor(ordered.length / 100)))) / Math.max(sum(ordered), 1e-300) : NaN;
+    return { ...found, force, positives, pushes, hardest };
   }
 
-  function coloured(share, kind, marked) {
-    const here = anchor[0] * width + anchor[1], rgb = new Uint8Array(3 * pixels), marks = new Uint8Array(pixels);
-    for (let i = 0; i < pixels; i++) {
-      const part = i === here ? 0 : share[i];
-      for (let k = 0; k < 3; k++) rgb[3 * i + k] = Math.round((1 - part) * 0.45 * image[i] + part * tints[3 * kind[i] + k]);
-      marks[i] = i === here ? data.marks[3] : marked[i] ? data.marks[kind[i]] : 0;
-    }
-    return { rgb, marks };
-  }
-
-  function strengths(values) {
-    let most = 1e-300;
-    for (const v of values) most = Math.max(most, v);
-    return values.map((v) => 0.9 * Math.sqrt(v / most));
-  }
-
-  const pick = (row, column) => semicon.timed("anchor", () => { anchor = [row, column]; return move(); });
-  const canvases = [0, 1].map((k) => pixelCanvas(document.getElementById("picture" + k), pick));
-  let similarity = similarities(anchor), sweep = [];
-
-  function spread(now) {
-    const here = anchor[0] * width + anchor[1];
-    let low = 1;
-    for (const s of similarity) low = Math.min(low, s);
-    if (!(low < 0.999)) low = 0.999;
-    const n = data.bins, middles = [], positive = new Array(n).fill(0), negative = new Array(n).fill(0), share = new Array(n).fill(0);
-    for (let b = 0; b < n; b++) middles.push(low + (b + 0.5) * (1 - low) / n);
+  // Weight of positives and of negatives, and share of the pixels, in bins of similarity
+  function spread(weight, here) {
+    const low = Math.min(0.999, similarity.reduce((a, b) => Math.min(a, b), 1)), step = (1 - low) / bins;
+    const [positive, negative, share] = [0, 1, 2].map(() => new Array(bins).fill(0));
     for (let i = 0; i < pixels; i++) if (i !== here && similarity[i] >= low) {
-      const b = Math.min(n - 1, Math.floor((similarity[i] - low) / (1 - low) * n));
+      const b = Math.min(bins - 1, Math.floor((similarity[i] - low) / step));
       share[b] += 1 / (pixels - 1);
-      if (labels[i] === labels[here]) positive[b] += now.weight[i]; else negative[b] += now.weight[i];
+      (labels[i] === labels[here] ? positive : negative)[b] += weight[i];
     }
-    return { middles, positive, negative, share };
+    return { x: share.map((_, b) => low + (b + 0.5) * step), low, positive, negative, share };
   }
 
-  const count = (x) => Math.round(x).toLocaleString("en-US");
-  const digits = (x) => String(Number(x.toPrecision(3)));
-  function facts(now, t) {
-    return {
-      "Temperature τ": digits(t),
-      "Loss of this anchor": Number.isFinite(now.loss) ? now.loss.toFixed(3) : "none: no positive",
-      "Weight on positives": (100 * now.positives).toFixed(1) + " %",
-      "As if so many pixels were compared": now.keys >= 10 ? count(now.keys) : now.keys.toFixed(1),
-      "Hardest 1 % of the negatives carry": Number.isFinite(now.hardest) ? (100 * now.hardest).toFixed(1) + " %" : "none there",
-      "Sum of all pushes": digits(now.pushes),
-    };
+  const numbers = (now, t) => ({
+    "pixels listened to": now.keys >= 10 ? inWords(now.keys) : now.keys.toFixed(1),
+    "attention on positives": (100 * now.positives).toFixed(1) + " %",
+    "loss of this anchor": Number.isFinite(now.loss) ? now.loss.toFixed(3) : "none",
+    "Temperature τ": threeDigits(t),
+    "Hardest 1 % of the negatives carry": Number.isFinite(now.hardest) ? (100 * now.hardest).toFixed(1) + " %" : "none there",
+    "Sum of all pushes": threeDigits(now.pushes),
+  });
+
+  function words(now, t, here) {
+    if (labels[here] === 0) return "Background: never an anchor in the loss. Pick a pixel inside an outline.";
+    const many = now.keys >= 10 ? inWords(now.keys) : now.keys.toFixed(1);
+    return `Anchor in row ${anchor[0]}, column ${anchor[1]}, ${data.classes[labels[here]]}, at temperature ${threeDigits(t)}: it listens to about ${many} of ${inWords(pixels - 1)} pixels.`;
   }
 
-  function told(now, t) {
-    const label = labels[anchor[0] * width + anchor[1]];
-    if (label === 0) return "Background: never an anchor in the loss. Pick a pixel inside an outline.";
-    return `Anchor in row ${anchor[0]}, column ${anchor[1]}, ${data.classes[label]}, at temperature ${digits(t)}: ${(100 * now.positives).toFixed(0)} % of its attention on positives, spread over ${count(now.keys)} pixels. Arrow keys move the anchor.`;
+  // Colour by the root of a strength, so that the weak show too; a mark where it is above `least`
+  function picture(canvas, heading, strengths, kinds, least, said, here) {
+    const most = strengths.reduce((a, b) => Math.max(a, b), 1e-300);
+    const marks = kinds.map((kind, i) => (i === here ? 3 : strengths[i] > least ? kind : 0));
+    const rgb = paint(image, kinds, tints, (i) => (i === here ? 0 : 0.9 * Math.sqrt(strengths[i] / most)));
+    canvas.draw({ height, width, rgb, marks, labels, colours: data.colours, cursor: anchor, alt: `${heading}. ${said} Arrow keys move the anchor.` });
   }
 
-  // Draw everything that depends on the temperature
+  const control = slider(host, "temperature", "Temperature τ", data.temperatures.map(threeDigits), stop, (index) => { stop = index; show(); changed(); });
+  const said = make("p", { class: "said" }), table = facts("More numbers");
+  const headings = ["Where its attention goes", "Pulled and pushed"], places = headings.map(() => make("div"));
+  const canvases = places.map((place) => pixelCanvas(place, (...at) => host.timed("anchor", () => { anchor = at; move(); host.say(said.textContent); changed(); })));
+  const [bars, keys, losses] = [make("div"), make("div"), make("div")];
+  const charts = [chart(bars, 270, "Weight of positives and of negatives by their similarity to the anchor"), chart(keys, 230, "Pixels listened to over all temperatures"), chart(losses, 230, "Loss of this anchor over all temperatures")];
+  const changed = () => host.changed({ anchor, stop });
+  const grey = "#8a8a8a", temperatures = { title: "temperature τ", range: [0.0085, 1.18], log: true, ticks: [0.01, 0.03, 0.1, 0.3, 1] };
+
+  function curve(drawn, values, y) {
+    drawn.draw({ x: temperatures, y, lines: [{ x: data.temperatures, y: values, colour: grey }], rings: [[data.temperatures[stop], values[stop]]] });
+  }
+
+  // Everything that depends on the temperature
   function show() {
-    const t = data.temperatures[index], here = anchor[0] * width + anchor[1], now = sweep[index] = sweep[index].weight ? sweep[index] : felt(similarity, anchor, t);
-    const said = told(now, t), even = 1 / (pixels - 1), size = now.force.map(Math.abs);
-    let mean = 0;
-    for (const v of size) mean += v / pixels;
-    const kinds = Array.from(labels, (label) => (label === labels[here] ? 1 : 2));
-    const ways = Array.from(now.force, (f) => (f < 0 ? 1 : 2));
-    canvases[0].draw({ height, width, labels, cursor: anchor, alt: `${data.headings[0]}. ${said}`, ...coloured(strengths(now.weight), kinds, now.weight.map((w) => (w > even ? 1 : 0))) });
-    canvases[1].draw({ height, width, labels, cursor: anchor, alt: `${data.headings[1]}. ${said}`, ...coloured(strengths(size), ways, size.map((v) => (v > mean ? 1 : 0))) });
-    document.getElementById("said").textContent = said;
-    const table = Object.assign(document.createElement("table"), { className: "facts" });
-    for (const [name, text] of Object.entries(facts(now, t))) {
-      const line = table.insertRow();
-      line.appendChild(Object.assign(document.createElement("th"), { scope: "row", textContent: name }));
-      line.insertCell().textContent = text;
-    }
-    document.getElementById("facts").replaceChildren(table);
-    const { middles, positive, negative, share } = spread(now);
-    const ring = (k, values) => Plotly.restyle("curve" + k, { x: [[t]], y: [[values[index]]] }, [1]);
-    return Promise.all([Plotly.restyle("bars", { x: [middles, middles, middles], y: [negative, positive, share] }), ring(0, keys()), ring(1, losses())]);
+    const t = data.temperatures[stop], here = anchor[0] * width + anchor[1], now = felt(similarity, here, t), text = words(now, t, here);
+    picture(canvases[0], headings[0], now.weight, labels.map((label) => (label === labels[here] ? 1 : 2)), 1 / (pixels - 1), text, here);
+    const size = now.force.map(Math.abs);
+    picture(canvases[1], headings[1], size, Uint8Array.from(now.force, (f) => (f < 0 ? 1 : 2)), size.reduce((a, b) => a + b, 0) / pixels, text, here);
+    said.textContent = text;
+    table.draw(numbers(now, t));
+    const found = spread(now.weight, here), top = Math.max(...found.share, ...found.positive.map((p, b) => p + found.negative[b]));
+    charts[0].draw({
+      x: { title: "similarity to the anchor", range: [found.low, 1] }, y: { title: "share", range: [0, 1.05 * top] },
+      bars: [{ name: "attention on positives", x: found.x, y: found.positive, colour: data.tints[1], sign: "+" }, { name: "on negatives", x: found.x, y: found.negative, colour: data.tints[2], sign: "−" }],
+      lines: [{ name: "share of the pixels", x: found.x, y: found.share, colour: grey, dash: "dot" }],
+    });
+    const many = sweep.map((f) => f.keys), loss = sweep.map((f) => f.loss), finite = loss.filter(Number.isFinite);
+    curve(charts[1], many, { title: "pixels", range: [Math.min(...many) / 1.6, pixels * 1.3], log: true });
+    const [low, high] = finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1], room = 0.12 * (high - low || 1);
+    curve(charts[2], loss, { title: "loss", range: [low - room, high + room] });
   }
-  const keys = () => sweep.map((f) => f.keys), losses = () => sweep.map((f) => f.loss);
 
-  // Another anchor: similarities, all temperatures, curves
+  // Another anchor: its similarities, and its curves over all temperatures
   function move() {
-    similarity = similarities(anchor);
-    sweep = data.temperatures.map((t) => { const { keys, loss } = felt(similarity, anchor, t); return { keys, loss }; });
-    return Promise.all([Plotly.restyle("curve0", { y: [keys()] }, [0]), Plotly.restyle("curve1", { y: [losses()] }, [0])]).then(show);
+    const here = anchor[0] * width + anchor[1];
+    similarity = similarities(here);
+    sweep = data.temperatures.map((t) => { const { keys, loss } = attention(similarity, here, t); return { keys, loss }; });
+    show();
   }
 
-  const ready = Promise.all([semicon.plot("bars", data.bars), semicon.plot("curve0", data.curves[0]), semicon.plot("curve1", data.curves[1])]).then(move);
-  on("temperature", (value) => { index = value; return show(); });
-  return { ready, felt: (row, column, t) => { const f = felt(similarities([row, column]), [row, column], t); return { ...f, weight: Array.from(f.weight), force: Array.from(f.force) }; }, state: () => ({ anchor, temperature: data.temperatures[index] }) };
-})();
+  control.element.classList.add("wide");
+  const third = part("In three numbers", table.element, make("h3", { text: "Attention by similarity" }), bars);
+  third.classList.add("span");
+  root.append(
+    make("div", { class: "controls" }, control.element),
+    meanings(data, [["+", "positive, or pulled", data.tints[1]], ["−", "negative, or pushed", data.tints[2]]]), said,
+    make("div", { class: "row thirds" }, ...headings.map((heading, k) => part(heading, places[k])), third),
+    make("div", { class: "row halves" }, part("How many pixels it listens to", keys), part("Its loss", losses)),
+    make("p", { class: "note", text: data.note }),
+  );
+  move();
+  return {
+    state: () => ({ anchor, stop }),
+    put: (state) => { ({ anchor, stop } = { anchor, stop, ...state }); control.put(stop); move(); },
+    stop: () => [...canvases, ...charts].forEach((shown) => shown.stop()),
+    felt: (row, column, t) => { const here = row * width + column, f = felt(similarities(here), here, t); return { ...f, weight: Array.from(f.weight), force: Array.from(f.force) }; },
+    bars: () => charts[0].now().bars.map((b) => b.y), share: () => charts[0].now().lines[0].y, curves: () => charts.slice(1).map((c) => c.now().lines[0].y), rings: () => charts.slice(1).map((c) => c.now().rings[0]),
+  };
+};

@@ -1,4 +1,4 @@
-"""The strategy explorer agrees with the strategies and with the loss, live and in the exported page."""
+"""The strategy explorer agrees with the strategies and with the loss, in Python and in the page."""
 
 import json
 
@@ -8,16 +8,16 @@ import pytest
 import torch
 from browser_tools import static_page  # noqa: F401
 
+from semicon_nb.explore.slices import small_network
 from semicon_nb.explore.strategy import (
     StrategyExplorer,
-    compared,
-    families,
+    _Measure,
+    compare,
     group_map,
     lost_structures,
-    numbers,
+    measure_families,
     short,
-    told,
-    untrained,
+    stop_numbers,
 )
 from semicon_nb.losses import supervised_local_contrastive_loss
 from semicon_nb.strategies import BlockDivision, Downsampling, FullResolution, RandomSampling
@@ -44,12 +44,12 @@ def test_a_group_map_says_what_the_strategy_says(strategy):
     _, labels = a_slice()
     groups = group_map(strategy, labels)
     for place in [(0, 0), (3, 4), (6, 6), (8, 14), (2, 24), (16, 22), (19, 25)]:
-        seen = np.zeros(labels.shape, np.int8)
+        met = np.zeros(labels.shape, np.int8)
         if labels[place] and groups[place] >= 0:
-            seen[groups == groups[place]] = 2
-            seen[(groups == groups[place]) & (labels == labels[place])] = 1
-            seen[place] = 3
-        assert np.array_equal(seen, compared(strategy, labels, place)), place
+            met[groups == groups[place]] = 2
+            met[(groups == groups[place]) & (labels == labels[place])] = 1
+            met[place] = 3
+        assert np.array_equal(met, compare(strategy, labels, place)), place
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
@@ -60,18 +60,18 @@ def test_what_is_never_compared_has_no_part_in_the_gradient(strategy):
     moved = features.grad[0, 0].abs().sum(0).numpy() > 0
     part = np.zeros(labels.shape, bool)
     for place in zip(*np.nonzero(labels), strict=True):
-        seen = compared(strategy, labels, tuple(map(int, place)))
-        if (seen == 1).any():
-            part |= seen > 0
+        met = compare(strategy, labels, tuple(map(int, place)))
+        if (met == 1).any():
+            part |= met > 0
     assert np.array_equal(moved, part)
 
 
 def test_the_measures_are_those_of_the_loss():
     image, labels = a_slice()
     features = torch.randn(6, *labels.shape)
-    panels = families(features, labels, strides=(2,), blocks=(8,), samples=(64,))
+    families = measure_families(_Measure(features, labels, 0.1), strides=(2,), blocks=(8,), samples=(64,))
     exact = torch.autograd.grad(*_loss(features, labels, FullResolution()))[0].flatten()
-    for family in panels:
+    for family in families:
         (stop,) = family.stops
         loss, leaf = _loss(features, labels, stop.strategy)
         (gradient,) = torch.autograd.grad(loss, leaf)
@@ -87,7 +87,7 @@ def _loss(features, labels, strategy):
 
 def test_with_a_network_the_cosine_is_that_of_its_parameters():
     image, labels = a_slice(16, 16)
-    network = untrained(4)
+    network = small_network(4)
     parameters = list(network.parameters())
 
     def gradient(strategy):
@@ -98,7 +98,7 @@ def test_with_a_network_the_cosine_is_that_of_its_parameters():
 
     explorer = StrategyExplorer(image, labels, model=network)
     assert not explorer.problem, explorer.trace
-    stop = explorer.families[1].stops[0]
+    stop = explorer.shown.families[1].stops[0]
     wanted = torch.cosine_similarity(gradient(stop.strategy), gradient(FullResolution()), dim=0)
     assert stop.cosine == pytest.approx(float(wanted), abs=1e-4)
 
@@ -111,41 +111,10 @@ def test_structures_thinner_than_the_stride_are_counted_as_lost():
     assert lost_structures(labels, group_map(Downsampling(5), labels)) == 2
 
 
-def test_a_slider_redraws_its_own_panel_and_moves_the_ring(explorer):
-    panel = explorer.panels[2]
-    others = [p.canvas.serial for p in explorer.panels if p is not panel]
-    before = panel.canvas.serial
-    panel.slider.value = 0
-    assert panel.canvas.serial == before + 1 and others == [p.canvas.serial for p in explorer.panels if p is not panel]
-    assert explorer.chart.data[-1].x[2] == panel.family.stops[0].pairs
-    assert panel.canvas.grid == panel.stop.strategy.size
-
-
-def test_picking_a_pixel_moves_the_anchor_of_all_panels(explorer):
-    explorer.panels[1].canvas.anchor = [10, 16]
-    assert explorer.anchor == (10, 16)
-    for panel in explorer.panels:
-        marks = np.frombuffer(panel.canvas.marks, np.uint8).reshape(explorer.labels.shape)
-        seen = compared(panel.stop.strategy, explorer.labels, (10, 16))
-        assert np.array_equal(marks == 1, seen == 1) and np.array_equal(marks == 2, seen == 2)
-        assert list(panel.canvas.anchor) == [10, 16]
-
-
-def test_the_words_say_what_the_mask_shows():
-    _, labels = a_slice()
-    names = ("background", "a", "b", "c")
-    assert "Background" in told(compared(FullResolution(), labels, (0, 0)), labels, (0, 0), names)
-    assert "Not kept" in told(compared(Downsampling(4), labels, (5, 5)), labels, (5, 5), names)
-    seen = compared(BlockDivision(8), labels, (4, 4))
-    said = told(seen, labels, (4, 4), names)
-    assert f"Sees {(seen == 1).sum()} of {(labels == 1).sum() - 1} positives" in said and said.endswith("Never meets: b, c.")
-
-
-def test_numbers_are_readable():
+def test_numbers_are_readable_and_the_three_in_sight_come_first(explorer):
     assert [short(v, "B") for v in (41_000_000, 12, 0.096, 0)] == ["41 MB", "12 B", "96 mB", "0 B"]
-    image, labels = a_slice()
-    stop = families(torch.randn(3, *labels.shape), labels)[0].stops[0]
-    assert numbers(stop, ("background", "a", "b", "c"))["Pixels kept"] == "520 of 520"
+    found = stop_numbers(explorer.shown.families[0].stops[0], explorer.shown.slice.classes)
+    assert list(found)[:3] == ["pairs", "cosine to exact", "lost structures"] and found["Pixels kept"] == "520 of 520"
 
 
 BAD = {
@@ -159,6 +128,7 @@ BAD = {
     "anchor outside": (lambda i, y: {"image": i, "labels": y, "anchor": (99, 0)}, "anchor"),
     "labels alone": (lambda i, y: {"labels": y}, "together"),
     "NaN image": (lambda i, y: {"image": i * np.nan, "labels": y}, "no numbers"),
+    "too few names": (lambda i, y: {"image": i, "labels": y, "classes": ("background", "a")}, "classes"),
 }
 
 
@@ -185,37 +155,94 @@ def test_the_stored_picture_is_small(explorer):
     assert len(json.dumps(bundle)) < 120_000 and isinstance(explorer.picture(), go.Figure)
 
 
-def test_the_page_is_small(explorer, tmp_path):
-    assert explorer.to_html(tmp_path / "s.html").stat().st_size < 6e6
-    assert explorer.to_html(tmp_path / "shared.html", "shared").stat().st_size < 1.5e6
+def test_the_page_is_small_and_the_same_whatever_is_said_about_plotly(explorer, tmp_path):
+    pages = [explorer.to_html(tmp_path / f"{plotly}.html", plotly).read_text() for plotly in ("inline", "shared")]
+    assert pages[0] == pages[1] and len(pages[0]) < 300_000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inline.html", "shared.html"]
 
 
 @pytest.mark.browser
 def test_the_page_compares_as_python_does(explorer, static_page, tmp_path):  # noqa: F811
-    tab = static_page(explorer.to_html(tmp_path / "s.html", "shared"))
-    rng = np.random.default_rng(3)
-    for k, family in enumerate(explorer.families):
+    tab = static_page(explorer.to_html(tmp_path / "s.html"))
+    rng, shape = np.random.default_rng(3), explorer.shown.slice.labels.shape
+    for k, family in enumerate(explorer.shown.families):
         for i, stop in enumerate(family.stops):
             for _ in range(4):
-                place = tuple(int(rng.integers(n)) for n in explorer.labels.shape)
-                found = np.array(tab.page.evaluate(f"strategies.compared({k}, {i}, {place[0]}, {place[1]})"))
-                assert np.array_equal(found.reshape(explorer.labels.shape), compared(stop.strategy, explorer.labels, place))
+                place = tuple(int(rng.integers(n)) for n in shape)
+                found = np.array(tab.page.evaluate(f"explorer.compared({k}, {i}, {place[0]}, {place[1]})"))
+                assert np.array_equal(found.reshape(shape), compare(stop.strategy, explorer.shown.slice.labels, place))
+
+
+def told(met: np.ndarray, labels: np.ndarray, anchor: tuple[int, int]) -> str:
+    """The sentence below a picture, reckoned from what the anchor meets."""
+    same = int((labels == labels[anchor]).sum())
+    missed = [
+        name
+        for k, name in enumerate(("background", "class 1", "class 2", "class 3"))
+        if not (met[labels == k] > 0).any()
+    ]
+    said = (
+        f"Pulls {(met == 1).sum()} of {same - 1} positives, pushes {(met == 2).sum()} of {met.size - same} negatives."
+    )
+    return said + (f" Never meets: {', '.join(missed)}." if missed else "")
 
 
 @pytest.mark.browser
 def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # noqa: F811
-    tab = static_page(explorer.to_html(tmp_path / "s.html", "shared"))
+    labels = explorer.shown.slice.labels
+    tab = static_page(explorer.to_html(tmp_path / "s.html"), size=(1440, 900))
     tab.shot("strategy-page-before")
-    tab.figures(1)
-    tab.pick("#picture3 canvas", 10, 16, explorer.labels.shape)
-    tab.wait(lambda: tab.page.evaluate("strategies.state().anchor") == [10, 16], "the anchor")
+    tab.pick(".strategy canvas >> nth=3", 10, 16, labels.shape)
+    tab.wait(lambda: tab.page.evaluate("explorer.state().anchor") == [10, 16], "the anchor")
     tab.page.keyboard.press("ArrowDown")
     tab.page.keyboard.press("ArrowRight")
-    tab.wait(lambda: tab.page.evaluate("strategies.state().anchor") == [11, 17], "the anchor moved by keys")
+    tab.wait(lambda: tab.page.evaluate("explorer.state().anchor") == [11, 17], "the anchor moved by keys")
     tab.press("#stop1", "End")
-    stop = explorer.families[1].stops[-1]
-    seen = compared(stop.strategy, explorer.labels, (11, 17))
-    words = told(seen, explorer.labels, (11, 17), explorer.classes)
-    tab.wait(lambda: tab.page.locator("#said1").text_content() == words, words)
-    assert f"{stop.cosine:.3f}" in tab.page.locator("#numbers1").text_content()
+    stop = explorer.shown.families[1].stops[-1]
+    said = tab.page.locator(".strategy .said")
+    words = "Not kept: this pixel takes no part in the loss."
+    tab.wait(lambda: said.nth(1).text_content() == words, words)
+    assert f"{stop.cosine:.3f}" in tab.page.locator(".strategy .three").nth(1).text_content()
+    for k, index in ((0, 0), (2, explorer.shown.families[2].start)):
+        met = compare(explorer.shown.families[k].stops[index].strategy, labels, (11, 17))
+        assert said.nth(k).text_content() == told(met, labels, (11, 17))
+    tab.pick(".strategy canvas >> nth=0", 0, 0, labels.shape)
+    tab.wait(
+        lambda: said.nth(0).text_content().startswith("Background: never an anchor"), "the sentence on the background"
+    )
+    tab.page.locator("[data-point='2 0']").click()
+    tab.wait(lambda: tab.page.evaluate("explorer.state().stops")[2] == 0, "the setting whose mark was clicked")
+    tab.page.locator("summary").first.click()
+    tab.wait(lambda: tab.page.locator("details[open]").count() == 4, "all numbers of all panels")
     tab.shot("strategy-page-after")
+
+
+@pytest.mark.browser
+def test_pull_and_push_have_their_colours_and_structures_theirs(explorer, static_page, tmp_path):  # noqa: F811
+    tab = static_page(explorer.to_html(tmp_path / "s.html"), size=(1440, 900))
+    found = tab.page.locator(".meanings li").evaluate_all(
+        "items => items.map(i => [i.textContent, getComputedStyle(i.firstChild).backgroundColor])"
+    )
+    assert found[0] == ["+pulled: the anchor's own class", "rgb(11, 154, 141)"] and found[1] == [
+        "−pushed: another class",
+        "rgb(194, 24, 143)",
+    ]
+    lines = tab.page.locator(".meanings .outline").evaluate_all(
+        "items => items.map(i => getComputedStyle(i).borderTopColor)"
+    )
+    assert lines[:2] == ["rgb(230, 159, 0)", "rgb(86, 180, 233)"]
+    # the middle of a cell, between its mark and its border, is the pixel's own colour: far from every grey
+    colour = """(place) => { const c = document.querySelector('.strategy canvas'), s = c.width / 26;
+      return Array.from(c.getContext('2d').getImageData(Math.round((place[1] + .2) * s), Math.round((place[0] + .2) * s), 1, 1).data.slice(0, 3)); }"""
+    pulled, pushed = tab.page.evaluate(colour, [8, 8]), tab.page.evaluate(colour, [18, 4])
+    assert min(pulled[1:]) > pulled[0] + 30 and pushed[0] > pushed[1] + 60 and pushed[2] > pushed[1] + 30
+
+
+@pytest.mark.browser
+def test_names_from_files_are_text(static_page, tmp_path):  # noqa: F811
+    image, labels = a_slice()
+    names = ("background", "<img src=x onerror=alert(1)>", "</script><b>b</b>", "c")
+    explorer = StrategyExplorer(image, labels, features=np.ones((2, *labels.shape)), classes=names)
+    tab = static_page(explorer.to_html(tmp_path / "s.html"))
+    assert tab.page.locator("#explorer img, #explorer b").count() == 0
+    assert tab.page.locator(".meanings li").nth(3).text_content() == names[1]

@@ -1,0 +1,32 @@
+// The same explorer in a notebook: Python hears what the reader did, and makes what is too slow for the browser.
+let explorersMade = 0;
+function render({ model, el }) {
+  const prefix = `semicon${++explorersMade}-`, root = make("div");
+  el.append(root);
+  el.style.width = "100%";
+  let shown = null, late = 0, waiting = null, serial = 0;
+  const save = () => { clearTimeout(late); late = 0; if (waiting) { model.set("state", waiting); waiting = null; model.save_changes(); } };
+  const host = {
+    id: (name) => prefix + name,
+    timed: (name, work) => work(),
+    changed(state) { // a moving pointer changes it often: Python hears a few times a second
+      waiting = state;
+      if (!late) late = setTimeout(save, 200);
+    },
+    ask: (what) => { model.set("asked", { ...what, serial: ++serial }); model.save_changes(); },
+  };
+  const start = () => {
+    if (shown) shown.stop();
+    root.replaceChildren();
+    shown = explorer(root, JSON.parse(model.get("data")), host);
+    put();
+  };
+  const put = () => { const wanted = model.get("state"); if (Object.keys(wanted).length && JSON.stringify(wanted) !== JSON.stringify(waiting || shown.state())) shown.put(wanted); };
+  const heard = (message) => { if (message.news) shown.news(JSON.parse(message.news)); };
+  start();
+  model.on("change:data", start);
+  model.on("change:state", put);
+  model.on("msg:custom", heard);
+  return () => { clearTimeout(late); model.off("change:data", start); model.off("change:state", put); model.off("msg:custom", heard); shown.stop(); };
+}
+export default { render };

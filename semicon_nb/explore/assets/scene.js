@@ -1,0 +1,92 @@
+// What the strategy, temperature and cohort explorers are made of. They are the same in a notebook and in an exported page: a
+// `host` (scene_page.js or scene_live.js) tells what differs, {id(name), timed(name, work), changed(state), say(text), volume(v)}.
+"use strict";
+
+// {dtype, shape, data (base64)} -> typed array
+function unpack(pack) {
+  const kinds = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array, uint32: Uint32Array, float32: Float32Array };
+  return new kinds[pack.dtype](Uint8Array.from(atob(pack.data), (c) => c.charCodeAt(0)).buffer);
+}
+
+const inWords = (x) => Math.round(x).toLocaleString("en-US");
+const threeDigits = (x) => String(Number(x.toPrecision(3)));
+const bytesOf = (colour) => [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
+
+// An element: `settings` are attributes, `text` its text (never HTML: names come from files), `children` what stands in it
+function make(tag, settings = {}, ...children) {
+  const found = document.createElement(tag);
+  for (const [name, value] of Object.entries(settings)) {
+    if (name === "text") found.textContent = value;
+    else if (value !== undefined && value !== false) found.setAttribute(name, value === true ? "" : value);
+  }
+  found.append(...children);
+  return found;
+}
+
+// A slider over `values` (texts) under its `label`; heard(index) is called when the reader moves it
+function slider(host, name, label, values, index, heard) {
+  const id = host.id(name), shown = make("output", { for: id });
+  const input = make("input", { type: "range", id, min: 0, step: 1 });
+  const write = () => { shown.textContent = values[input.value]; input.setAttribute("aria-valuetext", values[input.value]); };
+  const set = (fresh, at) => { values = fresh; input.max = values.length - 1; input.value = at; input.disabled = values.length < 2; write(); };
+  input.addEventListener("input", () => { write(); host.timed(name, () => heard(Number(input.value))); });
+  set(values, index);
+  return { element: make("div", { class: "control" }, make("label", { for: id, text: label }), input, shown), set, put: (at) => set(values, at), at: () => Number(input.value) };
+}
+
+// A menu over `options` (texts) under its `label`; heard(index)
+function menu(host, name, label, options, index, heard) {
+  const id = host.id(name), input = make("select", { id }, ...options.map((text, k) => make("option", { value: k, text })));
+  input.value = index;
+  input.addEventListener("input", () => host.timed(name, () => heard(Number(input.value))));
+  return { element: make("div", { class: "control" }, make("label", { for: id, text: label }), input), put: (at) => { input.value = at; } };
+}
+
+// A box to tick; heard(ticked)
+function tick(host, name, label, ticked, heard) {
+  const input = make("input", { type: "checkbox", id: host.id(name), checked: ticked });
+  input.addEventListener("input", () => host.timed(name, () => heard(input.checked)));
+  return make("div", { class: "control" }, make("label", {}, input, " " + label));
+}
+
+function button(host, name, label, heard) {
+  const found = make("button", { type: "button", id: host.id(name), text: label });
+  found.addEventListener("click", () => host.timed(name, heard));
+  return found;
+}
+
+// Numbers by name: the first three in sight, the rest in a fold below them. draw(numbers) writes them
+function facts(label = "All numbers") {
+  const three = make("dl", { class: "three" }), rest = make("table");
+  const fold = make("details", {}, make("summary", { text: label }), rest);
+  const draw = (numbers) => {
+    const all = Object.entries(numbers);
+    three.replaceChildren(...all.slice(0, 3).map(([name, value]) => make("div", {}, make("dt", { text: name }), make("dd", { text: value }))));
+    rest.replaceChildren(...all.slice(3).map(([name, value]) => make("tr", {}, make("th", { scope: "row", text: name }), make("td", { text: value }))));
+    fold.hidden = all.length < 4;
+  };
+  return { element: make("div", { class: "facts" }, three, fold), fold, draw };
+}
+
+// A part of the explorer under its heading
+function part(heading, ...children) {
+  return make("section", { class: "part" }, make("h3", { text: heading }), ...children);
+}
+
+// What colours and marks mean: pull and push first, then the structures by the colour of their outlines
+function meanings(data, kinds) {
+  const sign = (mark, text, colour) => make("li", {}, make("i", { style: `background:${colour}`, "aria-hidden": "true", text: mark }), text);
+  const line = (text, colour) => make("li", {}, make("i", { class: "outline", style: `border-color:${colour}`, "aria-hidden": "true" }), text);
+  const names = data.classes.map((text, k) => [text, data.colours[k]]).slice(1);
+  return make("ul", { class: "meanings" }, ...kinds.map((kind) => sign(...kind)), ...names.map((name) => line(...name)));
+}
+
+// Grey levels with, on each pixel, the colour of its kind: share(i) 0 keeps the grey, 1 is all colour
+function paint(grey, kinds, tints, share) {
+  const rgb = new Uint8Array(3 * grey.length);
+  for (let i = 0; i < grey.length; i++) {
+    const part = share(i), tint = tints[kinds[i]];
+    for (let k = 0; k < 3; k++) rgb[3 * i + k] = Math.round((1 - part) * grey[i] + part * tint[k]);
+  }
+  return rgb;
+}

@@ -1,0 +1,72 @@
+"""Recordings that do not disturb what they watch, and come back from their folder as they were."""
+
+import numpy as np
+import pytest
+import torch
+from recordings import parts, recorded, train_unwatched, watched  # noqa: F401
+
+from semicon_nb.explore import Recorder
+from semicon_nb.explore.record import as_recording, example_models, example_recording, load_recording
+from semicon_nb.unet import UNet
+
+
+def test_a_watched_training_ends_where_an_unwatched_one_does(train_unwatched, recorded):  # noqa: F811
+    for name, value in train_unwatched().state_dict().items():
+        assert torch.equal(value, recorded[1].state_dict()[name]), name
+
+
+def test_moments_are_taken_every_few_steps_of_every_stage(recorded):  # noqa: F811
+    moments = [(snap.stage, snap.step) for snap in recorded[0].recording.snapshots]
+    assert moments == [
+        ("initial", 0),
+        ("local", 2),
+        ("local", 4),
+        ("local", 6),
+        ("finetune", 8),
+        ("finetune", 10),
+        ("finetune", 12),
+    ]
+    assert [step.step for step in recorded[0].recording.history] == list(range(1, 13))
+    assert all(
+        np.allclose(np.linalg.norm(s.vectors.astype(float), axis=1), 1, atol=2e-3)
+        for s in recorded[0].recording.snapshots
+    )
+
+
+def test_a_recording_comes_back_from_its_folder(recorded):  # noqa: F811
+    kept, again = recorded[0].recording, load_recording(recorded[2])
+    assert (
+        again.history == kept.history
+        and again.names == tuple(kept.names)
+        and again.sample.sentence == kept.sample.sentence
+    )
+    for a, b in zip(kept.snapshots, again.snapshots, strict=True):
+        assert (a.stage, a.step, a.dice, a.agreement) == pytest.approx(
+            (b.stage, b.step, b.dice, b.agreement), nan_ok=True
+        )
+        assert np.array_equal(a.vectors, b.vectors) and np.array_equal(a.prediction, b.prediction)
+
+
+def test_the_example_shows_sixty_moments_of_the_networks_that_it_holds():
+    recording, (models, images, labels, names) = example_recording(), example_models()
+    assert len(recording.snapshots) == 60 and recording.names == names
+    assert (
+        list(dict.fromkeys(snap.stage for snap in recording.snapshots))
+        == list(models)
+        == ["initial", "global", "local", "finetune"]
+    )
+    assert np.array_equal(recording.images, images) and np.array_equal(recording.labels, labels)
+    with torch.no_grad():
+        found = models["finetune"](torch.from_numpy(images)[:, None]).argmax(1).numpy()
+    assert (found == recording.snapshots[-1].prediction).mean() > 0.99
+    assert recording.snapshots[-1].dice > recording.snapshots[0].dice + 0.4
+
+
+def test_slices_without_foreground_are_refused():
+    model = UNet(width=4, depth=2, pixel_dim=8)
+    with pytest.raises(ValueError, match="no foreground"):
+        Recorder(model, np.zeros((1, 16, 16)), np.zeros((1, 16, 16), int))
+    with pytest.raises(ValueError, match="every: found 0"):
+        Recorder(model, np.zeros((1, 16, 16)), np.ones((1, 16, 16), int), every=0)
+    with pytest.raises(TypeError, match="expected a Recording"):
+        as_recording(None)
