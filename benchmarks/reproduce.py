@@ -4,6 +4,7 @@ Every grid below is one file of results. A grid that was stopped continues where
 on from the rows of this repository instead of from nothing, copy results/ to the folder of --out first. On two cores the grid
 "hippocampus" takes about two hours, and all of them about nine: the committed rows needed some seventeen hours of one thread, two of them
 at a time. Planned here and not among them are four runs of the variants of the global stage, and split 9 of best and scratch(strong).
+"hippocampus-thorough" trains four times as long and is run only where --grids names it; its parts stand in the order of what they tell.
 """
 
 import argparse
@@ -23,6 +24,12 @@ FRACTIONS = (0.05, 0.1, 0.2)
 SPLITS = (0, 1, 2)
 
 
+def thorough(methods: str, *full: str, labels: tuple[float, ...] = (0.05,), splits: tuple[int, ...] = (0, 1, 2, 3, 4)) -> list[dict]:
+    """Methods with a budget that leaves room for an answer, one split after the other."""
+    about = {"methods": methods.split(), "full": [*full], "labels": labels, "preset": "thorough"}
+    return [{**about, "splits": (split,)} for split in splits]
+
+
 def longer(number: int) -> dict:
     """The demo's repeat of this number, with four times its steps."""
     people = {"cohort": "phantom", "kind": "simple", "subjects": 40, "size": 32, "seed": number}
@@ -37,6 +44,15 @@ def defect(method: str, name: str) -> dict:
 
 GRIDS = {
     "hippocampus": [{"methods": PAPER + OURS, "full": ["scratch"]}],
+    "hippocampus-thorough": [
+        *thorough("scratch global+local(block) self-training", "scratch"),
+        *thorough("global local(block) global+local(exact) mean-teacher"),
+        *thorough("best scratch(strong)", "scratch(strong)"),
+        *thorough("copy-paste masked"),
+        *thorough("local(stride) global+local(stride) global+local(self) mixup tcsm"),
+        *thorough(" ".join([*PAPER, "self-training mean-teacher"]), labels=(0.2,)),
+        *thorough(" ".join([*PAPER, "self-training mean-teacher"]), labels=(0.1,)),
+    ],
     "hippocampus-rivals": [
         {"methods": RIVALS, "labels": (0.05,), "full": ["scratch(strong)"]},
         {"methods": ["best", "scratch(strong)"], "labels": (0.05,), "splits": range(3, 10)},
@@ -50,14 +66,16 @@ GRIDS = {
     "sunnybrook": [{"methods": CARDIAC, "scale": 0.25}],
     "phantom": [longer(number) for number in range(5)],
 }
-"""For each file of results what is run; the cohort's name comes first."""
+"""For each file of results what is run, in this order; the cohort's name comes first."""
+LONG = ("hippocampus-thorough",)
+"""What is run only when it is asked for."""
 
 
 def arguments() -> argparse.Namespace:
     """The budget, and where results go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grids", default="all", help=f"some of {','.join(GRIDS)} (default: all)")
-    parser.add_argument("--preset", default=None, help="demo, laptop or paper (default: that of each grid, laptop)")
+    parser.add_argument("--grids", default="all", help=f"some of {','.join(GRIDS)} (default: all but {', '.join(LONG)})")
+    parser.add_argument("--preset", default=None, help="demo, laptop, thorough or paper (default: that of each grid)")
     parser.add_argument("--scale", type=float, default=None, help="multiplies the steps of every stage (default: that of each grid)")
     parser.add_argument("--splits", type=int, default=None, help="splits by subject (default: those of each grid, three or ten)")
     parser.add_argument("--labels", default=None, help="labelled fractions, such as 0.05,0.2 (default: those of each grid)")
@@ -79,7 +97,7 @@ def main() -> int:
     from semicon_nb.study import ABLATIONS
     from semicon_nb.tables import table
 
-    chosen = list(GRIDS) if given.grids == "all" else given.grids.split(",")
+    chosen = [name for name in GRIDS if name not in LONG] if given.grids == "all" else given.grids.split(",")
     if unknown := [name for name in chosen if name not in GRIDS]:
         print(f"--grids: found {unknown[0]}, expected some of {', '.join(GRIDS)}", file=sys.stderr)
         return 2
