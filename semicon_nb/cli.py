@@ -187,10 +187,8 @@ def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz",
     return [*lines, f"semicon-nb predict {words} {shlex.quote(scan)} -o {mask}"]
 
 
-def named(
-    model: str | None,  # "package.module:name", as it was given with --model
-) -> None:
-    """Import a network of one's own, from the working folder too; ValueError where there is none."""
+def named(model: str | None) -> None:
+    """Import a network of one's own, "package.module:name", from the working folder too; ValueError where there is none."""
     if model is None:
         return
     from .networks import import_builder
@@ -274,18 +272,7 @@ def evaluate(options: argparse.Namespace) -> list[str]:
     return following
 
 
-def numbers_of(
-    run: "Run",  # what has segmented
-    classes: "np.ndarray",  # index of the class of each pixel, uint8, any shape []
-) -> "np.ndarray":
-    """The numbers that are written for classes; the same shape []."""
-    return run.codes.numbers(classes)
-
-
-def strange(
-    run: "Run",  # what segments
-    image: Path,  # a NIfTI or PNG file
-) -> list[str]:
+def strange(run: "Run", image: Path) -> list[str]:
     """What is unlike the scans that the run was trained on, in sentences; nothing for a run that kept no record of them."""
     if not run.settings.get("seen"):
         return []
@@ -309,7 +296,7 @@ def predict_one(
     check_image(image)
     unlike_it = strange(run, image)
     classes = segment(run.model, image, Grid(**run.settings["grid"])).astype(np.uint8)
-    write_mask(numbers_of(run, classes), image, path)
+    write_mask(run.codes.numbers(classes), image, path)
     written = run.codes.numbers(np.arange(len(run.settings["classes"]), dtype=np.uint8)).tolist()
     parts = enumerate(run.settings["classes"])
     shares = ", ".join(f"{name} {int((classes == c).sum()):,} (as {written[c]})" for c, name in parts if c)

@@ -18,7 +18,7 @@ from .predict import evaluating
 from .stages import Method
 from .unet import UNet
 
-__all__ = ["Builder", "NEEDS", "build", "check_network", "import_builder", "network_facts", "path_of", "read_weights", "save_weights"]
+__all__ = ["build", "check_network", "import_builder", "network_facts", "path_of"]
 
 Builder = Callable[..., nn.Module]
 """A function or class that makes a network; it is given those of `classes` and `seed` that it has arguments for."""

@@ -27,7 +27,7 @@ from .runs import Run, open_folder, read_history, read_run, read_settings
 from .stages import Method, Preset, Stage, settings_for, with_precision
 from .unet import UNet
 
-__all__ = ["Plan", "PlannedStage", "execute", "forecast", "plan_run", "stage_key"]
+__all__ = ["forecast", "plan_run"]
 
 
 @dataclass(frozen=True)

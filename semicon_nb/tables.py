@@ -5,7 +5,6 @@ __all__ = [
     "as_markdown",
     "by_split",
     "compare",
-    "experiment_of",
     "failures",
     "headroom",
     "interval",

@@ -28,7 +28,7 @@ from .reading import DataError
 from .scans import Grid
 from .slices import assemble
 
-__all__ = ["COHORTS", "cohort_folders", "hippocampus", "load", "mmwhs", "sunnybrook"]
+__all__ = ["COHORTS", "cohort_folders", "hippocampus", "load", "mmwhs"]
 
 _HIPPOCAMPUS = "Task04_Hippocampus"
 _ARCHIVES = {_HIPPOCAMPUS: ("https://msd-for-monai.s3-us-west-2.amazonaws.com", "9d24dba78a72977dbd1d2e110310f31b")}

@@ -17,7 +17,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
-__all__ = ["DataError", "Scan", "read_image", "read_scan", "reorient"]
+__all__ = ["DataError", "Scan", "read_scan", "reorient"]
 
 
 class DataError(ValueError):

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
 from ..data import Cohort, Split, load, part_indices, split
 from ..embed import neighbours
-from ..evaluate import Report, evaluate, mean_known
+from ..evaluate import Report, evaluate
 from ..experiment import Serial, load_once, local_pool
 from ..files import content_key, write_atomic
 from ..identity import code_key
@@ -211,7 +212,7 @@ def score_rows(
         mean = [{name: getattr(report, name) for name in ("pooled_dice", "volume_dice", "hd95")} for report in found]
         parts = {title: mean} | {f"   {name}": [report.per_class[name] for report in found] for name in found[0].per_class}
         for name, scores in parts.items():
-            dice, volume, hd95 = (mean_known([one[key] for one in scores]) for key in mean[0])
+            dice, volume, hd95 = (float(pd.Series([one[key] for one in scores], dtype=float).mean()) for key in mean[0])
             rows.append({"": name, "pooled Dice": f"{dice:.3f}", "volume Dice": f"{volume:.3f}", "HD95 (mm)": f"{hd95:.1f}"})
     return rows
 

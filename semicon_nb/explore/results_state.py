@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
 
-from ..methods import OURS, PAPER_ROWS, RIVALS, STRONG, recipe_of
+from ..methods import GROUPS
 from ..tables import by_split, paired, plus_minus, read_results, same_people, summary
 
 __all__ = []
@@ -17,9 +17,9 @@ NOBODY = ""
 BASELINE = "scratch"
 KINDS = (
     {BASELINE},
-    {method.name for method in PAPER_ROWS} - {BASELINE},
-    {method.name for method in (*OURS, STRONG, recipe_of())},
-    {method.name for method in RIVALS},
+    {method.name for method in GROUPS["paper"]} - {BASELINE},
+    {method.name for method in (*GROUPS["ours"], *GROUPS["recipes"])},
+    {method.name for method in GROUPS["rivals"]},
 )
 """Methods of the four places: the baseline, the paper's other rows, this package's own, today's rivals."""
 RULE = (
