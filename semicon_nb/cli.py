@@ -401,8 +401,7 @@ def table(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb table`."""
     if options.results.name.endswith(".failed.jsonl"):
         raise ValueError(f"{options.results}: holds failed runs, expected finished ones; name the file without .failed")
-    from .tables import failures
-    from .tables import read_results
+    from .tables import failures, read_results
     from .tables import table as make_table
 
     lost = failures(options.results)
