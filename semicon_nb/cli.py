@@ -128,13 +128,13 @@ def train_next(cohort: "Cohort", options: argparse.Namespace) -> list[str]:
 
     again = [f"--size {options.size}"] * bool(options.size)
     again += [f"--channel {shlex.quote(str(options.channel))}"] * bool(options.channel)
-    for fraction in (0.1, 0.2, 0.5, 1):
+    for share in (0.1, 0.2, 0.5, 1):
         try:
-            split(cohort, fraction)
+            split(cohort, share)
         except DataError as error:
             why = str(error)
             continue
-        words = ["semicon-nb train scratch --data", shlex.quote(options.place), f"--labels {fraction:g}", *again, "--out RUN"]
+        words = ["semicon-nb train scratch --data", shlex.quote(options.place), f"--labels {share:g}", *again, "--out RUN"]
         return [" ".join(words), "semicon-nb methods"]
     return [f"before training, {why}"]
 

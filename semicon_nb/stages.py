@@ -21,7 +21,7 @@ from .identity import name_of
 from .loop import StageSettings, Step
 from .machine import chosen_precision
 from .predict import Prediction
-from .train import STAGES
+from .loop import STAGES
 
 # %% ../nbs/07d_stages.ipynb #c6acc272
 Trainer = Callable[..., Iterator[Step]]
@@ -39,7 +39,7 @@ class Stage:
     labels: bool = True  # whether it reads the labelled volumes' labels
     changes: dict = field(default_factory=dict)  # stage settings that differ from the preset's
     longer: float = 1.0  # multiplies the preset's steps
-    needs: tuple[str, ...] = ()  # what it asks of the network beside `forward`: keys of `networks.NEEDS`
+    needs: tuple[str, ...] = ()  # what it asks of the network beside `forward`: keys of `plan.NEEDS`
 
     def describe(self) -> dict:
         """Everything that decides what the stage does, as plain values."""

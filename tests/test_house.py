@@ -468,8 +468,8 @@ def test_contributing_fits_a_screen():
     assert sum(1 + len(line) // 120 for line in text.splitlines()) <= 45, "what stands unfolded is more than a screen"
 
 
-def test_contributing_shows_the_four_things_people_add():
-    assert [title.split()[-1] for title, _ in CONTRIBUTED] == ["strategy", "method", "cohort", "explorer"]
+def test_contributing_shows_the_five_things_people_add():
+    assert [title.split()[-1] for title, _ in CONTRIBUTED] == ["strategy", "loss", "method", "cohort", "explorer"]
 
 
 @pytest.mark.parametrize("code", [code for _, code in CONTRIBUTED], ids=[title.split()[-1] for title, _ in CONTRIBUTED])

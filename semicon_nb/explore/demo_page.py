@@ -61,12 +61,12 @@ def largest_slices(
 
 def scans_shown(
     cohort: Cohort,  # slices
-    chosen: Split,  # who is in which part
+    who: Split,  # who is in which part
     count: int = 6,  # pictures
 ) -> dict:
     """Slices of different training subjects, and their labels."""
     people = {volume.name: volume.subject for volume in cohort.volumes}
-    names = list({people[name]: name for name in reversed(chosen.train)}.values())[:count]
+    names = list({people[name]: name for name in reversed(who.train)}.values())[:count]
     rows = largest_slices(cohort, names)
     return {"images": bytes_of(cohort.images[rows]), "labels": cohort.labels[rows], "names": names}
 
@@ -128,11 +128,11 @@ def stage_shown(
 def stages_shown(
     run: Run,  # of three stages
     cohort: Cohort,  # slices
-    chosen: Split,  # who may be learned from
+    who: Split,  # who may be learned from
 ) -> list[dict]:
     """What each stage of a run did."""
-    images = f"{len(unlabelled_indices(cohort, chosen)):,} slices, and no label"
-    labels = f"{len(chosen.labelled)} labelled volumes"
+    images = f"{len(unlabelled_indices(cohort, who)):,} slices, and no label"
+    labels = f"{len(who.labelled)} labelled volumes"
     return [stage_shown(run, stage, images if stage == "global" else labels) for stage in ("global", "local", "finetune")]
 
 
@@ -258,13 +258,13 @@ def data_shown(
     reports: dict[str, list[Report]],  # by contender, in the order of the repeats
 ) -> dict:
     """Everything that the page's script paints."""
-    cohort, chosen = repeat.cohort, repeat.few
-    test_row, train_row = (largest_slices(cohort, names[:1])[0] for names in (chosen.test, chosen.labelled))
+    cohort, who = repeat.cohort, repeat.few
+    test_row, train_row = (largest_slices(cohort, names[:1])[0] for names in (who.test, who.labelled))
     looks = zip(cohort.classes, PALETTE, SYMBOLS, strict=False)
     return {
         "size": cohort.size, "classes": [{"name": name, "colour": colour, "symbol": symbol} for name, colour, symbol in looks],
-        "scans": scans_shown(cohort, chosen), "views": views_shown(cohort, train_row, repeat.seed + 1),
-        "stages": stages_shown(runs["three stages"], cohort, chosen),
+        "scans": scans_shown(cohort, who), "views": views_shown(cohort, train_row, repeat.seed + 1),
+        "stages": stages_shown(runs["three stages"], cohort, who),
         "embeddings": embeddings_shown(runs["three stages"], cohort, test_row),
         "segmentations": segmentations_shown(cohort, runs, {title: found[0] for title, found in reports.items()}),
         "repeats": repeats_shown(reports),

@@ -63,7 +63,7 @@ def look_at(
     cohort: Cohort,  # slices
     indices: np.ndarray,  # [n] test slices
     method: str,  # its name
-    labels: float,  # labelled fraction
+    labels: float,  # labelled share
     split: int = 0,  # seed of the split
     seed: int = 0,  # of the weights
     preset: str = "",  # network and stage settings, by name

@@ -83,7 +83,7 @@ def menu_options(experiments: Mapping[str, Experiment], shown: Shown, ordered: S
         "metric": [(text, metric) for metric, text in NAMES.items()],
         "name": [("mean of the classes", "mean"), *((name, name) for name in e.classes)],
         "method": [(m, m) for m in shown.methods if m],
-        "labels": [(percent(f), f) for f in e.fractions],
+        "labels": [(percent(f), f) for f in e.shares],
         "volume": [(f"{v.name} ({v.score:.3f})", k) for k, v in enumerate(ordered)] or [("none", 0)],
     }
 
@@ -134,9 +134,9 @@ def clicked(explorer: "ResultsExplorer", place: int, points: Points) -> None:
     """In the `explorer`, a mean of the method in this `place` was clicked."""
     shown, method = explorer.shown, explorer.shown.methods[place]
     known = cells(explorer.experiment, shown.metric, shown.name)
-    fractions = [f for f in explorer.experiment.fractions if (method, f) in known]
+    shares = [f for f in explorer.experiment.shares if (method, f) in known]
     if points.point_inds:
-        explorer.touched(method=method, labels=fractions[points.point_inds[0]], volume=0, rank=1)
+        explorer.touched(method=method, labels=shares[points.point_inds[0]], volume=0, rank=1)
 
 
 def pointed(explorer: "ResultsExplorer", points: Points) -> None:
@@ -182,7 +182,7 @@ def follow_slices(explorer: "ResultsExplorer", chosen: Volume | None) -> None:
 
 
 class ResultsExplorer(Explorer):
-    """Scores against the labelled fraction, and the volumes and slices behind them."""
+    """Scores against the labelled share, and the volumes and slices behind them."""
 
     title = "Results, down to the worst slice"
     slices: list = []  # of the volume that is looked at, the worst first
@@ -284,7 +284,7 @@ def packed_experiment(experiment: Experiment) -> dict:
     each = {kind: [[v.get(kind, {}).get(c) for c in e.classes] for _, v in tests] for kind in ("dice", "hd95")}
     return {
         "name": e.name, "methods": e.methods, "texts": [wrapped(m) for m in e.methods], "classes": e.classes,
-        "fractions": e.fractions, "opened": asdict(opened(e)),
+        "shares": e.shares, "opened": asdict(opened(e)),
         "cells": {metric: {name: packed_cells(e, metric, name) for name in ("mean", *e.classes)} for metric in NAMES},
         "rooms": {metric: {name: room_lines(e, metric, name) for name in ("mean", *e.classes)} for metric in NAMES},
         "runs": {k: [r["method"], r["labels"], r["split"], r.get("seed") or 0] for k, r in e.records.items()},

@@ -114,9 +114,7 @@ def test_a_change_of_stage_is_a_morph(static_page, written):  # noqa: F811
     tab.page.click("#stage-0")
     tab.near(f"{DETAIL}.detail().x[0]", first_places(made, "one")[0, 0], "the first point at the other stage", 1e-3)
     steps = np.diff(tab.page.evaluate("window.seen"))
-    assert (np.abs(steps) > 1e-6).sum() > 1 and (steps >= -1e-6).all() | (steps <= 1e-6).all(), (
-        "several steps, all in one direction"
-    )
+    assert (np.abs(steps) > 1e-6).sum() > 1 and (steps >= -1e-6).all() | (steps <= 1e-6).all(), "several steps, all in one direction"
 
 
 @pytest.mark.browser
