@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from semicon_nb.identity import name_of
+from semicon_nb.loop import generator_of
 from semicon_nb.methods import train_method
 from semicon_nb.stages import PRESETS
 
@@ -56,3 +57,17 @@ class Breaking:
 
 def in_precision(word, preset=TINY):
     return replace(preset, stages={name: replace(settings, precision=word) for name, settings in preset.stages.items()})
+
+
+def line_batch(step):
+    x = torch.rand(16, 1, generator=generator_of(0, "line", step))
+    return x, 3 * x + 1
+
+
+def squared_error(model, batch):
+    return (model(batch[0]) - batch[1]).square().mean()
+
+
+def line(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Linear(1, 1)

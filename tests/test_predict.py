@@ -114,3 +114,19 @@ def test_whoever_asks_is_told_the_same(cohort, tmp_path, monkeypatch):
     shares = predict_slices(run.model, cohort, own)
     assert (np.moveaxis(found, 2, 0) == shares.argmax(1)).mean() > 0.99  # normalised once more, hence not all
     assert (found != plain).any()
+
+
+def test_predict_in_batches_and_restores_the_mode(cohort):
+    model = network().train()
+    images = cohort.images[:7]
+    whole, parts = predict(model, images), predict(model, images[:, None].astype(np.float32), Prediction(batch=3))
+    assert model.training and whole.dtype == np.float32 and whole.shape == (7, 3, 32, 32)
+    np.testing.assert_allclose(whole, parts, atol=1e-6)
+    np.testing.assert_allclose(whole.sum(1), 1, atol=1e-5)
+
+
+def test_predicting_with_flips_is_symmetric(cohort):
+    model, images = network(), cohort.images[:3].astype(np.float32)
+    mirrored = predict(model, images[..., ::-1].copy(), Prediction(flips=True))
+    np.testing.assert_allclose(predict(model, images, Prediction(flips=True)), mirrored[..., ::-1], atol=1e-6)
+    assert np.abs(predict(model, images) - predict(model, images, Prediction(flips=True))).max() > 1e-4

@@ -1,25 +1,24 @@
-"""Overlap, the loop and the three stages: values, bit-identical resumption, refusals, and leaks that cannot happen."""
+"""The three stages: bit-identical resumption, refusals, and leaks that cannot happen."""
 
 import itertools
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
 import time
-import warnings
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from small import line, line_batch, squared_error
 
 from semicon_nb import train as stages
 from semicon_nb.data import DataError, LeakError, part_indices, phantom, split
-from semicon_nb.dice import cross_entropy_dice, dice_of, overlap_counts, pooled_dice, soft_dice_loss
-from semicon_nb.loop import STAGES, StageSettings, Step, draw, fit, generator_of, rate_at, read_checkpoint, run, settings_from, start
-from semicon_nb.predict import Prediction, at_precision, predict
+from semicon_nb.dice import pooled_dice
+from semicon_nb.loop import STAGES, StageSettings, fit, read_checkpoint, run
+from semicon_nb.predict import at_precision, predict
 from semicon_nb.strategies import BlockDivision, Downsampling, RandomSampling
 from semicon_nb.train import allowed, at_step, finetune, pair_of, train_global, train_local
 from semicon_nb.unet import UNet
@@ -59,216 +58,6 @@ def same(a, b):
     return all(torch.equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
 
 
-def line_batch(step):
-    x = torch.rand(16, 1, generator=generator_of(0, "line", step))
-    return x, 3 * x + 1
-
-
-def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().mean()
-
-
-def line(seed=0):
-    torch.manual_seed(seed)
-    return torch.nn.Linear(1, 1)
-
-
-# overlap ------------------------------------------------------------------------------------------------------------
-
-
-def test_dice_of_a_hand_computed_example():
-    truth, predicted = np.array([[0, 1, 1, 2], [0, 0, 1, 2]]), np.array([[0, 1, 0, 2], [1, 0, 1, 0]])
-    counts = overlap_counts(predicted, truth, 4)
-    assert counts.tolist() == [[2, 2, 1, 0], [4, 3, 1, 0], [3, 3, 2, 0]]
-    assert dice_of(counts)[:3].tolist() == [4 / 7, 4 / 6, 2 / 3] and math.isnan(dice_of(counts)[3])
-    assert pooled_dice(predicted, truth, 4) == pytest.approx((4 / 6 + 2 / 3) / 2)
-
-
-def test_pooled_dice_of_nothing_is_unknown():
-    assert math.isnan(pooled_dice(np.zeros((2, 3, 3), int), np.zeros((2, 3, 3), int), 3))
-
-
-@pytest.mark.parametrize(("predicted", "word"), [(np.zeros(3, int), "3 pixels"), (np.full(4, 5), "5"), (np.full(4, -1), "-1")])
-def test_overlap_refuses_what_does_not_fit(predicted, word):
-    with pytest.raises(ValueError, match=word):
-        overlap_counts(predicted, np.zeros(4, int), 3)
-
-
-def test_soft_dice_equals_its_formula():
-    torch.manual_seed(0)
-    logits, labels = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randint(0, 3, (2, 4, 5))
-    shares, terms = logits.softmax(1), []
-    for c in (1, 2):
-        p, y = shares[:, c], (labels == c).double()
-        terms.append((2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1))
-    assert soft_dice_loss(logits, labels).item() == pytest.approx(1 - (sum(terms) / 2).item(), abs=1e-12)
-
-
-def test_soft_dice_agrees_with_monai_over_the_batch():
-    from monai.losses import DiceLoss
-
-    torch.manual_seed(0)
-    logits, labels = torch.randn(2, 3, 8, 8), torch.randint(0, 3, (2, 8, 8))
-    theirs = DiceLoss(include_background=False, softmax=True, to_onehot_y=True, batch=True, smooth_nr=1.0, smooth_dr=1.0)
-    assert soft_dice_loss(logits, labels).item() == pytest.approx(theirs(logits, labels[:, None]).item(), abs=1e-6)
-
-
-@pytest.mark.parametrize("fill", [0, 1])
-def test_finetuning_loss_of_a_batch_without_a_class_is_finite(fill):
-    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
-    cross_entropy_dice(logits, torch.full((2, 4, 4), fill)).backward()
-    assert torch.isfinite(logits.grad).all()
-
-
-def test_finetuning_loss_refuses_labels_of_another_shape():
-    with pytest.raises(ValueError, match="labels"):
-        cross_entropy_dice(torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4))
-
-
-def test_predict_in_batches_and_restores_the_mode(cohort):
-    model = network().train()
-    images = cohort.images[:7]
-    whole, parts = predict(model, images), predict(model, images[:, None].astype(np.float32), Prediction(batch=3))
-    assert model.training and whole.dtype == np.float32 and whole.shape == (7, 3, 16, 16)
-    np.testing.assert_allclose(whole, parts, atol=1e-6)
-    np.testing.assert_allclose(whole.sum(1), 1, atol=1e-5)
-
-
-def test_predicting_with_flips_is_symmetric(cohort):
-    model, images = network(), cohort.images[:3].astype(np.float32)
-    mirrored = predict(model, images[..., ::-1].copy(), Prediction(flips=True))
-    np.testing.assert_allclose(predict(model, images, Prediction(flips=True)), mirrored[..., ::-1], atol=1e-6)
-    assert np.abs(predict(model, images) - predict(model, images, Prediction(flips=True))).max() > 1e-4
-
-
-# drawing and rates --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("count", "batch"), [(7, 3), (8, 4), (5, 5), (100, 16), (3, 8)])
-def test_an_epoch_shows_every_slice_and_fills_every_batch(count, batch):
-    per_epoch = -(-count // batch)
-    for epoch in range(3):
-        rows = [draw(count, batch, epoch * per_epoch + k, 0, "x") for k in range(per_epoch)]
-        assert all(len(r) == batch for r in rows)
-        assert set(torch.cat(rows).tolist()) == set(range(count))
-        assert batch > count or all(len(set(r.tolist())) == batch for r in rows)
-
-
-def test_draws_depend_on_seed_stage_and_step_only():
-    assert torch.equal(draw(50, 8, 31, 0, "a"), draw(50, 8, 31, 0, "a"))
-    others = [draw(50, 8, 30, 0, "a"), draw(50, 8, 31, 1, "a"), draw(50, 8, 31, 0, "b")]
-    assert all(not torch.equal(draw(50, 8, 31, 0, "a"), other) for other in others)
-
-
-def test_cosine_has_the_right_period():
-    plan = StageSettings(steps=100, rate=0.4, warmup=10)
-    rates = [rate_at(plan, s) for s in range(101)]
-    assert rates[0] == pytest.approx(0.04) and rates[9] == pytest.approx(0.4) and rates[10] == pytest.approx(0.4)
-    assert rates[55] == pytest.approx(0.2) and 0 < rates[99] < 0.001 and rates[100] == pytest.approx(0)
-    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
-    assert {rate_at(replace(plan, schedule="constant", warmup=0), s) for s in range(100)} == {0.4}
-
-
-WRONG = {"rate": math.nan, "batch": 0, "schedule": "step", "precision": "fp16", "temperature": -1.0, "average": 1.0}
-
-
-@pytest.mark.parametrize("wrong", [{"rate": 0.0}, *({name: value} for name, value in WRONG.items())])
-def test_a_setting_that_cannot_be_meant_is_named(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        StageSettings(**wrong)
-
-
-@pytest.mark.parametrize("name", ["global", "local", "finetune"])
-def test_settings_survive_json(name):
-    assert settings_from(json.loads(json.dumps(asdict(STAGES[name])))) == STAGES[name]
-
-
-# the loop -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_loop_is_adamw_with_the_schedule():
-    plan = StageSettings(steps=20, rate=0.1, warmup=5, weight_decay=0.01, clip=0.5, validate_every=0)
-    ours, theirs = line(), line()
-    done = run(fit(ours, squared_error, line_batch, plan), progress=False)
-    optimiser, losses = torch.optim.AdamW(theirs.parameters(), lr=1.0, weight_decay=0.01), []
-    for step in range(20):
-        optimiser.param_groups[0]["lr"] = rate_at(plan, step)
-        loss = squared_error(theirs, line_batch(step))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
-        optimiser.step()
-        losses.append(loss.item())
-    assert [s.loss for s in done] == pytest.approx(losses, rel=1e-5) and [s.step for s in done] == list(range(1, 21))
-    torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-5, atol=1e-6)
-
-
-def test_the_averaged_weights_are_the_ones_that_stay():
-    plan = StageSettings(steps=12, rate=0.1, average=0.8, schedule="constant", validate_every=0)
-    model, average = line(), line()
-    for step in fit(model, squared_error, line_batch, plan):
-        keep = min(0.8, step.step / (step.step + 9))
-        average.weight.data = keep * average.weight.data + (1 - keep) * model.weight.data
-    torch.testing.assert_close(model.weight, average.weight, rtol=1e-5, atol=1e-6)
-
-
-def test_the_best_validated_weights_stay_and_ties_go_to_the_earlier():
-    scores = iter([0.2, 0.7, 0.7, math.nan, 0.1])
-    seen = []
-
-    def validate(model):
-        seen.append(model.weight.detach().clone())
-        return next(scores)
-
-    model = line()
-    done = run(fit(model, squared_error, line_batch, StageSettings(steps=5, rate=0.1, validate_every=1), validate=validate), progress=False)
-    assert [s.dice for s in done] == [0.2, 0.7, 0.7, None, 0.1] and torch.equal(model.weight, seen[1])
-
-
-def test_leaving_early_keeps_the_best_weights_and_a_checkpoint(tmp_path):
-    model, seen = line(), []
-
-    def validate(network):
-        seen.append(network.weight.detach().clone())
-        return -float(len(seen)) / 10 + 0.9
-
-    for step in fit(model, squared_error, line_batch, StageSettings(steps=50, rate=0.1, validate_every=2), tmp_path, validate=validate):
-        if step.step == 5:
-            break
-    del step
-    assert torch.equal(model.weight, seen[0]) and read_checkpoint(tmp_path / "fit.pt")["step"] == 5
-
-
-def test_a_loss_that_is_no_number_stops_the_run():
-    with pytest.raises(ValueError, match="step 3.*rate"):
-        run(fit(line(), squared_error, broken, StageSettings(validate_every=0)), False)
-
-
-def broken(step):
-    x, y = line_batch(step)
-    return (x, y) if step < 2 else (x * math.nan, y)
-
-
-def test_progress_shows_loss_and_time_left(capsys):
-    run(fit(line(), squared_error, line_batch, StageSettings(steps=4, validate_every=0)))
-    shown = capsys.readouterr().err
-    assert "100%" in shown and "fit: loss" in shown and "<" in shown and "4/4" in shown
-
-
-def test_stages_share_a_bar_and_move_it_by_their_share(capsys):
-    from tqdm import tqdm
-
-    with tqdm(total=10.0) as bar:
-        for name, share in (("one", 2.0), ("two", 0.5)):
-            run(fit(line(), squared_error, line_batch, StageSettings(steps=4, validate_every=0), stage=name), bar=bar, share=share)
-    with warnings.catch_warnings(), tqdm(total=0.3) as narrow:  # ten shares of 0.1 are more than there is
-        warnings.simplefilter("error")
-        run(fit(line(), squared_error, line_batch, StageSettings(steps=10, validate_every=0)), bar=narrow, share=0.1)
-        narrow.refresh()
-    assert narrow.n == 0.3
-    assert bar.n == 10.0 and capsys.readouterr().err.count("100%") >= 1 and bar.postfix.startswith("two: loss")
-
-
 def test_what_trains_never_sees_auto(tmp_path, cohort, shares):
     left_open = StageSettings(steps=4, precision="auto")
     for steps in (fit(line(), squared_error, line_batch, left_open, tmp_path / "RUN"), finetune(network(), cohort, shares, left_open)):
@@ -277,19 +66,6 @@ def test_what_trains_never_sees_auto(tmp_path, cohort, shares):
     assert not (tmp_path / "RUN").exists()
     with pytest.raises(ValueError, match="precision: found .auto."):
         at_precision(network(), torch.zeros(1, 1, 32, 32), "auto")
-
-
-def test_an_optimiser_is_fused_only_where_that_is_known_to_work():
-    assert start(line(), StageSettings()).optimiser.defaults["fused"]
-    assert not start(torch.nn.Linear(1, 1, device="meta"), StageSettings()).optimiser.defaults["fused"]
-
-
-def test_history_has_one_line_a_step(tmp_path):
-    done = run(fit(line(), squared_error, line_batch, StageSettings(steps=6, validate_every=0), tmp_path), False)
-    assert [Step(**json.loads(text)) for text in (tmp_path / "history.jsonl").read_text().splitlines()] == done
-
-
-# interruptions ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["global", "local", "finetune"])
@@ -416,9 +192,6 @@ def test_a_damaged_checkpoint_is_named(damage, cohort, shares, tmp_path):
         path.write_bytes(path.read_bytes()[: 1000 if damage == "cut" else 0])
     with pytest.raises(ValueError, match=r"global\.pt"):
         next(stage("global", network(), cohort, shares, folder=tmp_path, resume=True))
-
-
-# what a stage sees --------------------------------------------------------------------------------------------------
 
 
 def poison(cohort, rows):

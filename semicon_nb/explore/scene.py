@@ -19,7 +19,7 @@ DARK, BRIGHT = "#10141c", "#ffffff"
 TINTS = (DARK, PULL, PUSH, BRIGHT)
 """Of a pixel that the anchor never meets, pulls, pushes, and of the anchor itself."""
 
-_PARTS = ("canvas.js", "chart.js", "scene.js")
+_PARTS = ("canvas.js", "chart.js", "parts.js", "scene.js")
 
 
 class Scene(anywidget.AnyWidget):

@@ -217,7 +217,7 @@ def labelled(widget: ipywidgets.Widget, width: str = "260px") -> ipywidgets.Widg
     return widget
 
 
-DRAWN = ("markers.js", "dots.js")
+DRAWN = ("markers.js", "parts.js", "dots.js")
 """Scripts of every explorer that the browser runs by itself."""
 
 

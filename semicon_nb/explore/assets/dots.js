@@ -2,26 +2,6 @@
 // A `host` (dots_live.js or dots_page.js) tells what differs: {id(name), timed(name, work), changed(state), ask(what)}.
 "use strict";
 
-// {dtype, shape, data (base64)} -> typed array
-function unpack(pack) {
-  const kinds = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array, uint32: Uint32Array, float32: Float32Array };
-  return new kinds[pack.dtype](Uint8Array.from(atob(pack.data), (c) => c.charCodeAt(0)).buffer);
-}
-
-// An element: `settings` are attributes, `text` its text (never HTML: names come from files), `children` what stands in it
-function make(tag, settings = {}, ...children) {
-  const found = document.createElement(tag);
-  if (/^(button|canvas|input|select)$/.test(tag)) found.dataset.lmSuppressShortcuts = "true"; // JupyterLab has plans of its own for arrow keys
-  for (const [name, value] of Object.entries(settings)) {
-    if (name === "text") found.textContent = value;
-    else if (value !== undefined && value !== false) found.setAttribute(name, value === true ? "" : value);
-  }
-  found.append(...children);
-  return found;
-}
-
-const bytesOf = (colour) => [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
-const inWords = (x) => x.toLocaleString("en-US");
 const percent = (x) => (100 * x).toFixed(0) + " %";
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 const between = (value, low, high) => Math.max(low, Math.min(high, value));
@@ -52,16 +32,6 @@ function menu(host, name, label, choices, value, heard) {
   input.value = value;
   input.addEventListener("input", () => host.timed(name, () => heard(input.value)));
   return { element: make("div", { class: "control" }, make("label", { for: id, text: label }), input), put: (wanted) => { input.value = wanted; } };
-}
-
-// A slider over values under its label; heard(index)
-function slider(host, name, label, values, index, heard) {
-  const id = host.id(name), shown = make("output", { for: id });
-  const input = make("input", { type: "range", id, min: 0, max: values.length - 1, step: 1, value: index });
-  const write = () => { shown.textContent = values[input.value]; input.setAttribute("aria-valuetext", values[input.value]); };
-  input.addEventListener("input", () => { write(); host.timed(name, () => heard(Number(input.value))); });
-  write();
-  return { element: make("div", { class: "control" }, make("label", { for: id, text: label }), input, shown), put: (at) => { input.value = at; write(); } };
 }
 
 // Slices [slices, height, width] laid out in rows of `across` with gaps between: a pixel is a position in the flattened stack

@@ -1,0 +1,151 @@
+"""The loop: values against a plain one, what stays, settings, history, progress."""
+
+import itertools
+import json
+import math
+import warnings
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from small import line, line_batch, squared_error
+
+from semicon_nb.loop import STAGES, StageSettings, Step, draw, fit, rate_at, read_checkpoint, run, settings_from, start
+from semicon_nb.unet import UNet
+
+
+def network(width=4, seed=0):
+    torch.manual_seed(seed)
+    return UNet(classes=3, width=width, depth=2, global_dim=8, pixel_dim=8)
+
+
+@pytest.mark.parametrize(("count", "batch"), [(7, 3), (8, 4), (5, 5), (100, 16), (3, 8)])
+def test_an_epoch_shows_every_slice_and_fills_every_batch(count, batch):
+    per_epoch = -(-count // batch)
+    for epoch in range(3):
+        rows = [draw(count, batch, epoch * per_epoch + k, 0, "x") for k in range(per_epoch)]
+        assert all(len(r) == batch for r in rows)
+        assert set(torch.cat(rows).tolist()) == set(range(count))
+        assert batch > count or all(len(set(r.tolist())) == batch for r in rows)
+
+
+def test_draws_depend_on_seed_stage_and_step_only():
+    assert torch.equal(draw(50, 8, 31, 0, "a"), draw(50, 8, 31, 0, "a"))
+    others = [draw(50, 8, 30, 0, "a"), draw(50, 8, 31, 1, "a"), draw(50, 8, 31, 0, "b")]
+    assert all(not torch.equal(draw(50, 8, 31, 0, "a"), other) for other in others)
+
+
+def test_cosine_has_the_right_period():
+    plan = StageSettings(steps=100, rate=0.4, warmup=10)
+    rates = [rate_at(plan, s) for s in range(101)]
+    assert rates[0] == pytest.approx(0.04) and rates[9] == pytest.approx(0.4) and rates[10] == pytest.approx(0.4)
+    assert rates[55] == pytest.approx(0.2) and 0 < rates[99] < 0.001 and rates[100] == pytest.approx(0)
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+    assert {rate_at(replace(plan, schedule="constant", warmup=0), s) for s in range(100)} == {0.4}
+
+
+WRONG = {"rate": math.nan, "batch": 0, "schedule": "step", "precision": "fp16", "temperature": -1.0, "average": 1.0}
+
+
+@pytest.mark.parametrize("wrong", [{"rate": 0.0}, *({name: value} for name, value in WRONG.items())])
+def test_a_setting_that_cannot_be_meant_is_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        StageSettings(**wrong)
+
+
+@pytest.mark.parametrize("name", ["global", "local", "finetune"])
+def test_settings_survive_json(name):
+    assert settings_from(json.loads(json.dumps(asdict(STAGES[name])))) == STAGES[name]
+
+
+def test_the_loop_is_adamw_with_the_schedule():
+    plan = StageSettings(steps=20, rate=0.1, warmup=5, weight_decay=0.01, clip=0.5, validate_every=0)
+    ours, theirs = line(), line()
+    done = run(fit(ours, squared_error, line_batch, plan), progress=False)
+    optimiser, losses = torch.optim.AdamW(theirs.parameters(), lr=1.0, weight_decay=0.01), []
+    for step in range(20):
+        optimiser.param_groups[0]["lr"] = rate_at(plan, step)
+        loss = squared_error(theirs, line_batch(step))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        optimiser.step()
+        losses.append(loss.item())
+    assert [s.loss for s in done] == pytest.approx(losses, rel=1e-5) and [s.step for s in done] == list(range(1, 21))
+    torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_the_averaged_weights_are_the_ones_that_stay():
+    plan = StageSettings(steps=12, rate=0.1, average=0.8, schedule="constant", validate_every=0)
+    model, average = line(), line()
+    for step in fit(model, squared_error, line_batch, plan):
+        keep = min(0.8, step.step / (step.step + 9))
+        average.weight.data = keep * average.weight.data + (1 - keep) * model.weight.data
+    torch.testing.assert_close(model.weight, average.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_the_best_validated_weights_stay_and_ties_go_to_the_earlier():
+    scores = iter([0.2, 0.7, 0.7, math.nan, 0.1])
+    seen = []
+
+    def validate(model):
+        seen.append(model.weight.detach().clone())
+        return next(scores)
+
+    model = line()
+    done = run(fit(model, squared_error, line_batch, StageSettings(steps=5, rate=0.1, validate_every=1), validate=validate), progress=False)
+    assert [s.dice for s in done] == [0.2, 0.7, 0.7, None, 0.1] and torch.equal(model.weight, seen[1])
+
+
+def test_leaving_early_keeps_the_best_weights_and_a_checkpoint(tmp_path):
+    model, seen = line(), []
+
+    def validate(network):
+        seen.append(network.weight.detach().clone())
+        return -float(len(seen)) / 10 + 0.9
+
+    for step in fit(model, squared_error, line_batch, StageSettings(steps=50, rate=0.1, validate_every=2), tmp_path, validate=validate):
+        if step.step == 5:
+            break
+    del step
+    assert torch.equal(model.weight, seen[0]) and read_checkpoint(tmp_path / "fit.pt")["step"] == 5
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    with pytest.raises(ValueError, match="step 3.*rate"):
+        run(fit(line(), squared_error, broken, StageSettings(validate_every=0)), False)
+
+
+def broken(step):
+    x, y = line_batch(step)
+    return (x, y) if step < 2 else (x * math.nan, y)
+
+
+def test_progress_shows_loss_and_time_left(capsys):
+    run(fit(line(), squared_error, line_batch, StageSettings(steps=4, validate_every=0)))
+    shown = capsys.readouterr().err
+    assert "100%" in shown and "fit: loss" in shown and "<" in shown and "4/4" in shown
+
+
+def test_stages_share_a_bar_and_move_it_by_their_share(capsys):
+    from tqdm import tqdm
+
+    with tqdm(total=10.0) as bar:
+        for name, share in (("one", 2.0), ("two", 0.5)):
+            run(fit(line(), squared_error, line_batch, StageSettings(steps=4, validate_every=0), stage=name), bar=bar, share=share)
+    with warnings.catch_warnings(), tqdm(total=0.3) as narrow:  # ten shares of 0.1 are more than there is
+        warnings.simplefilter("error")
+        run(fit(line(), squared_error, line_batch, StageSettings(steps=10, validate_every=0)), bar=narrow, share=0.1)
+        narrow.refresh()
+    assert narrow.n == 0.3
+    assert bar.n == 10.0 and capsys.readouterr().err.count("100%") >= 1 and bar.postfix.startswith("two: loss")
+
+
+def test_an_optimiser_is_fused_only_where_that_is_known_to_work():
+    assert start(line(), StageSettings()).optimiser.defaults["fused"]
+    assert not start(torch.nn.Linear(1, 1, device="meta"), StageSettings()).optimiser.defaults["fused"]
+
+
+def test_history_has_one_line_a_step(tmp_path):
+    done = run(fit(line(), squared_error, line_batch, StageSettings(steps=6, validate_every=0), tmp_path), False)
+    assert [Step(**json.loads(text)) for text in (tmp_path / "history.jsonl").read_text().splitlines()] == done
