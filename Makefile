@@ -8,23 +8,23 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not sys.version_info >= (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 DATA ?= phantom
 OUT ?= demo
-BIN := .venv/bin
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := constraints.txt settings.ini setup.py pyproject.toml tools/install_torch.py
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check pytest slow lab docs reproduce export clean
+.PHONY: help demo test check pytest slow dev lab docs reproduce export clean
 
 help:  ## this list
 	@echo "make TARGET [VARIABLE=value]   (all that is installed goes into .venv; about 2 GB of disk)"
 	@sed -n 's/^\([a-z]*\):.*## /\1:/p' Makefile | while IFS=: read -r name words; do printf '  %-10s %s\n' "$$name" "$$words"; done
 	@sed -n 's/^# \([A-Z]*=.*\)/  \1/p' Makefile
 
-.venv/bin/python:
+$(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11 or newer on the PATH: install one, or say make PYTHON=/path/to/python"; exit 2; }
 	"$(PYTHON)" -m venv .venv
 
-.venv/.package: $(SOURCES) | .venv/bin/python
+.venv/.package: $(SOURCES) | $(BIN)/python
 	@echo "Installing into .venv, once: some minutes, 0.4 GB to download"
 	$(BIN)/python tools/install_torch.py
 	$(PIP) install --quiet -c constraints.txt -e .
@@ -54,6 +54,8 @@ pytest: .venv/.dev  ## the tests and pages, without what takes too long to run o
 
 slow: .venv/.dev  ## those tests: killed grids and workers, loading times, learnability (ten minutes)
 	$(BIN)/python -m pytest -m slow
+
+dev: .venv/.dev  ## install only, what the tests and the site need (some minutes)
 
 lab: .venv/.lab  ## JupyterLab at the index page, with what every page needs
 	$(BIN)/jupyter lab nbs/index.ipynb

@@ -28,7 +28,7 @@ import torch  # noqa: E402
 from semicon_nb.data import hippocampus, split, sunnybrook  # noqa: E402
 from semicon_nb.files import versions, write_atomic  # noqa: E402
 from semicon_nb.gradient import follow, summarise  # noqa: E402
-from semicon_nb.train import STAGES  # noqa: E402
+from semicon_nb.loop import STAGES  # noqa: E402
 from semicon_nb.unet import UNet  # noqa: E402
 
 FULL = {"cohorts": {"hippocampus": 64, "sunnybrook": 64}, "points": [0, 40, 150], "seeds": 3, "batches": 3, "slices": 4, "width": 16}

@@ -78,7 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--preset", default=None, help="demo, laptop, thorough or paper (default: that of each grid)")
     parser.add_argument("--scale", type=float, default=None, help="multiplies the steps of every stage (default: that of each grid)")
     parser.add_argument("--splits", type=int, default=None, help="splits by subject (default: those of each grid, three or ten)")
-    parser.add_argument("--labels", default=None, help="labelled fractions, such as 0.05,0.2 (default: those of each grid)")
+    parser.add_argument("--labels", default=None, help="labelled shares, such as 0.05,0.2 (default: those of each grid)")
     parser.add_argument("--methods", default=None, help="methods, comma between them (default: those of each grid)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes with one thread each (default: the number of cores)")
     parser.add_argument("--device", default="auto", help="where to train: cuda, mps or cpu (default: the first that is there)")

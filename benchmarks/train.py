@@ -27,12 +27,17 @@ import torch  # noqa: E402
 from semicon_nb.data import hippocampus, labelled_indices, phantom, split, unlabelled_indices  # noqa: E402
 from semicon_nb.dice import cross_entropy_dice  # noqa: E402
 from semicon_nb.files import versions, write_atomic  # noqa: E402
-from semicon_nb.loop import draw, generator_of, start  # noqa: E402
+from semicon_nb.loop import (  # noqa: E402
+    STAGES,  # noqa: E402
+    draw,
+    generator_of,
+    start,
+)
 from semicon_nb.losses import global_contrastive_loss, supervised_local_contrastive_loss  # noqa: E402
 from semicon_nb.machine import multiplies_bf16, processor  # noqa: E402
 from semicon_nb.predict import at_precision  # noqa: E402
 from semicon_nb.strategies import Downsampling, FullResolution, RandomSampling  # noqa: E402
-from semicon_nb.train import STAGES, allowed, finetune, pair_of, train_global, train_local  # noqa: E402
+from semicon_nb.train import allowed, finetune, pair_of, train_global, train_local  # noqa: E402
 from semicon_nb.unet import UNet  # noqa: E402
 from semicon_nb.views import augment  # noqa: E402
 

@@ -12,7 +12,7 @@ from typing import Any
 from . import __version__
 from .names import METHOD_LINES, METRICS, PART_NAMES, PRESET_NAMES, check_name, check_place, check_run
 
-__all__ = ["check_words", "make_parser"]
+__all__ = []
 
 
 def share(text: str) -> float:

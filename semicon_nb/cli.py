@@ -36,11 +36,11 @@ def methods(options: argparse.Namespace) -> list[str]:
 
 def list_cohorts() -> list[dict]:
     """The cohorts that can be named: what they are, where they are, and how one gets them."""
-    from .data import locate
+    from .data import cohort_folders
 
     rows = []
     for name, known in COHORT_LINES.items():
-        place = locate(known.folder, known.marker) if known.folder else None
+        place = next(iter(cohort_folders(known.folder, marker=known.marker)), None) if known.folder else None
         missing = f"download, {known.download}" if known.download else "not here"
         how = "generated" if not known.folder else "on this disk" if place else missing
         rows.append({"name": name, "how": how, "place": str(place or ""), "about": known.about})
@@ -49,9 +49,9 @@ def list_cohorts() -> list[dict]:
 
 def show_cohorts(options: argparse.Namespace) -> list[str]:
     """Print the list of cohorts; what to do next comes back."""
-    from .data import places
+    from .data import cohort_folders
 
-    rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in places("x"))
+    rows, looked = list_cohorts(), ", then ".join(str(place.parent) for place in cohort_folders("x"))
     folders = ", ".join(known.folder for known in COHORT_LINES.values() if known.folder)
     found = [f"{row['name']} is in {row['place']}" for row in rows if row["place"]]
     if options.json:
@@ -128,13 +128,13 @@ def train_next(cohort: "Cohort", options: argparse.Namespace) -> list[str]:
 
     again = [f"--size {options.size}"] * bool(options.size)
     again += [f"--channel {shlex.quote(str(options.channel))}"] * bool(options.channel)
-    for fraction in (0.1, 0.2, 0.5, 1):
+    for share in (0.1, 0.2, 0.5, 1):
         try:
-            split(cohort, fraction)
+            split(cohort, share)
         except DataError as error:
             why = str(error)
             continue
-        words = ["semicon-nb train scratch --data", shlex.quote(options.place), f"--labels {fraction:g}", *again, "--out RUN"]
+        words = ["semicon-nb train scratch --data", shlex.quote(options.place), f"--labels {share:g}", *again, "--out RUN"]
         return [" ".join(words), "semicon-nb methods"]
     return [f"before training, {why}"]
 
@@ -187,10 +187,8 @@ def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz",
     return [*lines, f"semicon-nb predict {words} {shlex.quote(scan)} -o {mask}"]
 
 
-def named(
-    model: str | None,  # "package.module:name", as it was given with --model
-) -> None:
-    """Import a network of one's own, from the working folder too; ValueError where there is none."""
+def named(model: str | None) -> None:
+    """Import a network of one's own, "package.module:name", from the working folder too; ValueError where there is none."""
     if model is None:
         return
     from .networks import import_builder
@@ -245,13 +243,13 @@ def slices_of_part(
 
 def evaluate(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb evaluate`."""
-    from .data import matched
+    from .data import match_classes
     from .evaluate import evaluate as measure
     from .runs import learned_from
 
     run = open_run(options.run, options.model)
     cohort = load_named(options.data, run=run, channel=options.channel) if options.data else run.cohort
-    cohort = matched(cohort, run.settings["classes"], run.codes)
+    cohort = match_classes(cohort, run.settings["classes"], run.codes)
     report = measure(run.model, cohort, slices_of_part(run, cohort, options.part))
     following = look_next(options.run, options, some_scan(cohort, [volume["name"] for volume in report.volumes]))
     seen = [] if cohort.fingerprint == run.settings["fingerprint"] else learned_from(run, cohort)
@@ -274,24 +272,13 @@ def evaluate(options: argparse.Namespace) -> list[str]:
     return following
 
 
-def numbers_of(
-    run: "Run",  # what has segmented
-    classes: "np.ndarray",  # index of the class of each pixel, uint8, any shape []
-) -> "np.ndarray":
-    """The numbers that are written for classes; the same shape []."""
-    return run.codes.numbers(classes)
-
-
-def strange(
-    run: "Run",  # what segments
-    image: Path,  # a NIfTI or PNG file
-) -> list[str]:
+def strange(run: "Run", image: Path) -> list[str]:
     """What is unlike the scans that the run was trained on, in sentences; nothing for a run that kept no record of them."""
     if not run.settings.get("seen"):
         return []
-    from .data import unlike
+    from .data import deviations
 
-    return unlike(image, run.settings["seen"])
+    return deviations(image, run.settings["seen"])
 
 
 def predict_one(
@@ -309,7 +296,7 @@ def predict_one(
     check_image(image)
     unlike_it = strange(run, image)
     classes = segment(run.model, image, Grid(**run.settings["grid"])).astype(np.uint8)
-    write_mask(numbers_of(run, classes), image, path)
+    write_mask(run.codes.numbers(classes), image, path)
     written = run.codes.numbers(np.arange(len(run.settings["classes"]), dtype=np.uint8)).tolist()
     parts = enumerate(run.settings["classes"])
     shares = ", ".join(f"{name} {int((classes == c).sum()):,} (as {written[c]})" for c, name in parts if c)
@@ -414,8 +401,7 @@ def table(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb table`."""
     if options.results.name.endswith(".failed.jsonl"):
         raise ValueError(f"{options.results}: holds failed runs, expected finished ones; name the file without .failed")
-    from .tables import failures
-    from .tables import read_results
+    from .tables import failures, read_results
     from .tables import table as make_table
 
     lost = failures(options.results)
@@ -433,9 +419,9 @@ def table(options: argparse.Namespace) -> list[str]:
 
 def demo(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb demo`."""
-    from .explore.demo import demo as run_demo
+    from .explore import make_demo
 
-    print(run_demo(options.data, options.out, options.labels, options.seed, options.quick, options.repeats))
+    print(make_demo(options.data, options.out, options.labels, options.seed, options.quick, options.repeats))
     return []
 
 

@@ -1,6 +1,6 @@
 """One training over several processes, with the contrast over all of them"""
 
-__all__ = ["pretrain"]
+__all__ = []  # a program: torchrun -m semicon_nb.distributed
 
 import argparse
 import json

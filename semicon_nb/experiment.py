@@ -1,4 +1,4 @@
-"""Methods x labelled fractions x splits: resumable, in parallel, one JSON line for each finished run"""
+"""Methods x labelled shares x splits: resumable, in parallel, one JSON line for each finished run"""
 
 __all__ = ["Serial", "grid", "load_once", "local_pool", "run_grid", "run_rows"]
 
@@ -34,15 +34,15 @@ from .files import cache_folder, content_key, versions, write_atomic
 from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, described, duration, one_thread
-from .networks import Builder, build, check_network, network_facts, path_of
-from .plan import forecast, plan_run
+from .networks import Builder, build, network_facts, path_of
+from .plan import check_network, forecast, plan_run
 from .predict import Prediction, predict_slices, prediction_of
 from .tables import read_lines, read_results
 
 
 def grid(
     methods: Sequence[str | Method],  # names in METHODS, or methods of your own
-    labels: Sequence[float] = (0.05, 0.1, 0.2),  # labelled fractions of the training volumes
+    labels: Sequence[float] = (0.05, 0.1, 0.2),  # labelled shares of the training volumes
     splits: Sequence[int] = (0, 1, 2),  # seeds of the splits by subject
     seeds: Sequence[int] = (0,),  # seeds of the weights and batches
     data: str | dict = "hippocampus",  # a cohort's name or folder, or the arguments of `load`
@@ -63,8 +63,8 @@ def grid(
             check_network(network, named_method(method), len(cohort.classes), cohort.images.shape[1:])
         content.append(network_facts({}, network))
     rows = []
-    for seed, fraction, part, method in ((a, b, c, named_method(d)) for a in seeds for b in labels for c in splits for d in methods):
-        row = {"method": method.name, "labels": float(fraction), "split": int(part), "seed": int(seed), **shared}
+    for seed, share, number, method in ((a, b, c, named_method(d)) for a in seeds for b in labels for c in splits for d in methods):
+        row = {"method": method.name, "labels": float(share), "split": int(number), "seed": int(seed), **shared}
         rows.append({"key": content_key(row, method.key, *content), **row})
     return pd.DataFrame(rows)
 
@@ -144,12 +144,12 @@ def commit() -> str:
 def validation(
     model: torch.nn.Module,  # trained
     cohort: Cohort,  # slices
-    part: Split,  # whose validation subjects
+    who: Split,  # whose validation subjects
     precision: str,  # "fp32" or "bf16", as in training
     how: Prediction | None = None,  # how it is asked otherwise; None: as its method says
 ) -> float:
     """Pooled Dice on all slices of the validation subjects."""
-    rows = part_indices(cohort, part, "val")
+    rows = part_indices(cohort, who, "val")
     found = predict_slices(model, cohort, rows, replace(how or prediction_of(model), precision=precision)).argmax(1)
     return pooled_dice(found, cohort.labels[rows], len(cohort.classes))
 
@@ -162,22 +162,22 @@ def measure(
     model: torch.nn.Module,  # trained
     cohort: Cohort,  # with correct labels
     seen: Cohort,  # as the run saw it
-    part: Split,  # of the run
+    who: Split,  # of the run
     precision: str,  # in which validation Dice is measured
 ) -> dict:
     """Test scores and validation Dice as the method predicts; beside them, `slice_by_slice` where it averages over neighbours, else `with_neighbours`.
 
     Where the released code's defects are simulated, its Dice too.
     """
-    honest, rows, how = replace(seen, labels=cohort.labels), part_indices(seen, part, "test"), prediction_of(model)
+    honest, rows, how = replace(seen, labels=cohort.labels), part_indices(seen, who, "test"), prediction_of(model)
     report = evaluate(model, honest, rows).to_dict()
-    report["validation"] = validation(model, honest, part, precision)
+    report["validation"] = validation(model, honest, who, precision)
     name, other = (
         ("slice_by_slice", replace(how, neighbours=0.0)) if how.neighbours else ("with_neighbours", replace(how, neighbours=_BESIDE))
     )
     beside = evaluate(model, honest, rows, other)
     report[name] = {score: getattr(beside, score) for score in ("pooled_dice", "volume_dice", "hd95")}
-    report[name] |= {"validation": validation(model, honest, part, precision, other), "neighbours": other.neighbours}
+    report[name] |= {"validation": validation(model, honest, who, precision, other), "neighbours": other.neighbours}
     if seen is not cohort:
         report["as_released"] = evaluate(model, seen, rows).pooled_dice
     return report
@@ -215,13 +215,13 @@ def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, d
     """A row with its scores, and with what they were made by."""
     cohort = load_once(row["data"])
     known = with_defects(cohort, row["defects"])
-    part = split(known, row["labels"], seed=row["split"])
+    who = split(known, row["labels"], seed=row["split"])
     how: dict[str, Any] = {"resume": True, "progress": False, "model": row.get("model"), "device": device}
-    run = train_method(method_with(method, row["defects"]), known, part, preset, row["seed"], place, **how)
+    run = train_method(method_with(method, row["defects"]), known, who, preset, row["seed"], place, **how)
     settings = {name: run.settings[name] for name in ("method", "network", "stages", "trained", "fingerprint", "labelled")}
     used = [stage["precision"] for stage in run.settings["stages"].values()]
     machine = run.settings["machine"]
-    record = {**row, **measure(run.model, cohort, known, part, used[-1]), "precision": " and ".join(sorted(set(used)))}
+    record = {**row, **measure(run.model, cohort, known, who, used[-1]), "precision": " and ".join(sorted(set(used)))}
     record |= {"device": machine.get("device"), "processor": machine.get("processor"), "settings": settings}
     return record | {"commit": commit(), "versions": versions(), "machine": machine}
 
@@ -304,8 +304,8 @@ def grid_seconds(
     for row in left:
         cohort, place = load_once(row["data"]), folder / row["key"]
         try:
-            part = split(cohort, row["labels"], seed=row["split"])
-            plan = plan_run(methods[row["method"]], cohort, part, preset, row["seed"], place, True, row.get("model"), device)
+            who = split(cohort, row["labels"], seed=row["split"])
+            plan = plan_run(methods[row["method"]], cohort, who, preset, row["seed"], place, True, row.get("model"), device)
             times = forecast(plan)
         except ValueError:
             continue  # its error is written down when its turn comes
@@ -407,7 +407,7 @@ def _finished(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
 def run_grid(
     name: str,  # of the results file
     methods: Sequence[str | Method] = ("scratch", "global", "local(exact)", "global+local(exact)"),  # what to compare
-    labels: Sequence[float] = (0.05, 0.1, 0.2),  # labelled fractions
+    labels: Sequence[float] = (0.05, 0.1, 0.2),  # labelled shares
     splits: Sequence[int] = (0, 1, 2),  # split seeds
     seeds: Sequence[int] = (0,),  # weight seeds
     data: str | dict = "hippocampus",  # a cohort's name or folder, or the arguments of `load`

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["cache_folder", "content_key", "versions", "write_atomic"]
+__all__ = ["cache_folder", "content_key", "versions", "without_nan", "write_atomic"]
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
@@ -75,3 +77,14 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def without_nan(value: object) -> object:
+    """The same `value` (nested mappings, lists, numbers, text) with plain Python numbers, and None for those that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(name): without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .files import content_key
 
-__all__ = ["code_key", "declared", "name_of", "reached", "source_of"]
+__all__ = ["code_key", "declared"]
 
 PACKAGE = __name__.partition(".")[0]
 Function = TypeVar("Function", bound=Callable[..., Any])

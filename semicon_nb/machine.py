@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["UNABLE", "chosen_device", "chosen_precision", "described", "duration", "machine", "one_thread", "processor"]
+__all__ = ["UNABLE", "chosen_device", "chosen_precision", "described", "duration", "machine", "one_thread"]
 
 CLEARLY = 0.8
 """bf16 is chosen below this share of the time of fp32; native it takes 0.5 to 0.7 of it, emulated 2 to 20 times it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["check_image", "plan_masks", "write_mask"]
+__all__ = []
 
 ENDINGS = (".nii.gz", ".nii", ".png")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["COHORT_LINES", "METHOD_LINES", "METRICS", "PART_NAMES", "PRESET_NAMES", "check_name", "check_place", "check_run"]
+__all__ = ["check_name", "check_place", "check_run"]
 
 
 class Known(NamedTuple):

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from typing import cast
@@ -14,23 +14,12 @@ from torch import nn
 
 from .files import content_key, write_atomic
 from .identity import source_of
-from .predict import evaluating
-from .stages import Method
 from .unet import UNet
 
-__all__ = ["Builder", "NEEDS", "build", "check_network", "import_builder", "network_facts", "path_of", "read_weights", "save_weights"]
+__all__ = ["build", "import_builder", "network_facts", "path_of"]
 
 Builder = Callable[..., nn.Module]
 """A function or class that makes a network; it is given those of `classes` and `seed` that it has arguments for."""
-
-NEEDS = {
-    "embed_images": "embed_images(images) -> [B, D]",
-    "features": "features(images) -> [B, C, H, W]",
-    "pixel_head": "pixel_head(features) -> [B, D, H, W]",
-    "class_head": "class_head(features) -> [B, classes, H, W]",
-    "twin": "twin(seed) -> a network of the same kind with other first weights",
-}
-"""What a stage may ask of a network beside `forward(images) -> [B, classes, H, W]`, for images [B, 1, H, W]."""
 
 
 def import_builder(path: str) -> Builder:
@@ -75,24 +64,6 @@ def _build_own(model: Builder | str, classes: int, seed: int) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise TypeError(f"model: {path_of(model)} made {type(network).__name__}, expected a torch.nn.Module")
     return network
-
-
-def check_network(
-    network: nn.Module,  # of your own
-    method: Method,  # that is to train it
-    classes: int,  # background included
-    shape: Sequence[int],  # rows and columns of a slice
-) -> None:
-    """Raise a ValueError that names what the method asks for and the network does not have."""
-    kind = type(network).__name__
-    missing = {name: stage.name for stage in method.stages for name in stage.needs if not hasattr(network, name)}
-    if missing:
-        wanted = "; ".join(f"{NEEDS[name]} for the {stage} stage" for name, stage in missing.items())
-        raise ValueError(f"model: {kind} has no {', '.join(missing)}, but {method} asks for {wanted}")
-    with evaluating(network):
-        found = network(torch.zeros(2, 1, *shape))
-    if list(found.shape) != [2, classes, *shape]:
-        raise ValueError(f"model: {kind} makes {list(found.shape)} of two slices, expected logits {[2, classes, *shape]}")
 
 
 def network_facts(network: dict, model: nn.Module) -> dict:

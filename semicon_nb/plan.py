@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,20 +14,32 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 from filelock import FileLock
 from tqdm import tqdm
 
-from .data import Cohort, Split, save_split, seen
+from .data import Cohort, Split, save_split, scan_profile
 from .files import cache_folder, content_key, versions, write_atomic
 from .identity import code_key
 from .loop import StageSettings, Step, run
 from .machine import UNABLE, chosen_device, chosen_precision, described, duration, machine
-from .networks import Builder, build, check_network, network_facts, path_of, read_weights, save_weights
+from .networks import Builder, build, network_facts, path_of, read_weights, save_weights
+from .predict import evaluating
 from .runs import Run, open_folder, read_history, read_run, read_settings
 from .stages import Method, Preset, Stage, settings_for, with_precision
 from .unet import UNet
 
-__all__ = ["Plan", "PlannedStage", "execute", "forecast", "plan_run", "stage_key"]
+__all__ = ["check_network", "forecast", "plan_run"]
+
+
+NEEDS = {
+    "embed_images": "embed_images(images) -> [B, D]",
+    "features": "features(images) -> [B, C, H, W]",
+    "pixel_head": "pixel_head(features) -> [B, D, H, W]",
+    "class_head": "class_head(features) -> [B, classes, H, W]",
+    "twin": "twin(seed) -> a network of the same kind with other first weights",
+}
+"""What a stage may ask of a network beside `forward(images) -> [B, classes, H, W]`, for images [B, 1, H, W]."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,24 @@ def plan_run(
         stages.append(PlannedStage(stage, own, key, cache and number < len(settings)))
     about = _describe(method, cohort, split, preset, seed, network, stages)
     return Plan(method, cohort, split, preset, seed, model, there, folder, tuple(stages), about)
+
+
+def check_network(
+    network: nn.Module,  # of your own
+    method: Method,  # that is to train it
+    classes: int,  # background included
+    shape: Sequence[int],  # rows and columns of a slice
+) -> None:
+    """Raise a ValueError that names what the method asks for and the network does not have."""
+    kind = type(network).__name__
+    missing = {name: stage.name for stage in method.stages for name in stage.needs if not hasattr(network, name)}
+    if missing:
+        wanted = "; ".join(f"{NEEDS.get(name, name)} for the {stage} stage" for name, stage in missing.items())
+        raise ValueError(f"model: {kind} has no {', '.join(missing)}, but {method} asks for {wanted}")
+    with evaluating(network):
+        found = network(torch.zeros(2, 1, *shape))
+    if list(found.shape) != [2, classes, *shape]:
+        raise ValueError(f"model: {kind} makes {list(found.shape)} of two slices, expected logits {[2, classes, *shape]}")
 
 
 def stage_key(
@@ -257,7 +287,7 @@ def execute(plan: Plan, resume: bool = False, progress: bool = True) -> Run:
 def _train(plan: Plan, net: UNet, seconds: dict[str, float], progress: bool, started: float) -> Run:
     """Train all stages, from run.json that says so to run.json that says it is finished."""
     folder = cast(Path, plan.folder)
-    facts = {**plan.about, "seen": seen(plan.cohort), "versions": versions(), "machine": machine(plan.device), "finished": False}
+    facts = {**plan.about, "seen": scan_profile(plan.cohort), "versions": versions(), "machine": machine(plan.device), "finished": False}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     save_split(plan.split, folder / "split.json")
     save_weights(folder / "initial.pt", net)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .data import Cohort, Grid, Scan, from_grid, normalise, read_scan, to_grid, turned
+from .data import Cohort, Grid, Scan, from_grid, normalise, read_scan, reorient, to_grid
 
 __all__ = [
     "Prediction",
@@ -197,13 +197,13 @@ def segment(
     """The class of every pixel of a scan on its own grid, uint8 of the scan's shape ([rows, columns] for a PNG); ValueError for another."""
     how = how or prediction_of(model)
     stored = _open_scan(scan, grid, apart)
-    own = turned(stored, grid.orientation)
+    own = reorient(stored, grid.orientation)
     axis = grid.along(own.voxels.shape)
     stack = np.moveaxis(normalise(own.voxels, own.path), axis, 0)
     shares = predict(model, to_grid(stack, grid), how)
     if how.neighbours:
         shares = blend_slices(shares, np.arange(len(shares)) * own.spacing[axis], how.neighbours)
     found = np.moveaxis(native_map(shares, stack.shape[1:], grid), 2, axis)
-    found = turned(replace(own, voxels=found), stored.orientation).voxels
+    found = reorient(replace(own, voxels=found), stored.orientation).voxels
     flat = stored.unit == "pixel" or isinstance(scan, np.ndarray) and scan.ndim == 2
     return found[..., 0] if flat else np.ascontiguousarray(found)

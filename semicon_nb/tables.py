@@ -5,7 +5,6 @@ __all__ = [
     "as_markdown",
     "by_split",
     "compare",
-    "experiment_of",
     "failures",
     "headroom",
     "interval",
@@ -169,9 +168,9 @@ def same_people(
 ) -> pd.DataFrame:
     """The scores with a gap wherever the baseline has none, so that no mean is over other people; as they are where it was not run."""
     kept = scores.copy()
-    for fraction, method in scores.index:
-        if (fraction, baseline) in scores.index:
-            kept.loc[(fraction, method), scores.loc[(fraction, baseline)].isna()] = np.nan
+    for share, method in scores.index:
+        if (share, baseline) in scores.index:
+            kept.loc[(share, method), scores.loc[(share, baseline)].isna()] = np.nan
     return kept
 
 
@@ -179,7 +178,7 @@ def summary(
     results: Results,  # finished runs
     metric: str = "pooled_dice",  # what to average
 ) -> pd.DataFrame:
-    """Mean and half width of its 95 % interval over the splits that scratch was run on, for each labelled fraction and method."""
+    """Mean and half width of its 95 % interval over the splits that scratch was run on, for each labelled share and method."""
     scores = same_people(by_split(results, metric))
     rows = [interval(row) for row in scores.to_numpy()]
     return pd.DataFrame(rows, index=scores.index, columns=["mean", "half", "splits"])
@@ -187,17 +186,17 @@ def summary(
 
 def paired(
     results: Results,  # finished runs
-    against: str | dict[float, dict[str, str]] = "scratch",  # the method to subtract; or, for each fraction, each method's rival
+    against: str | dict[float, dict[str, str]] = "scratch",  # the method to subtract; or, for each share, each method's rival
     metric: str = "pooled_dice",  # what to compare
 ) -> pd.DataFrame:
     """Mean difference to another method on the same splits, and half width of its 95 % interval."""
     scores = by_split(results, metric)
     rows = {}
-    for fraction, method in scores.index:
-        rival = against if isinstance(against, str) else against[fraction].get(method)
-        if rival == method or (fraction, rival) not in scores.index:
+    for share, method in scores.index:
+        rival = against if isinstance(against, str) else against[share].get(method)
+        if rival == method or (share, rival) not in scores.index:
             continue
-        rows[fraction, method] = (*interval(scores.loc[(fraction, method)] - scores.loc[(fraction, rival)]), rival)
+        rows[share, method] = (*interval(scores.loc[(share, method)] - scores.loc[(share, rival)]), rival)
     index = pd.MultiIndex.from_tuples(rows, names=["labels", "method"]) if rows else scores.index[:0]
     return pd.DataFrame(list(rows.values()), index=index, columns=["difference", "half", "splits", "against"])
 
@@ -205,15 +204,15 @@ def paired(
 def best_other(
     results: Results,  # finished runs
 ) -> dict[float, dict[str, str]]:
-    """For each labelled fraction and method, the other method with the best mean Dice on validation subjects."""
+    """For each labelled share and method, the other method with the best mean Dice on validation subjects."""
     means = summary(results, "validation")["mean"].dropna()
     rivals: dict[float, dict[str, str]] = {}
-    for fraction, method in means.index:
-        others = means.loc[fraction].drop(method)
+    for share, method in means.index:
+        others = means.loc[share].drop(method)
         if len(others):
-            rivals.setdefault(fraction, {})[method] = others.idxmax()
-    for fraction in read_results(results)["labels"].unique():
-        rivals.setdefault(fraction, {})
+            rivals.setdefault(share, {})[method] = others.idxmax()
+    for share in read_results(results)["labels"].unique():
+        rivals.setdefault(share, {})
     return rivals
 
 
@@ -222,9 +221,9 @@ _BASELINES = {"best": "scratch(strong)", "scratch(strong)": "scratch(strong)"}
 
 
 def _rooms(scores: pd.DataFrame, metric: str) -> dict[tuple[float, str], pd.Series]:
-    """What all labels bring on each split, by labelled fraction and training from scratch; nothing of seconds, which are no score."""
-    fractions = [] if metric.endswith("seconds") else sorted(f for f in set(scores.index.get_level_values("labels")) if f < 1)
-    places = [(f, m) for m in dict.fromkeys(["scratch", *_BASELINES.values()]) for f in fractions]
+    """What all labels bring on each split, by labelled share and training from scratch; nothing of seconds, which are no score."""
+    shares = [] if metric.endswith("seconds") else sorted(f for f in set(scores.index.get_level_values("labels")) if f < 1)
+    places = [(f, m) for m in dict.fromkeys(["scratch", *_BASELINES.values()]) for f in shares]
     there = [(f, m) for f, m in places if {(f, m), (1.0, m)} <= set(scores.index)]
     return {(f, m): scores.loc[(1.0, m)] - scores.loc[(f, m)] for f, m in there}
 
@@ -265,19 +264,19 @@ def verdicts(
     results: Results,  # finished runs
     claims: Iterable[tuple[str, str]],  # (better, worse) as somebody claims
     metric: str = "pooled_dice",  # what to compare
-) -> pd.DataFrame:  # a row for each claim and labelled fraction that were run
+) -> pd.DataFrame:  # a row for each claim and labelled share that were run
     """Which claims hold on these splits, which are reversed, and where the runs cannot tell or had no room to."""
     scores = by_split(results, metric)
     rooms, sign, rows = _rooms(scores, metric), -1 if metric in LESS_IS_BETTER else 1, []
     for better, worse in claims:
         base = _BASELINES.get(better) or _BASELINES.get(worse) or "scratch"
-        for fraction in sorted(set(scores.index.get_level_values("labels"))):
-            if (fraction, better) not in scores.index or (fraction, worse) not in scores.index:
+        for share in sorted(set(scores.index.get_level_values("labels"))):
+            if (share, better) not in scores.index or (share, worse) not in scores.index:
                 continue
-            gains = scores.loc[(fraction, better)] - scores.loc[(fraction, worse)]
-            room = rooms.get((fraction, base), pd.Series(dtype=float))
+            gains = scores.loc[(share, better)] - scores.loc[(share, worse)]
+            room = rooms.get((share, base), pd.Series(dtype=float))
             word = judge(sign * gains, None if metric.endswith("seconds") else sign * room)
-            rows.append((f"{better} > {worse}", fraction, *interval(gains), *interval(room)[:2], word))
+            rows.append((f"{better} > {worse}", share, *interval(gains), *interval(room)[:2], word))
     names = ["claim", "labels", "difference", "half", "splits", "headroom", "headroom_half", "verdict"]
     return pd.DataFrame(rows, columns=names)
 
@@ -293,10 +292,10 @@ def plus_minus(
     return f"{value:+.3f}" * signed + f"{value:.3f}" * (not signed) + (f" ± {half:.3f}" if np.isfinite(half) else "")
 
 
-def _texts(rows: pd.DataFrame, value: str, fraction: float, signed: bool) -> dict[str, str]:
-    """What a table says of each method at a labelled fraction."""
+def _texts(rows: pd.DataFrame, value: str, share: float, signed: bool) -> dict[str, str]:
+    """What a table says of each method at a labelled share."""
     found = zip(rows.index, rows[value], rows["half"], strict=True)
-    return {method: plus_minus(mean, half, signed) for (labels, method), mean, half in found if labels == fraction}
+    return {method: plus_minus(mean, half, signed) for (labels, method), mean, half in found if labels == share}
 
 
 def compare(
@@ -309,10 +308,10 @@ def compare(
     parts = {"": (summary(runs, metric), "mean"), " − scratch": (paired(runs, "scratch", metric), "difference")}
     parts[" − best other"] = (paired(runs, best_other(runs), metric), "difference")
     names, columns = [*dict.fromkeys(runs["method"]), *room.index.unique("method")], {}
-    for fraction in sorted(runs["labels"].unique()):
+    for share in sorted(runs["labels"].unique()):
         for title, (rows, value) in parts.items():
-            cells = _texts(rows, value, fraction, bool(title)) | ({} if title else _texts(room, "mean", fraction, True))
-            columns[f"{100 * fraction:g} %{title}"] = [cells.get(name, "") for name in names]
+            cells = _texts(rows, value, share, bool(title)) | ({} if title else _texts(room, "mean", share, True))
+            columns[f"{100 * share:g} %{title}"] = [cells.get(name, "") for name in names]
     return pd.DataFrame(columns, index=pd.Index(names, name="method"))
 
 
@@ -379,7 +378,7 @@ def table(
     form: str = "markdown",  # "markdown", "latex" or "html"
     metric: str = "pooled_dice",  # pooled_dice, volume_dice or hd95
 ) -> str:
-    """The table of all methods and fractions: one for each cohort, preset and set of defects, since these cannot be compared; ValueError for an unknown form."""
+    """The table of all methods and shares: one for each cohort, preset and set of defects, since these cannot be compared; ValueError for an unknown form."""
     if form not in ("markdown", "latex", "html"):
         raise ValueError(f"form: found {form!r}, expected markdown, latex or html")
     parts = read_results(results).groupby("experiment", sort=False)

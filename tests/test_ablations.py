@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from semicon_nb.data import phantom, split
+from semicon_nb.loop import STAGES
 from semicon_nb.methods import METHODS, train_method
 from semicon_nb.stages import PRESETS, settings_for
 from semicon_nb.study.ablations import ABLATIONS, HEADS, train_local_with, variant
-from semicon_nb.train import STAGES, train_local
+from semicon_nb.train import train_local
 from semicon_nb.unet import UNet
 
 

@@ -112,7 +112,10 @@ AT_ONCE = {
     "train scratch --lables 0.1 --out x": (2, "did you mean --labels?"),
     "train scratsh --out x": (2, "did you mean scratch?"),
     "train Mean_Teacher --out x": (2, "did you mean mean-teacher?"),
-    "train scratch --preset labtop --out x": (2, "--preset: found 'labtop', expected one of demo, laptop, thorough, paper; did you mean laptop?"),
+    "train scratch --preset labtop --out x": (
+        2,
+        "--preset: found 'labtop', expected one of demo, laptop, thorough, paper; did you mean laptop?",
+    ),
     "train scratch --device gpu --out x": (2, "--device"),
     "train scratch --data hipocampus --out x": (2, "did you mean hippocampus?"),
     "train scratch --data ./nowhere --out x": (2, "./nowhere: there is no such folder"),
@@ -159,14 +162,14 @@ def test_names_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None
         assert names.METHOD_LINES[name][0] == (names.ALL if sees_all else names.LABELLED), name
     assert list(names.COHORT_LINES) == list(data_module.COHORTS) and set(cli.FUNCTIONS) == set(arguments.COMMANDS)
     asked: list[tuple[str, str]] = []
-    monkeypatch.setattr(cohorts, "locate", lambda folder, marker, data=None: asked.append((folder, marker)))
+    monkeypatch.setattr(cohorts, "cohort_folders", lambda folder, data=None, marker="": asked.append((folder, marker)) or [])
     for name, known in names.COHORT_LINES.items():
         asked.clear()
         if known.folder:
             with pytest.raises(FileNotFoundError, match="download=True" if known.download else "not found"):
                 data_module.load(name)
             assert asked[0][0] == known.folder and fnmatch.fnmatch(asked[0][1], known.marker)
-    with pytest.raises(ValueError, match="expected " + ", ".join(f"'{part}'" for part in names.PART_NAMES[:3])):
+    with pytest.raises(ValueError, match=f"part: found 'none', expected one of {', '.join(names.PART_NAMES)}"):
         data_module.part_indices(phantom(subjects=3, size=32), data_module.split(phantom(subjects=3, size=32), 1), "none")
 
 

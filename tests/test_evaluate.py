@@ -24,8 +24,8 @@ from semicon_nb.evaluate import (
     overlap_and_distance,
     report_of,
     score_volume,
-    without_nan,
 )
+from semicon_nb.files import without_nan
 from semicon_nb.predict import Prediction, blend_slices, predict, predict_slices, segment, with_prediction
 from semicon_nb.unet import UNet
 

@@ -10,9 +10,10 @@ import torch
 
 from semicon_nb.data import labelled_indices, phantom, split
 from semicon_nb.gradient import CANDIDATES, FAMILIES, agreement, follow, gradient_figure, interval, measure_gradients, summarise
+from semicon_nb.loop import STAGES
 from semicon_nb.losses import supervised_local_contrastive_loss
 from semicon_nb.strategies import Downsampling
-from semicon_nb.train import STAGES, allowed, pair_of
+from semicon_nb.train import allowed, pair_of
 from semicon_nb.unet import UNet
 
 

@@ -8,7 +8,8 @@ from torch import nn
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.evaluate import evaluate
 from semicon_nb.methods import METHODS, load_run, train_method
-from semicon_nb.networks import NEEDS, build, network_facts
+from semicon_nb.networks import build, network_facts
+from semicon_nb.plan import NEEDS
 from semicon_nb.predict import prediction_of
 from semicon_nb.unet import UNet
 

@@ -136,7 +136,8 @@ def test_every_explorer_has_its_page(site):
     assert known == set(EXPLORERS), "tools/explorers.py says how each explorer's page is made"
     for name, _ in EXPLORERS.values():
         text = (site / "explorers" / f"{name}.html").read_text(encoding="utf-8")
-        assert "http-equiv" in text and ('src="../site_libs/plotly/plotly.min.js"' in text or 'class="semicon-scene"' in text)
+        own = any(mark in text for mark in ('src="../site_libs/plotly/plotly.min.js"', 'class="semicon-scene"', 'id="explorer"'))
+        assert "http-equiv" in text and own
 
 
 def test_every_picture_has_words(pages):

@@ -52,5 +52,8 @@ def test_thorough_is_as_long_as_validation_subjects_ask_for():
 def test_thorough_is_laptop_with_all_stages_lengthened_alike():
     usual, longer = PRESETS["laptop"], PRESETS["thorough"]
     assert len({longer.stages[name].steps / settings.steps for name, settings in usual.stages.items()}) == 1
-    same = {name: replace(longer.stages[name], **{n: getattr(s, n) for n in ("steps", "warmup", "validate_every")}) for name, s in usual.stages.items()}
+    same = {
+        name: replace(longer.stages[name], **{n: getattr(s, n) for n in ("steps", "warmup", "validate_every")})
+        for name, s in usual.stages.items()
+    }
     assert replace(longer, name="laptop", stages=same) == usual

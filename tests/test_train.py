@@ -18,10 +18,10 @@ import torch
 from semicon_nb import train as stages
 from semicon_nb.data import DataError, LeakError, part_indices, phantom, split
 from semicon_nb.dice import cross_entropy_dice, dice_of, overlap_counts, pooled_dice, soft_dice_loss
-from semicon_nb.loop import StageSettings, Step, draw, fit, generator_of, rate_at, read_checkpoint, run, settings_from, start
+from semicon_nb.loop import STAGES, StageSettings, Step, draw, fit, generator_of, rate_at, read_checkpoint, run, settings_from, start
 from semicon_nb.predict import Prediction, at_precision, predict
 from semicon_nb.strategies import BlockDivision, Downsampling, RandomSampling
-from semicon_nb.train import STAGES, allowed, at_step, finetune, pair_of, train_global, train_local
+from semicon_nb.train import allowed, at_step, finetune, pair_of, train_global, train_local
 from semicon_nb.unet import UNet
 from semicon_nb.views import GLOBAL, LOCAL
 

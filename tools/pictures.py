@@ -15,9 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from semicon_nb.data import labelled_indices, part_indices, phantom, split
-from semicon_nb.data.cohort import Cohort
-from semicon_nb.data.splits import Split
+from semicon_nb.data import Cohort, Split, labelled_indices, part_indices, phantom, split
 from semicon_nb.embed import pixel_embeddings, sample_pixels
 from semicon_nb.methods import METHODS
 from semicon_nb.show import PALETTE, rgb

@@ -1,57 +1,56 @@
-"""Every cohort by its name: the phantom, real hippocampi, hearts, and a folder of your own."""
+"""Every cohort by its name: where its files are looked for, how they get there, and what is made of them."""
 
-__all__ = ["MMWHS", "COHORTS", "folder", "person", "asked", "hippocampus", "cardiac", "sunnybrook", "mmwhs", "load"]
-
+import hashlib
+import io
+import os
 import re
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from ..files import cache_folder
+from ..names import check_name, check_place
 from .cohort import Codes, Cohort, Volume
-from .cohort import take as taken
-from .download import download as fetch_cohort
-from .download import locate, not_found
-from .folders import layout
-from ..names import check_place
+from .cohort import take as take_volumes
+from .folders import folder, layout
 from .phantoms import phantom
-from .scans import DataError, Grid
+from .reading import DataError
+from .scans import Grid
 from .slices import assemble
 
+__all__ = ["COHORTS", "cohort_folders", "hippocampus", "load", "mmwhs"]
 
-def folder(
-    path: str | Path,  # a Decathlon task, or a folder with images/ and labels/ (NIfTI or PNG), index.csv and dataset.json being optional
-    size: int = 64,  # rows and columns of a slice, pixels
-    fit: str = "resize",  # "resize" stretches the whole slice; "centre" crops or pads about its centre
-    axis: int = 2,  # which axis of a NIfTI file the slices are stacked along, once it is turned to the orientation
-    orientation: str = "",  # where the axes of every file are made to run to, such as "RAS"; "" for that of most files
-    channel: int | str | None = None,  # number or name of the channel to take, where a case has several
+_HIPPOCAMPUS = "Task04_Hippocampus"
+_ARCHIVES = {_HIPPOCAMPUS: ("https://msd-for-monai.s3-us-west-2.amazonaws.com", "9d24dba78a72977dbd1d2e110310f31b")}
+"""Address without the file's name, and MD5 checksum, of the tar files that can be fetched, by the folder they hold."""
+
+
+def load(
+    cohort: str | Path = "phantom",  # a name in COHORTS, or a folder
+    take: Sequence[str] | None = None,  # only the volumes of these names
+    **settings: Any,  # arguments of that cohort's function
 ) -> Cohort:
-    """The cohort in a folder of anybody's own; FileNotFoundError where there is none."""
-    place = Path(path).expanduser().resolve()
-    if not place.is_dir():
-        raise FileNotFoundError(f"{path}: there is no such folder; name one that holds images/ and labels/, or a dataset.json")
-    classes, codes, volumes = layout(place, channel)
-    source = {"cohort": str(place), "size": size, "fit": fit, "axis": axis}
-    source |= {"orientation": orientation} if orientation else {}
-    source |= {"channel": channel} if channel is not None else {}
-    return assemble(place.name, classes, codes, volumes, Grid(size, fit, axis, orientation), source, named=False)
+    """A cohort by its name, or from a folder; `load(**cohort.source)` gives a cohort back.
 
-
-def person(
-    name: str,  # of a volume
-) -> str:
-    """Whose hippocampus `hippocampus_NNN` is: ids 2k - 1 and 2k are one person's two. Inferred, not documented."""
-    number = re.fullmatch(r"hippocampus_(\d+)", name)
-    return f"person{(int(number[1]) + 1) // 2:03d}" if number else name
-
-
-def asked(
-    **settings: Any,  # arguments of a cohort's function, None where not given
-) -> dict:
-    """Settings for Cohort.source: those that were given, the data folder as a whole path."""
-    whole = {"data": lambda value: str(Path(value).expanduser().resolve())}
-    return {key: whole.get(key, lambda value: value)(value) for key, value in settings.items() if value is not None}
+    FileNotFoundError for any other word.
+    """
+    place = Path(cohort).expanduser()
+    if cohort in COHORTS:
+        found = COHORTS[str(cohort)](**settings)
+    else:
+        check_place(str(cohort))
+        found = (hippocampus if place.resolve().name == _HIPPOCAMPUS else folder)(place, **settings)
+    return found if take is None else take_volumes(found, take)
 
 
 def hippocampus(
@@ -65,27 +64,25 @@ def hippocampus(
 
     DataError where the folder is another task's.
     """
-    name = "Task04_Hippocampus"
     if limit is not None and limit < 1:
-        raise ValueError(f"limit: {limit!r}, expected a number of volumes from 1 upwards, or None for all")
-    place = locate(name, "dataset.json", data)
-    if place is None and not download:
-        raise not_found(name, "dataset.json", data, downloads=True)
-    classes, codes, volumes = layout(place or fetch_cohort(name))
+        raise ValueError(f"limit: found {limit!r}, expected a number of volumes from 1 upwards, or None for all")
+    if download and not cohort_folders(_HIPPOCAMPUS, data, "dataset.json"):
+        place = _fetch_cohort(_HIPPOCAMPUS)
+    else:
+        todo = "fetch it with download=True (semicon-nb data hippocampus --download), or "
+        place = _locate(_HIPPOCAMPUS, data, "dataset.json", todo)
+    classes, codes, volumes = layout(place)
     if classes != ("background", "anterior", "posterior"):
         raise DataError(f"{place}: is another task, its classes are {', '.join(classes)}; load it as a folder")
-    volumes = [replace(volume, subject=person(volume.name)) for volume in volumes[:limit]]
-    source = {"cohort": "hippocampus", **asked(data=data, size=size, limit=limit, orientation=orientation or None)}
+    volumes = [replace(volume, subject=_person(volume.name)) for volume in volumes[:limit]]
+    source = _source("hippocampus", data=data, size=size, limit=limit, orientation=orientation or None)
     return assemble("hippocampus", classes, codes, volumes, Grid(size, orientation=orientation), source)
 
 
-def cardiac(
-    subjects: int = 24,  # how many people
-    size: int = 64,  # rows and columns of a slice, pixels
-    seed: int = 0,  # another seed, other people
-) -> Cohort:
-    """Generated hearts: the phantom with seven structures."""
-    return phantom("cardiac", subjects, size, seed)
+def _person(volume: str) -> str:
+    """Whose hippocampus `hippocampus_NNN` is: ids 2k - 1 and 2k are one person's two. Inferred, not documented."""
+    number = re.fullmatch(r"hippocampus_(\d+)", volume)
+    return f"person{(int(number[1]) + 1) // 2:03d}" if number else volume
 
 
 def sunnybrook(
@@ -96,15 +93,13 @@ def sunnybrook(
 
     FileNotFoundError where it is not found.
     """
-    place = locate("sunnybrook", "index.csv", data)
-    if place is None:
-        raise not_found("sunnybrook", "index.csv", data)
-    classes, codes, volumes = layout(place)
-    return assemble("sunnybrook", classes, codes, volumes, Grid(size, "centre"), {"cohort": "sunnybrook", **asked(data=data, size=size)})
+    found = layout(_locate("sunnybrook", data, "index.csv"))
+    return assemble("sunnybrook", *found, Grid(size, "centre"), _source("sunnybrook", data=data, size=size))
 
 
-MMWHS = {"left ventricle": (500,), "right ventricle": (600,), "left atrium": (420, 421), "right atrium": (550,),
-         "myocardium": (205,), "ascending aorta": (820,), "pulmonary artery": (850,)}  # fmt: skip
+_STRUCTURES = {"left ventricle": (500,), "right ventricle": (600,), "left atrium": (420, 421), "right atrium": (550,),
+               "myocardium": (205,), "ascending aorta": (820,), "pulmonary artery": (850,)}  # fmt: skip
+"""Numbers of MMWHS's structures in its label files."""
 
 
 def mmwhs(
@@ -117,39 +112,176 @@ def mmwhs(
 
     FileNotFoundError where it is not found.
     """
-    if modality not in ("ct", "mr"):
-        raise ValueError(f"modality: {modality!r}, expected 'ct' or 'mr'")
+    check_name("modality", modality, ("ct", "mr"))
     pattern = f"{modality}_*_image.nii*"
-    place = locate("mmwhs", f"**/{pattern}", data)
-    if place is None:
-        raise not_found("mmwhs", f"**/{pattern}", data)
-    codes = Codes(((0, 0), *((number, i + 1) for i, numbers in enumerate(MMWHS.values()) for number in numbers)), other=0)
+    place = _locate("mmwhs", data, f"**/{pattern}")
+    numbers = [(number, i) for i, several in enumerate(_STRUCTURES.values(), start=1) for number in several]
     volumes = []
     for image in sorted(place.rglob(pattern)):
         name, label = image.name.split("_image.nii")[0], image.with_name(image.name.replace("_image.nii", "_label.nii"))
         volumes.append(Volume(name, name, str(image), str(label) if label.is_file() else ""))
-    source = {"cohort": "mmwhs", **asked(data=data, modality=modality, size=size, orientation=orientation or None)}
-    return assemble("mmwhs", ("background", *MMWHS), codes, volumes, Grid(size, orientation=orientation), source)
+    source = _source("mmwhs", data=data, modality=modality, size=size, orientation=orientation or None)
+    codes, grid = Codes(((0, 0), *numbers), other=0), Grid(size, orientation=orientation)
+    return assemble("mmwhs", ("background", *_STRUCTURES), codes, volumes, grid, source)
 
 
 COHORTS: dict[str, Callable[..., Cohort]] = {
-    "phantom": phantom, "phantom-cardiac": cardiac, "hippocampus": hippocampus, "sunnybrook": sunnybrook, "mmwhs": mmwhs,
+    "phantom": phantom, "phantom-cardiac": partial(phantom, "cardiac"), "hippocampus": hippocampus, "sunnybrook": sunnybrook,
+    "mmwhs": mmwhs,
 }  # fmt: skip
+"""The function that makes each cohort that has a name."""
 
 
-def load(
-    cohort: str | Path = "phantom",  # a name in COHORTS, or a folder
-    take: Sequence[str] | None = None,  # only the volumes of these names
-    **settings: Any,  # arguments of that cohort's function
-) -> Cohort:
-    """A cohort by its name, or from a folder; `load(**cohort.source)` gives a cohort back; FileNotFoundError for any other word."""
-    place = Path(cohort).expanduser()
-    if cohort not in COHORTS:
-        check_place(str(cohort))
-    if cohort in COHORTS:
-        found = COHORTS[str(cohort)](**settings)
-    elif place.resolve().name == "Task04_Hippocampus":
-        found = hippocampus(data=place, **settings)
+def _source(cohort: str, data: str | Path | None, **settings: Any) -> dict:
+    """What Cohort.source holds: the settings that were given, the data folder as a whole path."""
+    whole = None if data is None else str(Path(data).expanduser().resolve())
+    return {key: value for key, value in {"cohort": cohort, "data": whole, **settings}.items() if value is not None}
+
+
+# where they are looked for --------------------------------------------------------------------------------------------
+def cohort_folders(
+    name: str,  # the cohort's folder, such as "Task04_Hippocampus"
+    data: str | Path | None = None,  # the folder, or the one above it; None for the usual places
+    marker: str = "",  # pattern of a file that must be in it, such as "dataset.json"; "" for none
+) -> list[Path]:
+    """The folders in which a cohort is looked for, in order; with a marker, only those that hold the cohort."""
+    if data is not None:
+        folders = [Path(data).expanduser() / name, Path(data).expanduser()]
     else:
-        found = folder(place, **settings)
-    return found if take is None else taken(found, take)
+        named = os.environ.get("SEMICON_DATA")
+        folders = [*([Path(named).expanduser() / name] if named else []), cache_folder() / name]
+    return [place for place in folders if not marker or (place.is_dir() and any(place.glob(marker)))]
+
+
+def _locate(name: str, data: str | Path | None, marker: str, todo: str = "") -> Path:
+    """The folder that holds a cohort; else FileNotFoundError: the places that were looked at, and what to do."""
+    if found := cohort_folders(name, data, marker):
+        return found[0]
+    looked = "; ".join(str(place / marker) for place in cohort_folders(name, data))
+    unset = "" if data is not None or os.environ.get("SEMICON_DATA") else " (SEMICON_DATA is not set)"
+    todo = f"{todo}set SEMICON_DATA, or data=, to the folder that holds {name}"
+    raise FileNotFoundError(f"{name}: not found; looked at {looked}{unset}. To go on, {todo}")
+
+
+# how they get there ---------------------------------------------------------------------------------------------------
+def _fetch_cohort(name: str, progress: bool = True) -> Path:
+    """Fetch and unpack a cohort into the cache, and give its folder; at once where it is already there.
+
+    The environment variable SEMICON_MIRROR names another address. ValueError for a cohort that cannot be fetched.
+    """
+    check_name("name", name, _ARCHIVES)
+    (address, md5), target = _ARCHIVES[name], cache_folder() / name
+    address = f"{os.environ.get('SEMICON_MIRROR', address).rstrip('/')}/{name}.tar"
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_folder() / f".{name}.lock"):
+        if not target.is_dir():
+            path = _fetch(address, cache_folder() / f"{name}.tar", md5, progress)
+            try:
+                _unpack(path, name, cache_folder())
+            finally:
+                path.unlink(missing_ok=True)
+    return target
+
+
+def _fetch(address: str, path: Path, md5: str, progress: bool = True) -> Path:
+    """Download a file to `path`, resuming an earlier attempt; DataError, and no file, for another checksum."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if path.is_file() and _checksum(path) == md5:
+            return path
+        _receive(address, partial, progress)
+        if (found := _checksum(partial)) != md5:
+            partial.unlink()
+            todo = "the file was deleted, run again to fetch it anew"
+            raise DataError(f"{address}: the checksum is {found}, expected {md5}; {todo}")
+        os.replace(partial, path)
+    return path
+
+
+def _checksum(path: Path) -> str:
+    """The MD5 sum of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _receive(address: str, partial: Path, progress: bool) -> None:
+    """Append what is missing to `partial`; DataError where the connection ends early, and the part is kept."""
+    start = partial.stat().st_size if partial.is_file() else 0
+    answer, resumed = _ask(address, start)
+    start = start if resumed else 0
+    length = answer.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=partial.stem, disable=not progress)
+    with answer, partial.open("ab" if resumed else "wb") as file, bar:
+        try:
+            while block := answer.read(1 << 18):
+                file.write(block)
+                bar.update(len(block))
+        except OSError as error:
+            raise DataError(f"{address}: broke off after {file.tell()} bytes ({error}); run again to resume") from error
+        if total is not None and file.tell() < total:
+            raise DataError(f"{address}: broke off after {file.tell()} of {total} bytes; run again to resume")
+
+
+def _ask(address: str, start: int) -> tuple[Any, bool]:
+    """The server's answer to a request for the bytes from `start` on, and whether it will send just those.
+
+    DataError where there is none.
+    """
+    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and start:
+            return _ask(address, 0)
+        todo = "check the address or try later"
+        raise DataError(f"{address}: the server answered {error.code} {error.reason}; {todo}") from error
+    except (OSError, ValueError) as error:
+        todo = "check connection and address, then run again to resume"
+        raise DataError(f"{address}: cannot be reached ({error}); {todo}") from error
+    resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+    return answer, resumed
+
+
+def _unpack(archive: Path, folder: str, into: Path, limit: int = 4 << 30) -> Path:
+    """Unpack the `folder` that an archive holds, at most `limit` bytes.
+
+    DataError, and nothing left behind, where the archive is damaged, hostile or of something else.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    room = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into))
+    try:
+        _extract(archive, room, limit)
+        if not (room / folder).is_dir():
+            raise DataError(f"{archive}: does not hold the folder {folder}; it is another archive")
+        os.replace(room / folder, into / folder)
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(f"{archive}: cannot be unpacked ({error}); delete it and fetch it again") from error
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    return into / folder
+
+
+def _extract(archive: Path, room: Path, limit: int) -> None:
+    """Write the files of an archive below `room`, without their owners, modes, times and a Mac's shadow files."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            path = _check_member(member, archive)
+            limit -= member.size
+            if limit < 0:
+                raise DataError(f"{archive}: is larger than expected when unpacked; do not use this archive")
+            if path is not None and not path.name.startswith("._"):
+                (room / path).parent.mkdir(parents=True, exist_ok=True)
+                with (room / path).open("wb") as file, tar.extractfile(member) or io.BytesIO() as content:
+                    shutil.copyfileobj(content, file)
+
+
+def _check_member(member: tarfile.TarInfo, archive: Path) -> PurePosixPath | None:
+    """An entry's path inside the target folder, None for a folder; DataError for anything else."""
+    path, todo = PurePosixPath(member.name), "do not use this archive"
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name:
+        raise DataError(f"{archive}: holds the entry {member.name!r} that points outside of its folder; {todo}")
+    if not (member.isfile() or member.isdir()):
+        raise DataError(f"{archive}: holds {member.name!r}, a link or device; {todo}")
+    return path if member.isfile() else None

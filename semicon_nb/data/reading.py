@@ -1,6 +1,13 @@
-"""Files of voxels, NIfTI and PNG: their numbers, their millimetres and their orientation, each of them checked."""
+"""Files as other programs write them, each of their numbers and words checked: NIfTI, PNG, tables and JSON."""
 
+import codecs
+import csv
+import io
+import json
+import re
+import unicodedata
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +16,8 @@ import nibabel
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
+
+__all__ = ["DataError", "Scan", "read_scan", "reorient"]
 
 
 class DataError(ValueError):
@@ -37,7 +46,8 @@ def read_scan(
         raise FileNotFoundError(f"{path}: there is no such file; check the path")
     if path.suffix.lower() == ".png":
         pixels = _pixels(path, mask)
-        return Scan(str(path), _whole(pixels, str(path)) if mask else pixels, (1.0, 1.0, 1.0), np.eye(4), unit="pixel")
+        values = whole_labels(pixels, str(path)) if mask else pixels
+        return Scan(str(path), values, (1.0, 1.0, 1.0), np.eye(4), unit="pixel")
     try:
         image: Any = nibabel.load(path)
         affine, orientation = _affine(image, path)
@@ -46,22 +56,21 @@ def read_scan(
         raise
     except Exception as error:  # whatever a damaged file makes the readers trip over
         why = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as NIfTI, it may be truncated or of another format ({why}); copy it again") from error
-    return Scan(str(path), voxels, _checked(affine, path), affine, orientation)
+        todo = "it may be truncated or of another format"
+        raise DataError(f"{path}: cannot be read as NIfTI, {todo} ({why}); copy it again") from error
+    return Scan(str(path), voxels, _check_affine(affine, path), affine, orientation)
 
 
 def read_image(
     path: str | Path,  # a .nii, .nii.gz or .png file
     mask: bool = False,  # its numbers are labels
 ) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
-    """Voxels [X, Y, Z] float32 (a mask's int32), their mm (a picture's: 1), affine [4, 4]; FileNotFoundError or DataError if none."""
+    """Voxels [X, Y, Z] float32 (a mask's int32), their mm (a picture's: 1) and affine [4, 4]; errors as read_scan's."""
     scan = read_scan(path, mask)
     return scan.voxels, scan.spacing, scan.affine
 
 
-def stored_orientation(
-    path: str | Path,  # of a scan
-) -> str:
+def stored_orientation(path: str | Path) -> str:
     """Where the axes of a file run to, such as "RAS", from its header alone; "" where it does not say."""
     if Path(path).suffix.lower() == ".png":
         return ""
@@ -73,25 +82,27 @@ def stored_orientation(
         return ""
 
 
-def turned(
+def reorient(
     scan: Scan,  # any
     orientation: str,  # where its axes shall run to, such as "RAS"
 ) -> Scan:
-    """The scan with its axes swapped and turned round, nothing resampled; as it is where either orientation is not known."""
+    """The scan with its axes swapped and turned, nothing resampled; as it is where either orientation is not known."""
     if not scan.orientation or not orientation or scan.orientation == orientation:
         return scan
     way = ornt_transform(axcodes2ornt(scan.orientation), axcodes2ornt(orientation))
     affine = scan.affine @ inv_ornt_aff(way, scan.voxels.shape)
     x, y, z = (scan.spacing[axis] for axis in np.argsort(way[:, 0]))
-    return replace(scan, voxels=apply_orientation(scan.voxels, way), spacing=(x, y, z), affine=affine, orientation=orientation)
+    return replace(
+        scan, voxels=apply_orientation(scan.voxels, way), spacing=(x, y, z), affine=affine, orientation=orientation,
+    )  # fmt: skip
 
 
-def _whole(
-    values: np.ndarray,  # [...] numbers of a label file
-    name: str,  # of the file, for the error
-    step: float = 0.0,  # between two numbers that the file can hold, where its header scales them
-) -> np.ndarray:
-    """The labels [...] int32, rid of what scaling and rounding added to them; DataError where they are no whole numbers."""
+# voxels ---------------------------------------------------------------------------------------------------------------
+def whole_labels(values: np.ndarray, name: str, step: float = 0.0) -> np.ndarray:
+    """Numbers [...] of the label file `name` as int32, rid of rounding; DataError where they are not whole.
+
+    `step` lies between two numbers that the file can hold, where its header scales them.
+    """
     with np.errstate(invalid="ignore"):
         near = values if values.dtype.kind in "biu" else np.rint(values)
         odd = (near >= 2**31) | (near < -(2**31))
@@ -107,32 +118,48 @@ def _whole(
 
 def _voxels(image: Any, path: Path, mask: bool) -> np.ndarray:
     """Voxels [X, Y, Z] of a NIfTI image: float32, or int32 of a mask."""
-    kind, shape = image.get_data_dtype(), image.shape
+    shape = _one_volume(image.shape, path)
+    kind = _check_kind(image, path)
+    if mask:
+        slope, offset = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
+        step = abs(float(slope)) if kind.kind in "iu" and (slope, offset) != (1.0, 0.0) else 0.0
+        return whole_labels(np.asanyarray(image.dataobj).reshape(shape), str(path), step)
+    if kind.kind in "iu" and kind.itemsize == 8 and np.abs(image.dataobj.get_unscaled().astype(float)).max() > 2**53:
+        todo = "divide them and save as float32"
+        raise DataError(f"{path}: holds 64-bit numbers beyond 2^53, expected what a float can hold; {todo}")
+    with np.errstate(over="ignore"):
+        return image.get_fdata(dtype=np.float32).reshape(shape)
+
+
+def _one_volume(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    """The three lengths of a box of voxels; DataError for several volumes, or none."""
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     shape = (*shape, 1) if len(shape) == 2 else shape
     if len(shape) != 3 or 0 in shape:
         several = f" ({int(np.prod(shape[3:]))} volumes)" if len(shape) > 3 else ""
-        raise DataError(f"{path}: has the shape {shape}{several}, expected one volume [X, Y, Z]; extract a single volume from it")
+        todo = "extract a single volume from it"
+        raise DataError(f"{path}: has the shape {shape}{several}, expected one volume [X, Y, Z]; {todo}")
+    return shape
+
+
+def _check_kind(image: Any, path: Path) -> np.dtype:
+    """The type of an image's numbers; DataError for one that cannot be used, or voxels inside the header."""
+    kind = image.get_data_dtype()
     if kind.kind not in "iuf" or kind.itemsize > 8:
         found = {"V": "colours", "c": "complex numbers"}.get(kind.kind, f"numbers of type {kind}")
-        raise DataError(f"{path}: its voxels are {found}, expected one real number of at most 64 bits each; convert it, say to float32")
+        todo = "convert it, say to float32"
+        raise DataError(f"{path}: its voxels are {found}, expected one real number of at most 64 bits each; {todo}")
     starts = getattr(image.dataobj, "offset", 0)
     if isinstance(image, nibabel.nifti1.Nifti1Image) and starts < image.header.single_vox_offset:
         todo = "save it again with the program that made it"
         raise DataError(f"{path}: its header says that voxels begin at byte {starts}, inside the header itself; {todo}")
-    slope, offset = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
-    if mask:
-        scaled = kind.kind in "iu" and (slope, offset) != (1.0, 0.0)
-        return _whole(np.asanyarray(image.dataobj).reshape(shape), str(path), abs(float(slope)) if scaled else 0.0)
-    if kind.kind in "iu" and kind.itemsize == 8 and np.abs(image.dataobj.get_unscaled().astype(float)).max() > 2**53:
-        raise DataError(f"{path}: holds 64-bit numbers beyond 2^53, expected what a float can hold; divide them and save as float32")
-    with np.errstate(over="ignore"):
-        return image.get_fdata(dtype=np.float32).reshape(shape)
+    return kind
 
 
+# geometry -------------------------------------------------------------------------------------------------------------
 _UNITS = {1: 1000.0, 3: 0.001}
-"""Millimetres in a unit of length by its number in the header: metre, micrometre; 2 is mm, and any other is taken as mm."""
+"""Millimetres in a unit of length by its number in the header: metre, micrometre; 2 is mm, any other is taken as mm."""
 
 
 def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
@@ -146,11 +173,12 @@ def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
     if known := int(raw["sform_code"]) > 0 and bool(raw.get_sform()[:3, :3].any()):
         affine = np.array(raw.get_sform(), float)
         if int(raw["qform_code"]) > 0:
-            _agree(affine, raw, single, path)
+            _check_forms(affine, raw, single, path)
     else:
         apart = [float(abs(size)) for size in raw["pixdim"][1:4]]
         if not all(0 < size < np.inf or alone for size, alone in zip(apart, single, strict=True)):
-            raise DataError(f"{path}: {_found(apart)}, expected millimetres above 0; write the right spacing into the header")
+            todo = "write the right spacing into the header"
+            raise DataError(f"{path}: {_spacing_words(apart)}, expected millimetres above 0; {todo}")
         known = int(raw["qform_code"]) > 0
         affine = np.array(image.header.get_qform() if known else image.header.get_base_affine(), float)
     affine[:3] *= _UNITS.get(int(raw["xyzt_units"]) & 7, 1.0)
@@ -158,17 +186,15 @@ def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
         if not 0.999e-3 <= np.linalg.norm(affine[:3, axis]) <= 100:  # a single slice has no distance to the next one
             affine[:3, axis] = np.cross(affine[:3, axis - 2], affine[:3, axis - 1])
             affine[:3, axis] /= np.linalg.norm(affine[:3, axis]) or 1
-    _checked(affine, path)
+    _check_affine(affine, path)
     return affine, "".join(nibabel.aff2axcodes(affine)) if known else ""
 
 
-def _agree(
-    sform: np.ndarray,  # [4, 4] voxel -> its unit
-    raw: Any,  # header as it is stored, whose qform counts too
-    single: list[bool],  # [3], axes of one voxel, which have no direction
-    path: Path,  # of its file, for the error
-) -> None:
-    """DataError where the two forms of a header lay the axes another way round, or say other distances."""
+def _check_forms(sform: np.ndarray, raw: Any, single: list[bool], path: Path) -> None:
+    """DataError where a `raw` header's qform lays the axes another way round than its `sform`, or says other distances.
+
+    `single` says which of the three axes have one voxel, and so no direction.
+    """
     try:
         qform = np.array(raw.get_qform(), float)
     except (nibabel.spatialimages.HeaderDataError, ValueError, ArithmeticError):
@@ -178,21 +204,22 @@ def _agree(
         return
     along = (sform[:3, :3] * qform[:3, :3]).sum(0) / (sizes[0] * sizes[1])
     if not (np.isclose(sizes[0], sizes[1], rtol=0.02) & (along > 0.5) | single).all():
-        forms = zip(("sform", "qform"), (sform, qform), sizes, strict=True)
-        told = [f"its {name} says {''.join(nibabel.aff2axcodes(form))} and voxels of {_times(size)}" for name, form, size in forms]
+        told = [
+            f"its {name} says {''.join(nibabel.aff2axcodes(form))} and voxels of {times(size)}"
+            for name, form, size in zip(("sform", "qform"), (sform, qform), sizes, strict=True)
+        ]
         raise DataError(f"{path}: {', '.join(told)}; find out which is right and write it into both")
 
 
-def _checked(
-    affine: np.ndarray,  # [4, 4] voxel -> mm
-    path: str | Path,  # of its file, for the error
-) -> tuple[float, float, float]:
-    """Spacing [3] in mm of an affine [4, 4]; DataError where it is no box of voxels of some millimetres at right angles."""
+def _check_affine(affine: np.ndarray, path: Path) -> tuple[float, float, float]:
+    """Spacing [3] in mm of an affine [4, 4]; DataError where it is no box of voxels of some mm at right angles."""
     x, y, z = (float(s) for s in np.sqrt((affine[:3, :3] ** 2).sum(0)))
     if not np.isfinite(affine).all():
-        raise DataError(f"{path}: the affine in its header holds NaN or infinite numbers, expected millimetres; write the right one")
+        todo = "write the right one"
+        raise DataError(f"{path}: the affine in its header holds NaN or infinite numbers, expected millimetres; {todo}")
     if not all(0.999e-3 <= size <= 100 for size in (x, y, z)):
-        raise DataError(f"{path}: {_found((x, y, z))}, expected 0.001 to 100 mm; write the right spacing, or its unit, into the header")
+        todo = "write the right spacing, or its unit, into the header"
+        raise DataError(f"{path}: {_spacing_words((x, y, z))}, expected 0.001 to 100 mm; {todo}")
     unit = affine[:3, :3] / (x, y, z)
     if (leaning := np.abs(unit.T @ unit - np.eye(3)).max()) > 0.02:
         angle = 90 - np.degrees(np.arcsin(min(1.0, leaning)))
@@ -201,28 +228,27 @@ def _checked(
     return x, y, z
 
 
-def _found(spacing: Any) -> str:
+def _spacing_words(spacing: Any) -> str:
     """The words for a spacing."""
-    return f"its header says that voxels measure {_times(spacing)} mm"
+    return f"its header says that voxels measure {times(spacing)} mm"
 
 
-def _times(sizes: Any) -> str:
+def times(sizes: Any, digits: int = 4) -> str:
     """Numbers as 1 x 2 x 3."""
-    return " x ".join(f"{size:.4g}" for size in sizes)
+    return " x ".join(f"{size:.{digits}g}" for size in sizes)
 
 
-def bit_depth(
-    path: Path,  # of a PNG
-) -> tuple[int, int]:
-    """Bits of a number in a PNG, and the kind of its colours (0 is grey), from its first bytes; 0, 0 where it is none."""
+# pictures -------------------------------------------------------------------------------------------------------------
+def png_header(path: Path) -> tuple[int, int, int, int]:
+    """Columns, rows, bits of a number, and kind of colours (0 is grey) that a PNG says in its first bytes."""
     with path.open("rb") as file:
-        head = file.read(26)
-    return (head[24], head[25]) if len(head) == 26 else (0, 0)
+        head = file.read(26).ljust(26, b"\0")
+    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"), head[24], head[25]
 
 
 def _pixels(path: Path, mask: bool) -> np.ndarray:
     """Grey values, or labels, of a PNG: [rows, columns, 1] float32."""
-    depth, colour = bit_depth(path)
+    *_, depth, colour = png_header(path)
     try:
         with Image.open(path) as picture, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -237,9 +263,11 @@ def _pixels(path: Path, mask: bool) -> np.ndarray:
         found = f"is a {kind} file" if kind != "PNG" else f"holds {frames} pictures"
         raise DataError(f"{path}: {found}, expected one picture in PNG; convert it")
     if depth == 16 and colour != 0:
-        raise DataError(f"{path}: is a 16-bit picture with colour or alpha, of which 8 bits would be lost; save it as 16-bit greyscale")
+        found = "is a 16-bit picture with colour or alpha, of which 8 bits would be lost"
+        raise DataError(f"{path}: {found}; save it as 16-bit greyscale")
     if veiled:
-        raise DataError(f"{path}: is transparent in places, so its numbers are only part of what it shows; save label numbers without alpha")
+        found = "is transparent in places, so its numbers are only part of what it shows"
+        raise DataError(f"{path}: {found}; save label numbers without alpha")
     if pixels.ndim == 3:
         if (pixels[..., 1:3] != pixels[..., :1]).any():
             todo = "save the label numbers" if mask else "save it as greyscale"
@@ -248,3 +276,107 @@ def _pixels(path: Path, mask: bool) -> np.ndarray:
     if mask and colour == 0 and depth in (2, 4):  # the reader spreads them over 0 to 255
         pixels = pixels // (255 // (2**depth - 1))
     return pixels[..., None].astype(np.float32)
+
+
+# words ----------------------------------------------------------------------------------------------------------------
+_YES = ("1", "true", "t", "yes", "y", "x", "on", "ja", "j", "wahr", "oui", "vrai", "si", "sí", "verdadero", "vero")
+_NO = ("0", "false", "f", "no", "n", "off", "nein", "falsch", "non", "faux", "falso")
+ABSENT = ("", "-", "--", ".", "?", "na", "n/a", "#n/a", "nan", "<na>", "nat", "none", "null", "nil", "unknown",
+          "missing", "unbekannt")  # fmt: skip
+"""What stands in a cell that says nothing."""
+
+
+def fold(name: str) -> str:
+    """A name without what the eye, or a file system, may miss: case, width, Unicode form, unseen signs, blanks."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(sign for sign in folded if unicodedata.category(sign) != "Cf").strip()
+
+
+def meaning(name: str) -> str:
+    """A name without what does not change what it names: case, Unicode form, blanks, underscores and hyphens."""
+    return re.sub(r"[\s_-]+", "", fold(name))
+
+
+def whole_number(value: object) -> int | None:
+    """The whole number that a JSON value is or spells, such as 2, 2.0, "2" or " 2.0 "; None for any other."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    found = re.fullmatch(r"([+-]?[0-9]+)(\.0*)?", str(value).strip())
+    return int(found[1]) if found and len(found[1]) < 20 else None
+
+
+def yes_or_no(value: object) -> bool | None:
+    """Yes or no as a spreadsheet or a program writes it (_YES, _NO, 1.0, 1,0, true); None for any other word."""
+    word = re.sub(r"^([01])[.,]0*$", r"\1", fold(str(value)))
+    return True if word in _YES else False if word in _NO else None
+
+
+# tables and JSON ------------------------------------------------------------------------------------------------------
+def _text_of(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16, with or without a byte order mark; ValueError for any other."""
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    zeros = [content[k:200:2].count(0) for k in (0, 1)]
+    if max(zeros) > len(content[:200]) / 4:
+        return content.decode("utf-16-be" if zeros[0] > zeros[1] else "utf-16-le")
+    return content.decode("utf-8-sig")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict:
+    """A JSON object of these `pairs` of key and value; ValueError where it says two things under one key."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found and found[key] != value:
+            raise ValueError(f"{key!r} is there twice, as {found[key]!r} and as {value!r}")
+        found[key] = value
+    return found
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file; DataError where it cannot be read or holds something else."""
+    try:
+        found = json.loads(_text_of(path), object_pairs_hook=_unique_keys)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); copy it again or correct it") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds {type(found).__name__}, expected an object with 'labels'; correct it")
+    return found
+
+
+def read_rows(path: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Number and cells by heading of every line of a table; commas, semicolons or tabs part them.
+
+    DataError where it is no table, or a heading that is `needed` is not there.
+    """
+    try:
+        text, start = _text_of(path), 0
+        body = text.lstrip("\r\n")
+        if re.fullmatch(r'"?sep=.?"?', (body.splitlines() or [""])[0].strip(), re.IGNORECASE):
+            text, start = body.split("\n", 1)[-1], 1
+        tables = [list(_numbered_lines(text, mark, start)) for mark in ",;\t"]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8") from error
+    headings = [[fold(cell) for cell in table[0][1]] if table else [] for table in tables]
+    best = next((k for k, names in enumerate(headings) if set(needed) <= set(names)), 0)
+    names = headings[best]
+    if not set(needed) <= set(names):
+        todo = "add them"
+        raise DataError(f"{path}: has the columns {names}, expected at least {' and '.join(map(repr, needed))}; {todo}")
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise DataError(f"{path}: has the column {twice[0]!r} twice; remove one")
+    rows = []
+    for number, cells in tables[best][1:]:
+        if any(cells[len(names) :]):
+            todo = "put text with commas in quotes"
+            raise DataError(f"{path}: line {number} has {len(cells)} cells, expected {len(names)}; {todo}")
+        rows.append((number, dict(zip(names, [*cells, *[""] * len(names)], strict=False))))
+    return rows
+
+
+def _numbered_lines(text: str, mark: str, start: int) -> Iterator[tuple[int, list[str]]]:
+    """Numbers, counted from `start`, and stripped cells of the lines that are not blank, cells parted by `mark`."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=False)
+    for cells in lines:
+        if any(cell.strip() for cell in cells):
+            yield lines.line_num + start, [re.sub(r'^="(.*)"$', r"\1", cell.strip()) for cell in cells]

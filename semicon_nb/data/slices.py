@@ -1,22 +1,4 @@
-"""From a list of files to a cohort: read in parallel, checked, and kept for next time."""
-
-__all__ = [
-    "ARRAYS",
-    "Loaded",
-    "load_scan",
-    "load_pictures",
-    "files_of",
-    "stamp",
-    "digest",
-    "placed",
-    "keep",
-    "recall",
-    "unique",
-    "one_person_each",
-    "read_all",
-    "assemble",
-]
-
+"""From a list of files to a cohort: read in parallel, checked, kept for next time, and compared with a new scan."""
 
 import hashlib
 import io
@@ -33,233 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from .cohort import Codes, Cohort, Volume, complete, read_labels
 from ..files import cache_folder, content_key, write_atomic
-from .reading import bit_depth, stored_orientation
-from .scans import DataError, Grid, measured, normalise, read_scan, to_grid, turned
+from .cohort import Codes, Cohort, Volume, complete_slices, read_labels
+from .reading import DataError, png_header, read_scan, reorient, stored_orientation, times
+from .scans import Grid, normalise, to_grid, without_padding
 
-
-@dataclass(frozen=True)
-class Loaded:
-    """A volume on the cohort's grid."""
-
-    volume: Volume  # with its native shape and spacing
-    images: np.ndarray  # [n, H, W] float16
-    labels: np.ndarray  # [n, H, W] uint8
-    labelled: np.ndarray  # [n] bool
-    position: np.ndarray  # [n] float32
-
-
-def levels(
-    voxels: np.ndarray,  # [...] intensities as the file holds them
-) -> tuple[float, float]:
-    """Low and high intensity of a scan, from about a hundred thousand of its voxels."""
-    low, high = np.percentile(measured(voxels.ravel()[:: max(1, voxels.size // 100_000)]), (0.5, 99.5))
-    return float(low), float(high)
-
-
-def outline(
-    labels: np.ndarray,  # [n, h, w] uint8 classes
-) -> tuple[int, ...]:
-    """Native voxels of every class."""
-    counts = sum((np.bincount(one.ravel(), minlength=256) for one in labels), np.zeros(256, int))
-    return tuple(np.trim_zeros(counts, "b").tolist())
-
-
-def load_scan(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
-    """A volume that is one file, and its labels if it has any."""
-    stored = read_scan(volume.image)
-    scan = turned(stored, grid.orientation)
-    axis = grid.along(scan.voxels.shape)
-    slices = np.moveaxis(normalise(scan.voxels, volume.image), axis, 0)
-    labels, whole = np.zeros(slices.shape, np.uint8), np.full(len(slices), bool(volume.label))
-    if volume.label:
-        labels, whole = complete(np.moveaxis(read_labels(volume.label, codes, scan), axis, 0))
-    (n, h, w), (down, along) = slices.shape, (a for a in range(3) if a != axis)
-    known = replace(
-        volume, shape=(h, w, n), spacing=(scan.spacing[down], scan.spacing[along], scan.spacing[axis]), unit=scan.unit,
-        orientation=stored.orientation, levels=levels(scan.voxels), outline=outline(labels[whole]) if volume.label else (),
-        content=(imprint(turned(stored, "RAS").voxels),),
-    )  # fmt: skip
-    position = np.linspace(0, 1, n, dtype=np.float32) if n > 1 else np.full(1, np.nan, np.float32)
-    images, labels = to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True)
-    return Loaded(known, images, labels, whole, position)
-
-
-def load_pictures(volume: Volume, grid: Grid, codes: Codes) -> Loaded:
-    """A volume that is a folder of pictures; a slice without a label file is unlabelled; DataError where some have 16 bits and some not."""
-    places = [Path(volume.image) / name for name in volume.files]
-    pictures, deep = [read_scan(path) for path in places], [bit_depth(path)[0] == 16 for path in places]
-    if any(deep) and not all(deep):
-        both, todo = f"{volume.files[deep.index(True)]} has 16 bits and {volume.files[deep.index(False)]} has not", "save all alike"
-        raise DataError(f"{volume.image}: the pictures of {volume.subject} cannot be compared, since {both}; {todo}")
-    stack = np.concatenate([picture.voxels for picture in pictures], axis=2)
-    slices = np.moveaxis(normalise(stack, f"{volume.image}/{volume.files[0]} and {len(volume.files) - 1} more"), 2, 0)
-    labelled = np.array(volume.outlined, bool)
-    labels = np.zeros(slices.shape, np.uint8)
-    for k in np.flatnonzero(labelled).tolist():
-        labels[k] = read_labels(volume.label_path(k), codes, pictures[k])[..., 0]
-    labels, whole = complete(labels)
-    known = replace(
-        volume, shape=stack.shape, unit="pixel", levels=levels(stack), outline=outline(labels[labelled & whole]),
-        content=tuple(imprint(picture.voxels) for picture in pictures),
-    )  # fmt: skip
-    unknown = np.full(len(slices), np.nan, np.float32)
-    return Loaded(known, to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True), labelled & whole, unknown)
-
-
-def imprint(
-    values: np.ndarray,  # [...] of one image, as its file holds them
-) -> str:
-    """Sixteen digits of an image's values; "" where all are equal, which tells nobody from another."""
-    return "" if (values == values.flat[0]).all() else content_key(values.astype(np.float32) + np.float32(0))
-
-
-def files_of(volume: Volume) -> list[Path]:
-    """Every file that a volume is made of."""
-    if not volume.files:
-        return [Path(path) for path in (volume.image, volume.label) if path]
-    outlined = [volume.label_path(k) for k, has in enumerate(volume.outlined) if has]
-    return [Path(volume.image) / name for name in volume.files] + outlined
-
-
-def stamp(volumes: Sequence[Volume]) -> list[tuple[str, int, int, int, int]]:
-    """Path, size, time of change (the program's and the system's) and number of every file; FileNotFoundError for one that is missing."""
-    found = []
-    for path in (path for volume in volumes for path in files_of(volume)):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: there is no such file, but the index of its folder names it; add it or correct the index")
-        state = path.stat()
-        found.append((str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
-    return found
-
-
-def digest(
-    paths: Sequence[Path],  # of files
-) -> str:
-    """Checksum of the bytes of files, one after the other."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(path.read_bytes())
-    return total.hexdigest()
-
-
-def placed(grid: Grid, volumes: Sequence[Volume]) -> list:
-    """What a fingerprint holds of the grid: of its orientation only which scans are turned to it, so that it says nothing where none is."""
-    raster = {key: value for key, value in asdict(grid).items() if key != "orientation"}
-    aside = {volume.name: volume.orientation for volume in volumes if volume.orientation not in ("", grid.orientation)}
-    return [raster, *([grid.orientation, aside] if aside and grid.orientation else [])]
-
-
-def fingerprint_of(
-    name: str,  # of a cohort that has a name of its own, "" for a folder
-    classes: Sequence[str],  # names
-    codes: Codes,  # what the numbers of the label files mean
-    volumes: Sequence[Volume],  # as read
-    grid: Grid,  # of the slices
-) -> str:
-    """Sixteen digits of what a cohort holds."""
-    table = {key: value for key, value in asdict(codes).items() if key != "ignore" or value}
-    if name:
-        who: list[Any] = [(v.name, v.subject, v.shape, digest(files_of(v))) for v in volumes]
-    else:
-        who = [(v.name, v.subject, v.shape, bool(v.label), v.outlined, [digest([path]) for path in files_of(v)]) for v in volumes]
-    return content_key(name, list(classes), table, who, *placed(grid, volumes))
-
-
-ARRAYS = ("images", "labels", "labelled", "volume", "position")
-
-
-def keep(
-    path: Path,  # of the file in the cache
-    cohort: Cohort,  # what to keep
-) -> None:
-    """Write a cohort's arrays and facts to the cache; a cache that cannot be written costs only time."""
-    facts = {"volumes": [asdict(volume) for volume in cohort.volumes], "fingerprint": cohort.fingerprint}
-    buffer = io.BytesIO()
-    np.savez(buffer, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **{name: getattr(cohort, name) for name in ARRAYS})
-    try:
-        write_atomic(path, buffer.getvalue())
-    except OSError as error:
-        warnings.warn(f"{path}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=2)
-
-
-def recall(
-    path: Path,  # of the file in the cache
-) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
-    """Arrays [S, ...] by name, volumes and fingerprint from the cache, or None where there is no whole file."""
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            facts = json.loads(stored["facts"].tobytes())
-            arrays = {name: stored[name] for name in ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    lists: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in volume.items()} for volume in facts["volumes"]]
-    return arrays, tuple(Volume(**volume) for volume in lists), facts["fingerprint"]
-
-
-def unique(volumes: Sequence[Volume], name: str) -> None:
-    """DataError for an empty cohort or one with two volumes of one name."""
-    if not volumes:
-        raise DataError(f"{name}: holds no images; expected .nii, .nii.gz or .png files")
-    seen = set()
-    for volume in volumes:
-        if volume.name in seen:
-            raise DataError(f"{name}: two volumes are called {volume.name}; rename one")
-        seen.add(volume.name)
-
-
-def one_person_each(
-    volumes: Sequence[Volume],  # as read
-    name: str,  # of the cohort, for the error
-) -> None:
-    """DataError for one scan under the names of two subjects, who could be in two parts of a split."""
-    owner: dict[tuple[str, ...], Volume] = {}
-    for volume in (volume for volume in volumes if any(volume.content) and len(volume.files) != 1):
-        if (other := owner.setdefault(tuple(sorted(volume.content)), volume)).subject != volume.subject:
-            both = f"{other.name} (subject {other.subject}) and {volume.name} (subject {volume.subject})"
-            raise DataError(f"{name}: {both} hold the same image; remove one, or give both to one subject in index.csv")
-
-
-def read_all(volumes: Sequence[Volume], grid: Grid, codes: Codes) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
-    """The arrays [S, ...] of a cohort by name, and its volumes with their native shapes."""
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-        loaded = list(pool.map(lambda volume: (load_pictures if volume.files else load_scan)(volume, grid, codes), volumes))
-    arrays = {name: np.concatenate([getattr(one, name) for one in loaded]) for name in ARRAYS if name != "volume"}
-    arrays["volume"] = np.repeat(np.arange(len(loaded), dtype=np.int32), [len(one.images) for one in loaded])
-    return arrays, tuple(one.volume for one in loaded)
-
-
-def oriented(
-    grid: Grid,  # as it was asked for
-    volumes: Sequence[Volume],  # with the orientation of their files
-) -> Grid:
-    """The grid with the orientation of most volumes, the first of equals, where none was asked for."""
-    known = Counter(volume.orientation for volume in volumes if volume.orientation)
-    return grid if grid.orientation or not known else replace(grid, orientation=known.most_common(1)[0][0])
-
-
-def noted(cohort: Cohort) -> Cohort:
-    """The cohort, after a warning for what its files leave open and what its grid loses."""
-    silent = [volume.name for volume in cohort.volumes if volume.image and not volume.orientation]
-    if cohort.grid.orientation and silent:
-        what = f"{len(silent)} of {len(cohort.volumes)} volumes ({silent[0]}, ...) do not say which way round they lie"
-        warnings.warn(f"{cohort.name}: {what}; taken as stored, though the others are turned to {cohort.grid.orientation}", stacklevel=3)
-    drawn = {c for volume in cohort.volumes for c, count in enumerate(volume.outline) if count}
-    there = {int(c) for c in np.unique(cohort.labels)} | drawn
-    if (absent := [name for c, name in enumerate(cohort.classes) if c and c not in there]) and cohort.labelled.any():
-        warnings.warn(f"{cohort.name}: no complete slice shows {', '.join(absent)}, so nothing can be learned of it", stacklevel=3)
-    for c, name in enumerate(cohort.classes[1:], 1):
-        there = set(cohort.volume[(cohort.labels == c).any((1, 2))].tolist())
-        holding = [v for v, volume in enumerate(cohort.volumes) if volume.outline[c : c + 1] > (0,)]
-        if lost := [v for v in holding if v not in there]:
-            voxels, size = [cohort.volumes[v].outline[c] for v in lost], max(max(cohort.volumes[v].shape[:2]) for v in lost)
-            much = f"{min(voxels)} to {max(voxels)}" if min(voxels) < max(voxels) else f"{voxels[0]}"
-            what = f"class {c} ({name}) is lost at {cohort.size} x {cohort.size} in {len(lost)} of the {len(holding)} volumes that hold it"
-            warnings.warn(f"{cohort.name}: {what}, {much} voxels each; load it with --size {-(-size // 16) * 16} (size=...)", stacklevel=3)
-    return cohort
+__all__ = ["assemble", "deviations", "scan_profile"]
 
 
 def assemble(
@@ -271,21 +32,328 @@ def assemble(
     source: dict,  # load(**source) gives the cohort back
     named: bool = True,  # the name is the cohort's own, not that of the folder it happens to lie in
 ) -> Cohort:
-    """The cohort of these volumes, from the cache where the files have not changed; DataError where no outlined slice is complete."""
-    unique(volumes, name)
+    """The cohort of these volumes, from the cache where the files have not changed.
+
+    DataError where no outlined slice is complete.
+    """
+    _check_names(volumes, name)
     settings = (name, named, list(classes), codes, [asdict(volume) for volume in volumes], grid)
-    path = cache_folder() / "slices" / f"{name[:40]}-{content_key('2', *settings, stamp(volumes))}.npz"
-    if (known := recall(path)) is None:
-        way = oriented(grid, [replace(v, orientation="" if v.files else stored_orientation(v.image)) for v in volumes])
-        arrays, read = read_all(volumes, way, codes)
-        if not named:
-            one_person_each(read, name)
-        if codes.ignore and any(any(v.outlined) if v.files else v.label for v in volumes) and not arrays["labelled"].any():
-            raise DataError(f"{name}: every outlined slice holds pixels marked ignore; sparse outlines inside slices are not supported")
-        found = arrays, read, fingerprint_of(name if named else "", classes, codes, read, way)
-    arrays, read, fingerprint = known or found
-    way = oriented(grid, read)
-    cohort = Cohort(name, tuple(classes), volumes=read, grid=way, fingerprint=fingerprint, source=source, codes=codes, **arrays)
-    if known is None:
-        keep(path, cohort)
-    return noted(cohort)
+    path = cache_folder() / "slices" / f"{name[:40]}-{content_key('2', *settings, _stamp(volumes))}.npz"
+    if (found := _recall(path)) is None:
+        found = _read(name, classes, codes, volumes, grid, named)
+        _keep(path, *found)
+    arrays, read, fingerprint = found
+    way = _with_orientation(grid, read)
+    cohort = Cohort(
+        name, tuple(classes), volumes=read, grid=way, fingerprint=fingerprint, source=source, codes=codes, **arrays,
+    )  # fmt: skip
+    for words in (*_silent_files(cohort), *_absent_classes(cohort), *_lost_classes(cohort)):
+        warnings.warn(f"{name}: {words}", stacklevel=2)
+    return cohort
+
+
+def _read(
+    name: str, classes: Sequence[str], codes: Codes, volumes: Sequence[Volume], grid: Grid, named: bool
+) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str]:
+    """Arrays [S, ...] by name, volumes as read and fingerprint; DataError where no outlined slice is complete."""
+    stored = [replace(v, orientation="" if v.files else stored_orientation(v.image)) for v in volumes]
+    way = _with_orientation(grid, stored)
+    arrays, read = _read_all(volumes, way, codes)
+    if not named:
+        _check_people(read, name)
+    drawn = any(any(volume.outlined) if volume.files else volume.label for volume in volumes)
+    if codes.ignore and drawn and not arrays["labelled"].any():
+        todo = "sparse outlines inside slices are not supported"
+        raise DataError(f"{name}: every outlined slice holds pixels marked ignore; {todo}")
+    return arrays, read, _fingerprint(name if named else "", classes, codes, read, way)
+
+
+def _check_names(volumes: Sequence[Volume], name: str) -> None:
+    """DataError for an empty cohort or one with two volumes of one name."""
+    if not volumes:
+        raise DataError(f"{name}: holds no images; expected .nii, .nii.gz or .png files")
+    if twice := [one for one, count in Counter(volume.name for volume in volumes).items() if count > 1]:
+        raise DataError(f"{name}: two volumes are called {twice[0]}; rename one")
+
+
+def _check_people(volumes: Sequence[Volume], name: str) -> None:
+    """DataError for one scan under the names of two subjects, who could be in two parts of a split."""
+    owner: dict[tuple[str, ...], Volume] = {}
+    for volume in (volume for volume in volumes if any(volume.content) and len(volume.files) != 1):
+        if (other := owner.setdefault(tuple(sorted(volume.content)), volume)).subject != volume.subject:
+            both = f"{other.name} (subject {other.subject}) and {volume.name} (subject {volume.subject})"
+            raise DataError(f"{name}: {both} hold the same image; remove one, or give both to one subject in index.csv")
+
+
+def _with_orientation(grid: Grid, volumes: Sequence[Volume]) -> Grid:
+    """The grid with the orientation of most volumes, the first of equals, where none was asked for."""
+    known = Counter(volume.orientation for volume in volumes if volume.orientation)
+    return grid if grid.orientation or not known else replace(grid, orientation=known.most_common(1)[0][0])
+
+
+# reading --------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Loaded:
+    """A volume on the cohort's grid."""
+
+    volume: Volume  # with its native shape and spacing
+    images: np.ndarray  # [n, H, W] float16
+    labels: np.ndarray  # [n, H, W] uint8
+    labelled: np.ndarray  # [n] bool
+    position: np.ndarray  # [n] float32
+
+
+_ARRAYS = ("images", "labels", "labelled", "volume", "position")
+
+
+def _read_all(
+    volumes: Sequence[Volume], grid: Grid, codes: Codes
+) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
+    """The arrays [S, ...] of a cohort by name, and its volumes with their native shapes."""
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
+        loaded = list(pool.map(lambda one: (_load_pictures if one.files else _load_scan)(one, grid, codes), volumes))
+    arrays = {name: np.concatenate([getattr(one, name) for one in loaded]) for name in _ARRAYS if name != "volume"}
+    arrays["volume"] = np.repeat(np.arange(len(loaded), dtype=np.int32), [len(one.images) for one in loaded])
+    return arrays, tuple(one.volume for one in loaded)
+
+
+def _load_scan(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
+    """A volume that is one file, and its labels if it has any."""
+    stored = read_scan(volume.image)
+    scan = reorient(stored, grid.orientation)
+    axis = grid.along(scan.voxels.shape)
+    slices = np.moveaxis(normalise(scan.voxels, volume.image), axis, 0)
+    labels, whole = np.zeros(slices.shape, np.uint8), np.full(len(slices), bool(volume.label))
+    if volume.label:
+        labels, whole = complete_slices(np.moveaxis(read_labels(volume.label, codes, scan), axis, 0))
+    (n, h, w), (down, along) = slices.shape, (a for a in range(3) if a != axis)
+    known = replace(
+        volume, shape=(h, w, n), spacing=(scan.spacing[down], scan.spacing[along], scan.spacing[axis]), unit=scan.unit,
+        orientation=stored.orientation, levels=_levels(scan.voxels),
+        outline=_count_classes(labels[whole]) if volume.label else (),
+        content=(_imprint(reorient(stored, "RAS").voxels),),
+    )  # fmt: skip
+    position = np.linspace(0, 1, n, dtype=np.float32) if n > 1 else np.full(1, np.nan, np.float32)
+    return _Loaded(known, to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True), whole, position)
+
+
+def _load_pictures(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
+    """A volume that is a folder of pictures; a slice without a label file is unlabelled.
+
+    DataError where some have 16 bits and some not.
+    """
+    places = [Path(volume.image) / name for name in volume.files]
+    pictures, deep = [read_scan(path) for path in places], [png_header(path)[2] == 16 for path in places]
+    if any(deep) and not all(deep):
+        both = f"{volume.files[deep.index(True)]} has 16 bits and {volume.files[deep.index(False)]} has not"
+        found = f"the pictures of {volume.subject} cannot be compared, since {both}"
+        raise DataError(f"{volume.image}: {found}; save all alike")
+    stack = np.concatenate([picture.voxels for picture in pictures], axis=2)
+    slices = np.moveaxis(normalise(stack, f"{volume.image}/{volume.files[0]} and {len(volume.files) - 1} more"), 2, 0)
+    labelled, labels = np.array(volume.outlined, bool), np.zeros(slices.shape, np.uint8)
+    for k in np.flatnonzero(labelled).tolist():
+        labels[k] = read_labels(volume.label_path(k), codes, pictures[k])[..., 0]
+    labels, whole = complete_slices(labels)
+    known = replace(
+        volume, shape=stack.shape, unit="pixel", levels=_levels(stack),
+        outline=_count_classes(labels[labelled & whole]),
+        content=tuple(_imprint(picture.voxels) for picture in pictures),
+    )  # fmt: skip
+    images, labels = to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True)
+    return _Loaded(known, images, labels, labelled & whole, np.full(len(slices), np.nan, np.float32))
+
+
+def _levels(voxels: np.ndarray) -> tuple[float, float]:
+    """Low and high intensity of a scan, from about a hundred thousand of its voxels [...]."""
+    low, high = np.percentile(without_padding(voxels.ravel()[:: max(1, voxels.size // 100_000)]), (0.5, 99.5))
+    return float(low), float(high)
+
+
+def _count_classes(labels: np.ndarray) -> tuple[int, ...]:
+    """Native voxels of every class in labels [n, h, w] uint8."""
+    counts = sum((np.bincount(one.ravel(), minlength=256) for one in labels), np.zeros(256, int))
+    return tuple(np.trim_zeros(counts, "b").tolist())
+
+
+def _imprint(values: np.ndarray) -> str:
+    """Sixteen digits of an image's values [...]; "" where all are equal, which tells nobody from another."""
+    return "" if (values == values.flat[0]).all() else content_key(values.astype(np.float32) + np.float32(0))
+
+
+# known by content -----------------------------------------------------------------------------------------------------
+def _files_of(volume: Volume) -> list[Path]:
+    """Every file that a volume is made of."""
+    if not volume.files:
+        return [Path(path) for path in (volume.image, volume.label) if path]
+    outlined = [volume.label_path(k) for k, has in enumerate(volume.outlined) if has]
+    return [Path(volume.image) / name for name in volume.files] + outlined
+
+
+def _stamp(volumes: Sequence[Volume]) -> list[tuple[str, int, int, int, int]]:
+    """Path, size, time of change (the program's and the system's) and number of every file.
+
+    FileNotFoundError for one that is missing.
+    """
+    found = []
+    for path in (path for volume in volumes for path in _files_of(volume)):
+        if not path.is_file():
+            todo = "but the index of its folder names it; add it or correct the index"
+            raise FileNotFoundError(f"{path}: there is no such file, {todo}")
+        state = path.stat()
+        found.append((str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
+    return found
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """Checksum of the bytes of files, one after the other."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _fingerprint(name: str, classes: Sequence[str], codes: Codes, volumes: Sequence[Volume], grid: Grid) -> str:
+    """Sixteen digits of what a cohort holds; `name` is its own, "" for a folder.
+
+    Of the grid's orientation they hold only which scans are turned to it, so nothing where none is.
+    """
+    table = {key: value for key, value in asdict(codes).items() if key != "ignore" or value}
+    who: list[Any] = [(v.name, v.subject, v.shape, _digest(_files_of(v))) for v in volumes]
+    if not name:
+        digests = [[_digest([path]) for path in _files_of(v)] for v in volumes]
+        who = [
+            (v.name, v.subject, v.shape, bool(v.label), v.outlined, own)
+            for v, own in zip(volumes, digests, strict=True)
+        ]
+    raster = {key: value for key, value in asdict(grid).items() if key != "orientation"}
+    aside = {volume.name: volume.orientation for volume in volumes if volume.orientation not in ("", grid.orientation)}
+    way: list[Any] = [grid.orientation, aside] if aside and grid.orientation else []
+    return content_key(name, list(classes), table, who, raster, *way)
+
+
+def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerprint: str) -> None:
+    """Write a cohort's arrays and facts to the cache; a cache that cannot be written costs only time."""
+    facts = {"volumes": [asdict(volume) for volume in volumes], "fingerprint": fingerprint}
+    buffer = io.BytesIO()
+    np.savez(buffer, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)
+    try:
+        write_atomic(path, buffer.getvalue())
+    except OSError as error:
+        warnings.warn(f"{path}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=3)
+
+
+def _recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
+    """Arrays [S, ...] by name, volumes and fingerprint from the cache, or None where there is no whole file."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            facts = json.loads(stored["facts"].tobytes())
+            arrays = {name: stored[name] for name in _ARRAYS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    plain: list[dict[str, Any]] = [
+        {key: tuple(value) if isinstance(value, list) else value for key, value in volume.items()}
+        for volume in facts["volumes"]
+    ]
+    return arrays, tuple(Volume(**volume) for volume in plain), facts["fingerprint"]
+
+
+# what is told of a cohort ---------------------------------------------------------------------------------------------
+def _silent_files(cohort: Cohort) -> list[str]:
+    """A sentence where some files do not say which way round they lie."""
+    silent = [volume.name for volume in cohort.volumes if volume.image and not volume.orientation]
+    if not (cohort.grid.orientation and silent):
+        return []
+    what = f"{len(silent)} of {len(cohort.volumes)} volumes ({silent[0]}, ...) do not say which way round they lie"
+    return [f"{what}; taken as stored, though the others are turned to {cohort.grid.orientation}"]
+
+
+def _absent_classes(cohort: Cohort) -> list[str]:
+    """A sentence where no complete slice shows some classes."""
+    drawn = {c for volume in cohort.volumes for c, count in enumerate(volume.outline) if count}
+    there = {int(c) for c in np.unique(cohort.labels)} | drawn
+    absent = [name for c, name in enumerate(cohort.classes) if c and c not in there]
+    if not absent or not cohort.labelled.any():
+        return []
+    return [f"no complete slice shows {', '.join(absent)}, so nothing can be learned of it"]
+
+
+def _lost_classes(cohort: Cohort) -> list[str]:
+    """A sentence for every class that is so small in some volumes that the grid loses it."""
+    told = []
+    for c, name in enumerate(cohort.classes[1:], 1):
+        there = set(cohort.volume[(cohort.labels == c).any((1, 2))].tolist())
+        holding = [v for v, volume in enumerate(cohort.volumes) if volume.outline[c : c + 1] > (0,)]
+        if lost := [v for v in holding if v not in there]:
+            voxels = [cohort.volumes[v].outline[c] for v in lost]
+            size = max(max(cohort.volumes[v].shape[:2]) for v in lost)
+            much = f"{min(voxels)} to {max(voxels)}" if min(voxels) < max(voxels) else f"{voxels[0]}"
+            where = f"at {cohort.size} x {cohort.size} in {len(lost)} of the {len(holding)} volumes that hold it"
+            todo = f"load it with --size {-(-size // 16) * 16} (size=...)"
+            told.append(f"class {c} ({name}) is lost {where}, {much} voxels each; {todo}")
+    return told
+
+
+# what a new scan is compared with -------------------------------------------------------------------------------------
+def scan_profile(cohort: Cohort) -> dict:
+    """What a run keeps of its scans, as plain values.
+
+    Kinds of file, orientation, and the span of spacing, shape and intensities.
+    """
+    volumes = cohort.volumes
+    return {
+        "kinds": sorted({"png" if v.files else "nifti" if v.image else "generated" for v in volumes}),
+        "orientation": cohort.grid.orientation, "axis": cohort.grid.axis,
+        "shape": _span([volume.shape for volume in volumes]),
+        "spacing": _span([volume.spacing for volume in volumes if volume.unit == "mm"]),
+        "levels": _span([volume.levels for volume in volumes if volume.levels]),
+    }  # fmt: skip
+
+
+def deviations(
+    path: str | Path,  # of a new scan
+    profile: dict[str, Any],  # scan_profile of the run's cohort
+) -> list[str]:
+    """One sentence for everything in which a scan is clearly unlike all that a run was trained on."""
+    scan = reorient(read_scan(path), profile["orientation"])
+    own = "png" if scan.unit == "pixel" else "nifti"
+    if own not in profile["kinds"]:
+        kinds = " and ".join(profile["kinds"])
+        return [f"{path}: is a {own} file, but the run was trained on {kinds} scans only; expect little"]
+    axis = Grid(8, axis=profile["axis"]).along(scan.voxels.shape)
+    down, along = (a for a in range(3) if a != axis)
+    shape, apart = [scan.voxels.shape[a] for a in (down, along)], [scan.spacing[a] for a in (down, along, axis)]
+    told, rows, levels = [], [ends[:2] for ends in profile["shape"]], profile["levels"]
+    if own == "nifti" and profile["spacing"] and _beyond(apart, profile["spacing"], 2):
+        size = f"{times(apart, 3)} mm (rows, columns, slices)"
+        told.append(f"its voxels measure {size}, those of the run {_range(profile['spacing'])}")
+    if _beyond(shape, rows, 2):
+        told.append(f"its slices have {times(shape, 3)} pixels, those of the run {_range(rows)}")
+    if levels and _unusual(reach := _levels(scan.voxels), levels):
+        mine, theirs = ("{:.4g} to {:.4g}".format(*ends) for ends in (reach, (levels[0][0], levels[1][1])))
+        told.append(f"its intensities reach from {mine}, those of the run from {theirs}; is it another kind of scan?")
+    return [f"{path}: {words}" for words in told]
+
+
+def _span(rows: Sequence) -> list | None:
+    """Lowest and highest of each column of rows [n, k]: two lists [k] of plain numbers; None for no rows."""
+    table = np.array(rows)
+    return [table.min(0).tolist(), table.max(0).tolist()] if len(table) else None
+
+
+def _beyond(values: Sequence[float], ends: Sequence[Sequence[float]], factor: float) -> bool:
+    """Whether any value [k] lies `factor` below the lowest [k] or above the highest [k] of those known."""
+    return any(not low / factor <= value <= high * factor for value, low, high in zip(values, *ends, strict=True))
+
+
+def _unusual(own: Sequence[float], ends: Sequence[Sequence[float]]) -> bool:
+    """Whether intensities reach below zero where none did, not where all did (CT, MR), or far beyond those of CT."""
+    (low, high), ((lowest, least), (top, most)) = own, ends
+    below, none, every = low < -0.1 * abs(high), lowest >= -0.1 * abs(most), top < -0.1 * abs(least)
+    return (below and none) or (every and not below) or (every and not least / 4 <= high <= most * 4)
+
+
+def _range(ends: Sequence[Sequence[float]]) -> str:
+    """The words for a span."""
+    return times(ends[0], 3) if ends[0] == ends[1] else f"{times(ends[0], 3)} to {times(ends[1], 3)}"

@@ -1,9 +1,12 @@
-"""Six ways to look at what contrastive learning does, each one call, each also a page without a kernel"""
+"""Six ways to look at what contrastive learning does, each one call and each also a page without a kernel; the demo."""
 
 from .cohort import CohortBrowser
+from .demo import make_demo
+from .page import html_table, write_page
 from .pixels import PixelExplorer
 from .record import Recorder
 from .replay import TrainingReplay
 from .results import ResultsExplorer
 from .strategy import StrategyExplorer
 from .temperature import TemperatureExplorer
+from .widgets import Explorer, figure_widget, frame, in_place, safely

@@ -83,9 +83,7 @@ def still(
     line |= edges(np.where(line, 0, wide))  # two screen pixels wide
     big[line] = looks[wide[line]]
     buffer = io.BytesIO()
-    Image.fromarray(big.clip(0, 255).astype(np.uint8)).quantize(96, Image.Quantize.MAXCOVERAGE).save(
-        buffer, "PNG", optimize=True
-    )
+    Image.fromarray(big.clip(0, 255).astype(np.uint8)).quantize(96, Image.Quantize.MAXCOVERAGE).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

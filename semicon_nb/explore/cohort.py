@@ -16,19 +16,15 @@ from .canvas import beside, mixed, still, swatches
 from .page import text
 from .scene import Scene, as_json, class_looks, write_scene
 from .widgets import Explorer, frame, in_place
-from ..data import Cohort, Split, belongs, phantom, split
+from ..data import Cohort, Split, check_split, phantom, split
 from ..show import METHOD_LOOKS, PALETTE, SYMBOLS
 from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
 
-_LEAD = (
-    "Choose a volume and a slice, above or in the charts. Click a pixel to read it. The views are of the slice you see."
-)
+_LEAD = "Choose a volume and a slice, above or in the charts. Click a pixel to read it. The views are of the slice you see."
 _SCRIPTS = ("views.js", "cohort.js")
 PARTS = ("labelled", "train", "val", "test", "unused")
 USES = ("train, labels used", "train, images only", "validation", "test", "not in the split")
-LOOKS = tuple(
-    zip([METHOD_LOOKS[k][0] for k in (1, 0, 3, 2)] + [PALETTE[0]], [SYMBOLS[k] for k in (6, 0, 2, 1, 5)], strict=True)
-)
+LOOKS = tuple(zip([METHOD_LOOKS[k][0] for k in (1, 0, 3, 2)] + [PALETTE[0]], [SYMBOLS[k] for k in (6, 0, 2, 1, 5)], strict=True))
 """Colour and marker of each part of the split."""
 SETTINGS: dict[str, ViewSettings] = {
     "global (stage 1)": GLOBAL,
@@ -79,19 +75,13 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `labels` [H, W] as values and lengths [n] of runs."""
     flat = labels.ravel()
     starts = np.flatnonzero(np.r_[True, flat[1:] != flat[:-1]])
-    return flat[starts].astype(np.uint8), np.diff(np.r_[starts, flat.size]).astype(
-        np.uint16 if flat.size < 65536 else np.int32
-    )
+    return flat[starts].astype(np.uint8), np.diff(np.r_[starts, flat.size]).astype(np.uint16 if flat.size < 65536 else np.int32)
 
 
 def volume_data(cohort: Cohort, v: int, most: int | None = None) -> dict:
     """What the browser needs of volume number `v`: `most` of its slices, evenly spaced with both ends; None: all."""
     rows = np.flatnonzero(cohort.volume == v)
-    kept = (
-        rows
-        if most is None or len(rows) <= most
-        else rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
-    )
+    kept = rows if most is None or len(rows) <= most else rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
     slices = []
     for i in kept:
         values, lengths = runs(cohort.labels[i])
@@ -146,7 +136,7 @@ def _browsed(cohort: Cohort, chosen: Split | None, labelled: float, seed: int) -
     if not len(cohort):
         raise ValueError("cohort: found no slice, expected at least one")
     if chosen is not None:
-        belongs(cohort, chosen)
+        check_split(cohort, chosen)
     shares = SHARES if chosen is None else (chosen.labelled_fraction,)
     parts = tuple(volume_parts(cohort, chosen or deal(cohort, share, seed)) for share in shares)
     count = int((cohort.volume == 0).sum())
@@ -178,17 +168,11 @@ class CohortBrowser(Explorer):
         seed: int = 0,  # of the split and of the views
     ):
         if cohort is not None and not isinstance(cohort, Cohort):
-            raise TypeError(
-                f"cohort: found {type(cohort).__name__}, expected a Cohort; make one with semicon_nb.data.load"
-            )
+            raise TypeError(f"cohort: found {type(cohort).__name__}, expected a Cohort; make one with semicon_nb.data.load")
         if not 0 < labelled <= 1:
             raise ValueError(f"labelled: found {labelled!r}, expected a share above 0 and up to 1")
-        self.shown = shown = _browsed(
-            phantom(subjects=24, size=64) if cohort is None else cohort, split, labelled, seed
-        )
-        self.scene = Scene(
-            _SCRIPTS, _scene_data(shown, range(len(shown.cohort.volumes)), [volume_data(shown.cohort, 0)], "")
-        )
+        self.shown = shown = _browsed(phantom(subjects=24, size=64) if cohort is None else cohort, split, labelled, seed)
+        self.scene = Scene(_SCRIPTS, _scene_data(shown, range(len(shown.cohort.volumes)), [volume_data(shown.cohort, 0)], ""))
         self.scene.observe(self._send, "wanted")
         self.widget = frame(self.title, ipywidgets.HTML(text(_LEAD)), self.scene)
 
@@ -231,15 +215,9 @@ class CohortBrowser(Explorer):
         shown, cohort = self.shown, self.shown.cohort
         count, most = fit(cohort)
         held = sample_volumes(shown.parts[self.state["labelled"]], count)
-        state = (
-            self.state if self.state["volume"] in held else self.state | {"volume": held[0], "slice": 0, "pixel": None}
-        )
+        state = self.state if self.state["volume"] in held else self.state | {"volume": held[0], "slice": 0, "pixel": None}
         every = "every slice" if np.bincount(cohort.volume).max() <= most else f"at most {most} slices"
-        note = (
-            f"This page holds {len(held)} of {len(cohort.volumes)} volumes, {every} of each."
-            if len(held) < len(cohort.volumes)
-            else ""
-        )
+        note = f"This page holds {len(held)} of {len(cohort.volumes)} volumes, {every} of each." if len(held) < len(cohort.volumes) else ""
         data = _scene_data(shown, held, [volume_data(cohort, v, most) for v in held], note)
         return write_scene(path, self.title, f"{_describe(cohort)} {_LEAD}", _SCRIPTS, data, state)
 

@@ -1,7 +1,5 @@
 """What each network makes of the pixels of some slices: vectors, predictions, colours, and the places of the slices."""
 
-__all__: list[str] = []
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data import Codes, Cohort, class_order, matched, part_indices
+from ..data import Codes, Cohort, class_order, match_classes, part_indices
 from ..embed import Sample, as_slices, check_vectors, pixel_embeddings, sample_pixels, squared_distances
 from ..runs import Run, read_run
 from ..show import PALETTE, SYMBOLS, rgb
 from ..unet import UNet
+
+__all__ = []
 
 
 def as_labels(
@@ -28,9 +28,7 @@ def as_labels(
     array = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
     array = array[None] if array.ndim == 2 else array
     if array.shape != tuple(shape):
-        raise ValueError(
-            f"labels: found shape {array.shape}, expected {tuple(shape)} like the images; resize by nearest neighbour"
-        )
+        raise ValueError(f"labels: found shape {array.shape}, expected {tuple(shape)} like the images; resize by nearest neighbour")
     if not np.array_equal(array, np.round(array)):
         raise ValueError("labels: some are not whole numbers; were they resized with interpolation?")
     return array.astype(np.int64)
@@ -70,7 +68,7 @@ def slices_of_run(
     count: int = 2,  # slices, each of another subject
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:  # images [S, H, W], labels [S, H, W], names of the classes
     """The fullest slices of a run's test subjects, or of other scans; DataError where those have other classes."""
-    shown = run.cohort if cohort is None else matched(cohort, run.settings["classes"], run.codes)
+    shown = run.cohort if cohort is None else match_classes(cohort, run.settings["classes"], run.codes)
     own = cohort is None or shown.fingerprint == run.settings["fingerprint"]
     rows = part_indices(shown, run.split, "test") if own else np.flatnonzero(shown.labelled)
     rows = rows[np.argsort(-(shown.labels[rows] > 0).sum(axis=(1, 2)), kind="stable")]
@@ -141,9 +139,7 @@ def head_probabilities(
     said = torch.cat([model(part).softmax(1).cpu() for part in given.split(16)]).permute(0, 2, 3, 1).numpy()
     model.train(was)
     if not np.isfinite(said).all():
-        raise ValueError(
-            "model: the class head gives NaN or infinite values; was training stopped by a loss that was NaN?"
-        )
+        raise ValueError("model: the class head gives NaN or infinite values; was training stopped by a loss that was NaN?")
     return said
 
 
@@ -266,9 +262,7 @@ class Mosaic:
     def place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and column [n] in the picture of pixels (`index` [n], positions in the flattened stack)."""
         s, row, column = np.unravel_index(index, self.shape)
-        return row + s // self.across * (self.shape[1] + self.gap), column + s % self.across * (
-            self.shape[2] + self.gap
-        )
+        return row + s // self.across * (self.shape[1] + self.gap), column + s % self.across * (self.shape[2] + self.gap)
 
     def picture(self, values: np.ndarray) -> np.ndarray:
         """Values [S, H, W] as one picture, nan in the gaps."""
@@ -307,13 +301,9 @@ def compact(
     scale = float(np.abs(short).max() / 127) or 1.0
     stored = np.round(short / scale).astype(np.int8)
     a, b = np.random.default_rng(seed).integers(0, len(vectors), (2, 2000))
-    unit = stored.astype(np.float32) / np.maximum(
-        np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True), 1e-9
-    )
+    unit = stored.astype(np.float32) / np.maximum(np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True), 1e-9)
     wrong = np.abs((unit[a] * unit[b]).sum(1) - (vectors[a] * vectors[b]).sum(1))
-    return Compact(
-        stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), float(np.quantile(wrong, 0.95))
-    )
+    return Compact(stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), float(np.quantile(wrong, 0.95)))
 
 
 @dataclass(frozen=True)
@@ -372,9 +362,7 @@ def slices_of(
         labels, classes = np.array(order)[np.asarray(labels)], model.settings["classes"]
     if images is None or isinstance(images, Cohort):
         found = "none" if images is None else "a cohort"
-        raise ValueError(
-            f"images: found {found}, expected one slice [H, W] or several [S, H, W]; only a run brings its own"
-        )
+        raise ValueError(f"images: found {found}, expected one slice [H, W] or several [S, H, W]; only a run brings its own")
     stack = as_slices(images)
     marks = as_labels(labels, stack.shape)
     return stack, marks, class_names(classes, marks)

@@ -15,6 +15,8 @@ from ..evaluate import evaluate, predict_slices
 from .cohort import runs as run_lengths
 from ..runs import Run, read_run
 
+__all__ = []
+
 TINTS = ("#7fb77e", "#d92b2b", "#f2d13c", "#ffffff")
 """Of pixels that are right, missed, invented, and of the wrong class."""
 MARKS = (0, 2, 1, 6)
@@ -61,7 +63,7 @@ def look_at(
     cohort: Cohort,  # slices
     indices: np.ndarray,  # [n] test slices
     method: str,  # its name
-    labels: float,  # labelled fraction
+    labels: float,  # labelled share
     split: int = 0,  # seed of the split
     seed: int = 0,  # of the weights
     preset: str = "",  # network and stage settings, by name

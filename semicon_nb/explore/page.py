@@ -14,7 +14,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from ..files import write_atomic
+from ..files import without_nan, write_atomic
+
+__all__ = ["html_table", "write_page"]
 
 ALWAYS = ("markers.js", "page.js")
 """Scripts of every page."""
@@ -60,17 +62,6 @@ def encode(value: object) -> object:
     if isinstance(value, go.Figure):
         return figure(value)
     raise TypeError(f"data: {type(value).__name__} cannot be written into a page, expected arrays, figures, numbers, text, lists, dicts")
-
-
-def without_nan(value: object) -> object:
-    """A `value` in which numbers that JSON does not know (nan, inf) are null."""
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): without_nan(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(v) for v in value]
-    return value
 
 
 def written(data: Mapping[str, object]) -> str:
@@ -142,7 +133,7 @@ def note(value: str, name: str = "") -> str:
     return f'<p class="note"{f" id={name!r}" if name else ""}>{text(value)}</p>'
 
 
-def table(rows: Sequence[Mapping[str, object]], caption: str, name: str = "table") -> str:
+def html_table(rows: Sequence[Mapping[str, object]], caption: str, name: str = "table") -> str:
     """A small table, element `name`, of `rows` under a caption; the keys of the first row are the headings."""
     if not rows:
         return ""
@@ -170,6 +161,22 @@ def script(source: str) -> str:
     return "<script>" + re.sub(r"</(?=script)", r"<\\/", source, flags=re.I) + "</script>"
 
 
+def json_element(data: Mapping[str, object], name: str) -> str:
+    """The `data` of a page as an element that its scripts find by its `name`."""
+    plain = written(data).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{plain}</script>'
+
+
+def fill(template: str, parts: Mapping[str, str]) -> str:
+    """A `template` in assets with each {{name}} replaced by that one of the `parts`, which are HTML."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], asset(template))
+
+
+def write_template(path: str | os.PathLike, template: str, parts: Mapping[str, str]) -> Path:
+    """Write a page to `path`: a `template` in assets, filled with `parts`."""
+    return write_atomic(Path(path), fill(template, parts))
+
+
 def page(
     title: str,  # of the page
     body: str,  # its HTML
@@ -180,7 +187,6 @@ def page(
 ) -> str:
     """The HTML of a page."""
     library = script(get_plotlyjs()) if plotly == "inline" else f'<script src="{text(plotly)}"></script>' * bool(plotly)
-    plain = written(data).replace("<", "\\u003c")
     parts = {
         "policy": POLICY,
         "title": text(title),
@@ -188,10 +194,10 @@ def page(
         "style": asset("explorers.css"),
         "body": body,
         "plotly": library,
-        "data": f'<script type="application/json" id="semicon-data">{plain}</script>',
+        "data": json_element(data, "semicon-data"),
         "scripts": "".join(script(asset(name)) for name in (*ALWAYS, *scripts)),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], asset("page.html"))
+    return fill("page.html", parts)
 
 
 def write_page(
@@ -215,18 +221,4 @@ def write_page(
 
 def message_page(path: str | os.PathLike, title: str, sentence: str) -> Path:
     """A page at `path`, under its `title`, that says in one sentence why there is nothing to explore."""
-    body = f'<p class="problem" role="status">{text(sentence)}</p>'
-    parts = {"policy": POLICY, "title": text(title), "lead": "", "style": asset("explorers.css"), "body": body, "plotly": ""}
-    parts |= {
-        "data": '<script type="application/json" id="semicon-data">{}</script>',
-        "scripts": "".join(script(asset(name)) for name in ALWAYS),
-    }
-    return write_atomic(path, re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], asset("page.html")))
-
-
-def embed(source: str, title: str, height: int = 720) -> str:
-    """The HTML that shows the page at the address `source` inside another one, in a frame `height` pixels high with a `title` for screen readers."""
-    return (
-        f'<iframe src="{text(source)}" title="{text(title)}" loading="lazy" '
-        f'style="width:100%;height:{height}px;border:1px solid rgba(128,128,128,.35);border-radius:8px"></iframe>'
-    )
+    return write_page(path, title, f'<p class="problem" role="status">{text(sentence)}</p>', {}, plotly="")

@@ -38,16 +38,12 @@ class Maps:
 
     view: View  # the vectors
     settings: UmapSettings  # for UMAP
-    ready: dict[tuple, tuple[Map, list[Number]]] = field(
-        default_factory=dict
-    )  # (stage, method, count) -> map and numbers
+    ready: dict[tuple, tuple[Map, list[Number]]] = field(default_factory=dict)  # (stage, method, count) -> map and numbers
     asked: dict[tuple, Future] = field(default_factory=dict)  # the same keys, under way
     turn: threading.RLock = field(default_factory=threading.RLock)  # guards both
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="semicon-maps"))
 
-    def make(
-        self, stage: str, method: str, sample: Sample, say: Callable = lambda share, text: None
-    ) -> tuple[Map, list[Number]]:
+    def make(self, stage: str, method: str, sample: Sample, say: Callable = lambda share, text: None) -> tuple[Map, list[Number]]:
         """The map (`method` "PCA" or "UMAP") of a `stage` and its numbers, made now; `say(share, text)` hears it."""
         key = (stage, method, len(sample.index))
         with self.turn:
@@ -78,17 +74,13 @@ def thinning(
         dims = _BUDGET // (pixels * stages)
         if dims >= min(8, channels):
             return min(dims, channels, 32), step
-    raise ValueError(
-        f"images: found {shape[0]} slices and {stages} stages, expected fewer for one page; give some of them"
-    )
+    raise ValueError(f"images: found {shape[0]} slices and {stages} stages, expected fewer for one page; give some of them")
 
 
 def stored(colouring: Colouring) -> dict:
     """A way to colour every pixel as the browser reads it: codes, or a quantity from 0 to 255."""
     values = np.asarray(colouring.values).reshape(-1)
-    share = (
-        values if colouring.names else ((values - colouring.low) / (colouring.high - colouring.low)).clip(0, 1) * 255
-    )
+    share = values if colouring.names else ((values - colouring.low) / (colouring.high - colouring.low)).clip(0, 1) * 255
     plain = {"values": np.round(share).astype(np.uint8), "names": list(colouring.names), "says": colouring.says}
     return plain | {
         "low": colouring.low,
@@ -277,9 +269,7 @@ class PixelExplorer(Explorer):
 
     def write(self, path: str | os.PathLike, plotly: str, methods: Sequence[str] = _METHODS) -> Path:
         """Write the page with a map by each of the `methods` for every stage; it draws by itself, without `plotly`."""
-        maps = {
-            name: {m: self.maps.make(name, m, self.sample, self._say) for m in methods} for name in self.view.stages
-        }
+        maps = {name: {m: self.maps.make(name, m, self.sample, self._say) for m in methods} for name in self.view.stages}
         self._say(1.0, "written")
         start = self.start if self.start["method"] in methods else {**self.start, "method": methods[0]}
         data = pixel_data(self.view, self.sample, maps, start) | {"methods": list(methods)}

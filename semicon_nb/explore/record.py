@@ -60,9 +60,7 @@ def look(
     classes = len(recording.names)
     seen = make_stage(stage, model, recording.images, recording.labels, recording.sample, classes)
     vectors = seen.vectors.reshape(-1, seen.vectors.shape[-1])[recording.sample.index]
-    prediction = (
-        cast(np.ndarray, seen.probabilities).argmax(-1).astype(np.uint8)
-    )  # there are labels, so there are probabilities
+    prediction = cast(np.ndarray, seen.probabilities).argmax(-1).astype(np.uint8)  # there are labels, so there are probabilities
     marks = recording.labels.reshape(-1)[recording.sample.index]
     flat = degenerate(vectors) == COLLAPSED  # then every pixel is as near as any other
     agreement = float("nan") if flat else neighbour_agreement(neighbours(vectors, 10)[0], marks)
@@ -89,9 +87,7 @@ def empty_recording(
     marks = as_labels(labels, stack.shape)
     if marks is None or not marks.any():
         raise ValueError("labels: the slices hold no foreground, expected slices with a structure to watch")
-    return Recording(
-        name, stack, marks, class_names(classes, marks), sample_pixels(stack.shape, count, marks, seed=seed), (), ()
-    )
+    return Recording(name, stack, marks, class_names(classes, marks), sample_pixels(stack.shape, count, marks, seed=seed), (), ())
 
 
 class Recorder:
@@ -130,10 +126,7 @@ class Recorder:
             if self.done % self.every == 0:
                 self.snap(step.stage)
             yield step
-        if (
-            self.recording.snapshots[-1].step != self.done
-            or self.recording.snapshots[-1].stage != self.recording.history[-1].stage
-        ):
+        if self.recording.snapshots[-1].step != self.done or self.recording.snapshots[-1].stage != self.recording.history[-1].stage:
             self.snap(self.recording.history[-1].stage)
 
 
@@ -185,9 +178,7 @@ def load_recording(
     for path in sorted(folder.glob("[0-9]*-*-*.npz")):
         _, stage, step = path.stem.split("-")
         with np.load(path) as stored:
-            snapshots.append(
-                Snapshot(stage, int(step), stored["vectors"], stored["prediction"], *map(float, stored["numbers"]))
-            )
+            snapshots.append(Snapshot(stage, int(step), stored["vectors"], stored["prediction"], *map(float, stored["numbers"])))
     steps = tuple(Step(**json.loads(line)) for line in (folder / "steps.jsonl").read_text().splitlines())
     sample = Sample(index, images.shape, fixed["balanced"])
     return Recording(fixed["name"], images, labels, tuple(fixed["names"]), sample, tuple(snapshots), steps)
@@ -221,9 +212,7 @@ def as_recording(
         return recording_of_run(given)
     if isinstance(given, str | Path):
         return load_recording(given)
-    raise TypeError(
-        f"recording: found {type(given).__name__}, expected a Recording, a Recorder, a run, or the folder of one"
-    )
+    raise TypeError(f"recording: found {type(given).__name__}, expected a Recording, a Recorder, a run, or the folder of one")
 
 
 EXAMPLE = "example.npz"
@@ -243,9 +232,7 @@ def example_models() -> tuple[dict[str, UNet], np.ndarray, np.ndarray, tuple[str
     models = {}
     for stage in STAGES:
         models[stage] = UNet(classes=len(about["names"]), **about["network"]).eval()
-        vector_to_parameters(
-            torch.from_numpy(arrays[f"weights-{stage}"].astype(np.float32)), models[stage].parameters()
-        )
+        vector_to_parameters(torch.from_numpy(arrays[f"weights-{stage}"].astype(np.float32)), models[stage].parameters())
     return models, arrays["images"].astype(np.float32), arrays["labels"].astype(np.int64), tuple(about["names"])
 
 
@@ -261,6 +248,4 @@ def example_recording() -> Recording:
     ]
     history = tuple(Step(**step) for step in about["history"])
     sample = Sample(index, images.shape, about["balanced"])
-    return Recording(
-        about["name"], images, arrays["labels"].astype(np.int64), tuple(about["names"]), sample, tuple(moments), history
-    )
+    return Recording(about["name"], images, arrays["labels"].astype(np.int64), tuple(about["names"]), sample, tuple(moments), history)

@@ -27,9 +27,7 @@ class Film:
 
     def __init__(self, recording: Recording):
         if not recording.snapshots:
-            raise ValueError(
-                f"{recording.name}: found no snapshot, expected one or more; watch a training with a Recorder"
-            )
+            raise ValueError(f"{recording.name}: found no snapshot, expected one or more; watch a training with a Recorder")
         self.recording = recording
         self.notes: dict[str, str] = {}
         self.places = {"PCA": self.layout("PCA")}
@@ -202,10 +200,7 @@ class TrainingReplay(Explorer):
         """The first film at its first, middle and last moment."""
         film, snaps = self.films[0], self.films[0].recording.snapshots
         moments = sorted({0, len(snaps) // 2, len(snaps) - 1})
-        shown = {
-            f"{TITLES.get(snaps[t].stage, snaps[t].stage)}, step {snaps[t].step}": film.places["PCA"][t]
-            for t in moments
-        }
+        shown = {f"{TITLES.get(snaps[t].stage, snaps[t].stage)}, step {snaps[t].step}": film.places["PCA"][t] for t in moments}
         return map_figure(shown, film.marks, film.recording.names)
 
     def write(self, path: str | os.PathLike, plotly: str, methods: Sequence[str] = _METHODS) -> Path:
@@ -213,6 +208,4 @@ class TrainingReplay(Explorer):
         for film in self.films:
             film.places |= {m: film.layout(m, self.settings) for m in methods if m not in film.places}
         start = self.live.state.get("method", self.method)
-        return script_page(
-            path, self.title, replay_data(self.films, start if start in methods else methods[0], methods), _SCRIPTS
-        )
+        return script_page(path, self.title, replay_data(self.films, start if start in methods else methods[0], methods), _SCRIPTS)

@@ -56,6 +56,8 @@ from ..runs import Run
 from ..show import METHOD_LOOKS, SYMBOLS
 from ..tables import NAMES, Results, read_records
 
+__all__ = ["ResultsExplorer"]
+
 LEAD = "Click a point to see the volumes behind it. Bars are 95 % intervals over splits of people; every number is that of the table."
 TIDY = (
     "<style>.semicon-explorer :is(td, th) { padding: 0 .5em; white-space: nowrap } .semicon-explorer caption { text-align: left }</style>"
@@ -81,7 +83,7 @@ def menu_options(experiments: Mapping[str, Experiment], shown: Shown, ordered: S
         "metric": [(text, metric) for metric, text in NAMES.items()],
         "name": [("mean of the classes", "mean"), *((name, name) for name in e.classes)],
         "method": [(m, m) for m in shown.methods if m],
-        "labels": [(percent(f), f) for f in e.fractions],
+        "labels": [(percent(f), f) for f in e.shares],
         "volume": [(f"{v.name} ({v.score:.3f})", k) for k, v in enumerate(ordered)] or [("none", 0)],
     }
 
@@ -132,9 +134,9 @@ def clicked(explorer: "ResultsExplorer", place: int, points: Points) -> None:
     """In the `explorer`, a mean of the method in this `place` was clicked."""
     shown, method = explorer.shown, explorer.shown.methods[place]
     known = cells(explorer.experiment, shown.metric, shown.name)
-    fractions = [f for f in explorer.experiment.fractions if (method, f) in known]
+    shares = [f for f in explorer.experiment.shares if (method, f) in known]
     if points.point_inds:
-        explorer.touched(method=method, labels=fractions[points.point_inds[0]], volume=0, rank=1)
+        explorer.touched(method=method, labels=shares[points.point_inds[0]], volume=0, rank=1)
 
 
 def pointed(explorer: "ResultsExplorer", points: Points) -> None:
@@ -143,10 +145,47 @@ def pointed(explorer: "ResultsExplorer", points: Points) -> None:
         explorer.touched(volume=points.point_inds[0], rank=1)
 
 
+HEADS = {
+    "experiment": ("Experiment", "330px"),
+    "metric": ("Score", "230px"),
+    "name": ("Class", "260px"),
+    "method": ("Volumes of", "310px"),
+    "labels": ("Labelled", "160px"),
+    "volume": ("Volume", "430px"),
+}
+"""What each menu is called, and how wide it is."""
+
+
+def _records_and_looks(results: Results, runs: Sequence | str | os.PathLike) -> tuple[list[dict], dict[int, Look]]:
+    """The records of all runs, and by its number in them the slices of each run that was kept."""
+    kept = [look_at_run(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
+    given = results if isinstance(results, str | os.PathLike) else list(results)
+    records, looks = [] if kept and not given else read_records(given), dict[int, Look]()
+    for look in kept:
+        k = next((k for k, record in enumerate(records) if same_run(look, record)), len(records))
+        records += [look.record] * (k == len(records))
+        looks[k] = look
+    return records, looks
+
+
+def follow_slices(explorer: "ResultsExplorer", chosen: Volume | None) -> None:
+    """Show the slices of the `chosen` volume, where its run was kept; no panel where it was not."""
+    look = explorer.looks.get(chosen.run) if chosen else None
+    explorer.slices = [s for s in look.slices if chosen and s.volume == chosen.volume] if look else []
+    explorer.sheet.layout.display = "" if explorer.slices else "none"
+    if explorer.slices:
+        explorer.rank.max = len(explorer.slices)
+        explorer.rank.value = rank = min(explorer.shown.rank, len(explorer.slices))
+        found, words = explorer.slices[rank - 1], slice_words(explorer.slices, rank)
+        explorer.said.value = page.text(words)
+        explorer.canvas.show(*compared_slice(found), found.truth, alt=words)
+
+
 class ResultsExplorer(Explorer):
-    """Scores against the labelled fraction, and the volumes and slices behind them."""
+    """Scores against the labelled share, and the volumes and slices behind them."""
 
     title = "Results, down to the worst slice"
+    slices: list = []  # of the volume that is looked at, the worst first
 
     @in_place
     def __init__(
@@ -154,13 +193,7 @@ class ResultsExplorer(Explorer):
         results: Results = (),  # a results file, a folder of them, or a sequence of files and records
         runs: Sequence[Run | Look | str | os.PathLike] = (),  # RUN folders whose slices are shown
     ):
-        looks = [look_at_run(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
-        given = results if isinstance(results, str | os.PathLike) else list(results)
-        records, self.looks = [] if looks and not given else read_records(given), dict[int, Look]()
-        for look in looks:
-            k = next((k for k, record in enumerate(records) if same_run(look, record)), len(records))
-            records += [look.record] * (k == len(records))
-            self.looks[k] = look
+        records, self.looks = _records_and_looks(results, runs)
         self.experiments = experiments_of(records)
         self.shown = opened(next(iter(self.experiments.values())))
         self.build()
@@ -173,15 +206,11 @@ class ResultsExplorer(Explorer):
     def build(self) -> None:
         """Make controls and figures, and put them together."""
         self.status, self.ordered, self.busy = ipywidgets.HTML(page.text(LEAD)), self.volumes(), False
-        heads = {"experiment": ("Experiment", "330px"), "metric": ("Score", "230px"), "name": ("Class", "260px")}
-        heads |= {"method": ("Volumes of", "310px"), "labels": ("Labelled", "160px"), "volume": ("Volume", "430px")}
-        self.menus = {k: labelled(ipywidgets.Dropdown(description=text), wide) for k, (text, wide) in heads.items()}
+        self.menus = {k: labelled(ipywidgets.Dropdown(description=text), wide) for k, (text, wide) in HEADS.items()}
         self.places = [labelled(ipywidgets.Dropdown(description=f"Method {k + 1}"), "260px") for k in range(len(METHOD_LOOKS))]
         self.rank = labelled(ipywidgets.IntSlider(value=1, min=1, max=1, description="Slice, worst first"), "320px")
-        self.scores, self.strip = (
-            chart(score_figure(self.experiment, self.shown), HEIGHT),
-            chart(volume_figure(self.ordered, self.shown), LOW),
-        )
+        self.scores = chart(score_figure(self.experiment, self.shown), HEIGHT)
+        self.strip = chart(volume_figure(self.ordered, self.shown), LOW)
         self.numbers, self.table, self.said = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
         self.canvas = PixelCanvas(picks=False, widest=420)
         self.sheet = column(self.rank, self.canvas, self.said, width="320px")
@@ -222,23 +251,12 @@ class ResultsExplorer(Explorer):
         redraw(self.scores, score_figure(e, s))
         redraw(self.strip, volume_figure(self.ordered, s))
         rows = score_rows(e, s)
-        self.numbers.value = page.table(rows, axis_title(s.metric, s.name), "score-table") or f"No run has {page.text(NAMES[s.metric])}."
+        none = f"No run has {page.text(NAMES[s.metric])}."
+        self.numbers.value = page.html_table(rows, axis_title(s.metric, s.name), "score-table") or none
         chosen = self.ordered[s.volume] if self.ordered else None
-        self.table.value = page.table(volume_rows(chosen), chosen.name, "volume-table") if chosen else "No such run has volumes."
-        self.follow_slices(chosen)
+        self.table.value = page.html_table(volume_rows(chosen), chosen.name, "volume-table") if chosen else "No such run has volumes."
+        follow_slices(self, chosen)
         self.busy = False
-
-    def follow_slices(self, chosen: Volume | None) -> None:
-        """The slices of the `chosen` volume, where its run was kept; no panel where it was not."""
-        look = self.looks.get(chosen.run) if chosen else None
-        self.slices = [s for s in look.slices if chosen and s.volume == chosen.volume] if look else []
-        self.sheet.layout.display = "" if self.slices else "none"
-        if self.slices:
-            self.rank.max = len(self.slices)
-            self.rank.value = rank = min(self.shown.rank, len(self.slices))
-            found, words = self.slices[rank - 1], slice_words(self.slices, rank)
-            self.said.value = page.text(words)
-            self.canvas.show(*compared_slice(found), found.truth, alt=words)
 
     def picture(self) -> go.Figure:
         """The scores, for pages that are read and not run."""
@@ -266,7 +284,7 @@ def packed_experiment(experiment: Experiment) -> dict:
     each = {kind: [[v.get(kind, {}).get(c) for c in e.classes] for _, v in tests] for kind in ("dice", "hd95")}
     return {
         "name": e.name, "methods": e.methods, "texts": [wrapped(m) for m in e.methods], "classes": e.classes,
-        "fractions": e.fractions, "opened": asdict(opened(e)),
+        "shares": e.shares, "opened": asdict(opened(e)),
         "cells": {metric: {name: packed_cells(e, metric, name) for name in ("mean", *e.classes)} for metric in NAMES},
         "rooms": {metric: {name: room_lines(e, metric, name) for name in ("mean", *e.classes)} for metric in NAMES},
         "runs": {k: [r["method"], r["labels"], r["split"], r.get("seed") or 0] for k, r in e.records.items()},

@@ -11,12 +11,14 @@ from .results_state import BASELINE, Cell, Experiment, Shown, Volume, cells
 from ..show import METHOD_LOOKS, SYMBOLS, style
 from ..tables import NAMES, headroom, plus_minus
 
+__all__ = []
+
 HEIGHT, LOW = 430, 330
 """Of the two charts, px."""
 LINE = 36
 """Of a label on two lines, px."""
 SIDE = (-0.12, -0.04, 0.04, 0.12)
-"""How far each place stands beside the middle of its labelled fraction."""
+"""How far each place stands beside the middle of its labelled share."""
 
 
 # ------------------------------------------------------------------------------------------------ words
@@ -28,7 +30,7 @@ def axis_title(metric: str, name: str) -> str:
 
 
 def percent(labels: float) -> str:
-    """A labelled fraction (`labels`) in words."""
+    """A labelled share (`labels`) in words."""
     return f"{100 * labels:g} %"
 
 
@@ -61,9 +63,9 @@ def room_lines(experiment: Experiment, metric: str, name: str) -> list[tuple]:
 
 
 def score_rows(experiment: Experiment, shown: Shown) -> list[dict]:
-    """The numbers of the chart as the tables write them, a row for each labelled fraction and method; below them the headroom."""
+    """The numbers of the chart as the tables write them, a row for each labelled share and method; below them the headroom."""
     known = cells(experiment, shown.metric, shown.name)
-    each = [known[m, f] for f in experiment.fractions for m in shown.methods if (m, f) in known]
+    each = [known[m, f] for f in experiment.shares for m in shown.methods if (m, f) in known]
     head = ("labelled", "method", "mean", "splits", f"− {BASELINE}", "on splits")
     rows = [(percent(c.labels), c.method, c.text, c.splits, c.difference_text or "–", c.difference_splits or "–") for c in each]
     below = room_lines(experiment, shown.metric, shown.name) if rows else []
@@ -102,17 +104,17 @@ def ends_of(each: Sequence[Cell]) -> tuple[float, float]:
 
 
 def score_figure(experiment: Experiment, shown: Shown) -> go.Figure:
-    """Scores against the labelled fraction: for each of the four places its splits, its means with intervals, and its name."""
-    known, fractions, figure = cells(experiment, shown.metric, shown.name), experiment.fractions, go.Figure()
-    mine = [[known[m, f] for f in fractions if (m, f) in known] for m in shown.methods]
+    """Scores against the labelled share: for each of the four places its splits, its means with intervals, and its name."""
+    known, shares, figure = cells(experiment, shown.metric, shown.name), experiment.shares, go.Figure()
+    mine = [[known[m, f] for f in shares if (m, f) in known] for m in shown.methods]
     low, high = ends_of([c for each in mine for c in each])
     heights = iter(spread([each[-1].mean for each in mine if each], low, high, (high - low) * LINE / (HEIGHT - 64)))
     for place, (method, each) in enumerate(zip(shown.methods, mine, strict=True)):
-        x = [fractions.index(c.labels) + SIDE[place] for c in each]
-        label = [(x[-1], each[-1].mean, ""), (len(fractions) - 0.55, next(heights), wrapped(method))] if each else []
+        x = [shares.index(c.labels) + SIDE[place] for c in each]
+        label = [(x[-1], each[-1].mean, ""), (len(shares) - 0.55, next(heights), wrapped(method))] if each else []
         figure.add_traces(place_traces(place, method, each, x, label))
-    ticks = {"tickvals": list(range(len(fractions))), "ticktext": [percent(f) for f in fractions]}
-    figure.update_xaxes(title="labelled share", range=[-0.45, len(fractions) - 0.55], **ticks)
+    ticks = {"tickvals": list(range(len(shares))), "ticktext": [percent(f) for f in shares]}
+    figure.update_xaxes(title="labelled share", range=[-0.45, len(shares) - 0.55], **ticks)
     figure.update_yaxes(title={"text": page.text(axis_title(shown.metric, shown.name)), "standoff": 6}, range=[low, high])
     margin = {"l": 64, "r": 118, "t": 14, "b": 50}
     return style(figure, height=HEIGHT).update_layout(showlegend=False, dragmode=False, margin=margin)
@@ -121,7 +123,7 @@ def score_figure(experiment: Experiment, shown: Shown) -> go.Figure:
 def place_traces(
     place: int,  # 0 to 3
     method: str,  # in this place
-    each: Sequence[Cell],  # one for each labelled fraction
+    each: Sequence[Cell],  # one for each labelled share
     x: Sequence[float],  # where they stand
     label: Sequence[tuple[float, float, str]],  # where the name's leader begins, and where the name stands
 ) -> list[go.Scatter]:

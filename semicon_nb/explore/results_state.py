@@ -7,17 +7,19 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
 
-from ..methods import OURS, PAPER_ROWS, RIVALS, STRONG, recipe_of
+from ..methods import GROUPS
 from ..tables import by_split, paired, plus_minus, read_results, same_people, summary
+
+__all__ = []
 
 NOBODY = ""
 """In the place of a method: none is shown."""
 BASELINE = "scratch"
 KINDS = (
     {BASELINE},
-    {method.name for method in PAPER_ROWS} - {BASELINE},
-    {method.name for method in (*OURS, STRONG, recipe_of())},
-    {method.name for method in RIVALS},
+    {method.name for method in GROUPS["paper"]} - {BASELINE},
+    {method.name for method in (*GROUPS["ours"], *GROUPS["recipes"])},
+    {method.name for method in GROUPS["rivals"]},
 )
 """Methods of the four places: the baseline, the paper's other rows, this package's own, today's rivals."""
 RULE = (
@@ -29,10 +31,10 @@ RULE = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One method at one labelled fraction, as `tables.summary` and `tables.paired` have it."""
+    """One method at one labelled share, as `tables.summary` and `tables.paired` have it."""
 
     method: str  # its name
-    labels: float  # labelled fraction
+    labels: float  # labelled share
     mean: float  # over the splits
     half: float  # half width of the 95 % interval, nan where one split was run
     splits: int  # behind the mean
@@ -86,8 +88,8 @@ class Experiment:
         return list(dict.fromkeys(self.runs["method"]))
 
     @cached_property
-    def fractions(self) -> list[float]:
-        """Labelled fractions, the smallest first."""
+    def shares(self) -> list[float]:
+        """Labelled shares, the smallest first."""
         return sorted(float(f) for f in self.runs["labels"].unique())
 
     @cached_property
@@ -112,7 +114,7 @@ def experiments_of(records: Sequence[dict]) -> dict[str, Experiment]:
 
 @lru_cache(maxsize=256)
 def cells(experiment: Experiment, metric: str, name: str) -> dict[tuple[str, float], Cell]:
-    """What the tables say of every method and labelled fraction: of a `metric`, and a class (`name`, or "mean")."""
+    """What the tables say of every method and labelled share: of a `metric`, and a class (`name`, or "mean")."""
     runs = experiment.scored(metric, name)
     if pd.to_numeric(runs[metric]).isna().all():
         return {}
@@ -139,7 +141,7 @@ def opening(experiment: Experiment) -> tuple[str, ...]:
 
 
 def volumes_of(experiment: Experiment, method: str, labels: float, metric: str, name: str) -> list[Volume]:
-    """The test volumes of a `method` at a labelled fraction (`labels`), the worst first by `metric` and class (`name`, or "mean")."""
+    """The test volumes of a `method` at a labelled share (`labels`), the worst first by `metric` and class (`name`, or "mean")."""
     found = []
     for run, record in experiment.records.items():
         for v in (record.get("volumes") or ()) if (record["method"], record["labels"]) == (method, labels) else ():
@@ -161,7 +163,7 @@ class Shown:
     name: str  # a class, or "mean"
     methods: tuple[str, ...]  # in the four places
     method: str  # that is looked at closer
-    labels: float  # at this labelled fraction
+    labels: float  # at this labelled share
     volume: int = 0  # of its volumes, 0 the worst
     rank: int = 1  # of its slices, 1 the worst
 

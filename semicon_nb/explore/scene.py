@@ -43,14 +43,10 @@ def as_json(data: object) -> str:
     return json.dumps(page.without_nan(data), default=page.encode, separators=(",", ":"), allow_nan=False)
 
 
-def write_scene(
-    path: str | os.PathLike, title: str, lead: str, scripts: Sequence[str], data: Mapping[str, object], state: Mapping
-) -> Path:
+def write_scene(path: str | os.PathLike, title: str, lead: str, scripts: Sequence[str], data: Mapping[str, object], state: Mapping) -> Path:
     """Write the page that draws `data` with `scripts`, beginning with this `state`, to `path`; it needs no plotly."""
     body = f'<style>{page.asset("scene.css")}</style><div id="explorer" class="semicon-scene"></div>'
-    return page.write_page(
-        path, title, body, {**data, "state": dict(state)}, (*_PARTS, *scripts, "scene_page.js"), lead, plotly=""
-    )
+    return page.write_page(path, title, body, {**data, "state": dict(state)}, (*_PARTS, *scripts, "scene_page.js"), lead, plotly="")
 
 
 def slice_data(piece: Slice) -> dict:

@@ -28,9 +28,7 @@ class Slice:
 def chosen_slice(image: np.ndarray | None, labels: np.ndarray | None, classes: Sequence[str] | None) -> Slice:
     """The reader's `image` and `labels` [H, W], or a generated slice without them; ValueError for what does not fit."""
     if (image is None) != (labels is None):
-        raise ValueError(
-            f"{'labels' if labels is None else 'image'}: found none, expected image and labels of one slice together"
-        )
+        raise ValueError(f"{'labels' if labels is None else 'image'}: found none, expected image and labels of one slice together")
     if image is None or labels is None:
         cohort = phantom(subjects=4, size=64)
         most = int((cohort.labels > 0).sum((1, 2)).argmax())
@@ -44,13 +42,9 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
     """The image [H, W] as float32 in [0, 1]; ValueError for another shape, too many pixels, or nan."""
     image = np.asarray(image, dtype=np.float32)
     if image.ndim != 2:
-        raise ValueError(
-            f"image: found {image.ndim}-D input {list(image.shape)}, expected [H, W]; pick one of a volume's slices"
-        )
+        raise ValueError(f"image: found {image.ndim}-D input {list(image.shape)}, expected [H, W]; pick one of a volume's slices")
     if min(image.shape) < 4 or image.size > LARGEST:
-        raise ValueError(
-            f"image: found {image.shape[0]} x {image.shape[1]} pixels, expected 4 x 4 to {LARGEST:,} in all"
-        )
+        raise ValueError(f"image: found {image.shape[0]} x {image.shape[1]} pixels, expected 4 x 4 to {LARGEST:,} in all")
     if wrong := int((~np.isfinite(image)).sum()):
         raise ValueError(f"image: found {wrong} values that are no numbers, expected finite intensities")
     low, high = float(image.min()), float(image.max())
@@ -62,9 +56,7 @@ def _check_labels(labels: np.ndarray, shape: tuple[int, ...]) -> None:
     if labels.shape != shape:
         raise ValueError(f"labels: found shape {list(labels.shape)}, expected {list(shape)} as the image")
     if (labels != np.round(labels)).any() or labels.min() < 0 or not (labels > 0).any():
-        raise ValueError(
-            "labels: found no foreground, so no anchor; expected whole numbers, 0 for background, some above it"
-        )
+        raise ValueError("labels: found no foreground, so no anchor; expected whole numbers, 0 for background, some above it")
 
 
 def _class_names(count: int, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -89,8 +81,7 @@ def embed_slice(model: torch.nn.Module, image: np.ndarray) -> Tensor:
     if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[-2:] != image.shape:
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(
-            f"model: found output {shape} for an image {list(image.shape)}, "
-            f"expected embeddings [1, C, {image.shape[0]}, {image.shape[1]}]"
+            f"model: found output {shape} for an image {list(image.shape)}, expected embeddings [1, C, {image.shape[0]}, {image.shape[1]}]"
         )
     return _checked_features(found[0], image.shape)
 
@@ -99,13 +90,9 @@ def _checked_features(features: Tensor | np.ndarray, shape: Sequence[int]) -> Te
     """The `features` [C, H, W] where they fit the `shape` of the slice and are finite; ValueError for others."""
     features = torch.as_tensor(features)
     if features.ndim != 3 or tuple(features.shape[1:]) != tuple(shape):
-        raise ValueError(
-            f"features: found shape {list(features.shape)}, expected [C, {shape[0]}, {shape[1]}] to fit the image"
-        )
+        raise ValueError(f"features: found shape {list(features.shape)}, expected [C, {shape[0]}, {shape[1]}] to fit the image")
     if wrong := int((~torch.isfinite(features)).sum()):
-        raise ValueError(
-            f"features: found {wrong} values that are no numbers (NaN or infinite), expected finite embeddings"
-        )
+        raise ValueError(f"features: found {wrong} values that are no numbers (NaN or infinite), expected finite embeddings")
     return features.float()
 
 

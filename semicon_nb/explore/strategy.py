@@ -25,9 +25,7 @@ from ..strategies import BlockDivision, Downsampling, FullResolution, RandomSamp
 
 _LEAD = "Click a pixel, or use the arrow keys on a picture, to choose the anchor. Sliders set what is left out."
 _SCRIPTS = ("strategy.js",)
-_SHARES = np.array(
-    [0.72, 0.62, 0.5, 0.85], np.float32
-)  # of the colour, for never compared, positive, negative, the anchor
+_SHARES = np.array([0.72, 0.62, 0.5, 0.85], np.float32)  # of the colour, for never compared, positive, negative, the anchor
 
 
 @dataclass(frozen=True)
@@ -112,9 +110,7 @@ class _Measure:
         seconds = min(seconds for *_, seconds in tries)
         if not self.parameters:
             return upstream.flatten(), loss, seconds
-        parts = torch.autograd.grad(
-            self.features, self.parameters, upstream[0, 0], retain_graph=True, allow_unused=True
-        )
+        parts = torch.autograd.grad(self.features, self.parameters, upstream[0, 0], retain_graph=True, allow_unused=True)
         return torch.cat([part.flatten() for part in parts if part is not None]), loss, seconds
 
     def stop(self, strategy: Strategy, label: str, exact: Tensor | None = None) -> tuple[Stop, Tensor]:
@@ -125,9 +121,7 @@ class _Measure:
         cost = strategy.cost(torch.as_tensor(self.labels)[None, None], self.features.shape[0])
         kept = np.bincount(self.labels[groups >= 0], minlength=int(self.labels.max()) + 1)
         measures = (cost.pairs, cost.bytes, cost.operations, seconds, loss, cosine)
-        return Stop(
-            strategy, label, groups, *measures, tuple(map(int, kept)), lost_structures(self.labels, groups)
-        ), vector
+        return Stop(strategy, label, groups, *measures, tuple(map(int, kept)), lost_structures(self.labels, groups)), vector
 
 
 def measure_families(
@@ -251,8 +245,7 @@ class StrategyExplorer(Explorer):
             colours = mixed(piece.image, swatches(*TINTS)[met], _SHARES[met])
             pictures.append(still(colours, met, piece.labels, swatches(*class_looks(len(piece.classes))["colours"])))
             texts.append(
-                f"<b>{family.name}</b> {stop.label if family.control else ''}<br>"
-                f"cosine {stop.cosine:.2f}, {short(stop.pairs)} pairs"
+                f"<b>{family.name}</b> {stop.label if family.control else ''}<br>cosine {stop.cosine:.2f}, {short(stop.pairs)} pairs"
             )
         return beside(pictures, texts, self.state["anchor"])
 

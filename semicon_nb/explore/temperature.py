@@ -91,9 +91,7 @@ def feel(
 def _hardest_share(weight: np.ndarray) -> float:
     """Share of the negatives' weight [n] that the heaviest hundredth of them carries; nan without one."""
     values = np.sort(weight)[::-1]
-    return (
-        float(values[: max(1, len(values) // 100)].sum() / max(values.sum(), 1e-300)) if len(values) else float("nan")
-    )
+    return float(values[: max(1, len(values) // 100)].sum() / max(values.sum(), 1e-300)) if len(values) else float("nan")
 
 
 def _train_briefly(piece: Slice, steps: int = 8, temperature: float = 0.1) -> Tensor:
@@ -144,9 +142,7 @@ def compact(vectors: np.ndarray, budget: int = 800_000) -> tuple[np.ndarray, flo
 def _scene_data(shown: _Attention) -> dict:
     """What the browser needs of a slice and its embeddings."""
     piece, (codes, step, error) = shown.slice, compact(shown.vectors)
-    note = (
-        f"All {piece.labels.size:,} pixels are compared; similarities are rounded, by at most {error:.1g}.{shown.note}"
-    )
+    note = f"All {piece.labels.size:,} pixels are compared; similarities are rounded, by at most {error:.1g}.{shown.note}"
     return {
         **slice_data(piece), "kind": "temperature", "codes": codes, "step": step, "temperatures": list(TEMPERATURES),
         "note": note, "state": {"anchor": list(shown.anchor), "stop": shown.stop},
@@ -164,8 +160,7 @@ class TemperatureExplorer(Explorer):
         image: np.ndarray | None = None,  # [H, W]; None: a generated slice
         labels: np.ndarray | None = None,  # [H, W], 0 background
         features: Tensor | np.ndarray | None = None,  # [C, H, W] embeddings
-        model: torch.nn.Module
-        | None = None,  # gives them instead; neither: a network trained for a moment on this slice
+        model: torch.nn.Module | None = None,  # gives them instead; neither: a network trained for a moment on this slice
         anchor: tuple[int, int] | None = None,  # row and column to start with
         temperature: float = 0.1,  # to start with, 0.01 to 1
         classes: Sequence[str] | None = None,  # names, background first
@@ -190,10 +185,7 @@ class TemperatureExplorer(Explorer):
         for temperature in (0.03, 0.1, 0.5):
             found = feel(shown.vectors, shown.slice.labels, anchor, temperature)
             pictures.append(still(*_attention_colours(shown.slice, found, anchor), shown.slice.labels, outlines))
-            texts.append(
-                f"<b>τ = {temperature}</b><br>"
-                f"listens to {found.keys:,.0f} pixels, {100 * found.positives:.0f} % positive"
-            )
+            texts.append(f"<b>τ = {temperature}</b><br>listens to {found.keys:,.0f} pixels, {100 * found.positives:.0f} % positive")
         return beside(pictures, texts, anchor, height=330)
 
     def write(self, path: str | os.PathLike, plotly: str = "") -> Path:

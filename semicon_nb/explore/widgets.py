@@ -18,6 +18,8 @@ import traitlets
 from .page import asset, message_page, write_page, written
 from ..show import style
 
+__all__ = ["Explorer", "figure_widget", "frame", "in_place", "safely"]
+
 
 def sentence(problem: BaseException) -> str:
     """An exception as one sentence for a reader: its message, and its kind where the message alone would not help."""

@@ -1,6 +1,6 @@
 """One knob of a method turned at a time: the temperature, the head, the length of a stage"""
 
-__all__ = ["ABLATIONS", "variant"]
+__all__ = ["ABLATIONS"]
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

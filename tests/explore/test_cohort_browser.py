@@ -31,11 +31,7 @@ def test_every_volume_stands_in_the_part_that_the_split_gives_it(small_phantom):
     chosen = split(small_phantom, 0.5)
     parts = volume_parts(small_phantom, chosen)
     for volume, part in zip(small_phantom.volumes, parts, strict=True):
-        wanted = [
-            k
-            for k, names in enumerate((chosen.labelled, chosen.train, chosen.val, chosen.test))
-            if volume.name in names
-        ][0]
+        wanted = [k for k, names in enumerate((chosen.labelled, chosen.train, chosen.val, chosen.test)) if volume.name in names][0]
         assert part == wanted
 
 
@@ -61,9 +57,7 @@ def test_a_given_split_is_shown_as_it_is(small_phantom):
 def test_a_volume_is_sent_when_the_browser_asks(browser_of, small_phantom):
     browser_of.scene.wanted = 5
     sent = json.loads(browser_of.scene.volume)
-    assert sent["index"] == 5 and [s["number"] for s in sent["slices"]] == list(
-        range(1, (small_phantom.volume == 5).sum() + 1)
-    )
+    assert sent["index"] == 5 and [s["number"] for s in sent["slices"]] == list(range(1, (small_phantom.volume == 5).sum() + 1))
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((3, 4, 4)), "hippocampus", 7])
@@ -141,9 +135,7 @@ def test_the_views_are_of_the_slice_that_is_shown(browser_of, small_phantom, sta
         here = first_of(tab, small_phantom)[number - 1]
         first, other = tab.page.evaluate("explorer.views()")
         assert first["labels"] == other["labels"] == small_phantom.labels[here].ravel().tolist()
-        assert all(
-            np.corrcoef(view["image"], small_phantom.images[here].ravel())[0, 1] > 0.7 for view in (first, other)
-        )
+        assert all(np.corrcoef(view["image"], small_phantom.images[here].ravel())[0, 1] > 0.7 for view in (first, other))
         heard = tab.page.locator("canvas.pixels").nth(1).get_attribute("aria-label")
         assert heard.startswith(f"One view of slice {number}")
     assert tab.page.evaluate("explorer.views()") == [first, other]
@@ -155,10 +147,7 @@ def test_the_views_are_of_the_slice_that_is_shown(browser_of, small_phantom, sta
 @pytest.mark.parametrize("name", ["global (stage 1)", "fine-tuning (stage 3)"])
 def test_the_page_makes_a_view_as_the_package_does(name, browser_of, small_phantom, static_page, tmp_path):  # noqa: F811
     settings, generator = SETTINGS[name], torch.Generator().manual_seed(4)
-    image, labels = (
-        torch.as_tensor(values[12].astype(float)).float()[None]
-        for values in (small_phantom.images, small_phantom.labels)
-    )
+    image, labels = (torch.as_tensor(values[12].astype(float)).float()[None] for values in (small_phantom.images, small_phantom.labels))
     warp = draw_warp(settings, (1, 1), image.shape[1:], generator, image.device)
     moved = sample(image, warp.grid())[0]
     plain = dict(gamma=1.3, contrast=0.9, brightness=0.05, blur=0.6, reach=2, noise=0)
@@ -173,9 +162,7 @@ def test_the_page_makes_a_view_as_the_package_does(name, browser_of, small_phant
     found = tab.page.evaluate(made, [image.flatten().tolist(), labels.int().flatten().tolist(), drawn, side])
     assert np.allclose(np.reshape(found[0], wanted.shape), wanted, atol=2e-4)
     nearest = sample(labels, warp.grid(), "nearest")[0, 0].numpy()
-    assert (
-        np.reshape(found[1], nearest.shape) != nearest
-    ).mean() < 0.003  # a place half-way between two pixels may fall to either
+    assert (np.reshape(found[1], nearest.shape) != nearest).mean() < 0.003  # a place half-way between two pixels may fall to either
 
 
 @pytest.mark.browser
@@ -183,7 +170,9 @@ def test_the_page_makes_a_view_as_the_package_does(name, browser_of, small_phant
 def test_what_the_page_draws_stays_within_the_settings(name, browser_of, static_page, tmp_path):  # noqa: F811
     settings = SETTINGS[name]
     tab = static_page(browser_of.to_html(tmp_path / "c.html"))
-    draw = "([settings, n]) => { const random = randomNumbers(5); return Array.from({length: n}, () => drawView(settings, 48, 32, random)); }"
+    draw = (
+        "([settings, n]) => { const random = randomNumbers(5); return Array.from({length: n}, () => drawView(settings, 48, 32, random)); }"
+    )
     drawn = tab.page.evaluate(draw, [asdict(settings), 400])
     for key, (low, high) in {
         "gamma": settings.gamma,
@@ -197,9 +186,7 @@ def test_what_the_page_draws_stays_within_the_settings(name, browser_of, static_
         shape, points = (48, 32), torch.tensor([view["control"] for view in drawn]).view(400, 2, 9, 9)
         warp = draw_warp(settings, (400, 1), shape, torch.Generator().manual_seed(0), torch.device("cpu"))
         found, wanted = draw_spline(points, shape), draw_spline(warp.control[:, 0], shape)
-        assert torch.allclose(found.std(0), wanted.std(0), rtol=0.25, atol=0.4) and torch.allclose(
-            found.mean(0), wanted.mean(0), atol=0.8
-        )
+        assert torch.allclose(found.std(0), wanted.std(0), rtol=0.25, atol=0.4) and torch.allclose(found.mean(0), wanted.mean(0), atol=0.8)
     else:
         assert all(view["control"] is None for view in drawn)
     if settings.bias:
@@ -213,11 +200,7 @@ def test_names_from_files_are_text(small_phantom, static_page, tmp_path):  # noq
 
     bad = "<img src=x onerror=alert(1)>"
     volumes = tuple(replace(volume, name=f"{bad}{i}") for i, volume in enumerate(small_phantom.volumes))
-    tab = static_page(
-        CohortBrowser(replace(small_phantom, volumes=volumes, classes=("background", bad, "b"))).to_html(
-            tmp_path / "c.html"
-        )
-    )
+    tab = static_page(CohortBrowser(replace(small_phantom, volumes=volumes, classes=("background", bad, "b"))).to_html(tmp_path / "c.html"))
     tab.page.evaluate("explorer.ready")
     assert tab.page.locator("#explorer img").count() == 0 and bad in tab.page.locator(".said").text_content()
 
@@ -238,9 +221,7 @@ def test_window_and_labels_reach_the_picture(browser_of, small_phantom, static_p
     here = first_of(tab, small_phantom)[tab.page.evaluate("explorer.state().slice") - 1]
     image, labels = small_phantom.images[here], small_phantom.labels[here]
     tinted = np.array(tab.page.evaluate(LEVELS, 0)).reshape(32, 32, 3)
-    alone = np.logical_and.reduce(
-        [np.roll(labels, step, axis) == labels for step in (1, -1) for axis in (0, 1)]
-    )  # no outline
+    alone = np.logical_and.reduce([np.roll(labels, step, axis) == labels for step in (1, -1) for axis in (0, 1)])  # no outline
     hue = np.ptp(tinted.astype(int), axis=-1)
     assert (hue[alone & (labels > 0)] > 20).all() and (hue[alone & (labels == 0)] == 0).all()
     tab.page.locator("#labels").uncheck()
@@ -266,13 +247,9 @@ def test_structures_are_told_by_colour_and_by_mark(static_page, tmp_path):  # no
     for k in range(8):
         labels[:, 4 * k : 4 * k + 3, 4:28] = k + 1
     names = ("background", *(f"structure {k}" for k in range(8)))
-    tab = static_page(
-        CohortBrowser(replace(cohort, labels=labels, classes=names)).to_html(tmp_path / "c.html"), size=(1440, 900)
-    )
+    tab = static_page(CohortBrowser(replace(cohort, labels=labels, classes=names)).to_html(tmp_path / "c.html"), size=(1440, 900))
     tab.page.evaluate("explorer.ready")
-    outlines = tab.page.locator(".meanings .outline").evaluate_all(
-        "all => all.map(i => getComputedStyle(i).borderTopColor)"
-    )
+    outlines = tab.page.locator(".meanings .outline").evaluate_all("all => all.map(i => getComputedStyle(i).borderTopColor)")
     assert len(outlines) == 8 and len(set(outlines)) == 7 and outlines[:2] == ["rgb(230, 159, 0)", "rgb(86, 180, 233)"]
     shapes = """() => { const c = document.querySelector('canvas.pixels'), pen = c.getContext('2d'), s = c.width / 32;
       return Array.from({length: 7}, (_, k) => {

@@ -113,9 +113,7 @@ def test_no_umap_is_made_or_even_loaded_before_it_is_asked_for():
     import sys
 
     code = "import sys; from semicon_nb.explore import PixelExplorer; made = PixelExplorer(); made._repr_mimebundle_()"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; print(made.problem, 'umap' in sys.modules)"], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", f"{code}; print(made.problem, 'umap' in sys.modules)"], capture_output=True, text=True)
     assert done.stdout.split() == ["False"], done.stderr
 
 
@@ -171,9 +169,7 @@ class Failing(nn.Module):
         }[self.kind]
 
 
-@pytest.mark.parametrize(
-    "kind, says", [("dead", "have collapsed"), ("constant", "have collapsed"), ("one channel", "One channel")]
-)
+@pytest.mark.parametrize("kind, says", [("dead", "have collapsed"), ("constant", "have collapsed"), ("one channel", "One channel")])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_failed_network_is_explored_with_a_sentence(kind, says, labelled, tmp_path):
     images, labels = a_slice()
@@ -212,9 +208,7 @@ def test_pages_are_small_and_ask_nobody_for_anything(tmp_path):
     assert not re.search(r"(src|href)=\"(https?:)?//", written)
 
 
-@pytest.mark.parametrize(
-    "shape, stages, channels", [((1, 64, 64), 1, 64), ((4, 160, 160), 4, 128), ((9, 512, 512), 4, 64)]
-)
+@pytest.mark.parametrize("shape, stages, channels", [((1, 64, 64), 1, 64), ((4, 160, 160), 4, 128), ((9, 512, 512), 4, 64)])
 def test_embeddings_in_a_page_stay_within_their_budget(shape, stages, channels):
     dims, step = thinning(shape, stages, channels)
     assert dims >= 8 and shape[0] * -(-shape[1] // step) * -(-shape[2] // step) * stages * dims <= 560_000
@@ -228,9 +222,7 @@ def test_a_map_is_turned_onto_another_and_never_stretched():
     np.testing.assert_allclose(found - found.mean(0), goal - goal.mean(0), atol=1e-4)
     other = random.normal(size=(200, 2)).astype(np.float32)
     turned = turn_onto(other, goal)
-    np.testing.assert_allclose(
-        np.linalg.norm(turned[1:] - turned[0], axis=1), np.linalg.norm(other[1:] - other[0], axis=1), rtol=1e-4
-    )
+    np.testing.assert_allclose(np.linalg.norm(turned[1:] - turned[0], axis=1), np.linalg.norm(other[1:] - other[0], axis=1), rtol=1e-4)
 
 
 def test_maps_in_a_page_keep_their_shape():

@@ -27,34 +27,21 @@ def test_moments_are_taken_every_few_steps_of_every_stage(recorded):  # noqa: F8
         ("finetune", 12),
     ]
     assert [step.step for step in recorded[0].recording.history] == list(range(1, 13))
-    assert all(
-        np.allclose(np.linalg.norm(s.vectors.astype(float), axis=1), 1, atol=2e-3)
-        for s in recorded[0].recording.snapshots
-    )
+    assert all(np.allclose(np.linalg.norm(s.vectors.astype(float), axis=1), 1, atol=2e-3) for s in recorded[0].recording.snapshots)
 
 
 def test_a_recording_comes_back_from_its_folder(recorded):  # noqa: F811
     kept, again = recorded[0].recording, load_recording(recorded[2])
-    assert (
-        again.history == kept.history
-        and again.names == tuple(kept.names)
-        and again.sample.sentence == kept.sample.sentence
-    )
+    assert again.history == kept.history and again.names == tuple(kept.names) and again.sample.sentence == kept.sample.sentence
     for a, b in zip(kept.snapshots, again.snapshots, strict=True):
-        assert (a.stage, a.step, a.dice, a.agreement) == pytest.approx(
-            (b.stage, b.step, b.dice, b.agreement), nan_ok=True
-        )
+        assert (a.stage, a.step, a.dice, a.agreement) == pytest.approx((b.stage, b.step, b.dice, b.agreement), nan_ok=True)
         assert np.array_equal(a.vectors, b.vectors) and np.array_equal(a.prediction, b.prediction)
 
 
 def test_the_example_shows_sixty_moments_of_the_networks_that_it_holds():
     recording, (models, images, labels, names) = example_recording(), example_models()
     assert len(recording.snapshots) == 60 and recording.names == names
-    assert (
-        list(dict.fromkeys(snap.stage for snap in recording.snapshots))
-        == list(models)
-        == ["initial", "global", "local", "finetune"]
-    )
+    assert list(dict.fromkeys(snap.stage for snap in recording.snapshots)) == list(models) == ["initial", "global", "local", "finetune"]
     assert np.array_equal(recording.images, images) and np.array_equal(recording.labels, labels)
     with torch.no_grad():
         found = models["finetune"](torch.from_numpy(images)[:, None]).argmax(1).numpy()

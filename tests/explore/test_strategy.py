@@ -176,14 +176,8 @@ def test_the_page_compares_as_python_does(explorer, static_page, tmp_path):  # n
 def told(met: np.ndarray, labels: np.ndarray, anchor: tuple[int, int]) -> str:
     """The sentence below a picture, reckoned from what the anchor meets."""
     same = int((labels == labels[anchor]).sum())
-    missed = [
-        name
-        for k, name in enumerate(("background", "class 1", "class 2", "class 3"))
-        if not (met[labels == k] > 0).any()
-    ]
-    said = (
-        f"Pulls {(met == 1).sum()} of {same - 1} positives, pushes {(met == 2).sum()} of {met.size - same} negatives."
-    )
+    missed = [name for k, name in enumerate(("background", "class 1", "class 2", "class 3")) if not (met[labels == k] > 0).any()]
+    said = f"Pulls {(met == 1).sum()} of {same - 1} positives, pushes {(met == 2).sum()} of {met.size - same} negatives."
     return said + (f" Never meets: {', '.join(missed)}." if missed else "")
 
 
@@ -207,9 +201,7 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
         met = compare(explorer.shown.families[k].stops[index].strategy, labels, (11, 17))
         assert said.nth(k).text_content() == told(met, labels, (11, 17))
     tab.pick(".strategy canvas >> nth=0", 0, 0, labels.shape)
-    tab.wait(
-        lambda: said.nth(0).text_content().startswith("Background: never an anchor"), "the sentence on the background"
-    )
+    tab.wait(lambda: said.nth(0).text_content().startswith("Background: never an anchor"), "the sentence on the background")
     tab.page.locator("[data-point='2 0']").click()
     tab.wait(lambda: tab.page.evaluate("explorer.state().stops")[2] == 0, "the setting whose mark was clicked")
     tab.page.locator("summary").first.click()
@@ -227,9 +219,7 @@ def test_pull_and_push_have_their_colours_and_structures_theirs(explorer, static
         "−pushed: another class",
         "rgb(194, 24, 143)",
     ]
-    lines = tab.page.locator(".meanings .outline").evaluate_all(
-        "items => items.map(i => getComputedStyle(i).borderTopColor)"
-    )
+    lines = tab.page.locator(".meanings .outline").evaluate_all("items => items.map(i => getComputedStyle(i).borderTopColor)")
     assert lines[:2] == ["rgb(230, 159, 0)", "rgb(86, 180, 233)"]
     # the middle of a cell, between its mark and its border, is the pixel's own colour: far from every grey
     colour = """(place) => { const c = document.querySelector('.strategy canvas'), s = c.width / 26;

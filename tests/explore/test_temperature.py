@@ -38,9 +38,7 @@ def explorer() -> TemperatureExplorer:
 def test_the_anchors_losses_average_to_the_librarys_loss(temperature):
     _, labels, features = a_slice()
     vectors = unit(features)
-    mean = np.mean(
-        [feel(vectors, labels, tuple(map(int, place)), temperature).loss for place in np.argwhere(labels > 0)]
-    )
+    mean = np.mean([feel(vectors, labels, tuple(map(int, place)), temperature).loss for place in np.argwhere(labels > 0)])
     wanted = supervised_local_contrastive_loss(
         torch.as_tensor(features)[None, None].double(), torch.as_tensor(labels)[None, None], temperature
     )
@@ -118,9 +116,7 @@ def test_the_page_computes_what_python_computes(explorer, static_page, tmp_path,
     for t in (0.01, 0.1, 1.0):
         found = tab.page.evaluate(f"explorer.felt({place[0]}, {place[1]}, {t})")
         wanted = feel(explorer.shown.vectors, explorer.shown.slice.labels, place, t)
-        assert found["loss"] == pytest.approx(wanted.loss, rel=2e-3) and found["keys"] == pytest.approx(
-            wanted.keys, rel=2e-2
-        )
+        assert found["loss"] == pytest.approx(wanted.loss, rel=2e-3) and found["keys"] == pytest.approx(wanted.keys, rel=2e-2)
         assert np.allclose(found["weight"], wanted.weight.ravel(), atol=2e-3)
         assert np.allclose(found["force"], wanted.force.ravel(), atol=2e-3 / t)
         assert found["hardest"] == pytest.approx(wanted.hardest, rel=2e-2)
@@ -142,9 +138,7 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
         f"the loss {wanted.loss:.2f} in the numbers",
     )
     positive, negative = tab.page.evaluate("explorer.bars()")
-    assert sum(positive) == pytest.approx(wanted.positives, abs=2e-3) and sum(positive) + sum(
-        negative
-    ) == pytest.approx(1)
+    assert sum(positive) == pytest.approx(wanted.positives, abs=2e-3) and sum(positive) + sum(negative) == pytest.approx(1)
     losses = [feel(vectors, labels, (10, 15), t).loss for t in TEMPERATURES]
     tab.near("explorer.curves()[1]", losses, "the curve of the new anchor", 0.02)
     tab.near("explorer.rings()[1][1]", losses[0], "its ring", 0.02)

@@ -24,8 +24,8 @@ const results = (() => {
   }
 
   async function drawScores() {
-    const e = now(), right = e.fractions.length - 0.55;
-    const mine = shown.methods.map((m) => e.fractions.map((f) => cell(m, f)).filter(Boolean));
+    const e = now(), right = e.shares.length - 0.55;
+    const mine = shown.methods.map((m) => e.shares.map((f) => cell(m, f)).filter(Boolean));
     const ends = mine.flat().flatMap((c) => [...c.scores, c.mean - (c.half || 0), c.mean + (c.half || 0)]);
     let low = ends.length ? Math.min(...ends) : 0, high = ends.length ? Math.max(...ends) : 1;
     const room = 0.06 * (high - low) || 0.05;
@@ -33,7 +33,7 @@ const results = (() => {
     const heights = spread(mine.filter((each) => each.length).map((each) => each.at(-1).mean), low, high, (high - low) * data.line);
     const update = { x: [], y: [], text: [], name: [], "error_y.array": [] };
     mine.forEach((each, place) => {
-      const x = each.map((c) => e.fractions.indexOf(c.labels) + data.side[place]), last = each.at(-1);
+      const x = each.map((c) => e.shares.indexOf(c.labels) + data.side[place]), last = each.at(-1);
       update.x.push(each.flatMap((c, i) => c.scores.map(() => x[i])), x, last ? [x.at(-1), right] : []);
       update.y.push(each.flatMap((c) => c.scores), each.map((c) => c.mean), last ? [last.mean, heights.shift()] : []);
       update.text.push(null, each.map((c) => c.words), last ? ["", e.texts[e.methods.indexOf(shown.methods[place])]] : []);
@@ -41,9 +41,9 @@ const results = (() => {
       update["error_y.array"].push(null, each.map((c) => c.half || 0), null);
     });
     await Plotly.restyle("scores", update);
-    const ticks = { "xaxis.tickvals": e.fractions.map((_, k) => k), "xaxis.ticktext": e.fractions.map(percent), "xaxis.range": [-0.45, right] };
+    const ticks = { "xaxis.tickvals": e.shares.map((_, k) => k), "xaxis.ticktext": e.shares.map(percent), "xaxis.range": [-0.45, right] };
     await Plotly.relayout("scores", { ...ticks, "yaxis.range": [low, high], "yaxis.title.text": safe(title()) });
-    const lines = e.fractions.flatMap((f) => shown.methods.map((m) => cell(m, f)).filter(Boolean));
+    const lines = e.shares.flatMap((f) => shown.methods.map((m) => cell(m, f)).filter(Boolean));
     const rows = lines.map((c) => [percent(c.labels), c.method, c.text, c.splits, c.difference_text || "–", c.difference_splits || "–"]);
     if (rows.length) rows.push(...e.rooms[shown.metric][shown.name]);
     table("score-table", title(), ["labelled", "method", "mean", "splits", `− ${data.baseline}`, "on splits"], rows, `No run has ${data.names[shown.metric]}.`);
@@ -132,7 +132,7 @@ const results = (() => {
     fill("name", [["mean of the classes", "mean"], ...e.classes.map((c) => [c, c])], shown.name);
     shown.methods.forEach((method, k) => fill(`place${k}`, [["none", ""], ...e.methods.map((m) => [m, m])], method));
     fill("method", shown.methods.filter(Boolean).map((m) => [m, m]), shown.method);
-    fill("labels", e.fractions.map((f) => [percent(f), f]), shown.labels);
+    fill("labels", e.shares.map((f) => [percent(f), f]), shown.labels);
     fill("volume", ordered.length ? ordered.map((v, k) => [`${v.name} (${v.score.toFixed(3)})`, k]) : [["none", 0]], shown.volume);
   }
 
@@ -167,7 +167,7 @@ const results = (() => {
   const ready = Promise.all([semicon.plot("scores", data.figure), semicon.plot("strip", data.strip)]).then(([top, strip]) => {
     top.on("plotly_click", ({ points: [{ curveNumber, pointNumber }] }) => {
       const method = shown.methods[Math.floor(curveNumber / 3)];
-      if (curveNumber % 3 === 1) show({ method, labels: now().fractions.filter((f) => cell(method, f))[pointNumber], ...anew });
+      if (curveNumber % 3 === 1) show({ method, labels: now().shares.filter((f) => cell(method, f))[pointNumber], ...anew });
     });
     strip.on("plotly_click", ({ points: [{ curveNumber, pointNumber }] }) => { if (curveNumber === 0) semicon.put("volume", String(pointNumber)); });
     return show();

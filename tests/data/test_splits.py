@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from semicon_nb.data import (
     DataError,
@@ -18,10 +18,10 @@ from semicon_nb.data import (
     phantom,
     save_split,
     split,
-    take,
     unlabelled_indices,
 )
-from semicon_nb.data.splits import shares
+from semicon_nb.data.cohort import take
+from semicon_nb.data.splits import apportion
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +65,12 @@ def test_paper_fractions_and_parts():
     assert sizes == [2, 3, 6, 30]
     s = split(cohort)
     assert [len(people(cohort, part)) for part in (s.train, s.val, s.test)] == [15, 5, 5]
-    assert [len(people(cohort, getattr(split(cohort, parts=(2, 1, 1)), p))) for p in ("train", "val", "test")] == [13, 6, 6]
+    assert [len(people(cohort, getattr(split(cohort, ratio=(2, 1, 1)), p))) for p in ("train", "val", "test")] == [13, 6, 6]
 
 
 @given(count=st.integers(3, 300), parts=st.tuples(*[st.floats(0.05, 10)] * 3))
 def test_shares_add_up(count, parts):
-    found = shares(count, parts)
+    found = apportion(count, parts)
     assert sum(found) == count and min(found) >= 1
 
 
@@ -110,9 +110,9 @@ def test_fraction_that_leaves_nothing(cohort):
 
 
 def test_bad_parts_and_too_few_subjects(cohort):
-    for parts in ((1, 1), (1, 0, 1), (3, 1, -1)):
-        with pytest.raises(ValueError, match="parts"):
-            split(cohort, parts=parts)
+    for ratio in ((1, 1), (1, 0, 1), (3, 1, -1)):
+        with pytest.raises(ValueError, match="ratio"):
+            split(cohort, ratio=ratio)
     with pytest.raises(DataError, match="2 subjects have labels, expected at least 3"):
         split(phantom(subjects=2, size=8))
 

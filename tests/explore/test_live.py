@@ -2,7 +2,7 @@
 
 import pytest
 from browser_tools import lab, static_page, swift  # noqa: F401
-from test_explore_results import Threshold
+from test_results import Threshold
 
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.explore import CohortBrowser, ResultsExplorer, StrategyExplorer, TemperatureExplorer
@@ -24,14 +24,18 @@ def test_strategies(lab):  # noqa: F811
         tab.page.keyboard.press("ArrowDown")
     tab.kernel_until("explorer.state['anchor']", [31, 24])
     tab.kernel("from semicon_nb.explore.strategy import compare")
-    tab.kernel("met = [compare(f.stops[k].strategy, explorer.shown.slice.labels, (31, 24)) for f, k in zip(explorer.shown.families, explorer.state['stops'])]")
+    tab.kernel(
+        "met = [compare(f.stops[k].strategy, explorer.shown.slice.labels, (31, 24)) for f, k in zip(explorer.shown.families, explorer.state['stops'])]"
+    )
     counts = tab.value("[[int((m == 1).sum()), int((m == 2).sum())] for m in met]")
     said = tab.page.locator(".strategy .said").all_text_contents()
     assert len({tuple(pair) for pair in counts}) > 2
     for sentence, (pulled, pushed) in zip(said, counts, strict=True):
         assert (f"Pulls {pulled:,} of" in sentence and f"pushes {pushed:,} of" in sentence) or (not pulled and "Not kept" in sentence)
     tab.kernel("explorer.scene.state = {'anchor': [24, 29], 'stops': [0, 0, 0, 0]}")  # the browser follows Python, too
-    tab.wait(lambda: tab.page.locator("canvas.pixels").first.get_attribute("aria-label").find("row 24, column 29") > 0, "the anchor of Python")
+    tab.wait(
+        lambda: tab.page.locator("canvas.pixels").first.get_attribute("aria-label").find("row 24, column 29") > 0, "the anchor of Python"
+    )
     assert tab.page.locator("[id$=-stop3]").input_value() == "0"
     assert tab.value("explorer.problem") == ""
     tab.shot("strategy-live-after")
@@ -40,7 +44,9 @@ def test_strategies(lab):  # noqa: F811
 
 
 def test_temperature(lab):  # noqa: F811
-    name = lab.notebook("temperature.ipynb", "from semicon_nb.explore import TemperatureExplorer\n\nexplorer = TemperatureExplorer()\nexplorer")
+    name = lab.notebook(
+        "temperature.ipynb", "from semicon_nb.explore import TemperatureExplorer\n\nexplorer = TemperatureExplorer()\nexplorer"
+    )
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator("canvas.pixels").count() == 2, "pictures")
     tab.kernel("from semicon_nb.explore.temperature import TEMPERATURES, feel")
@@ -53,7 +59,9 @@ def test_temperature(lab):  # noqa: F811
     tab.kernel_until("explorer.state['anchor']", [20, 30])
     tab.kernel("found = feel(explorer.shown.vectors, explorer.shown.slice.labels, (20, 30), TEMPERATURES[explorer.state['stop']])")
     loss, positives = tab.value("[found.loss, found.positives]")
-    tab.wait(lambda: f"{loss:.2f}" in (text := tab.page.locator(".three").text_content()) and f"{100 * positives:.1f} %" in text, "the numbers")
+    tab.wait(
+        lambda: f"{loss:.2f}" in (text := tab.page.locator(".three").text_content()) and f"{100 * positives:.1f} %" in text, "the numbers"
+    )
     assert tab.value("explorer.problem") == ""
     tab.shot("temperature-live-after")
     assert not tab.errors and not tab.outside

@@ -20,7 +20,7 @@ from semicon_nb.explore.results_state import KINDS, cells, experiments_of, openi
 from semicon_nb.show import METHOD_LOOKS, PALETTE
 from semicon_nb.tables import NAMES, headroom, paired, plus_minus, read_records, read_results, summary
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RESULTS = Path(__file__).resolve().parent.parent.parent / "results"
 
 CLASSES = ("anterior", "posterior")
 

@@ -21,16 +21,15 @@ from semicon_nb.evaluate import report_of
 from semicon_nb.explore.demo import (
     CONTENDERS,
     as_text,
-    changed,
-    claim,
-    demo,
-    largest_slices,
+    change_sentence,
+    claim_folder,
+    make_demo,
     preset_for,
     repeats_of,
     sentence,
     verdict,
-    volume_scores,
 )  # fmt: skip
+from semicon_nb.explore.demo_page import largest_slices, volume_scores
 from semicon_nb.methods import load_run
 
 
@@ -38,7 +37,7 @@ from semicon_nb.methods import load_run
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A demo of two repeats of a few steps: its folder and its text."""
     out = tmp_path_factory.mktemp("demo") / "demo"
-    return out, demo("phantom", out, labelled=0.1, factor=0.02, count=2, progress=False)
+    return out, make_demo("phantom", out, labelled=0.1, factor=0.02, count=2, progress=False)
 
 
 def reports_with(base: list[float], other: list[float], full: list[float]) -> dict:
@@ -96,8 +95,8 @@ def test_volumes_without_a_known_class_do_not_count() -> None:
 
 
 def test_the_embedding_is_said_to_change_only_where_it_does() -> None:
-    assert changed(np.array([[0.4, 0.6, 0.8], [0.4, 0.61, 0.8], [0.41, 0.6, 0.8]])).startswith("What the stages do change")
-    assert changed(np.array([[0.4, 0.3, 0.8], [0.4, 0.61, 0.8], [0.41, 0.4, 0.8]])).startswith("The embedding")
+    assert change_sentence(np.array([[0.4, 0.6, 0.8], [0.4, 0.61, 0.8], [0.41, 0.6, 0.8]])).startswith("What the stages do change")
+    assert change_sentence(np.array([[0.4, 0.3, 0.8], [0.4, 0.61, 0.8], [0.41, 0.4, 0.8]])).startswith("The embedding")
 
 
 def test_the_table_is_aligned() -> None:
@@ -118,7 +117,7 @@ def test_real_scans_are_trained_longer_and_what_they_said_is_that_of_the_results
     small = load("phantom", subjects=3, size=32)
     real = replace(small, source={"cohort": "hippocampus"})
     assert preset_for(real).stages["finetune"].steps == 2 * preset_for(small).stages["finetune"].steps
-    assert subprocess.run([sys.executable, "tools/found.py", "--check"], cwd=Path(__file__).parent.parent).returncode == 0
+    assert subprocess.run([sys.executable, "tools/found.py", "--check"], cwd=Path(__file__).parent.parent.parent).returncode == 0
 
 
 # ------------------------------------------------------------------------------------------------ the folder
@@ -127,13 +126,13 @@ def test_real_scans_are_trained_longer_and_what_they_said_is_that_of_the_results
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ValueError, match="in use"):
-        claim(tmp_path)
+        claim_folder(tmp_path)
     assert main(["demo", "--out", str(tmp_path)]) == 2 and "in use" in capsys.readouterr().err
     with pytest.raises(ValueError, match="is a file"):
-        claim(tmp_path / "thesis.txt")
+        claim_folder(tmp_path / "thesis.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-    claim(tmp_path / "new")
-    claim(tmp_path / "new")
+    claim_folder(tmp_path / "new")
+    claim_folder(tmp_path / "new")
 
 
 def test_the_demo_leaves_its_runs_and_a_page(shown: tuple[Path, str]) -> None:
@@ -152,7 +151,7 @@ def test_the_demo_leaves_its_runs_and_a_page(shown: tuple[Path, str]) -> None:
 def test_a_second_demo_uses_the_finished_runs(shown: tuple[Path, str]) -> None:
     out, text = shown
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*.pt")}
-    again = demo("phantom", out, labelled=0.1, factor=0.02, count=2, progress=False)
+    again = make_demo("phantom", out, labelled=0.1, factor=0.02, count=2, progress=False)
     assert again.split(" seconds.")[0].rsplit("\n", 1)[0] == text.split(" seconds.")[0].rsplit("\n", 1)[0]
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*.pt")} == before
 

@@ -1,4 +1,4 @@
-"""Files as strangers bring them: every mode of PNG, every header of NIfTI, and numbers that nothing can be made of."""
+"""Files as strangers bring them: every mode of PNG, every header of NIfTI, JSON, words, and what cannot be used."""
 
 import gzip
 import struct
@@ -13,10 +13,14 @@ from hypothesis import given, settings
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
 
-from semicon_nb.data import DataError, read_image
-from semicon_nb.data.reading import read_scan, stored_orientation, turned
+from semicon_nb.data import DataError, read_scan, reorient
+from semicon_nb.data.reading import _NO, _YES, read_json, stored_orientation, yes_or_no
+
+from .samples import png
 
 GREYS = np.array([[0, 60, 200], [7, 60, 255]], np.uint8)
+
+
 CODES = ["".join(codes) for codes in [("R", "A", "S"), ("L", "P", "S"), ("A", "S", "L"), ("I", "R", "P"), ("S", "L", "A"), ("P", "I", "R")]]
 
 
@@ -30,9 +34,6 @@ def raw_png(path: Path, rows: list[bytes], width: int, depth: int, colour: int, 
     data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + extra + data + chunk(b"IEND", b""))
     return path
-
-
-# pictures -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "I;16"])
@@ -50,7 +51,7 @@ def test_an_image_has_its_grey_values_in_every_mode(mode, clear, tmp_path):
     elif clear:
         extra = {"transparency": {"P": bytes([0, 128, 255, 7]), "RGB": (7, 7, 7)}.get(mode, 7)}
     picture.save(tmp_path / "x.png", **extra)
-    assert np.array_equal(read_image(tmp_path / "x.png")[0][..., 0], GREYS)
+    assert np.array_equal(read_scan(tmp_path / "x.png").voxels[..., 0], GREYS)
 
 
 def test_a_palette_counts_in_an_image_and_not_in_a_mask(tmp_path):
@@ -58,9 +59,9 @@ def test_a_palette_counts_in_an_image_and_not_in_a_mask(tmp_path):
     labels.putpalette([0, 0, 0, 230, 159, 0, 86, 180, 233])
     for extra in ({}, {"transparency": 0}, {"transparency": bytes([0, 255, 255])}):
         labels.save(tmp_path / "x.png", **extra)
-        assert read_image(tmp_path / "x.png", mask=True)[0][..., 0].tolist() == [[0, 1], [2, 1]]
+        assert read_scan(tmp_path / "x.png", mask=True).voxels[..., 0].tolist() == [[0, 1], [2, 1]]
         with pytest.raises(DataError, match="x.png: is a colour picture .* save it as greyscale"):
-            read_image(tmp_path / "x.png")
+            read_scan(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "I;16"])
@@ -72,7 +73,7 @@ def test_a_mask_has_its_labels_in_every_mode(mode, tmp_path):
     elif mode[0] in "LR":
         picture = picture.convert(mode)
     picture.save(tmp_path / "x.png")
-    found = read_image(tmp_path / "x.png", mask=True)[0]
+    found = read_scan(tmp_path / "x.png", mask=True).voxels
     assert found.dtype == np.int32 and np.array_equal(found[..., 0], labels)
 
 
@@ -80,9 +81,9 @@ def test_grey_of_two_and_four_bits(tmp_path):
     """Pillow spreads them over 0 to 255, which is right for an image and wrong for a label."""
     two = raw_png(tmp_path / "two.png", [bytes([0b00011011])], 4, 2, 0)
     four = raw_png(tmp_path / "four.png", [bytes([0x01, 0x2F])], 4, 4, 0)
-    assert read_image(two, mask=True)[0].ravel().tolist() == [0, 1, 2, 3]
-    assert read_image(four, mask=True)[0].ravel().tolist() == [0, 1, 2, 15]
-    assert read_image(two)[0].ravel().tolist() == [0, 85, 170, 255]
+    assert read_scan(two, mask=True).voxels.ravel().tolist() == [0, 1, 2, 3]
+    assert read_scan(four, mask=True).voxels.ravel().tolist() == [0, 1, 2, 15]
+    assert read_scan(two).voxels.ravel().tolist() == [0, 85, 170, 255]
 
 
 def test_pictures_that_are_refused(tmp_path):
@@ -100,7 +101,7 @@ def test_pictures_that_are_refused(tmp_path):
         "short": "cannot be read as a picture", "blueish": "is a colour picture",
     }.items():  # fmt: skip
         with pytest.raises(DataError, match=f"{name}.png: {why}"):
-            read_image(tmp_path / f"{name}.png")
+            read_scan(tmp_path / f"{name}.png")
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -111,20 +112,17 @@ def test_a_mask_that_is_transparent_in_places_is_refused(mode, tmp_path):
     grey[..., -1] = shown
     Image.fromarray(grey, mode).save(tmp_path / "x.png")
     with pytest.raises(DataError, match="x.png: is transparent in places"):
-        read_image(tmp_path / "x.png", mask=True)
-    assert not read_image(tmp_path / "x.png")[0].any()
+        read_scan(tmp_path / "x.png", mask=True)
+    assert not read_scan(tmp_path / "x.png").voxels.any()
     grey[..., -1] = 255
     Image.fromarray(grey, mode).save(tmp_path / "x.png")
-    assert not read_image(tmp_path / "x.png", mask=True)[0].any()
+    assert not read_scan(tmp_path / "x.png", mask=True).voxels.any()
 
 
 def test_a_picture_has_no_millimetres(tmp_path):
     Image.fromarray(GREYS).save(tmp_path / "x.png", dpi=(300, 300))
     scan = read_scan(tmp_path / "x.png")
     assert (scan.unit, scan.spacing, scan.orientation, scan.voxels.shape) == ("pixel", (1, 1, 1), "", (2, 3, 1))
-
-
-# geometry -----------------------------------------------------------------------------------------------------------
 
 
 def header(path: Path, shape=(5, 6, 7), spacing=(1.0, 2.0, 3.0), sform=None, qform=None, unit="mm") -> Path:
@@ -175,6 +173,8 @@ def test_millimetres_and_orientation(how, spacing, orientation, tmp_path):
 
 
 SHEARED = np.array([[1, 0.4, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+
+
 NAN = np.array([[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]])
 
 
@@ -204,7 +204,7 @@ NAN = np.array([[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]])
 )
 def test_geometry_that_is_refused(how, why, tmp_path):
     with pytest.raises(DataError, match=f"x.nii: .*{why}"):
-        read_image(header(tmp_path / "x.nii", **how))
+        read_scan(header(tmp_path / "x.nii", **how))
 
 
 def test_voxels_that_begin_inside_the_header_are_refused(tmp_path):
@@ -214,7 +214,7 @@ def test_voxels_that_begin_inside_the_header_are_refused(tmp_path):
     struct.pack_into("<f", raw, 108, 0.0)
     path.write_bytes(raw)
     with pytest.raises(DataError, match="x.nii: its header says that voxels begin at byte 0, inside the header itself"):
-        read_image(path)
+        read_scan(path)
 
 
 def turning(degrees, codes, spacing, shape):
@@ -245,17 +245,14 @@ def test_turning_is_nibabels_and_goes_back(tmp_path_factory, degrees, codes, wan
     nibabel.save(nibabel.Nifti1Image(voxels, turning(degrees, codes, spacing, voxels.shape)), path)
     scan, image = read_scan(path), nibabel.load(path)
     theirs = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(wanted)))
-    ours = turned(scan, wanted)
+    ours = reorient(scan, wanted)
     assert scan.orientation == codes and ours.orientation == wanted
     assert np.array_equal(ours.voxels, np.asarray(theirs.dataobj))
     np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-4)
     np.testing.assert_allclose(ours.spacing, nibabel.affines.voxel_sizes(theirs.affine), rtol=1e-5)
-    back = turned(ours, codes)
+    back = reorient(ours, codes)
     assert np.array_equal(back.voxels, scan.voxels) and back.spacing == scan.spacing
     np.testing.assert_allclose(back.affine, scan.affine, atol=1e-9)
-
-
-# numbers ------------------------------------------------------------------------------------------------------------
 
 
 def saved(path: Path, array: np.ndarray, kind=None, slope=None, inter=0.0) -> Path:
@@ -276,28 +273,28 @@ def test_labels_survive_a_header_that_scales(kind, codes, tmp_path):
     image = nibabel.Nifti1Image(labels, np.eye(4))
     image.header.set_data_dtype(kind)
     nibabel.save(image, tmp_path / "x.nii")
-    assert np.array_equal(read_image(tmp_path / "x.nii", mask=True)[0], labels)
+    assert np.array_equal(read_scan(tmp_path / "x.nii", mask=True).voxels, labels)
 
 
 def test_labels_that_rounding_spoilt(tmp_path):
     spoilt = np.array([0, 1.00002, 2.99995, 4], np.float32).reshape(4, 1, 1)
-    assert read_image(saved(tmp_path / "x.nii", spoilt), mask=True)[0].ravel().tolist() == [0, 1, 3, 4]
+    assert read_scan(saved(tmp_path / "x.nii", spoilt), mask=True).voxels.ravel().tolist() == [0, 1, 3, 4]
     for bad in (0.5, 1.01, np.nan, np.inf, 3e9):
         spoilt[1] = bad
         with pytest.raises(DataError, match="x.nii: labels must be whole numbers.*resampled with interpolation"):
-            read_image(saved(tmp_path / "x.nii", spoilt), mask=True)
+            read_scan(saved(tmp_path / "x.nii", spoilt), mask=True)
 
 
 def test_a_slope_that_cannot_be_undone_is_blamed(tmp_path):
     stored = np.array([0, 1, 2, 3], np.int16).reshape(4, 1, 1)
     with pytest.raises(DataError, match="x.nii: labels must be whole numbers, found 0.6; the header scales them by a slope of 0.6"):
-        read_image(saved(tmp_path / "x.nii", stored, slope=0.6), mask=True)
-    assert read_image(saved(tmp_path / "x.nii", stored, slope=2.0, inter=1.0), mask=True)[0].ravel().tolist() == [1, 3, 5, 7]
+        read_scan(saved(tmp_path / "x.nii", stored, slope=0.6), mask=True)
+    assert read_scan(saved(tmp_path / "x.nii", stored, slope=2.0, inter=1.0), mask=True).voxels.ravel().tolist() == [1, 3, 5, 7]
 
 
 def test_large_labels_are_exact(tmp_path):
     stored = np.array([0, 16777217, -5], np.int32).reshape(3, 1, 1)
-    assert np.array_equal(read_image(saved(tmp_path / "x.nii", stored), mask=True)[0], stored)
+    assert np.array_equal(read_scan(saved(tmp_path / "x.nii", stored), mask=True).voxels, stored)
 
 
 @pytest.mark.parametrize(
@@ -315,12 +312,12 @@ def test_voxels_that_cannot_be_used(array, why, mask, tmp_path):
     path = saved(tmp_path / "x.nii", array, kind=array.dtype)
     why = "labels must be whole numbers" if mask and "2\\^53" in why else why
     with pytest.raises(DataError, match=f"x.nii: {why}"):
-        read_image(path, mask=mask)
+        read_scan(path, mask=mask)
 
 
 def test_one_volume_in_more_dimensions(tmp_path):
     array = np.random.default_rng(0).random((4, 5, 6, 1, 1)).astype(np.float32)
-    assert np.array_equal(read_image(saved(tmp_path / "x.nii", array))[0], array[..., 0, 0])
+    assert np.array_equal(read_scan(saved(tmp_path / "x.nii", array)).voxels, array[..., 0, 0])
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "cut", "gzip of text", "wrong type"])
@@ -332,7 +329,7 @@ def test_damaged_files_are_named_in_one_sentence(kind, tmp_path):
     content = {"text": b"no", "empty": b"", "cut": raw[:400], "gzip of text": gzip.compress(b"no" * 500), "wrong type": raw}[kind]
     path.write_bytes(content)
     with pytest.raises(DataError, match="x.nii: cannot be read as NIfTI") as caught:
-        read_image(path)
+        read_scan(path)
     assert "\n" not in str(caught.value)
 
 
@@ -349,3 +346,42 @@ def test_a_header_with_wrong_bytes_is_read_or_refused(tmp_path_factory, damage):
     except DataError:
         return
     assert all(0.0009 < size <= 100 for size in scan.spacing) and scan.voxels.ndim == 3
+
+
+def test_sixteen_bit_pictures_keep_their_depth(tmp_path):
+    array = (np.arange(400).reshape(20, 20) * 100).astype(np.uint16)
+    assert np.array_equal(read_scan(png(tmp_path / "x.png", array)).voxels[:, :, 0], array)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"])
+def test_pictures_of_every_kind(tmp_path, mode):
+    levels = np.zeros((20, 20), np.uint8)
+    levels[5:9, 5:9] = 1
+    grey = Image.fromarray(levels * (255 if mode == "1" else 1))
+    if mode == "P":
+        grey.putpalette([0, 0, 0, 1, 1, 1] + [9] * 762)
+    (Image.fromarray(levels.astype(np.uint16)) if mode == "I;16" else grey if mode == "P" else grey.convert(mode)).save(tmp_path / "x.png")
+    assert np.array_equal(read_scan(tmp_path / "x.png").voxels[:, :, 0], levels)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_json_in_every_encoding(tmp_path, encoding):
+    (tmp_path / "x.json").write_bytes('{"labels": {"0": "Hintergrund", "1": "Höhle"}}'.encode(encoding))
+    assert read_json(tmp_path / "x.json") == {"labels": {"0": "Hintergrund", "1": "Höhle"}}
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "[" * 100_000, '{"a": "\xe4"}', "", "\x00"])
+def test_json_that_cannot_be_read_is_one_sentence(tmp_path, text):
+    (tmp_path / "x.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match="x.json: cannot be read as JSON") as caught:
+        read_json(tmp_path / "x.json")
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=40)
+@given(st.text(max_size=6))
+def test_other_words_are_neither_yes_nor_no(word):
+    if yes_or_no(word) is not None:
+        assert word.strip().casefold().rstrip("0.,") in {*_YES, *_NO, ""} or word.strip()[0] in "01"
+    for nothing in ("", "2", "-1", "nan", "None", "perhaps", "1.5", "10", "0.1"):
+        assert yes_or_no(nothing) is None

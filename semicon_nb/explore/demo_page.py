@@ -1,0 +1,285 @@
+"""The page of the demo: what was trained, what the network sees, and how well it outlines, in one file."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data import Cohort, Split, unlabelled_indices
+from ..embed import Sample, neighbours, pca, pixel_embeddings, sample_pixels
+from ..evaluate import Report
+from ..files import versions
+from ..predict import predict
+from ..runs import Run
+from ..show import PALETTE, SYMBOLS
+from ..trust import neighbour_agreement
+from ..views import GLOBAL, correspondence, views
+from .page import asset, json_element, script, html_table, text, write_template
+
+__all__ = []
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One round of the three contenders."""
+
+    cohort: Cohort  # slices
+    few: Split  # with the labels of a few training volumes
+    all: Split  # the same people with the labels of all training volumes
+    seed: int  # of people, split, weights and views
+
+    def split_of(
+        self,
+        title: str,  # of a contender
+    ) -> Split:
+        """Who a contender may learn from."""
+        return self.all if title == "all labels" else self.few
+
+
+def bytes_of(
+    images: np.ndarray,  # [n, H, W] in [0, 1]
+) -> np.ndarray:
+    """Grey levels [n, H, W] uint8."""
+    return (np.clip(np.nan_to_num(images.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
+
+
+def largest_slices(
+    cohort: Cohort,  # slices
+    names: Sequence[str],  # volumes, of which one slice each is wanted
+) -> np.ndarray:
+    """The slice of each volume that shows most of its structures [n]."""
+    found = []
+    for name in names:
+        rows = np.flatnonzero((cohort.volume == [v.name for v in cohort.volumes].index(name)) & cohort.labelled)
+        found.append(rows[np.argmax((cohort.labels[rows] > 0).sum((1, 2)))])
+    return np.array(found)
+
+
+def scans_shown(
+    cohort: Cohort,  # slices
+    who: Split,  # who is in which part
+    count: int = 6,  # pictures
+) -> dict:
+    """Slices of different training subjects, and their labels."""
+    people = {volume.name: volume.subject for volume in cohort.volumes}
+    names = list({people[name]: name for name in reversed(who.train)}.values())[:count]
+    rows = largest_slices(cohort, names)
+    return {"images": bytes_of(cohort.images[rows]), "labels": cohort.labels[rows], "names": names}
+
+
+def views_shown(
+    cohort: Cohort,  # slices
+    row: int,  # which slice
+    seed: int,  # of the views
+) -> dict:
+    """Two views of a slice, their labels, and where each pixel of the first lies in the second."""
+    image, labels = torch.tensor(cohort.images[[row]], dtype=torch.float32)[:, None], torch.tensor(cohort.labels[[row]])
+    pair = views(image, labels, GLOBAL, generator=torch.Generator().manual_seed(seed))
+    where = correspondence(pair, 0, 1)[0].numpy().round(1)
+    return {
+        "images": bytes_of(pair.images[0, :, 0].numpy()),
+        "labels": torch.as_tensor(pair.labels)[0].numpy().astype(np.uint8),
+        "where": np.nan_to_num(where, nan=-9),
+    }
+
+
+SAYS = {
+    "global": (
+        "Tell slices apart",
+        "Two views of one slice should have alike vectors, views of different slices unlike ones. No label is used.",
+    ),
+    "local": (
+        "Tell pixels apart",
+        "Pixels of one structure are pulled together, pixels of different structures pushed apart, within blocks of 16 x 16.",
+    ),
+    "finetune": (
+        "Name the pixels",
+        "Cross entropy and soft Dice on the few labelled volumes; the best weights on validation subjects are kept.",
+    ),
+}
+
+
+def stage_shown(
+    run: Run,  # with its history
+    name: str,  # "global", "local" or "finetune"
+    seen: str,  # what the stage saw, in words
+) -> dict:
+    """Loss and validation Dice of a stage, and what to say about it."""
+    steps = [step for step in run.history if step.stage == name]
+    measured = [(step.step, round(step.dice, 4)) for step in steps if step.dice is not None]
+    about = {
+        "name": name,
+        "title": SAYS[name][0],
+        "text": SAYS[name][1],
+        "seen": seen,
+        "seconds": round(sum(step.seconds for step in steps), 1),
+    }
+    return about | {
+        "loss": np.array([step.loss for step in steps], np.float32),
+        "dice": measured,
+        "reused": run.settings["trained"][name]["reused"],
+    }
+
+
+def stages_shown(
+    run: Run,  # of three stages
+    cohort: Cohort,  # slices
+    who: Split,  # who may be learned from
+) -> list[dict]:
+    """What each stage of a run did."""
+    images = f"{len(unlabelled_indices(cohort, who)):,} slices, and no label"
+    labels = f"{len(who.labelled)} labelled volumes"
+    return [stage_shown(run, stage, images if stage == "global" else labels) for stage in ("global", "local", "finetune")]
+
+
+TITLES = {"initial": "Before training", "global": "After global", "local": "After local", "finetune": "After fine-tuning"}
+
+
+def sample_slice(
+    network: torch.nn.Module,  # after any stage
+    cohort: Cohort,  # slices
+    row: int,  # which slice
+    count: int = 600,  # pixels
+) -> tuple[np.ndarray, np.ndarray, Sample]:
+    """Unit vectors [N, C] of some pixels of a slice, their classes [N], and which pixels they are."""
+    labels = cohort.labels[row]
+    sample = sample_pixels((1, *labels.shape), count, labels[None])
+    vectors = pixel_embeddings(network, cohort.images[row])[0].reshape(labels.size, -1)
+    return vectors[sample.index], labels.ravel()[sample.index], sample
+
+
+def map_shown(
+    vectors: np.ndarray,  # [N, C] unit vectors
+    classes: np.ndarray,  # class of each [N]
+) -> dict:
+    """Places in the unit square, the share of variance they keep, and the share of neighbours alike."""
+    flat = pca(vectors)
+    low, high = flat.places.min(0), flat.places.max(0)
+    pure = neighbour_agreement(neighbours(vectors, 15)[0], classes)
+    return {"places": (flat.places - low) / np.maximum(high - low, 1e-9), "kept": round(flat.kept, 3), "pure": round(pure, 3)}
+
+
+def embeddings_shown(
+    run: Run,  # of three stages
+    cohort: Cohort,  # slices
+    row: int,  # which slice
+) -> dict:
+    """The embeddings of some pixels of a slice before training and after each stage."""
+    maps = []
+    for stage in run.stages:
+        vectors, classes, sample = sample_slice(run.after(stage), cohort, row)
+        maps.append({"title": TITLES[stage], **map_shown(vectors, classes)})
+    picture = {"image": bytes_of(cohort.images[[row]]), "labels": cohort.labels[row], "note": sample.sentence}
+    return {"maps": maps, "classes": classes, "index": sample.index.astype(np.int32), **picture}
+
+
+def volume_scores(
+    report: Report,  # of a run
+) -> np.ndarray:
+    """Mean Dice over the foreground classes of each volume [n]; nan where no class is known."""
+    rows = [[value for value in volume["dice"].values() if value is not None and np.isfinite(value)] for volume in report.volumes]
+    return np.array([np.mean(row) if row else np.nan for row in rows])
+
+
+def segmentations_shown(
+    cohort: Cohort,  # slices
+    runs: dict[str, Run],  # all contenders
+    reports: dict[str, Report],  # on the same test volumes
+    count: int = 4,  # volumes
+) -> dict:
+    """Test slices with the truth and with what each contender makes of them, from the worst volume to the best."""
+    mean = np.mean([np.nan_to_num(volume_scores(report)) for report in reports.values()], axis=0)
+    order = np.argsort(mean)[np.unique(np.linspace(0, len(mean) - 1, min(count, len(mean))).round().astype(int))]
+    names = [next(iter(reports.values())).volumes[i]["name"] for i in order]
+    rows = largest_slices(cohort, names)
+    found = {title: predict(run.model, cohort.images[rows]).argmax(1).astype(np.uint8) for title, run in runs.items()}
+    scores = {title: volume_scores(report)[order].round(3).tolist() for title, report in reports.items()}
+    return {"images": bytes_of(cohort.images[rows]), "truth": cohort.labels[rows], "found": found, "scores": scores, "names": names}
+
+
+def repeats_shown(
+    reports: dict[str, list[Report]],  # by contender, in the order of the repeats
+) -> dict:
+    """Pooled Dice of every training, and the mean of each contender."""
+    scores = {title: [round(report.pooled_dice, 4) for report in found] for title, found in reports.items()}
+    return {
+        "scores": scores,
+        "means": {title: float(np.mean([report.pooled_dice for report in found])) for title, found in reports.items()},
+    }
+
+
+def known_from(
+    cohort: str,  # "hippocampus", or "phantom" for longer training on generated people
+) -> str:
+    """What the package's own experiments found, in words."""
+    return json.loads(asset("found.json"))[cohort]
+
+
+def counts_of(
+    repeat: Repeat,  # whose numbers
+) -> dict[str, str]:
+    """How many people, volumes and slices there are, as text."""
+    cohort, few = repeat.cohort, repeat.few
+    lists = {"subjects": cohort.subjects, "volumes": cohort.volumes, "slices": cohort.images, "train": few.train}
+    lists |= {"labelled": few.labelled, "val": few.val, "test": few.test}
+    structures = f"{len(cohort.classes) - 1} structures ({', '.join(cohort.classes[1:])})"
+    shared = {"size": str(cohort.size), "share": f"{100 * few.labelled_fraction:g} %", "structures": structures}
+    return shared | {name: f"{len(found):,}" for name, found in lists.items()}
+
+
+def page_texts(
+    repeats: Sequence[Repeat],  # on whom
+    run: Run,  # of three stages, in the first repeat
+    reports: dict[str, list[Report]],  # by contender, in the order of the repeats
+    said: dict[str, str],  # sentences: "verdict", "changed"
+    command: str,  # that made the demo
+) -> dict[str, str]:
+    """The texts of the page, safe inside HTML, by the names that demo.html uses."""
+    first, means = repeats[0], repeats_shown(reports)["means"]
+    texts = counts_of(first) | said | {
+        "scratch": f"{means['from scratch']:.3f}", "stages": f"{means['three stages']:.3f}", "all": f"{means['all labels']:.3f}",
+        "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans", "real": known_from("hippocampus"), "longer": known_from("phantom"),
+        "repeats": f"{len(repeats)}", "command": command, "place": shlex.quote(str(first.cohort.source["cohort"])),
+        "run": shlex.quote(str(run.folder)), "seed": f"{first.seed}", "filters": f"{run.settings['network']['width']}",
+        "steps": f"{run.settings['stages']['finetune']['steps']:,}",
+        "machine": f"{run.settings['stages']['finetune']['precision']} on {run.settings['machine']['processor']}",
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+    }  # fmt: skip
+    return {name: text(value) for name, value in texts.items()}
+
+
+def data_shown(
+    repeat: Repeat,  # the first
+    runs: dict[str, Run],  # its contenders
+    reports: dict[str, list[Report]],  # by contender, in the order of the repeats
+) -> dict:
+    """Everything that the page's script paints."""
+    cohort, who = repeat.cohort, repeat.few
+    test_row, train_row = (largest_slices(cohort, names[:1])[0] for names in (who.test, who.labelled))
+    looks = zip(cohort.classes, PALETTE, SYMBOLS, strict=False)
+    return {
+        "size": cohort.size, "classes": [{"name": name, "colour": colour, "symbol": symbol} for name, colour, symbol in looks],
+        "scans": scans_shown(cohort, who), "views": views_shown(cohort, train_row, repeat.seed + 1),
+        "stages": stages_shown(runs["three stages"], cohort, who),
+        "embeddings": embeddings_shown(runs["three stages"], cohort, test_row),
+        "segmentations": segmentations_shown(cohort, runs, {title: found[0] for title, found in reports.items()}),
+        "repeats": repeats_shown(reports),
+    }  # fmt: skip
+
+
+def write_demo_page(
+    path: Path,  # index.html
+    texts: dict[str, str],  # of `page_texts`
+    data: dict,  # of `data_shown`
+    rows: list[dict[str, str]],  # scores, as text
+) -> Path:
+    """Write the page: template, style, data and script in one file."""
+    parts = texts | {
+        "style": asset("demo.css"), "table": html_table(rows, "Means over the repeats, on test subjects", "scores"),
+        "data": json_element(data, "demo-data"), "script": script(asset("demo.js")),
+    }  # fmt: skip
+    return write_template(path, "demo.html", parts)

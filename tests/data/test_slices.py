@@ -1,0 +1,385 @@
+"""From files to a cohort: orientation, what is lost, the cache, fingerprints, bad volumes, and unlike scans."""
+
+import json
+import os
+import shutil
+import time
+import warnings
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from semicon_nb.data import (
+    DataError,
+    describe,
+    deviations,
+    folder,
+    hippocampus,
+    labelled_indices,
+    load,
+    native_labels,
+    part_indices,
+    scan_profile,
+    slices,
+    split,
+    sunnybrook,
+    unlabelled_indices,
+)
+from semicon_nb.data.cohort import take
+
+from .samples import disc, hearts, nifti, png, scan, scans, task
+
+
+def kept(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache" / "slices").glob("*"))
+
+
+def counting(monkeypatch) -> list:
+    calls = []
+    real = slices._read_all
+    monkeypatch.setattr(slices, "_read_all", lambda *a: calls.append(1) or real(*a))
+    return calls
+
+
+def same(a, b) -> bool:
+    arrays = all(np.array_equal(getattr(a, n), getattr(b, n), equal_nan=n == "position") for n in slices._ARRAYS)
+    return arrays and (a.volumes, a.fingerprint, a.classes, a.grid, a.codes) == (b.volumes, b.fingerprint, b.classes, b.grid, b.codes)
+
+
+def spoil(place: Path, what: str) -> None:
+    """Damage the second volume of a task in one way."""
+    image, labels = scan(2)
+    image_path, label_path = (place / side / "scan_002.nii.gz" for side in ("imagesTr", "labelsTr"))
+    if what == "missing image":
+        image_path.unlink()
+    elif what == "missing label":
+        label_path.unlink()
+    elif what == "truncated":
+        image_path.write_bytes(image_path.read_bytes()[:1500])
+    elif what == "truncated label":
+        label_path.write_bytes(label_path.read_bytes()[: label_path.stat().st_size // 2])
+    elif what == "text":
+        image_path.write_text("this is not an image")
+    elif what == "nan":
+        image[0, 0, 0] = np.nan
+        nifti(image_path, image)
+    elif what == "infinite":
+        image[0, 0, 0] = np.inf
+        nifti(image_path, image)
+    elif what == "constant":
+        nifti(image_path, np.full_like(image, 5))
+    elif what == "unknown label":
+        labels[0, 0, 0] = 9
+        nifti(label_path, labels)
+    elif what == "nan label":
+        nifti(label_path, np.where(labels > 0, np.nan, 0).astype(np.float32))
+    elif what == "four dimensions":
+        nifti(image_path, np.stack([image, image], 3))
+    elif what == "plain gzip":
+        import gzip
+
+        image_path.write_bytes(gzip.compress(b"x" * 5000))
+
+
+BAD = {
+    "missing image": (FileNotFoundError, "scan_002.nii.gz: there is no such file"),
+    "missing label": (FileNotFoundError, "scan_002.nii.gz: there is no such file"),
+    "truncated": (DataError, "scan_002.nii.gz: cannot be read as NIfTI, it may be truncated"),
+    "truncated label": (DataError, "labelsTr/scan_002.nii.gz: cannot be read as NIfTI"),
+    "text": (DataError, "scan_002.nii.gz: cannot be read as NIfTI"),
+    "plain gzip": (DataError, "scan_002.nii.gz: cannot be read as NIfTI"),
+    "nan": (DataError, "scan_002.nii.gz: 1 of 2880 voxels are NaN or infinite"),
+    "infinite": (DataError, "scan_002.nii.gz: 1 of 2880 voxels are NaN or infinite"),
+    "constant": (DataError, "scan_002.nii.gz: has the value 5 everywhere"),
+    "unknown label": (DataError, r"scan_002.nii.gz: holds the unknown label 9, expected \[0, 1, 2\]"),
+    "nan label": (DataError, "scan_002.nii.gz: labels must be whole numbers"),
+    "four dimensions": (DataError, r"scan_002.nii.gz: has the shape \(20, 24, 6, 2\)"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_volume_is_named(tmp_path, what):
+    place = task(tmp_path / "t")
+    spoil(place, what)
+    kind, message = BAD[what]
+    with pytest.raises(kind, match=message) as caught:
+        folder(place)
+    assert "\n" not in str(caught.value)
+
+
+def test_unlabelled_slices_are_not_background(data_folder):
+    """Shared README: 253 of the 526 Sunnybrook slices have no complete label."""
+    hearts = sunnybrook(data_folder)
+    assert (len(hearts), int(hearts.labelled.sum()), len(hearts.volumes), hearts.size) == (526, 273, 30, 160)
+    assert not hearts.labels[~hearts.labelled].any()
+    assert np.isnan(hearts.position).all()
+    s = split(hearts, 0.5)
+    assert hearts.labelled[labelled_indices(hearts, s)].all()
+    assert hearts.labelled[part_indices(hearts, s, "test")].all()
+    assert len(unlabelled_indices(hearts, s)) > len(part_indices(hearts, s, "train"))
+    assert (hearts.labels[labelled_indices(hearts, s)] > 0).any((1, 2)).mean() > 0.9
+
+
+def test_no_slice_is_dropped(hippo):
+    """Method 6.7: the last batch is dropped, at test time too. Here every slice of every file is in the cohort."""
+    assert len(hippo) == sum(nibabel.load(v.image).shape[2] for v in hippo.volumes)
+    for v, volume in enumerate(hippo.volumes):
+        assert (hippo.volume == v).sum() == volume.shape[2]
+
+
+def reoriented(path: Path, codes: str) -> None:
+    image = nibabel.load(path)
+    way = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(codes))
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine).as_reoriented(way), path)
+
+
+def test_a_cohort_lies_as_most_of_its_files_do(tmp_path):
+    place = task(tmp_path / "t")
+    first = folder(place)
+    reoriented(place / "imagesTr" / "scan_001.nii.gz", "LSP")
+    reoriented(place / "labelsTr" / "scan_002.nii.gz", "PIR")
+    mixed = folder(place)
+    assert mixed.grid.orientation == first.grid.orientation == "RAS" and mixed.fingerprint != first.fingerprint
+    assert [v.orientation for v in mixed.volumes] == ["LSP", "RAS", "RAS", "RAS"] and "in RAS" in repr(mixed)
+    assert np.array_equal(mixed.images, first.images) and np.array_equal(mixed.labels, first.labels)
+    assert all(np.array_equal(native_labels(mixed, v), native_labels(first, v)) for v in range(4))
+    assert describe(mixed)["stored"].tolist() == ["LSP", "RAS", "RAS", "RAS"]
+    asked = folder(place, orientation="LPS")
+    np.testing.assert_allclose(asked.images, first.images[:, ::-1, ::-1], atol=2e-3)
+    assert asked.fingerprint not in (mixed.fingerprint, first.fingerprint)
+    assert same(load(**asked.source), asked) and folder(place, orientation="RAS").fingerprint == mixed.fingerprint
+    for bad in ("RAR", "RA", "xyz"):
+        with pytest.raises(ValueError, match="orientation: .* expected one letter each of LR, PA and IS"):
+            folder(place, orientation=bad)
+
+
+def test_files_that_do_not_say_which_way_round(tmp_path):
+    place = task(tmp_path / "t")
+    first = folder(place)
+    for side in ("imagesTr", "labelsTr"):
+        path = place / side / "scan_003.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj), None), path)
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=r"t: 1 of 4 volumes \(scan_003, ...\) do not say .* taken as stored") as said:
+            silent = folder(place)
+        assert len(said) == 1 and np.array_equal(silent.images, first.images)
+    nifti(place / "labelsTr" / "scan_004.nii.gz", scan(4)[1])
+    path = place / "imagesTr" / "scan_004.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(scan(4)[0], None), path)
+    with pytest.warns(UserWarning, match="imagesTr/scan_004.nii.gz: does not say .* taken to be stored like its partner"):
+        folder(place)
+    nifti(place / "imagesTr" / "scan_004.nii.gz", scan(4)[0])
+    reoriented(place / "imagesTr" / "scan_004.nii.gz", "LPS")
+    path = place / "labelsTr" / "scan_004.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(scan(4)[1][::-1, ::-1], None), path)
+    with pytest.warns(UserWarning, match="labelsTr/scan_004.nii.gz: does not say .* taken to be stored like its partner"):
+        turned = folder(place)
+    assert np.array_equal(turned.labels, first.labels) and np.array_equal(native_labels(turned, 3), native_labels(first, 3))
+    nifti(place / "imagesTr" / "scan_004.nii.gz", scan(4)[0])
+    nibabel.save(nibabel.Nifti1Image(scan(4)[0], None), place / "imagesTr" / "scan_004.nii.gz")
+    nifti(place / "labelsTr" / "scan_004.nii.gz", scan(4)[1], np.diag([1, 1, 3, 1]))
+    with pytest.raises(DataError, match=r"labelsTr/scan_004.nii.gz: has voxels of .*pair the right files"):
+        folder(place)
+
+
+@pytest.mark.parametrize("fit", ["resize", "centre"])
+def test_a_structure_lost_on_the_grid_is_told(tmp_path, fit):
+    place = tmp_path / "lesions"
+    for k in range(3):
+        labels = np.zeros((128, 100, 2), np.uint8)
+        labels[40:80, 40:80] = 1
+        labels[8 : 9 + 4 * (k == 2), 10] = 5
+        nifti(place / "images" / f"c{k}.nii.gz", (labels + np.random.default_rng(k).random(labels.shape)).astype(np.float32))
+        nifti(place / "labels" / f"c{k}.nii.gz", labels)
+    lost, voxels = (2, "2") if fit == "resize" else (3, "2 to 10")
+    what = rf"lesions: class 2 \(label 5\) is lost at 32 x 32 in {lost} of the 3 volumes .*, {voxels} voxels each; load it with --size 128"
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=what) as said:
+            folder(place, 32, fit)
+        assert len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kept = folder(place, 128, fit)
+    assert all((kept.labels[kept.volume == v] == 2).any() for v in range(3))
+
+
+def test_no_structure_of_the_real_cohorts_is_lost(data_folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hippocampus(data_folder)
+        sunnybrook(data_folder)
+
+
+def test_a_scan_unlike_those_of_the_run_is_told(tmp_path, hippo, small_phantom):
+    names = [v.name for v in hippo.volumes]
+    known = json.loads(json.dumps(scan_profile(take(hippo, names[:4]))))
+    assert all(deviations(v.image, known) == [] for v in hippo.volumes)
+    ct = nifti(tmp_path / "ct.nii.gz", disc(-2000)[0][:40, :50], np.diag([1, 1, 2.5, 1]))
+    size, brightness = deviations(ct, known)
+    assert "its voxels measure 1 x 1 x 2.5 mm (rows, columns, slices), those of the run 1 x 1 x 1" in size
+    assert "its intensities reach from -1" in brightness
+    whole = nifti(tmp_path / "whole.nii.gz", np.random.default_rng(0).random((200, 220, 30)).astype(np.float32))
+    assert [why for why in deviations(whole, known) if "its slices have 200 x 220 pixels" in why] == deviations(whole, known)
+    picture = png(tmp_path / "x.png", np.arange(200, dtype=np.uint8).reshape(10, 20))
+    assert "is a png file, but the run was trained on nifti scans only" in deviations(picture, known)[0]
+    assert "trained on generated scans only" in deviations(ct, json.loads(json.dumps(scan_profile(small_phantom))))[0]
+
+
+def test_cache_gives_the_same_cohort_without_reading(tmp_path, monkeypatch):
+    calls = counting(monkeypatch)
+    for place in (task(tmp_path / "t"), hearts(tmp_path / "h")):
+        calls.clear()
+        first = folder(place)
+        assert same(folder(place), first) and len(calls) == 1
+    assert len(kept(tmp_path)) == 2
+
+
+def test_cache_notices_changed_files_and_settings(tmp_path, monkeypatch):
+    calls = counting(monkeypatch)
+    place = task(tmp_path / "t")
+    first = folder(place)
+    assert folder(place, size=32).size == 32 and len(calls) == 2
+    nifti(place / "imagesTr" / "scan_001.nii.gz", scan(77)[0])
+    assert folder(place).fingerprint != first.fingerprint and len(calls) == 3
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text"])
+def test_damaged_cache_is_made_again(tmp_path, monkeypatch, damage):
+    calls = counting(monkeypatch)
+    place = task(tmp_path / "t")
+    first = folder(place)
+    [path] = kept(tmp_path)
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 3] ^= 0xFF
+    path.write_bytes({"truncate": whole[:-500], "flip": whole, "empty": b"", "text": b"hello"}[damage])
+    assert same(folder(place), first) and len(calls) == 2
+    assert same(folder(place), first) and len(calls) == 2
+
+
+def test_cache_that_cannot_be_written_only_warns(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="not kept .* set SEMICON_CACHE"):
+        assert len(folder(task(tmp_path / "t")).volumes) == 4
+
+
+def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
+    first = folder(task(tmp_path / "t"))
+    shutil.copytree(tmp_path / "t", tmp_path / "elsewhere" / "t", copy_function=shutil.copy)
+    os.utime(tmp_path / "elsewhere" / "t" / "imagesTr" / "scan_001.nii.gz", (1, 1))
+    assert folder(tmp_path / "elsewhere" / "t").fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("make", [task, hearts])
+def test_folder_keeps_its_fingerprint_under_another_name(tmp_path, make):
+    first = folder(make(tmp_path / "t"))
+    chosen = split(first, 1.0) if make is task else None
+    second = folder((tmp_path / "t").rename(tmp_path / "another name"))
+    assert second.fingerprint == first.fingerprint and second.name == "another name"
+    if chosen:
+        assert np.array_equal(part_indices(second, chosen, "test"), part_indices(first, chosen, "test"))
+    assert folder(tmp_path / "another name", size=32).fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("what", ["image", "label", "subject", "name", "classes", "codes", "labelled"])
+def test_folder_with_other_content_has_another_fingerprint(tmp_path, what):
+    place = task(tmp_path / "t")
+    first, about = folder(place), json.loads((place / "dataset.json").read_text())
+    image, labels = scan(77)
+    if what == "image":
+        nifti(place / "imagesTr" / "scan_001.nii.gz", image)
+    elif what == "label":
+        labels[0, 0, 0] = 1
+        nifti(place / "labelsTr" / "scan_001.nii.gz", labels)
+    elif what == "classes":
+        about["labels"]["1"] = "neck"
+    elif what == "codes":
+        about["labels"]["3"] = "head"
+    elif what == "labelled":
+        about["training"][0]["label"] = ""
+    elif what == "subject":
+        (place / "index.csv").write_text("file,subject\n" + "".join(f"scan_{k:03d}.nii.gz,p{k}\n" for k in range(1, 5)))
+    elif what == "name":
+        for kind in ("image", "label"):
+            path = place / f"{kind}sTr" / "scan_001.nii.gz"
+            path.rename(path.with_name("scan_000.nii.gz"))
+            about["training"][0][kind] = f"./{kind}sTr/scan_000.nii.gz"
+    (place / "dataset.json").write_text(json.dumps(about))
+    assert folder(place).fingerprint != first.fingerprint
+
+
+def test_which_picture_is_outlined_is_in_the_fingerprint(tmp_path):
+    found = set()
+    for name, there in (("one", "0"), ("other", "1")):
+        for k in range(2):
+            png(tmp_path / name / "images" / f"{k}.png", (scan(k)[0][:, :, 2] * 60).astype(np.uint8))
+        png(tmp_path / name / "labels" / f"{there}.png", scan(0)[1][:, :, 2])
+        (tmp_path / name / "index.csv").write_text("file,subject\n0.png,a\n1.png,a\n")
+        found.add(folder(tmp_path / name).fingerprint)
+    assert len(found) == 2
+
+
+def test_file_changed_in_place_is_noticed_whatever_its_times_say(tmp_path):
+    for k in range(3):
+        for side, array in zip(("images", "labels"), scan(k), strict=True):
+            nifti(tmp_path / "f" / side / f"{k}.nii", array)
+    first, path = folder(tmp_path / "f"), tmp_path / "f" / "labels" / "1.nii"
+    before = path.stat()
+    time.sleep(0.02)  # a file system keeps its times in steps of a few milliseconds
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\2")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+    second = folder(tmp_path / "f")
+    assert second.fingerprint != first.fingerprint and native_labels(second, 1)[-1, -1, -1] == 2
+
+
+def test_folder_with_a_long_name_is_kept(tmp_path):
+    assert len(folder(task(tmp_path / ("n" * 250))).volumes) == 4 and len(kept(tmp_path)) == 1
+
+
+def test_one_scan_of_two_people_is_refused(tmp_path):
+    place = task(tmp_path / "t")
+    shutil.copy(place / "imagesTr" / "scan_001.nii.gz", place / "imagesTr" / "scan_002.nii.gz")
+    with pytest.raises(DataError, match="scan_001 .* and scan_002 .* hold the same image"):
+        folder(place)
+    (place / "index.csv").write_text("file,subject\n" + "".join(f"scan_{k:03d}.nii.gz,p{max(k, 2)}\n" for k in range(1, 5)))
+    assert folder(place).subjects == ("p2", "p3", "p4")
+
+
+def test_failed_loading_leaves_no_cache(tmp_path):
+    place = task(tmp_path / "t")
+    (place / "imagesTr" / "scan_003.nii.gz").write_bytes(b"")
+    with pytest.raises(DataError, match="scan_003"):
+        folder(place)
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_the_cache_is_quicker_than_the_files(data_folder):
+    start = time.perf_counter()
+    cold = hippocampus(data_folder)
+    from_files, from_cache = time.perf_counter() - start, []
+    for _ in range(3):
+        start = time.perf_counter()
+        warm = hippocampus(data_folder)
+        from_cache.append(time.perf_counter() - start)
+    assert len(cold.volumes) == 209 and same(cold, warm)
+    print(f"209 hippocampi: {from_files:.2f} s from the files, {min(from_cache):.2f} s from the cache (best of three)")
+    assert min(from_cache) < from_files / 3
+
+
+def test_a_class_that_no_file_holds_is_told(tmp_path):
+    place = scans(tmp_path / "f", about={"labels": {"background": 0, "a": 1, "b": 2, "never": 3}})
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match="f: no complete slice shows never, so nothing"):
+            folder(place, size=8)
+
+
+def test_a_class_that_no_complete_slice_shows_is_told(tmp_path):
+    place = scans(tmp_path / "f", numbers=(0, 0, 1), about={"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}})
+    with pytest.warns(UserWarning, match="no complete slice shows b"):
+        assert "no complete slice shows b" in repr(folder(place, size=8))
