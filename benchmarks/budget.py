@@ -41,18 +41,20 @@ RECIPES: dict[str, dict] = {
     "small batch, averaged": {"batch": 8, "rate": 4e-3, "average": 0.98},
     "half size at first": {"rate": 8e-3, "average": 0.97, "half": 0.5},
     "small batch": {"batch": 8},
+    "half size at first, usual rate": {"half": 0.5},
 }
 """What each differs in from the laptop preset's fine-tuning; `half` is the share of the steps, the first ones, on slices of half the size."""
 
 TRIES = [
-    *((recipe, 8_000, 0) for recipe in ("laptop", "fast, averaged", "small batch, averaged", "half size at first", "averaged")),
+    *((recipe, 8_000, 0) for recipe in RECIPES if recipe != "half size at first, usual rate"),
     ("laptop", 32_000, 0),
     ("laptop", 64_000, 0),
-    ("small batch", 8_000, 0),
-    ("laptop", 16_000, 0),
-    ("averaged", 16_000, 0),
-    ("laptop", 32_000, 1),
     ("laptop", 64_000, 1),
+    ("laptop", 32_000, 1),
+    ("laptop", 64_000, 2),
+    ("laptop", 32_000, 2),
+    ("averaged", 32_000, 0),
+    ("half size at first, usual rate", 44_000, 0),
 ]
 """Recipe, slices that are seen (steps times batch), seed of the split: in this order."""
 

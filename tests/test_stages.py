@@ -1,7 +1,10 @@
 """Presets: precision, proportions."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from small import in_precision
 
@@ -28,6 +31,22 @@ def test_scaled_preset_keeps_proportions():
     assert PRESETS["paper"].scaled(0.1).epochs == {"global": 7, "local": 7, "finetune": 12}
     with pytest.raises(ValueError, match="scale: found 0"):
         PRESETS["laptop"].scaled(0)
+
+
+TRIES = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "budget.jsonl"
+
+
+def test_thorough_is_as_long_as_validation_subjects_ask_for():
+    """Twice as long gains training from scratch with all labels less than .005; the other recipes that were tried are no better at equal cost."""
+    usual, last = (PRESETS[name].stages["finetune"] for name in ("laptop", "thorough"))
+    own = {name: value for name, value in asdict(last).items() if value != asdict(usual)[name] and name not in ("steps", "validate_every")}
+    tries = [json.loads(line) for line in TRIES.read_text().splitlines()]
+    found = {(row["slices"], row["split"]): row["validation"] for row in tries if row["changes"] == own}
+    once, twice = last.steps * last.batch, 2 * last.steps * last.batch
+    gains = [found[twice, split] - dice for (slices, split), dice in found.items() if slices == once and (twice, split) in found]
+    assert gains and np.mean(gains) < 0.005
+    others = {(row["slices"], row["split"]): row["validation"] for row in tries if row["changes"] != own}
+    assert others and all(dice <= found[place] + 0.005 for place, dice in others.items() if place in found)
 
 
 def test_thorough_is_laptop_with_all_stages_lengthened_alike():
