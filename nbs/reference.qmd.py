@@ -78,4 +78,4 @@ for room, paths in [*((room, [p for start in starts for p in modules(start)]) fo
         if path.exists() and (lines := rows(path)):
             name = ".".join(path.relative_to(config.lib_path).with_suffix("").parts)
             about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            print(f"### {name} {{#{name.replace('.', '-')}}}\n\n{about.splitlines()[0] if about else ''}\n", *lines, "", sep="\n")
+            print(f"### {name} {{#module-{name.replace('.', '-')}}}\n\n{about.splitlines()[0] if about else ''}\n", *lines, "", sep="\n")

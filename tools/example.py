@@ -40,9 +40,7 @@ def train() -> tuple[dict[str, np.ndarray], Recorder, dict]:
     torch.manual_seed(0)
     model = UNet(**settings)
     name = "Three stages on generated slices"
-    recorder = Recorder(
-        model, cohort.images[shown].astype(np.float32), cohort.labels[shown], cohort.classes, name=name, count=600
-    )
+    recorder = Recorder(model, cohort.images[shown].astype(np.float32), cohort.labels[shown], cohort.classes, name=name, count=600)
     weights = {"initial": parameters_to_vector(model.parameters()).detach().numpy().astype(np.float16)}
     for stage, run, steps, recorder.every in STAGES:
         how = replace(PRESETS["demo"].stages[stage], steps=steps, warmup=steps // 10, precision="fp32")
@@ -64,9 +62,7 @@ def main() -> None:
         "images": made.images.astype(np.float16),
         "labels": made.labels.astype(np.uint8),
         "index": made.sample.index.astype(np.int32),
-        "vectors": np.stack([np.round(snap.vectors.astype(np.float32) * 127) for snap in made.snapshots]).astype(
-            np.int8
-        ),
+        "vectors": np.stack([np.round(snap.vectors.astype(np.float32) * 127) for snap in made.snapshots]).astype(np.int8),
         "predictions": np.stack([snap.prediction for snap in made.snapshots]),
         "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
     }
@@ -74,10 +70,7 @@ def main() -> None:
     np.savez_compressed(file, **arrays)
     path = Path(__file__).resolve().parent.parent / "semicon_nb" / "explore" / "assets" / EXAMPLE
     write_atomic(path, file.getvalue())
-    print(
-        f"{path.name}: {path.stat().st_size / 1e3:.0f} kB, {len(made.snapshots)} moments, "
-        f"Dice {made.snapshots[-1].dice:.2f}"
-    )
+    print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB, {len(made.snapshots)} moments, Dice {made.snapshots[-1].dice:.2f}")
 
 
 if __name__ == "__main__":

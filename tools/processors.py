@@ -22,6 +22,8 @@ RUN_ME = re.compile(r"^\[Open in Colab\]\(\S+\)$", re.M)
 """The line below a page's title that says where the page can be run."""
 TABLE = re.compile(r"(?:^\|.*\|[ ]*$\n?)+", re.M)
 """A table of a prose cell."""
+NAMED = re.compile(r"\[(`[^`\]]+`)\]\([^)#\s]+\.html(?:\.md)?#([\w.]+)\)")
+"""A link that nbdev makes of a name in backticks."""
 SCROLLED = '::: {.wide tabindex="0" role="region" aria-label="Table"}\n\\g<0>\n:::\n'
 LIVE = """::: {.callout-note .live title="Alive in Jupyter"}
 This cell shows an explorer that answers to your mouse. Run the page in JupyterLab (`make lab`) to use it.
@@ -102,6 +104,22 @@ def source_of(module: str, name: str) -> str | None:
     return f"{config.git_url}/blob/{config.branch}/{config.lib_path.name}/{module.replace('.', '/')}.py#L{line}" if line else None
 
 
+@cache
+def headed() -> set[str]:
+    """The names that have a heading on a page: those in the `__all__` of a module."""
+    found: set[str] = set()
+    for path in get_config().lib_path.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                found |= set(ast.literal_eval(node.value))
+    return found
+
+
+def linked(text: str) -> str:
+    """Text without the links that nbdev makes to helpers, which have no heading to lead to."""
+    return NAMED.sub(lambda found: found[0] if found[2].split(".")[0] in headed() else found[1], text)
+
+
 def after_its_names(cells: list) -> list:
     """Each exported cell after the headings of what it defines, where nbdev put them behind it."""
     ordered, waiting = [], None
@@ -141,14 +159,14 @@ class Pages(Processor):
         """Treat one cell."""
         if cell.cell_type == "markdown":
             cell.source = TABLE.sub(SCROLLED, RUN_ME.sub(r"\g<0>{.run-me}", cell.source))
-            cell.source = cell.source.replace(f"]({self.home}", f"]({self.up}")
+            cell.source = linked(cell.source).replace(f"]({self.home}", f"]({self.up}")
             self.section = self.section or bool(re.search(r"^## ", cell.source, re.M))
             self.near = plain(cell.source) or self.near
         if cell.cell_type == "code" and "%pip install" in cell.source:
             cell.source = None
             return
-        if cell.cell_type == "code" and {"default_exp", "exporti"} & cell.directives_.keys():
-            self.module = self.module or cell.directives_.get("default_exp", "")
+        if cell.cell_type == "code" and "default_exp" in cell.directives_:
+            self.module = self.module or cell.directives_["default_exp"]
             cell.source = None
             return
         if cell.cell_type == "code" and "code-fold" not in cell.source and imports_only(cell.source):
@@ -170,7 +188,7 @@ class Pages(Processor):
         if "text/html" in data:
             return {"text/markdown": raw(scrolled(joined(data["text/html"])))}
         if "text/markdown" in data:
-            text = joined(data["text/markdown"]).replace(f"]({self.home}", f"]({self.up}")
+            text = linked(joined(data["text/markdown"])).replace(f"]({self.home}", f"]({self.up}")
             return {"text/markdown": self.heading(text) if getattr(cell, "has_sd", False) else text}
         if any(kind in data for kind in PICTURES) and "fig-alt" not in cell.directives_ and "#| fig-alt" not in cell.source:
             cell.source = f"#| fig-alt: {json.dumps(self.near or 'Output of the cell above', ensure_ascii=False)}\n{cell.source}"
