@@ -25,7 +25,7 @@ from .losses import global_contrastive_loss, local_contrastive_loss, supervised_
 from .predict import Prediction, at_precision, predict
 from .strategies import FullResolution, Strategy
 from .unet import UNet
-from .views import GLOBAL, Views, augment, views
+from .views import Views, augment, views
 
 # %% ../nbs/06_train.ipynb #88b7934e
 @dataclass(frozen=True)
