@@ -225,7 +225,7 @@ RESULTS = f"\n    !git clone -q --depth 1 {settings()['git_url']}"
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
 def test_page_brings_the_package_where_it_is_missing(path):
     cells = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code" and "pip install" in cell.source]
-    assert cells == [INSTALL + RESULTS * (path.stem == "06_is_it_true")], "the same hidden cell on every page"
+    assert cells == [INSTALL + RESULTS * (path.stem == "12_is_it_true")], "the same hidden cell on every page"
 
 
 @pytest.mark.parametrize("missing", [True, False])

@@ -191,7 +191,7 @@ def test_source_links_point_at_lines_that_define(site, pages):
 def test_llms_txt_lists_the_pages(site):
     text = (site / "llms.txt").read_text(encoding="utf-8")
     assert text.startswith("# ") and text.count("](") > 10
-    order = [text.index(f"/{name}.llms.md") for name in ("tutorials/start", "scans", "contrast", "losses", "train", "explanations/paper")]
+    order = [text.index(f"/{name}.llms.md") for name in ("course/start", "course/people", "course/vectors", "course/losses", "course/stages", "explanations/paper")]
     assert order == sorted(order), "the pages stand in the order of the course"
     for name in re.findall(r"semicon_nb/(\S+\.llms\.md)\):", text):
         page = re.sub(r"^(`{3,})[^`]*?\n.*?^\1$", "", (site / name).read_text(encoding="utf-8"), flags=re.M | re.S)

@@ -10,17 +10,13 @@ from pathlib import Path
 PAGES = Path(__file__).resolve().parent.parent / "nbs"
 TARGET = PAGES / "sidebar.yml"
 CHAPTERS = (
-    ("Tutorials", r"tutorials/"),
-    ("1 The data", r"00"),
-    ("2 Views and network", r"0[12]"),
-    ("3 Contrast", r"03|04|05[a-d]?_"),
-    ("4 Training and scores", r"05[e-z]_|06|07[ab]?_"),
-    ("5 Methods and evidence", r"07[c-z]_|08|09"),
-    ("6 Seeing it", r"10|11"),
+    ("Play", r"play/"),
+    ("Course", r"course/"),
+    ("Guides", r"guides/"),
     ("Explanations", r"explanations/"),
     ("Exercises", r"exercises/"),
 )
-BAR = (("Start here", "Tutorials"), ("The story", "1 The data"), ("Explanations", "Explanations"), ("Exercises", "Exercises"))
+BAR = ("Play", "Course", "Guides", "Explanations")
 
 
 def notebooks() -> list[str]:
@@ -45,9 +41,8 @@ def sidebar() -> str:
     """The file's text."""
     lines = ["# Written by tools/navigation.py from the pages there are: run `make export`.", "website:", "  navbar:", "    left:"]
     found = chapters()
-    for text, chapter in BAR:
-        if chapter in found:
-            lines += [f"      - text: {text}", f"        href: {found[chapter][0]}"]
+    for chapter in BAR:
+        lines += [f"      - text: {chapter}", f"        href: {found[chapter][0]}"]
     lines += ["      - text: Reference", "        href: reference.qmd"]
     lines += ["  sidebar:", "    contents:", "      - text: Home", "        href: index.ipynb"]
     for title, pages in found.items():
