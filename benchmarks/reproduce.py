@@ -94,9 +94,11 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("SEMICON_CACHE", str(out / "cache"))
     from semicon_nb.experiment import run_grid
-    from semicon_nb.study import ABLATIONS
+    from semicon_nb.methods import METHODS
+    from semicon_nb.study import variants
     from semicon_nb.tables import table
 
+    turned = variants(METHODS)
     chosen = [name for name in GRIDS if name not in LONG] if given.grids == "all" else given.grids.split(",")
     if unknown := [name for name in chosen if name not in GRIDS]:
         print(f"--grids: found {unknown[0]}, expected some of {', '.join(GRIDS)}", file=sys.stderr)
@@ -109,7 +111,7 @@ def main() -> int:
             plan |= {"methods": given.methods.split(","), "full": ()} if given.methods else {}
             plan |= {"scale": given.scale} if given.scale else {}
             plan |= {"preset": given.preset or plan.get("preset", "laptop")}
-            plan["methods"] = [ABLATIONS.get(method, method) for method in plan["methods"]]
+            plan["methods"] = [turned.get(method, method) for method in plan["methods"]]
             how = {"workers": given.workers, "keep": given.keep, "device": given.device}
             rows = run_grid(name, results=out, folder=out / "runs" / name, **plan, **how)
             print(f"\n## {name}\n\n{table(rows) if len(rows) else 'No run finished; see the .failed.jsonl file.'}\n", flush=True)

@@ -81,12 +81,12 @@ def keys_of(record, methods):
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_rows_keep_their_keys(path, monkeypatch):
     """Whatever presets say of precision now: rows were keyed when they said bf16."""
-    from semicon_nb.study.ablations import ABLATIONS
+    from semicon_nb.study import variants
 
     if fingerprint := FINGERPRINTS.get(path.stem.split("-")[0]):  # generated people are made anew, and are the same everywhere
         monkeypatch.setattr(experiment, "load_once", lambda source: SimpleNamespace(fingerprint=fingerprint, classes=["", "", ""]))
     for record in read_lines(path):
-        assert keys_of(record, METHODS | ABLATIONS) == [record["key"]], f"{record['method']} at {record['labels']}, split {record['split']}"
+        assert keys_of(record, METHODS | variants(METHODS)) == [record["key"]], f"{record['method']} at {record['labels']}, split {record['split']}"
 
 
 @pytest.mark.parametrize("name", FINGERPRINTS)
