@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from .files import content_key, write_atomic
+from .files import content_key, read_tensors, write_atomic
 from .identity import source_of
 from .unet import UNet
 
@@ -87,6 +87,10 @@ def read_weights(path: str | Path) -> dict:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file of weights; was the stage trained?")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path}: is no file of weights, or a damaged one ({type(error).__name__}); train the run again") from error
+        weights = read_tensors(path)
+        odd = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: is no file of weights, or a damaged one ({error}); train the run again") from error
+    if odd:
+        raise ValueError(f"{path}: {odd[0]} holds numbers that are not finite, expected weights of a trained network; train the run again")
+    return weights

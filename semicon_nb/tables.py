@@ -20,7 +20,6 @@ __all__ = [
     "verdicts",
 ]
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -31,6 +30,8 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from .files import from_json
 
 
 COLUMNS = (
@@ -72,7 +73,7 @@ def read_lines(
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records += [json.loads(line)] if line.strip() else []
+            records += [from_json(line)] if line.strip() else []
         except ValueError as error:
             if number < len(lines):
                 raise ValueError(f"{path}, line {number}: is not JSON ({error}); restore the file or remove that line") from error

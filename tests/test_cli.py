@@ -817,15 +817,22 @@ def test_evaluate_and_explore_say_what_comes_next(
     assert "Next: semicon-nb predict" in capsys.readouterr().out and shown[0].folder == made
 
 
+def spoil(run: Path, factor: float) -> None:
+    for path in run.glob("*.pt"):
+        weights = torch.load(path)
+        torch.save({name: value * factor if value.is_floating_point() else value for name, value in weights.items()}, path)
+
+
 def test_a_network_that_gives_nan_is_no_score_no_mask_and_no_page(
     capsys: pytest.CaptureFixture, made: Path, scan: Path, tmp_path: Path
 ) -> None:
     """An explorer shows its failure in place; the command must not call that a page."""
     run = tmp_path / "run"
     shutil.copytree(made, run)
-    for path in run.glob("*.pt"):
-        weights = torch.load(path)
-        torch.save({name: value * float("nan") if value.is_floating_point() else value for name, value in weights.items()}, path)
+    spoil(run, float("nan"))
+    assert "model.pt" in (said := refused(capsys, "evaluate", run)) and "not finite" in said
+    shutil.copytree(made, run, dirs_exist_ok=True)
+    spoil(run, 1e30)
     words = (
         ["evaluate", str(run)],
         ["predict", str(run), str(scan), "-o", str(tmp_path / "m.nii.gz")],
