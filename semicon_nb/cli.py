@@ -4,7 +4,6 @@ __all__ = ["main"]
 
 import argparse
 import io
-import importlib
 import json
 import os
 import shlex
@@ -190,15 +189,10 @@ def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz",
 
 def named(model: str | None) -> None:
     """Import a network of one's own, "package.module:name", from the working folder too; ValueError where there is none."""
-    if model is None:
-        return
-    from .networks import import_builder
+    if model is not None:
+        from .networks import import_from_here
 
-    if (here := os.getcwd()) not in sys.path:
-        for library in ("monai.metrics", "nibabel"):  # they look for modules that they can do without: not in that folder
-            importlib.import_module(library)
-        sys.path.append(here)
-    import_builder(model)
+        import_from_here(model)
 
 
 def open_run(

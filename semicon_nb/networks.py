@@ -3,7 +3,9 @@
 import importlib
 import inspect
 import io
+import os
 import re
+import sys
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
@@ -32,6 +34,15 @@ def import_builder(path: str) -> Builder:
     if not callable(found):
         raise ValueError(f"model: {path!r} is {type(found).__name__}, expected a function or class that builds a network")
     return found
+
+
+def import_from_here(path: str) -> Builder:
+    """The function or class of a `path` "package.module:function", which may lie in the working folder."""
+    if (here := os.getcwd()) not in sys.path:
+        for library in ("monai.metrics", "nibabel"):  # they look for modules that they can do without: not in that folder
+            importlib.import_module(library)
+        sys.path.append(here)
+    return import_builder(path)
 
 
 def path_of(model: Builder | str) -> str:
