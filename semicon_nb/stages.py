@@ -60,9 +60,7 @@ class Method:
     stages: tuple[Stage, ...]  # in the order in which they are trained
     source: str = ""  # where it comes from
     looks: bool = False  # average the prediction over several looks at a slice
-    neighbours: float = (
-        0.0  # mm; average it with the slices beside, weighted by a Gaussian with this standard deviation
-    )
+    neighbours: float = 0.0  # mm, standard deviation of the Gaussian that averages it with the slices beside; 0 never
 
     @property
     def prediction(self) -> Prediction:
