@@ -149,7 +149,7 @@ def train(options: argparse.Namespace) -> list[str]:
     if options.out.is_dir() and any(options.out.iterdir()) and not options.resume:
         raise ValueError(f"{options.out}: this folder is in use; go on with it by --resume, or choose another --out")
     cohort = load_named(options.data, options.size, channel=options.channel)
-    chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed)
+    chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed, spread=options.spread)
     how: dict[str, Any] = {"model": options.model, "device": options.device}
     how |= {"out": options.out, "resume": options.resume, "progress": not options.quiet}
     made = train_method(options.method, cohort, chosen, preset, options.seed, **how)
@@ -355,14 +355,14 @@ def set_aside(
     path: Path,  # results file
 ) -> set[str]:
     """Note the runs whose share of labels leaves no volume as failed, and say so; their keys."""
-    from .data import DataError, split
-    from .experiment import load_once, note
+    from .data import DataError
+    from .experiment import load_once, note, split_of
 
     keys: set[str] = set()
     reasons: dict[str, int] = {}
     for row in rows.to_dict("records"):
         try:
-            split(load_once(row["data"]), row["labels"], row["split"])
+            split_of(load_once(row["data"]), row)
         except DataError as error:
             note(path, row, error)
             keys.add(row["key"])
@@ -381,7 +381,7 @@ def experiment(options: argparse.Namespace) -> list[str]:
     named(options.model)
     source = {"cohort": options.data} | ({"channel": options.channel} if options.channel else {})
     path = options.results / f"{options.name or Path(options.data).name}.jsonl"
-    how = {"data": source, "preset": options.preset, "scale": options.scale, "model": options.model}
+    how = {"data": source, "preset": options.preset, "scale": options.scale, "model": options.model, "spread": options.spread}
     rows = grid(options.methods, options.labels, options.splits, options.seeds, **how)
     print(f"{len(rows)} runs on {options.data}, results in {path}", flush=True)
     able = rows[~rows["key"].isin(set_aside(rows, path))]

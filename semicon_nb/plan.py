@@ -138,7 +138,9 @@ def stage_key(
     before: str,  # key of the stage before, "" for the first
 ) -> str:
     """Sixteen digits that are the same for stages that would end with the same weights."""
-    known = {"images": split.train if stage.images == "train" else split.labelled, "labels": split.labelled if stage.labels else ()}
+    known: dict[str, tuple] = {"images": split.train if stage.images == "train" else split.labelled}
+    known |= {"labels": split.labelled if stage.labels else ()}
+    known |= {"outlined": split.outlined} if stage.labels and split.outlined is not None else {}
     plain = {name: value for name, value in asdict(settings).items() if name != "save_every"}
     code = code_key(stage.train, *(type(value) for value in stage.options.values()))
     return content_key(stage.describe(), plain, cohort.fingerprint, known, network, seed, before, code)

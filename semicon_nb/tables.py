@@ -53,10 +53,11 @@ COLUMNS = (
 def experiment_of(
     record: dict,  # of a finished run
 ) -> str:
-    """What runs must share to be compared: the cohort, the preset and its scale, simulated defects, and a network of one's own."""
+    """What runs must share to be compared: the cohort, the preset and its scale, simulated defects, how outlines are spread, and a network of one's own."""
     data, scale = record.get("data"), record.get("scale") or 1
     cohort = data.get("cohort") if isinstance(data, dict) else data
     words = [str(cohort or ""), str(record.get("preset") or "") + f" x {scale:g}" * (scale != 1), *sorted(record.get("defects") or ())]
+    words.append(f"outlines spread: {spread}" if (spread := record.get("spread")) else "")
     words.append(str(record.get("model") or ""))
     return ", ".join(word for word in words if word)
 

@@ -314,6 +314,7 @@ def test_train_refuses_what_it_cannot_do(capsys: pytest.CaptureFixture, tmp_path
     assert "scale: found 0.0" in refused(capsys, "train", "scratch", "--scale", "0", "--out", out)
     assert "0.0001" in refused(capsys, "train", "scratch", "--labels", "0.0001", "--out", out)
     assert "1.5 % is 0.015" in refused(capsys, "train", "scratch", "--labels", "1.5", "--out", out)
+    assert "spread: found 1, expected" in refused(capsys, "train", "scratch", "--spread", "1", "--out", out)
     assert "no such split" in refused(capsys, "train", "scratch", "--split", tmp_path / "s.json", "--out", out)
     assert not out.exists()
 

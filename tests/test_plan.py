@@ -254,6 +254,14 @@ def test_stage_key_changes_with_what_matters(cohort, part):
     assert len({key, *others}) == 9
 
 
+def test_stage_with_labels_hangs_on_which_slices_have_outlines(cohort):
+    def key(stage, **how):
+        return stage_key(stage, TINY.stages[stage.name], cohort, split(cohort, 0.5, **how), {}, 0, "")
+
+    whole, tuned = METHODS["global"].stages
+    assert key(tuned) != key(tuned, spread="slices") and key(whole) == key(whole, spread="slices")
+
+
 def test_stage_of_an_own_training_function_is_not_that_of_the_function_before_it_was_edited(cohort, part):
     keys = []
     for words in ("yield 1", "yield 2"):
