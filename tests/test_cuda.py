@@ -55,8 +55,9 @@ TRAINERS = {"global": train_global, "local": train_local, "finetune": finetune}
 @pytest.fixture(autouse=True)
 def full_precision():
     """Convolutions of float32 multiply in float32; PyTorch's usual TF32 rounds to three digits."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
-        yield
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +256,35 @@ def test_a_run_in_bf16(cohort, shares, card, tmp_path):
     assert all(np.isfinite(step.loss) for step in found.history) and next(found.model.parameters()).dtype == torch.float32
 
 
+# ---- the kernel
+
+KERNEL = {"bf16": (3e-3, 4e-2), "bf16x3": (1e-5, 1e-4), "tf32": (1e-3, 1e-2), "tf32x3": (1e-5, 1e-4)}
+"""Largest relative error of the loss and of its gradient in each mode."""
+
+
+@pytest.mark.parametrize("mode", KERNEL)
+@pytest.mark.parametrize("rows, channels, lowest", [(1025, 64, 0), (700, 128, 1)])
+def test_the_kernel(mode, rows, channels, lowest, card, monkeypatch):
+    """Sizes that no block divides; with background as keys, and without."""
+    if card.type != "cuda":
+        pytest.skip("tests/test_gpu.py tries the kernel in Triton's interpreter")
+    pytest.importorskip("triton")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu.kernel import fused_loss
+
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(rows, channels, generator=generator, dtype=torch.float64)
+    labels = torch.randint(lowest, 4, (rows,), generator=generator)
+
+    def loss(values):
+        if values.is_cuda:
+            return fused_loss(values, labels.to(card), 0.1, mode)
+        return supervised_local_contrastive_loss(values.T[None, None, :, :, None], labels[None, None, :, None])
+
+    off, gradient = both(loss, values, card, torch.float32)
+    assert off <= KERNEL[mode][0] and gradient <= KERNEL[mode][1]
+
+
 # ---- two processes
 
 PROGRAM = """
@@ -333,17 +363,6 @@ def test_two_processes_share_the_card_through_gloo(card, tmp_path):
     same_as_one(found)
 
 
-def test_two_processes_share_the_card_through_nccl(card, tmp_path):
-    if card.type != "cuda":
-        pytest.skip("NCCL is for GPUs")
-    found, said = two_processes("cpu:gloo,cuda:nccl", card, tmp_path, 60)
-    if found is None and torch.cuda.device_count() == 1:
-        why = [line.strip() for line in said.splitlines() if "Duplicate GPU" in line]
-        pytest.skip(f"NCCL refuses two processes on one GPU: {why[-1] if why else said[-300:]}")
-    assert found, said[-2000:]
-    same_as_one(found)
-
-
 def test_torchrun_shares_a_stage(card, tmp_path):
     """The command itself, through gloo where there are more processes than GPUs; `train_method` finds the stage it left."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "SEMICON_CACHE": str(tmp_path), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
@@ -354,30 +373,12 @@ def test_torchrun_shares_a_stage(card, tmp_path):
     assert [path.suffix for path in sorted((tmp_path / "stages").iterdir())] == [".jsonl", ".pt"]
 
 
-# ---- the kernel
-
-KERNEL = {"bf16": (3e-3, 4e-2), "bf16x3": (1e-5, 1e-4), "tf32": (1e-3, 1e-2), "tf32x3": (1e-5, 1e-4), "fp32": (1e-5, 1e-4)}
-"""Largest relative error of the loss and of its gradient in each mode."""
-
-
-@pytest.mark.parametrize("mode", KERNEL)
-@pytest.mark.parametrize("rows, channels, lowest", [(1000, 64, 1), (1025, 64, 0), (700, 128, 0), (300, 20, 0)])
-def test_the_kernel(mode, rows, channels, lowest, card, monkeypatch):
-    """Sizes that no block divides; with background as keys, and without."""
+def test_two_processes_share_the_card_through_nccl(card, tmp_path):
     if card.type != "cuda":
-        pytest.skip("tests/test_gpu.py tries the kernel in Triton's interpreter")
-    pytest.importorskip("triton")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from gpu.kernel import fused_loss
-
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(rows, channels, generator=generator, dtype=torch.float64)
-    labels = torch.randint(lowest, 4, (rows,), generator=generator)
-
-    def loss(values):
-        if values.is_cuda:
-            return fused_loss(values, labels.to(card), 0.1, mode)
-        return supervised_local_contrastive_loss(values.T[None, None, :, :, None], labels[None, None, :, None])
-
-    off, gradient = both(loss, values, card, torch.float32)
-    assert off <= KERNEL[mode][0] and gradient <= KERNEL[mode][1]
+        pytest.skip("NCCL is for GPUs")
+    found, said = two_processes("cpu:gloo,cuda:nccl", card, tmp_path, 60)
+    if found is None and torch.cuda.device_count() == 1:
+        why = [line.strip() for line in said.splitlines() if "Duplicate GPU" in line]
+        pytest.skip(f"NCCL refuses two processes on one GPU: {why[-1] if why else said[-300:]}")
+    assert found, said[-2000:]
+    same_as_one(found)

@@ -23,7 +23,6 @@ from torch.nn.functional import normalize, pad
 
 from .contenders import mean_positive
 
-
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether the kernels run in NumPy."""
 
@@ -34,7 +33,7 @@ class Mode:
 
     dtype: torch.dtype  # in which rows are read
     split: bool  # each number is the sum of two of that type, and a product is three
-    precision: str  # what Triton does with float32: "tf32", "tf32x3" or "ieee"; says nothing for bfloat16
+    precision: str  # what Triton does with float32: "tf32" or "tf32x3"; says nothing for bfloat16
 
 
 MODES = {
@@ -42,7 +41,6 @@ MODES = {
     "bf16x3": Mode(torch.bfloat16, True, "tf32"),
     "tf32": Mode(torch.float32, False, "tf32"),
     "tf32x3": Mode(torch.float32, False, "tf32x3"),
-    "fp32": Mode(torch.float32, False, "ieee"),
 }
 
 
