@@ -189,13 +189,10 @@ def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz",
 
 def named(model: str | None) -> None:
     """Import a network of one's own, "package.module:name", from the working folder too; ValueError where there is none."""
-    if model is None:
-        return
-    from .networks import import_builder
+    if model is not None:
+        from .networks import import_from_here
 
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)
-    import_builder(model)
+        import_from_here(model)
 
 
 def open_run(

@@ -30,7 +30,7 @@ from .data import Cohort, Split, labelled_indices, load, part_indices, split
 from .study import method_with, with_defects
 from .dice import pooled_dice
 from .evaluate import evaluate
-from .files import cache_folder, content_key, versions, write_atomic
+from .files import cache_folder, content_key, from_json, versions, write_atomic
 from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, described, duration, one_thread
@@ -101,13 +101,25 @@ def load_once(
 def heal(
     path: Path,  # results file
 ) -> int:
-    """Remove a last line that was cut off in writing; returns the number of bytes removed."""
+    """Remove a last line that was cut off in writing; one that only lacks its end gets it. The number of bytes removed."""
     content = path.read_bytes() if path.exists() else b""
     torn = len(content) - (content.rfind(b"\n") + 1)
-    if torn:
-        with path.open("r+b") as file:
+    with path.open("r+b") if torn else nullcontext() as file:
+        if file and _is_record(content[-torn:]):
+            file.seek(0, os.SEEK_END)
+            file.write(b"\n")
+            return 0
+        if file:
             file.truncate(len(content) - torn)
     return torn
+
+
+def _is_record(line: bytes) -> bool:
+    """Whether a line holds a whole run."""
+    try:
+        return isinstance(from_json(line), dict)
+    except ValueError:
+        return False
 
 
 def append(
@@ -202,7 +214,7 @@ def run_one(
     with FileLock(f"{place}.lock"):
         done = place.with_suffix(".json")
         if done.exists():
-            return json.loads(done.read_text())
+            return from_json(done.read_text())
         started, worked = time.time(), time.process_time()
         record = _train_and_measure(row, method, preset, place, device)
         spent = {"seconds": time.time() - started, "processor_seconds": time.process_time() - worked}

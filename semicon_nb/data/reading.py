@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import gzip
 import io
 import json
 import re
@@ -49,7 +50,7 @@ def read_scan(
         values = whole_labels(pixels, str(path)) if mask else pixels
         return Scan(str(path), values, (1.0, 1.0, 1.0), np.eye(4), unit="pixel")
     try:
-        image: Any = nibabel.load(path)
+        image: Any = _whole(nibabel.load(path), path)
         affine, orientation = _affine(image, path)
         voxels = _voxels(image, path, mask)
     except DataError:
@@ -99,6 +100,26 @@ def reorient(
     return replace(
         scan, voxels=apply_orientation(scan.voxels, way), spacing=(x, y, z), affine=affine, orientation=orientation,
     )  # fmt: skip
+
+
+_SQUEEZED = 1040
+"""Bytes that a byte of a gzip file can hold at most, and a little more."""
+
+
+def _whole(image: Any, path: Path) -> Any:
+    """The image with all of its file read and checked; DataError where the file cannot hold the voxels that its header claims."""
+    claimed = int(np.prod(image.shape, dtype=float)) * image.get_data_dtype().itemsize
+    packed, size = path.name.lower().endswith(".gz"), path.stat().st_size
+    if claimed > size * (_SQUEEZED if packed else 1):
+        found = f"its header claims {claimed} bytes of voxels, and the whole file has {size}"
+        raise DataError(f"{path}: {found}; it is truncated or damaged, copy it again")
+    if not packed or not hasattr(type(image), "from_bytes"):
+        return image
+    with gzip.open(path) as file:
+        content = file.read(getattr(image.dataobj, "offset", 0) + claimed)
+        while file.read(1 << 20):  # to the end, where its checksum stands
+            pass
+    return type(image).from_bytes(content)
 
 
 # voxels ---------------------------------------------------------------------------------------------------------------
@@ -260,8 +281,8 @@ def _pixels(path: Path, mask: bool) -> np.ndarray:
     """Grey values, or labels, of a PNG: [rows, columns, 1] float32."""
     *_, depth, colour = png_header(path)
     try:
-        with Image.open(path) as picture, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as whole, Image.open(path) as picture:
+            whole.verify()  # every checksum
             frames, kind, mode = getattr(picture, "n_frames", 1), picture.format, picture.mode
             veiled = mask and mode in ("LA", "PA", "RGBA") and np.ptp(np.asarray(picture.getchannel("A"))) > 0
             pixels = np.asarray(picture.getchannel(0) if mode in ("LA", "PA") else picture)
