@@ -83,6 +83,9 @@ GRIDS = {
     "hippocampus-ablations": [{"methods": VARIANTS, "labels": (0.05,)}],
     "sunnybrook": [{"methods": CARDIAC, "scale": 0.25}],
     "phantom": [longer(number) for number in range(5)],
+    "hippocampus-paper": [
+        {"methods": [method], "labels": (0.05,), "splits": (0,), "preset": "paper"} for method in ("scratch", "global+local(block)")
+    ],
 }
 """For each file of results what is run, in this order; the cohort's name comes first."""
 LONG = ("hippocampus-thorough", "hippocampus-outlines")

@@ -240,7 +240,9 @@ def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, d
     settings = {name: run.settings[name] for name in ("method", "network", "stages", "trained", "fingerprint", "labelled")}
     used = [stage["precision"] for stage in run.settings["stages"].values()]
     machine = run.settings["machine"]
-    record = {**row, **measure(run.model, cohort, known, who, used[-1]), "precision": " and ".join(sorted(set(used)))}
+    there = chosen_device(device)
+    model = run.model.to(there) if there.type == "cuda" else run.model  # Apple's MPS lacks some of what predicting takes
+    record = {**row, **measure(model, cohort, known, who, used[-1]), "precision": " and ".join(sorted(set(used)))}
     record |= {"device": machine.get("device"), "processor": machine.get("processor"), "settings": settings}
     return record | {"outlines": len(labelled_indices(known, who)), "commit": commit(), "versions": versions(), "machine": machine}
 

@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 __all__ = ["DataError", "Scan", "read_scan", "reorient"]
@@ -42,6 +40,8 @@ def read_scan(
     mask: bool = False,  # its numbers are labels: whole, and an index into a palette stays one
 ) -> Scan:
     """A file's voxels and geometry; FileNotFoundError or DataError for a file that cannot be used."""
+    import nibabel
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; check the path")
@@ -73,6 +73,8 @@ def read_image(
 
 def stored_orientation(path: str | Path) -> str:
     """Where the axes of a file run to, such as "RAS", from its header alone; "" where it does not say."""
+    import nibabel
+
     if Path(path).suffix.lower() == ".png":
         return ""
     try:
@@ -88,6 +90,8 @@ def reorient(
     orientation: str,  # where its axes shall run to, such as "RAS"
 ) -> Scan:
     """The scan with its axes swapped and turned, nothing resampled; as it is where either orientation is not known."""
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+
     if not scan.orientation or not orientation or scan.orientation == orientation:
         return scan
     way = ornt_transform(axcodes2ornt(scan.orientation), axcodes2ornt(orientation))
@@ -166,6 +170,8 @@ def _one_volume(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
 
 def _check_kind(image: Any, path: Path) -> np.dtype:
     """The type of an image's numbers; DataError for one that cannot be used, or voxels inside the header."""
+    import nibabel
+
     kind = image.get_data_dtype()
     if kind.kind not in "iuf" or kind.itemsize > 8:
         found = {"V": "colours", "c": "complex numbers"}.get(kind.kind, f"numbers of type {kind}")
@@ -185,6 +191,8 @@ _UNITS = {1: 1000.0, 3: 0.001}
 
 def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
     """Affine [4, 4] in mm and orientation of a NIfTI image; a header without either form has its spacing only."""
+    import nibabel
+
     if not isinstance(image, nibabel.nifti1.Nifti1Pair):
         return image.affine, "".join(nibabel.aff2axcodes(image.affine))
     files = image.file_map
@@ -216,6 +224,8 @@ def _check_forms(sform: np.ndarray, raw: Any, single: list[bool], path: Path) ->
 
     `single` says which of the three axes have one voxel, and so no direction.
     """
+    import nibabel
+
     try:
         qform = np.array(raw.get_qform(), float)
     except (nibabel.spatialimages.HeaderDataError, ValueError, ArithmeticError):
