@@ -2,7 +2,6 @@
 
 __all__ = ["STAGES", "Step", "StageSettings", "fit", "run"]
 
-
 import copy
 import io
 import json
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from .files import content_key, write_atomic
+from .files import content_key, from_json, read_tensors, write_atomic
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
 
@@ -221,18 +220,24 @@ def read_checkpoint(
 ) -> dict:
     """The parts of a checkpoint; FileNotFoundError or ValueError where it is none."""
     try:
-        parts = torch.load(path, map_location="cpu", weights_only=True)
+        parts = read_tensors(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such checkpoint") from None
-    except Exception as error:
-        raise ValueError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start the stage again"
-        ) from error
-    if not isinstance(parts, dict) or "identity" not in parts:
-        raise ValueError(
-            f"{path}: no checkpoint of this package, expected one with model, optimiser, step and identity"
-        )
+    except ValueError as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({error}); delete it to start the stage again") from error
+    if not isinstance(parts, dict) or not parts.keys() >= {"identity", "step", "model", "optimiser", "smooth", "best", "best_dice"}:
+        raise ValueError(f"{path}: no checkpoint of this package, expected one with model, optimiser, step and identity")
     return parts
+
+
+def check_moments(
+    optimiser: torch.optim.Optimizer,  # with moments from a file
+) -> None:
+    """ValueError where a moment has another shape than its weights: the fused optimiser would write outside its memory."""
+    for weight, moments in optimiser.state.items():
+        for name, value in moments.items():
+            if torch.is_tensor(value) and value.dim() and value.shape != weight.shape:
+                raise ValueError(f"{name} is {[*value.shape]} for weights of {[*weight.shape]}")
 
 
 def restore(
@@ -242,7 +247,7 @@ def restore(
 ) -> None:
     """Put a checkpoint's weights, moments and step into a state, if it belongs to the same run; ValueError if it belongs to another."""
     parts = read_checkpoint(path)
-    stored, expected = json.loads(parts["identity"]), json.loads(json.dumps(identity, default=str))
+    stored, expected = from_json(parts["identity"]), json.loads(json.dumps(identity, default=str))
     for name in sorted(stored.keys() | expected.keys()):
         if stored.get(name) != expected.get(name):
             raise ValueError(
@@ -252,6 +257,7 @@ def restore(
     try:
         state.model.load_state_dict(parts["model"])
         state.optimiser.load_state_dict(parts["optimiser"])
+        check_moments(state.optimiser)
         if state.smooth is not None:
             state.smooth.load_state_dict(parts["smooth"])
     except (RuntimeError, ValueError) as error:
