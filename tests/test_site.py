@@ -140,6 +140,12 @@ def test_every_explorer_has_its_page(site):
         assert "http-equiv" in text and own
 
 
+@pytest.mark.parametrize("page, explorer", [("course/map", "pixels"), ("course/stages", "replay"), ("play/pixels", "pixels")])
+def test_a_page_shows_its_explorer_and_not_a_note_about_one(site, page, explorer):
+    text = (site / f"{page}.html").read_text(encoding="utf-8")
+    assert f'src="../explorers/{explorer}.html"' in text and "Alive in Jupyter" not in text
+
+
 def test_every_picture_has_words(pages):
     wordless = {name: page.wordless for name, page in pages.items() if page.wordless}
     assert not wordless
@@ -324,7 +330,7 @@ def test_search_finds_without_a_server(site, browser):
 def test_explorers_follow_the_pages_colours(site, browser):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     tab = context.new_page()
-    tab.goto((site / "cohort_browser.html").as_uri())
+    tab.goto((site / "play" / "cohort.html").as_uri())
     tab.locator("iframe.explorer").scroll_into_view_if_needed()
     inside = tab.frame_locator("iframe.explorer")
     for wanted in ("light", "dark", "light"):
