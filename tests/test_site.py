@@ -343,6 +343,22 @@ def test_explorers_follow_the_pages_colours(site, browser):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("page", ["course/map", "course/stages", "play/strategies"])
+def test_frames_of_explorers_fit_what_they_hold(site, browser, page, width):
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    tab.goto((site / f"{page}.html").as_uri())
+    frame = tab.locator("iframe.explorer")
+    frame.scroll_into_view_if_needed()
+    inside = tab.frame_locator("iframe.explorer").locator("html")
+    inside.locator("canvas, svg").first.wait_for(timeout=60_000)
+    tab.wait_for_timeout(1000)
+    held, shown = inside.evaluate("e => [Math.ceil(e.getBoundingClientRect().height), innerHeight]")
+    assert 0 <= shown - held <= 4, f"{held} pixels in a frame of {shown}"
+    tab.close()
+
+
+@pytest.mark.browser
 def test_dark_mode_is_remembered(site, browser):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     tab = context.new_page()
