@@ -146,6 +146,13 @@ def test_a_page_shows_its_explorer_and_not_a_note_about_one(site, page, explorer
     assert f'src="../explorers/{explorer}.html"' in text and "Alive in Jupyter" not in text
 
 
+def test_long_exported_code_is_folded_under_its_names(site):
+    text = (site / "course" / "stages.html").read_text(encoding="utf-8")
+    for name in ("allowed", "train_global", "train_local", "finetune"):
+        assert re.search(rf"<details[^>]*>\s*<summary>[^<]*Code of {name}", text), name
+    assert "Code of Slices" not in text, "twelve lines stand open"
+
+
 def test_every_picture_has_words(pages):
     wordless = {name: page.wordless for name, page in pages.items() if page.wordless}
     assert not wordless
