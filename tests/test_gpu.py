@@ -152,6 +152,47 @@ def test_needs_lists_what_must_travel():
     assert "Task04_Hippocampus" in said
 
 
+# ---- a card that is not there
+
+WITHOUT_CARD = "not processes and not torchrun and not kernel and not bf16"
+"""What it cannot show: other processes have no such card, and it has no autocast."""
+
+
+def mixed(chosen, folder):
+    """What pytest says of tests marked cuda with tensors that pretend to be on a card (see tests/pretend.py)."""
+    words = "-m pytest -p pretend -m cuda -q --tb=short -p no:cacheprovider -W ignore tests/test_cuda.py -k"
+    more = {"SEMICON_CARD": "meta", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "SEMICON_CACHE": str(folder)}
+    return told([*words.split(), chosen], **more)
+
+
+def test_a_loss_a_view_and_a_run_mix_no_devices(tmp_path):
+    chosen = "float32 or views or network or prediction or says_nothing or follows or trains[best]"
+    assert " passed" in mixed(f"({chosen}) and {WITHOUT_CARD}", tmp_path)
+
+
+@pytest.mark.slow
+def test_nothing_mixes_devices(tmp_path):
+    assert " passed" in mixed(WITHOUT_CARD, tmp_path)
+
+
+def test_a_mixture_is_noticed(tmp_path):
+    program = """
+import torch
+from pretend import CARD, Card
+with Card():
+    there = torch.ones(2, 3, requires_grad=True, device="cpu").to(CARD)
+    assert there.device == CARD and (2 * there).sum().item() == 12 and there[torch.tensor([0])].cpu().shape == (1, 3)
+    for wrong in (lambda: there + torch.ones(3), lambda: torch.ones(3)[there.long()], lambda: there.detach().numpy(),
+                  lambda: torch.rand(3, device=CARD, generator=torch.Generator())):
+        try:
+            wrong()
+        except (RuntimeError, TypeError):
+            continue
+        raise SystemExit("not noticed")
+"""
+    told(["-c", program], PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+
+
 # ---- what is not there
 
 
