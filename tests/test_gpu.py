@@ -293,3 +293,26 @@ def test_attention_gives_the_log_sums():
     expected = row_chunks(rows, labels, 0.2, 64)
     for dtype, allowed in ((torch.float32, 1e-6), (torch.bfloat16, 2e-3)):
         assert attention(rows.float(), labels, 0.2, "cpu", dtype).item() == pytest.approx(expected.item(), rel=allowed)
+
+
+# ---- the guide
+
+
+def test_the_script_for_a_queue_is_grammatical_and_names_what_there_is(monkeypatch):
+    import re
+
+    import nbformat
+
+    page = nbformat.read(ROOT / "nbs" / "guides" / "03_gpu_and_cluster.ipynb", 4)
+    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", "\n".join(cell.source for cell in page.cells), re.S)
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    lines = script.splitlines()
+    directives = [line for line in lines if line.startswith("#SBATCH")]
+    assert lines[1 : 1 + len(directives)] == directives, "sbatch reads no directive after the first command"
+    assert all(re.fullmatch(r"#SBATCH --[a-z-]+=[\w:%.-]+", line) for line in directives)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import reproduce
+
+    words = re.search(r"reproduce\.py (.*)", script.replace("\\\n", ""))[1].split()
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", *words[:-3], "2", *words[-2:]])
+    assert reproduce.arguments().grids in reproduce.GRIDS
