@@ -1,6 +1,7 @@
 # PYTHON=...     a Python 3.11 or newer; found by itself where it is on the PATH
 # DATA=phantom   of demo: phantom (generated), hippocampus (27 MB are fetched where they are not there), or a folder
 # OUT=demo       folder of the demo's page and runs
+# MINUTES=10     of the gpu: after which it stops by itself
 # REPRODUCE=...  options of benchmarks/reproduce.py, such as "--scale 0.4" for a smaller budget
 
 SHELL := /bin/bash
@@ -8,12 +9,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not sys.version_info >= (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 DATA ?= phantom
 OUT ?= demo
+MINUTES ?= 10
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := constraints.txt settings.ini setup.py pyproject.toml tools/install_torch.py
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check pytest slow dev lab docs reproduce export clean
+.PHONY: help demo test check pytest slow dev lab docs reproduce gpu export clean
 
 help:  ## this list
 	@echo "make TARGET [VARIABLE=value]   (all that is installed goes into .venv; about 2 GB of disk)"
@@ -65,6 +67,9 @@ docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else 
 
 reproduce: .venv/.package  ## the committed results from nothing, into reproduced/; can be interrupted (9 hours on two cores)
 	$(BIN)/python benchmarks/reproduce.py $(REPRODUCE)
+
+gpu: .venv/.dev  ## all that has to be known of an NVIDIA GPU, into gpu-results/; stops after MINUTES (10)
+	$(BIN)/python benchmarks/gpu.py --minutes $(MINUTES) --out gpu-results
 
 export: .venv/.dev  ## notebooks -> semicon_nb/, clean notebooks, navigation, README.md (a minute)
 	$(BIN)/nbdev-export

@@ -4,7 +4,8 @@ Every grid below is one file of results. A grid that was stopped continues where
 on from the rows of this repository instead of from nothing, copy results/ to the folder of --out first. On two cores the grid
 "hippocampus" takes about two hours, and all of them about nine: the committed rows needed some seventeen hours of one thread, two of them
 at a time. Planned here and not among them are four runs of the variants of the global stage, and split 9 of best and scratch(strong).
-"hippocampus-thorough" trains four times as long and is run only where --grids names it; its parts stand in the order of what they tell.
+"hippocampus-thorough" and "hippocampus-outlines" train four times as long and are run only where --grids names them; their parts stand in
+the order of what they tell.
 """
 
 import argparse
@@ -30,6 +31,16 @@ def thorough(methods: str, *full: str, labels: tuple[float, ...] = (0.05,), spli
     return [{**about, "splits": (split,)} for split in splits]
 
 
+def spread(methods: str, share: float, splits: tuple[int, ...] = (0, 1, 2, 3, 4)) -> list[dict]:
+    """As many outlines over ever more people, one split after the other: some of everybody, then over 3 and 8 times as many as usual.
+
+    All slices of few people, at 5 %, are runs of hippocampus-thorough.
+    """
+    about = {"methods": methods.split(), "labels": (share,), "preset": "thorough"}
+    over = ("slices", 3, 8) if share == 0.05 else ("people", "slices", 3, 8)
+    return [{**about, "splits": (number,), "spread": way} for number in splits for way in over]
+
+
 def longer(number: int) -> dict:
     """The demo's repeat of this number, with four times its steps."""
     people = {"cohort": "phantom", "kind": "simple", "subjects": 40, "size": 32, "seed": number}
@@ -53,6 +64,13 @@ GRIDS = {
         *thorough(" ".join([*PAPER, "self-training mean-teacher"]), labels=(0.2,)),
         *thorough(" ".join([*PAPER, "self-training mean-teacher"]), labels=(0.1,)),
     ],
+    "hippocampus-outlines": [
+        *spread("scratch", 0.05),
+        *spread("self-training local(block)", 0.05),
+        *spread("scratch self-training local(block)", 0.02),
+        *spread("best", 0.05),
+        *spread("best", 0.02),
+    ],
     "hippocampus-rivals": [
         {"methods": RIVALS, "labels": (0.05,), "full": ["scratch(strong)"]},
         {"methods": ["best", "scratch(strong)"], "labels": (0.05,), "splits": range(3, 10)},
@@ -65,9 +83,12 @@ GRIDS = {
     "hippocampus-ablations": [{"methods": VARIANTS, "labels": (0.05,)}],
     "sunnybrook": [{"methods": CARDIAC, "scale": 0.25}],
     "phantom": [longer(number) for number in range(5)],
+    "hippocampus-paper": [
+        {"methods": [method], "labels": (0.05,), "splits": (0,), "preset": "paper"} for method in ("scratch", "global+local(block)")
+    ],
 }
 """For each file of results what is run, in this order; the cohort's name comes first."""
-LONG = ("hippocampus-thorough",)
+LONG = ("hippocampus-thorough", "hippocampus-outlines")
 """What is run only when it is asked for."""
 
 
@@ -94,9 +115,11 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("SEMICON_CACHE", str(out / "cache"))
     from semicon_nb.experiment import run_grid
-    from semicon_nb.study import ABLATIONS
+    from semicon_nb.methods import METHODS
+    from semicon_nb.study import variants
     from semicon_nb.tables import table
 
+    turned = variants(METHODS)
     chosen = [name for name in GRIDS if name not in LONG] if given.grids == "all" else given.grids.split(",")
     if unknown := [name for name in chosen if name not in GRIDS]:
         print(f"--grids: found {unknown[0]}, expected some of {', '.join(GRIDS)}", file=sys.stderr)
@@ -109,7 +132,7 @@ def main() -> int:
             plan |= {"methods": given.methods.split(","), "full": ()} if given.methods else {}
             plan |= {"scale": given.scale} if given.scale else {}
             plan |= {"preset": given.preset or plan.get("preset", "laptop")}
-            plan["methods"] = [ABLATIONS.get(method, method) for method in plan["methods"]]
+            plan["methods"] = [turned.get(method, method) for method in plan["methods"]]
             how = {"workers": given.workers, "keep": given.keep, "device": given.device}
             rows = run_grid(name, results=out, folder=out / "runs" / name, **plan, **how)
             print(f"\n## {name}\n\n{table(rows) if len(rows) else 'No run finished; see the .failed.jsonl file.'}\n", flush=True)

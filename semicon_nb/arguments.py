@@ -61,6 +61,17 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", help="which channel, of a folder that has several")
 
 
+def spread(text: str) -> str | int:
+    """A word or a number of `--spread`."""
+    return int(text) if text.lstrip("+-").isdigit() else text
+
+
+def add_spread(parser: argparse.ArgumentParser) -> None:
+    """Over whom the outlines are spread."""
+    about = "the outlines: people, all of few; 2, 3, ... over so many times as many; slices, some of everybody (default: %(default)s)"
+    parser.add_argument("--spread", type=spread, default="people", metavar="SPREAD", help=about)
+
+
 def add_labels(parser: argparse.ArgumentParser, usual: float = 0.1) -> None:
     """How many labels, by default a `usual` share, and the seed that decides whose."""
     about = "labelled share of the training volumes (default: %(default)s)"
@@ -106,6 +117,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", metavar="METHOD", help=about)
     add_cohort(parser, "phantom")
     add_labels(parser)
+    add_spread(parser)
     parser.add_argument("--split", type=Path, metavar="FILE.json", help="a split file, instead of --labels and the seed's")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder for the run")
     add_preset(parser)
@@ -146,6 +158,7 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", type=words, default=words(usual), help=f"methods to compare (default: {usual})", metavar=listed)
     about = "labelled shares (default: 0.05,0.1,0.2)"
     parser.add_argument("--labels", type=shares, default=(0.05, 0.1, 0.2), help=about, metavar=listed)
+    add_spread(parser)
     parser.add_argument("--splits", type=whole_numbers, default=(0, 1, 2), help="seeds of splits (default: 0,1,2)", metavar=listed)
     parser.add_argument("--seeds", type=whole_numbers, default=(0,), help="seeds of weights and views (default: 0)", metavar=listed)
     add_cohort(parser, "hippocampus")

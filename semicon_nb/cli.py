@@ -149,7 +149,7 @@ def train(options: argparse.Namespace) -> list[str]:
     if options.out.is_dir() and any(options.out.iterdir()) and not options.resume:
         raise ValueError(f"{options.out}: this folder is in use; go on with it by --resume, or choose another --out")
     cohort = load_named(options.data, options.size, channel=options.channel)
-    chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed)
+    chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed, spread=options.spread)
     how: dict[str, Any] = {"model": options.model, "device": options.device}
     how |= {"out": options.out, "resume": options.resume, "progress": not options.quiet}
     made = train_method(options.method, cohort, chosen, preset, options.seed, **how)
@@ -189,13 +189,10 @@ def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz",
 
 def named(model: str | None) -> None:
     """Import a network of one's own, "package.module:name", from the working folder too; ValueError where there is none."""
-    if model is None:
-        return
-    from .networks import import_builder
+    if model is not None:
+        from .networks import import_from_here
 
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)
-    import_builder(model)
+        import_from_here(model)
 
 
 def open_run(
@@ -355,14 +352,14 @@ def set_aside(
     path: Path,  # results file
 ) -> set[str]:
     """Note the runs whose share of labels leaves no volume as failed, and say so; their keys."""
-    from .data import DataError, split
-    from .experiment import load_once, note
+    from .data import DataError
+    from .experiment import load_once, note, split_of
 
     keys: set[str] = set()
     reasons: dict[str, int] = {}
     for row in rows.to_dict("records"):
         try:
-            split(load_once(row["data"]), row["labels"], row["split"])
+            split_of(load_once(row["data"]), row)
         except DataError as error:
             note(path, row, error)
             keys.add(row["key"])
@@ -381,7 +378,7 @@ def experiment(options: argparse.Namespace) -> list[str]:
     named(options.model)
     source = {"cohort": options.data} | ({"channel": options.channel} if options.channel else {})
     path = options.results / f"{options.name or Path(options.data).name}.jsonl"
-    how = {"data": source, "preset": options.preset, "scale": options.scale, "model": options.model}
+    how = {"data": source, "preset": options.preset, "scale": options.scale, "model": options.model, "spread": options.spread}
     rows = grid(options.methods, options.labels, options.splits, options.seeds, **how)
     print(f"{len(rows)} runs on {options.data}, results in {path}", flush=True)
     able = rows[~rows["key"].isin(set_aside(rows, path))]

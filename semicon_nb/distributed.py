@@ -148,15 +148,16 @@ def train_shared(
 
 @contextmanager
 def process_group() -> Iterator[torch.device]:
-    """The processes that torchrun started, on GPUs where there are any; a single process otherwise."""
+    """The processes that torchrun started, on GPUs where there are any, shared where they are too few; a single process otherwise."""
     if "RANK" not in os.environ:
         yield torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return
-    gpu = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
-    if gpu:
+    gpus, here = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % gpus) if gpus else torch.device("cpu")
+    if gpus:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if gpu else "gloo")
+    # NCCL carries what is on GPUs and wants one for each process; gloo carries the rest, and lets processes share a GPU
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus and here <= gpus else "gloo")
     try:
         yield device
     finally:

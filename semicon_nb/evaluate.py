@@ -1,4 +1,4 @@
-"""Pooled Dice as in the paper; Dice and the 95 % Hausdorff distance of every volume on its own grid; and a label map for a new scan.
+"""Two numbers that are both called Dice, a distance in millimetres, and a mask for a new scan
 
 Docs: https://semicon-nb.github.io/semicon_nb/course/how_good.html.md"""
 

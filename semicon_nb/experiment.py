@@ -26,11 +26,11 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 import semicon_nb
-from .data import Cohort, Split, load, part_indices, split
+from .data import Cohort, Split, labelled_indices, load, part_indices, split
 from .study import method_with, with_defects
 from .dice import pooled_dice
 from .evaluate import evaluate
-from .files import cache_folder, content_key, versions, write_atomic
+from .files import cache_folder, content_key, from_json, versions, write_atomic
 from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, described, duration, one_thread
@@ -50,10 +50,12 @@ def grid(
     scale: float = 1.0,  # multiplies the steps of every stage
     defects: Sequence[str] = (),  # of the released code, to be simulated
     model: Builder | str | None = None,  # what builds a network of your own, which the workers must be able to import
+    spread: str | int = "people",  # of the outlines, as `split` has it
 ) -> pd.DataFrame:
     """One row for each run, in the order in which a grid that is cut short says most; ValueError for a network that a method cannot train."""
     source = {"cohort": data} if isinstance(data, str) else dict(data)
     shared = {"data": source, "preset": named_preset(preset).name, "scale": scale, "defects": sorted(defects)}
+    shared |= {"spread": spread} if spread != "people" else {}
     cohort = load_once(source)
     content: list[Any] = [keyed(named_preset(preset)), cohort.fingerprint]
     if model is not None:
@@ -99,13 +101,25 @@ def load_once(
 def heal(
     path: Path,  # results file
 ) -> int:
-    """Remove a last line that was cut off in writing; returns the number of bytes removed."""
+    """Remove a last line that was cut off in writing; one that only lacks its end gets it. The number of bytes removed."""
     content = path.read_bytes() if path.exists() else b""
     torn = len(content) - (content.rfind(b"\n") + 1)
-    if torn:
-        with path.open("r+b") as file:
+    with path.open("r+b") if torn else nullcontext() as file:
+        if file and _is_record(content[-torn:]):
+            file.seek(0, os.SEEK_END)
+            file.write(b"\n")
+            return 0
+        if file:
             file.truncate(len(content) - torn)
     return torn
+
+
+def _is_record(line: bytes) -> bool:
+    """Whether a line holds a whole run."""
+    try:
+        return isinstance(from_json(line), dict)
+    except ValueError:
+        return False
 
 
 def append(
@@ -200,7 +214,7 @@ def run_one(
     with FileLock(f"{place}.lock"):
         done = place.with_suffix(".json")
         if done.exists():
-            return json.loads(done.read_text())
+            return from_json(done.read_text())
         started, worked = time.time(), time.process_time()
         record = _train_and_measure(row, method, preset, place, device)
         spent = {"seconds": time.time() - started, "processor_seconds": time.process_time() - worked}
@@ -211,19 +225,26 @@ def run_one(
     return record
 
 
+def split_of(cohort: Cohort, row: dict) -> Split:
+    """The split of a row of `grid`."""
+    return split(cohort, row["labels"], seed=row["split"], spread=row.get("spread", "people"))
+
+
 def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, device: str | torch.device) -> dict:
     """A row with its scores, and with what they were made by."""
     cohort = load_once(row["data"])
     known = with_defects(cohort, row["defects"])
-    who = split(known, row["labels"], seed=row["split"])
+    who = split_of(known, row)
     how: dict[str, Any] = {"resume": True, "progress": False, "model": row.get("model"), "device": device}
     run = train_method(method_with(method, row["defects"]), known, who, preset, row["seed"], place, **how)
     settings = {name: run.settings[name] for name in ("method", "network", "stages", "trained", "fingerprint", "labelled")}
     used = [stage["precision"] for stage in run.settings["stages"].values()]
     machine = run.settings["machine"]
-    record = {**row, **measure(run.model, cohort, known, who, used[-1]), "precision": " and ".join(sorted(set(used)))}
+    there = chosen_device(device)
+    model = run.model.to(there) if there.type == "cuda" else run.model  # Apple's MPS lacks some of what predicting takes
+    record = {**row, **measure(model, cohort, known, who, used[-1]), "precision": " and ".join(sorted(set(used)))}
     record |= {"device": machine.get("device"), "processor": machine.get("processor"), "settings": settings}
-    return record | {"commit": commit(), "versions": versions(), "machine": machine}
+    return record | {"outlines": len(labelled_indices(known, who)), "commit": commit(), "versions": versions(), "machine": machine}
 
 
 class Serial(Executor):
@@ -304,7 +325,7 @@ def grid_seconds(
     for row in left:
         cohort, place = load_once(row["data"]), folder / row["key"]
         try:
-            who = split(cohort, row["labels"], seed=row["split"])
+            who = split_of(cohort, row)
             plan = plan_run(methods[row["method"]], cohort, who, preset, row["seed"], place, True, row.get("model"), device)
             times = forecast(plan)
         except ValueError:
@@ -416,13 +437,14 @@ def run_grid(
     defects: Sequence[str] = (),  # of the released code
     model: Builder | str | None = None,  # what builds a network of your own
     full: Sequence[str | Method] = (),  # methods to be run with all labels too
+    spread: str | int = "people",  # of the outlines, as `split` has it
     results: str | Path = "results",  # folder of results files
     **how: Any,  # executor, workers, folder, keep, progress, device of `run_rows`
 ) -> pd.DataFrame:
     """Run the grid methods x labels x splits x seeds, continuing where an earlier start ended."""
     shared: dict[str, Any] = {"splits": splits, "seeds": seeds, "data": data, "preset": preset, "scale": scale, "defects": defects}
     shared["model"] = model
-    rows = grid(methods, labels, **shared)
+    rows = grid(methods, labels, **shared, spread=spread)
     if full:
         rows = pd.concat([rows, grid(full, (1.0,), **shared)], ignore_index=True).drop_duplicates("key", ignore_index=True)
     table_of = {method.name: method for method in map(named_method, [*methods, *full])}

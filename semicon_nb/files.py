@@ -1,16 +1,23 @@
-"""Files that are never half-written, one cache folder, and keys made from content."""
+"""Files that are never half-written and never taken damaged, one cache folder, and keys made from content."""
 
+import contextlib
+import errno
+import glob
 import hashlib
+import io
 import json
 import math
 import os
 import platform
 import sys
 import tempfile
+import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,19 +25,64 @@ __all__ = ["cache_folder", "content_key", "versions", "without_nan", "write_atom
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
-    """Write `data` to a temporary file beside `path`, then rename it, so that `path` is whole or absent."""
+    """Write `data` to a temporary file beside `path`, then rename it, so that `path` is whole or absent, whenever the machine stops.
+
+    OSError that says how to go on where the disk is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    _sweep(path)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-        os.chmod(partial, 0o666 & ~current_umask())
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(partial, 0o666 & ~current_umask())
+            os.replace(partial, path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        why = "the disk is full; what was written before is whole: free some space and give the same command again"
+        raise OSError(error.errno, why, str(path)) from error
     return path
+
+
+def _sweep(path: Path, age: float = 3600.0) -> None:
+    """Remove what killed writers of `path` left beside it, `age` seconds ago or more."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > age:
+                left.unlink()
+
+
+def from_json(text: str | bytes) -> Any:
+    """What a JSON `text` holds; ValueError where it is none, or nested more deeply than anything of ours."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_tensors(path: str | os.PathLike) -> Any:
+    """Tensors and plain values in the file `path`, as torch.save wrote them; ValueError where a bit of it is not as it was written.
+
+    PyTorch itself does not look at the checksums in its files. Nothing but tensors and plain values is made: no code is run.
+    """
+    import torch
+
+    content = Path(path).read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as parts:
+            if damaged := parts.testzip():
+                raise ValueError(f"its part {damaged} is damaged")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes the reader trip over
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
 
 def current_umask() -> int:

@@ -1,4 +1,4 @@
-"""Every row of the paper's table, and today's rivals, each as a short composition of stages
+"""A method is a list of stages: the paper's methods, today's rivals, and one of your own
 
 Docs: https://semicon-nb.github.io/semicon_nb/course/methods.html.md"""
 

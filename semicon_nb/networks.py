@@ -3,7 +3,9 @@
 import importlib
 import inspect
 import io
+import os
 import re
+import sys
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
@@ -12,11 +14,11 @@ from typing import cast
 import torch
 from torch import nn
 
-from .files import content_key, write_atomic
+from .files import content_key, read_tensors, write_atomic
 from .identity import source_of
 from .unet import UNet
 
-__all__ = ["build", "import_builder", "network_facts", "path_of"]
+__all__ = ["build", "import_from_here", "network_facts", "path_of"]
 
 Builder = Callable[..., nn.Module]
 """A function or class that makes a network; it is given those of `classes` and `seed` that it has arguments for."""
@@ -32,6 +34,15 @@ def import_builder(path: str) -> Builder:
     if not callable(found):
         raise ValueError(f"model: {path!r} is {type(found).__name__}, expected a function or class that builds a network")
     return found
+
+
+def import_from_here(path: str) -> Builder:
+    """The function or class of a `path` "package.module:function", which may lie in the working folder."""
+    if (here := os.getcwd()) not in sys.path:
+        for library in ("monai.metrics", "nibabel"):  # they look for modules that they can do without: not in that folder
+            importlib.import_module(library)
+        sys.path.append(here)
+    return import_builder(path)
 
 
 def path_of(model: Builder | str) -> str:
@@ -87,6 +98,10 @@ def read_weights(path: str | Path) -> dict:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file of weights; was the stage trained?")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path}: is no file of weights, or a damaged one ({type(error).__name__}); train the run again") from error
+        weights = read_tensors(path)
+        odd = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: is no file of weights, or a damaged one ({error}); train the run again") from error
+    if odd:
+        raise ValueError(f"{path}: {odd[0]} holds numbers that are not finite, expected weights of a trained network; train the run again")
+    return weights

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from .data import Cohort, Split, save_split, scan_profile
@@ -138,7 +138,9 @@ def stage_key(
     before: str,  # key of the stage before, "" for the first
 ) -> str:
     """Sixteen digits that are the same for stages that would end with the same weights."""
-    known = {"images": split.train if stage.images == "train" else split.labelled, "labels": split.labelled if stage.labels else ()}
+    known: dict[str, tuple] = {"images": split.train if stage.images == "train" else split.labelled}
+    known |= {"labels": split.labelled if stage.labels else ()}
+    known |= {"outlined": split.outlined} if stage.labels and split.outlined is not None else {}
     plain = {name: value for name, value in asdict(settings).items() if name != "save_every"}
     code = code_key(stage.train, *(type(value) for value in stage.options.values()))
     return content_key(stage.describe(), plain, cohort.fingerprint, known, network, seed, before, code)
@@ -167,8 +169,11 @@ def _from_cache(model: UNet, key: str, train: Callable[[], list[Step]]) -> tuple
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{place}.lock"):
         if in_cache(key):
-            model.load_state_dict(read_weights(place))
-            return read_history(place.with_suffix(".jsonl")), True
+            try:
+                model.load_state_dict(read_weights(place))
+                return read_history(place.with_suffix(".jsonl")), True
+            except (ValueError, RuntimeError):
+                print(f"{place}: is damaged; this stage is trained anew")
         steps = train()
         write_atomic(place.with_suffix(".jsonl"), _lines(steps))
         save_weights(place, model)
@@ -266,8 +271,21 @@ def _first_line(plan: Plan, seconds: dict[str, float]) -> str:
 
 def execute(plan: Plan, resume: bool = False, progress: bool = True) -> Run:
     """Train what was planned and write the RUN folder; with `resume`, go on with one that was interrupted. `progress`: a line beforehand, a bar."""
-    started, folder = time.time(), open_folder(plan.folder, plan.about, resume)
-    plan = replace(plan, folder=folder)
+    folder = open_folder(plan.folder, plan.about, resume)
+    lock = folder / ".lock"
+    try:
+        with FileLock(lock, timeout=0):
+            done = _execute(replace(plan, folder=folder), progress)
+    except Timeout as error:
+        todo = "wait for it, or choose another folder"
+        raise ValueError(f"{folder}: another process is training this run; {todo}") from error
+    lock.unlink(missing_ok=True)
+    return done
+
+
+def _execute(plan: Plan, progress: bool) -> Run:
+    """Train what was planned into its folder, which is this process's own."""
+    started, folder = time.time(), cast(Path, plan.folder)
     if (folder / "model.pt").exists() and read_settings(folder).get("finished"):
         return replace(read_run(folder, plan.model), method=plan.method)
     net = plan.first_weights()
@@ -278,7 +296,7 @@ def execute(plan: Plan, resume: bool = False, progress: bool = True) -> Run:
             raise
         if progress:
             print(f"device: Apple's MPS cannot train {plan.method} ({str(error).splitlines()[0]}); the CPU does")
-        return execute(_on_cpu(plan), True, progress)
+        return _execute(_on_cpu(plan), progress)
     if progress:
         print(_first_line(plan, seconds))
     return _train(plan, net, seconds, progress, started)

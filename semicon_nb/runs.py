@@ -1,7 +1,6 @@
 """A folder that holds all there is to know of one training, complete or resumable."""
 
 import copy
-import json
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ from pathlib import Path
 
 
 from .data import Codes, Cohort, Grid, Split, load, load_split
+from .files import from_json
 from .loop import Step
 from .names import check_run
 from .networks import Builder, build, read_weights
@@ -84,7 +84,7 @@ def read_history(
     steps = []
     for line in Path(path).read_text().splitlines() if Path(path).exists() else ():
         try:
-            steps.append(Step(**json.loads(line)))
+            steps.append(Step(**from_json(line)))
         except (ValueError, TypeError):
             continue
     return steps
@@ -95,7 +95,7 @@ def read_run(path: str | Path, model: Builder | str | None = None) -> Run:
     folder = Path(path)
     check_run(folder)
     try:
-        settings = json.loads((folder / "run.json").read_text())
+        settings = from_json((folder / "run.json").read_text())
         own = settings["method"]
         method = Method(own["name"], (), looks=own["looks"], neighbours=own.get("neighbours", 0.0))
         _check_settings(settings)
@@ -130,7 +130,7 @@ def read_settings(
     """What run.json says so far, nothing where there is none; ValueError where it is damaged."""
     path = Path(folder or "no folder yet") / "run.json"
     try:
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return from_json(path.read_text()) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{path}: is damaged ({error}); delete the folder, or choose another") from error
 
@@ -159,10 +159,11 @@ def open_folder(
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="semicon-run-"))
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file, expected a new or empty folder; choose another")
-    if folder.exists() and any(folder.iterdir()) and not resume:
+    there = [path.name for path in folder.iterdir() if path.name != ".lock"] if folder.exists() else []
+    if there and not resume:
         raise ValueError(f"{folder}: this folder is in use; go on with it by --resume (resume=True), or choose another")
     found = read_settings(folder)
-    if resume and not found and folder.exists() and any(not path.name.endswith(".partial") for path in folder.iterdir()):
+    if resume and not found and any(not name.endswith(".partial") for name in there):
         raise ValueError(f"{folder}: holds something else (no run.json), expected a run to go on with; choose another folder")
     if found:
         ours = {name: value for name, value in about.items() if name not in ("data", "cohort")}  # the same scans may lie elsewhere now

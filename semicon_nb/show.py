@@ -1,10 +1,13 @@
 """Colours, label overlays, contact sheets and curves: the few pictures that every page uses."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 PALETTE = ("#8a8a8a", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#f0e442")
 """Okabe and Ito's colours, told apart by colour-blind readers; the first is the background's grey."""
@@ -81,7 +84,7 @@ def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles
     return page
 
 
-def style(figure: go.Figure, title: str = "", height: int = 360) -> go.Figure:
+def style(figure: "go.Figure", title: str = "", height: int = 360) -> "go.Figure":
     """The `figure` with a `title`, `height` pixels, and fonts, margins and see-through backgrounds that read well on light and on dark pages."""
     figure.update_layout(
         title={"text": title, "y": 0.98, "yanchor": "top"},
@@ -98,8 +101,10 @@ def style(figure: go.Figure, title: str = "", height: int = 360) -> go.Figure:
     return figure
 
 
-def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str = "", x: str = "", y: str = "", log: bool = False) -> go.Figure:
+def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str = "", x: str = "", y: str = "", log: bool = False) -> "go.Figure":
     """One line for each name of `series` -> (x values, y values), told apart by colour and by dash, under a `title`; `log` for a logarithmic y axis."""
+    import plotly.graph_objects as go
+
     dashes = ("solid", "dash", "dot", "dashdot", "longdash")
     figure = go.Figure()
     for i, (name, (xs, ys)) in enumerate(series.items()):

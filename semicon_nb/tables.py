@@ -20,17 +20,18 @@ __all__ = [
     "verdicts",
 ]
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from .files import from_json
 
 
 COLUMNS = (
@@ -53,10 +54,13 @@ COLUMNS = (
 def experiment_of(
     record: dict,  # of a finished run
 ) -> str:
-    """What runs must share to be compared: the cohort, the preset and its scale, simulated defects, and a network of one's own."""
+    """What runs must share to be compared: the cohort, the preset and its scale, simulated defects, how outlines are spread, and a network of one's own."""
     data, scale = record.get("data"), record.get("scale") or 1
-    cohort = data.get("cohort") if isinstance(data, dict) else data
-    words = [str(cohort or ""), str(record.get("preset") or "") + f" x {scale:g}" * (scale != 1), *sorted(record.get("defects") or ())]
+    cohort = str((data.get("cohort") if isinstance(data, dict) else data) or "")
+    if (place := PurePath(cohort)).name != cohort:  # a folder: where it lies is nobody's business, what is in it tells it from others
+        cohort = f"{place.name} {str((record.get('settings') or {}).get('fingerprint', ''))[:6]}".strip()
+    words = [cohort, str(record.get("preset") or "") + f" x {scale:g}" * (scale != 1), *sorted(record.get("defects") or ())]
+    words.append(f"outlines spread: {spread}" if (spread := record.get("spread")) else "")
     words.append(str(record.get("model") or ""))
     return ", ".join(word for word in words if word)
 
@@ -69,7 +73,7 @@ def read_lines(
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records += [json.loads(line)] if line.strip() else []
+            records += [from_json(line)] if line.strip() else []
         except ValueError as error:
             if number < len(lines):
                 raise ValueError(f"{path}, line {number}: is not JSON ({error}); restore the file or remove that line") from error

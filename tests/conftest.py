@@ -29,6 +29,15 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def card() -> torch.device:
+    """The GPU; or the device that SEMICON_CARD names, so that what is marked cuda can be tried where there is none."""
+    named = os.environ.get("SEMICON_CARD", "cuda")
+    if named == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device; SEMICON_CARD=cpu tries these tests without one")
+    return torch.device(named)
+
+
+@pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder that SEMICON_DATA names, with the real cohorts in it."""
     named = os.environ.get("SEMICON_DATA", "")

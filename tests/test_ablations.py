@@ -9,9 +9,11 @@ from semicon_nb.data import phantom, split
 from semicon_nb.loop import STAGES
 from semicon_nb.methods import METHODS, train_method
 from semicon_nb.stages import PRESETS, settings_for
-from semicon_nb.study.ablations import ABLATIONS, HEADS, train_local_with, variant
+from semicon_nb.study.ablations import HEADS, train_local_with, variant, variants
 from semicon_nb.train import train_local
 from semicon_nb.unet import UNet
+
+TURNED = variants(METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -71,21 +73,21 @@ def test_bad_words_are_said(world):
 
 def test_each_variant_differs_from_its_method_in_one_stage_and_its_key(world):
     cohort, part = world
-    assert len({method.key for method in ABLATIONS.values()} | {method.key for method in METHODS.values()}) == len(ABLATIONS) + len(METHODS)
-    for name, method in ABLATIONS.items():
+    assert len({method.key for method in TURNED.values()} | {method.key for method in METHODS.values()}) == len(TURNED) + len(METHODS)
+    for name, method in TURNED.items():
         base = METHODS[name.split(" ")[0]]
         changed = [new for old, new in zip(base.stages, method.stages, strict=True) if new != old]
         assert len(changed) == 1 and method.looks == base.looks and changed[0].name != "finetune"
         for stage in method.stages:
             settings_for(stage, PRESETS["laptop"], cohort, part)
-    longer = settings_for(ABLATIONS["global 3x global"].stages[0], PRESETS["laptop"], cohort, part)
+    longer = settings_for(TURNED["global 3x global"].stages[0], PRESETS["laptop"], cohort, part)
     assert longer.steps == 3 * PRESETS["laptop"].stages["global"].steps
-    assert settings_for(ABLATIONS["local(stride) tau 0.5"].stages[0], PRESETS["laptop"], cohort, part).temperature == 0.5
+    assert settings_for(TURNED["local(stride) tau 0.5"].stages[0], PRESETS["laptop"], cohort, part).temperature == 0.5
 
 
 def test_a_variant_trains_into_a_run_folder(world, tmp_path):
     cohort, part = world
     preset = PRESETS["demo"].scaled(0.02)
-    run = train_method(ABLATIONS["local(stride) bent head"], cohort, part, preset, out=tmp_path / "run", progress=False, cache=False)
+    run = train_method(TURNED["local(stride) bent head"], cohort, part, preset, out=tmp_path / "run", progress=False, cache=False)
     assert [stage["train"].rsplit(".", 1)[-1] for stage in run.settings["method"]["stages"]] == ["train_local_with", "finetune"]
     assert "pixel_head.1.weight" in run.model.state_dict()

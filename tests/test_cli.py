@@ -314,6 +314,7 @@ def test_train_refuses_what_it_cannot_do(capsys: pytest.CaptureFixture, tmp_path
     assert "scale: found 0.0" in refused(capsys, "train", "scratch", "--scale", "0", "--out", out)
     assert "0.0001" in refused(capsys, "train", "scratch", "--labels", "0.0001", "--out", out)
     assert "1.5 % is 0.015" in refused(capsys, "train", "scratch", "--labels", "1.5", "--out", out)
+    assert "spread: found 1, expected" in refused(capsys, "train", "scratch", "--spread", "1", "--out", out)
     assert "no such split" in refused(capsys, "train", "scratch", "--split", tmp_path / "s.json", "--out", out)
     assert not out.exists()
 
@@ -401,6 +402,9 @@ def scan(tmp_path: Path, cohort) -> Path:
     image.set_sform(AFFINE, code=2)
     image.set_qform(AFFINE, code=1, strip_shears=True)
     image.header.set_slope_inter(2.0, 10.0)
+    for words in ("descrip", "db_name", "aux_file", "intent_name", "data_type"):
+        image.header[words] = b"SURNAME"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"SURNAME"))
     nibabel.save(image, tmp_path / "scan.nii.gz")
     return tmp_path / "scan.nii.gz"
 
@@ -414,6 +418,8 @@ def test_a_mask_lies_on_its_scan(made: Path, scan: Path, tmp_path: Path, name: s
         (here, code), (there, wanted) = (getattr(one, f"get_{form}")(coded=True) for one in (mask, image))
         assert code == wanted and np.allclose(here, there)
     values = np.asanyarray(mask.dataobj)
+    content = (tmp_path / name).read_bytes()
+    assert b"SURNAME" not in (gzip.decompress(content) if name.endswith(".gz") else content), "words of the scan's header"
     assert values.dtype == np.uint8 and set(np.unique(values)) <= {0, 1, 2} and mask.header.get_zooms() == image.header.get_zooms()
 
 
@@ -765,6 +771,27 @@ def test_no_code_is_imported_because_a_run_names_it(
     assert "package's own; leave --model out" in refused(capsys, "evaluate", made, "--model", "collections:OrderedDict")
 
 
+OPTIONAL = ("itk", "pydicom", "nrrd", "cupy", "h5py", "ignite", "openslide", "tifffile", "cucim", "lmdb", "skimage", "indexed_gzip")
+"""What MONAI and nibabel look for, and do without."""
+
+
+@pytest.mark.parametrize("words", [[], ["--model", "mine:make"]], ids=["package", "own"])
+def test_no_file_of_the_working_folder_is_run_that_nobody_named(words: list[str], made: Path, tmp_path: Path) -> None:
+    for name in OPTIONAL:
+        (tmp_path / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).write_text({name!r})\n")
+    (tmp_path / "mine.py").write_text("import torch\ndef make(classes):\n    return torch.nn.Conv2d(1, classes, 1)\n")
+    command = [sys.executable, "-m", "semicon_nb", "evaluate", str(made), "--json", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=plain_environment(), timeout=300)
+    assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
+    assert done.returncode == (2 if words else 0), done.stderr
+    assert "package's own" in done.stderr if words else json.loads(done.stdout)["volumes"]
+
+
+def plain_environment() -> dict[str, str]:
+    """This one, with the package found wherever it is run."""
+    return {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+
+
 # ------------------------------------------------------------------------------------------------ the rest
 
 
@@ -790,15 +817,22 @@ def test_evaluate_and_explore_say_what_comes_next(
     assert "Next: semicon-nb predict" in capsys.readouterr().out and shown[0].folder == made
 
 
+def spoil(run: Path, factor: float) -> None:
+    for path in run.glob("*.pt"):
+        weights = torch.load(path)
+        torch.save({name: value * factor if value.is_floating_point() else value for name, value in weights.items()}, path)
+
+
 def test_a_network_that_gives_nan_is_no_score_no_mask_and_no_page(
     capsys: pytest.CaptureFixture, made: Path, scan: Path, tmp_path: Path
 ) -> None:
     """An explorer shows its failure in place; the command must not call that a page."""
     run = tmp_path / "run"
     shutil.copytree(made, run)
-    for path in run.glob("*.pt"):
-        weights = torch.load(path)
-        torch.save({name: value * float("nan") if value.is_floating_point() else value for name, value in weights.items()}, path)
+    spoil(run, float("nan"))
+    assert "model.pt" in (said := refused(capsys, "evaluate", run)) and "not finite" in said
+    shutil.copytree(made, run, dirs_exist_ok=True)
+    spoil(run, 1e30)
     words = (
         ["evaluate", str(run)],
         ["predict", str(run), str(scan), "-o", str(tmp_path / "m.nii.gz")],

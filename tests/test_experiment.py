@@ -63,8 +63,9 @@ def test_key_changes_with_what_can_change_the_result():
     keys = [
         key(), key("global"), key(longer), key(labels=(0.6,)), key(splits=(1,)), key(seeds=(1,)), key(preset=replace(TINY, width=3)),
         key(scale=2.0), key(defects=("identical_views",)), key(data={**DATA, "seed": 1}),
+        key(spread="slices"), key(spread=2),
     ]  # fmt: skip
-    assert len(set(keys)) == len(keys) and key() == keys[0]
+    assert len(set(keys)) == len(keys) and key() == keys[0] == key(spread="people")
 
 
 FINGERPRINTS = {"hippocampus": "626a58915ff5509b", "sunnybrook": "e183b78b18b271f4"}
@@ -81,12 +82,12 @@ def keys_of(record, methods):
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_rows_keep_their_keys(path, monkeypatch):
     """Whatever presets say of precision now: rows were keyed when they said bf16."""
-    from semicon_nb.study.ablations import ABLATIONS
+    from semicon_nb.study import variants
 
     if fingerprint := FINGERPRINTS.get(path.stem.split("-")[0]):  # generated people are made anew, and are the same everywhere
         monkeypatch.setattr(experiment, "load_once", lambda source: SimpleNamespace(fingerprint=fingerprint, classes=["", "", ""]))
     for record in read_lines(path):
-        assert keys_of(record, METHODS | ABLATIONS) == [record["key"]], f"{record['method']} at {record['labels']}, split {record['split']}"
+        assert keys_of(record, METHODS | variants(METHODS)) == [record["key"]], f"{record['method']} at {record['labels']}, split {record['split']}"
 
 
 @pytest.mark.parametrize("name", FINGERPRINTS)
@@ -122,7 +123,8 @@ def test_torn_line_is_healed_wherever_it_was_cut(cut, tmp_path):
     path.write_bytes(path.read_bytes()[:-cut])
     assert [record["key"] for record in read_lines(path)][0] == "one"
     append(path, {"key": "three"})
-    assert [record["key"] for record in read_lines(path)] == ["one", "three"]
+    whole = ["two"] * (cut == 1)  # only its end was cut off: that run is finished, and is kept
+    assert [record["key"] for record in read_lines(path)] == ["one", *whole, "three"]
     assert heal(path) == 0
 
 
@@ -418,6 +420,17 @@ def test_every_run_says_what_its_slices_score_alone_and_averaged(tmp_path):
         ways = found[[f"{score}_slice_by_slice", f"{score}_with_neighbours"]]
         assert ways.loc["scratch"].tolist() == ways.loc["averaging"].tolist() == [plain[score], averaged[score]]
     assert "Pooled Dice, averaged with neighbours" in table(found.reset_index(), metric="pooled_dice_with_neighbours")
+
+
+def test_outlines_over_slices_are_another_experiment_with_as_many_of_them(tmp_path):
+    few = small_grid("few", ["scratch"], tmp_path, labels=(0.4,), splits=(0,))
+    wide = small_grid("wide", ["scratch"], tmp_path, labels=(0.4,), splits=(0,), spread="slices")
+    assert few["pooled_dice"].tolist() != wide["pooled_dice"].tolist()
+    assert few["experiment"].tolist() == ["phantom, tiny"] and wide["experiment"].tolist() == ["phantom, tiny, outlines spread: slices"]
+    cohort = experiment.load_once(DATA)
+    record, usual = (read_lines(tmp_path / f"{name}.jsonl")[0] for name in ("wide", "few"))
+    assert record["outlines"] == usual["outlines"] and "spread" not in usual
+    assert record["spread"] == "slices" and record["settings"]["labelled"] == list(split(cohort, 0.4, spread="slices").labelled)
 
 
 def test_a_way_that_was_not_measured_is_no_number():

@@ -15,13 +15,14 @@ from semicon_nb.data import phantom, split
 from semicon_nb.identity import code_key, declared, module_source, name_of, reached, without_words
 from semicon_nb.methods import METHODS
 from semicon_nb.stages import PRESETS, settings_for
-from semicon_nb.study.ablations import ABLATIONS
+from semicon_nb.study.ablations import variants
 from semicon_nb.study.defects import method_with
 from semicon_nb.train import finetune, train_local
 from semicon_nb.unet import UNet
 
 PACKAGE = Path(semicon_nb.__file__).parent
-EVERY = {**METHODS, **ABLATIONS, "released": method_with(METHODS["local(block)"], ["identical_views"])}
+TURNED = variants(METHODS)
+EVERY = {**METHODS, **TURNED, "released": method_with(METHODS["local(block)"], ["identical_views"])}
 
 
 def roots(stage):
@@ -111,7 +112,7 @@ def changed_source(text, statement):
     [
         ("predict", METHODS["scratch"].stages[0]),
         ("at_precision", METHODS["global"].stages[0]),
-        ("HEADS", ABLATIONS["local(stride) no head"].stages[0]),
+        ("HEADS", TURNED["local(stride) no head"].stages[0]),
         ("pooled_dice", METHODS["scratch"].stages[0]),
         ("OBJECTIVES", METHODS["fixmatch"].stages[0]),
     ],
@@ -122,7 +123,7 @@ def test_prediction_precision_and_heads_belong_to_a_stage(place, stage):
 
 def test_a_stage_does_not_hang_on_what_it_never_runs():
     names = {place.name for place in reached(train_local)}
-    assert not names & {"UMAP", "main", "evaluate", "nifti_pairs", "ABLATIONS"}
+    assert not names & {"UMAP", "main", "evaluate", "nifti_pairs", "variants"}
 
 
 def test_a_declared_name_outlives_a_move():

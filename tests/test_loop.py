@@ -97,6 +97,21 @@ def test_the_best_validated_weights_stay_and_ties_go_to_the_earlier():
     assert [s.dice for s in done] == [0.2, 0.7, 0.7, None, 0.1] and torch.equal(model.weight, seen[1])
 
 
+def test_moments_of_another_shape_are_refused(tmp_path):
+    """The fused optimiser writes as many numbers as the weights have, wherever they end."""
+    settings = StageSettings(steps=4, rate=0.1, validate_every=0, save_every=2)
+    for step in fit(line(), squared_error, line_batch, settings, tmp_path):
+        if step.step == 2:
+            break
+    del step
+    parts = torch.load(tmp_path / "fit.pt", weights_only=True)
+    moments = next(iter(parts["optimiser"]["state"].values()))
+    moments["exp_avg"] = torch.zeros(moments["exp_avg"].numel() - 1)
+    torch.save(parts, tmp_path / "fit.pt")
+    with pytest.raises(ValueError, match="fit.pt: checkpoint of another network: exp_avg is .* for weights of"):
+        next(fit(line(), squared_error, line_batch, settings, tmp_path, resume=True))
+
+
 def test_leaving_early_keeps_the_best_weights_and_a_checkpoint(tmp_path):
     model, seen = line(), []
 

@@ -399,16 +399,3 @@ def test_float32_at_full_size_is_close_to_float64():
     found, expected = supervised_local_contrastive_loss(features, labels), supervised_local_contrastive_loss(double, labels)
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
     assert relative(torch.autograd.grad(found, features)[0], torch.autograd.grad(expected, double)[0]) < 2e-5
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
-def test_cuda_equals_cpu(strategy):
-    features, labels = batch(dtype=torch.float32)
-    on_device = features.detach().cuda().requires_grad_()
-    expected, found = (
-        supervised_local_contrastive_loss(features, labels, strategy=strategy),
-        supervised_local_contrastive_loss(on_device, labels.cuda(), strategy=strategy),
-    )
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert relative(torch.autograd.grad(found, on_device)[0].cpu(), torch.autograd.grad(expected, features)[0]) < 2e-5

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from small import TINY, Breaking, Interrupted, in_precision, same, tiny_preset
 
 from semicon_nb import plan as plans
@@ -236,6 +237,36 @@ def test_stage_without_labels_is_trained_once_for_all_fractions(cohort, tmp_path
     assert len(alone.history) == len(runs[("global", 0.6)].history)
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "turned", "nan"])
+def test_a_damaged_stage_in_the_cache_is_trained_anew(damage, cohort, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+    how = {"preset": TINY, "progress": False}
+    first = train_method("global", cohort, split(cohort, 0.6), out=tmp_path / "one", **how)
+    (kept,) = (tmp_path / "cache" / "stages").glob("*.pt")
+    content = kept.read_bytes()
+    if damage == "nan":
+        weights = torch.load(kept, weights_only=True)
+        next(iter(weights.values())).view(-1)[0] = torch.nan
+        torch.save(weights, kept)
+    else:
+        half = len(content) // 2
+        turned = content[:half] + bytes([content[half] ^ 8]) + content[half + 1 :]
+        kept.write_bytes({"empty": b"", "cut": content[:half], "turned": turned}[damage])
+    again = train_method("global", cohort, split(cohort, 0.6), out=tmp_path / "two", **how)
+    assert capsys.readouterr().out == f"{kept}: is damaged; this stage is trained anew\n"
+    assert same(first.model.state_dict(), again.model.state_dict())
+    third = train_method("global", cohort, split(cohort, 0.3), out=tmp_path / "three", **how)
+    assert third.settings["trained"]["global"]["reused"] and not capsys.readouterr().out
+
+
+def test_two_trainings_in_one_folder_are_refused(cohort, part, tmp_path):
+    (tmp_path / "RUN").mkdir()
+    with FileLock(tmp_path / "RUN" / ".lock"), pytest.raises(ValueError, match="RUN: another process is training this run; wait for it"):
+        train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    run = train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    assert not (run.folder / ".lock").exists()
+
+
 def test_stage_key_changes_with_what_matters(cohort, part):
     stage, settings = Stage("global", train_global, images="train", labels=False), TINY.stages["global"]
     network = TINY.network(3)
@@ -252,6 +283,14 @@ def test_stage_key_changes_with_what_matters(cohort, part):
         stage_key(replace(stage, labels=True), settings, cohort, part, network, 0, ""),
     ]
     assert len({key, *others}) == 9
+
+
+def test_stage_with_labels_hangs_on_which_slices_have_outlines(cohort):
+    def key(stage, **how):
+        return stage_key(stage, TINY.stages[stage.name], cohort, split(cohort, 0.5, **how), {}, 0, "")
+
+    whole, tuned = METHODS["global"].stages
+    assert key(tuned) != key(tuned, spread="slices") and key(whole) == key(whole, spread="slices")
 
 
 def test_stage_of_an_own_training_function_is_not_that_of_the_function_before_it_was_edited(cohort, part):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from semicon_nb.tables import compare, headroom, judge, read_results, table, verdicts
+from semicon_nb.tables import compare, experiment_of, headroom, judge, read_results, table, verdicts
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 WORDS = {"holds", "reversed", "cannot tell", "no room to tell"}
@@ -169,3 +169,11 @@ def test_no_committed_row_has_a_verdict_without_room(metric: str) -> None:
         roomy = sign * found["headroom"] - found["headroom_half"] > found["half"]
         assert roomy[found["verdict"].isin(["holds", "reversed"])].all() and set(found["verdict"]) <= WORDS
         assert (found["verdict"] == "no room to tell").sum() == (~roomy & found["headroom_half"].notna() & (found["splits"] > 1)).sum()
+
+
+def test_a_folder_is_named_by_its_last_part_and_its_content() -> None:
+    """Where scans lie on a machine stands in no table, and two folders of one name are two experiments."""
+    places = (("/home/who/scans", "abcdef0123"), ("/mnt/other/scans", "0123456789"), ("hippocampus", "5" * 10))
+    names = [experiment_of({"data": {"cohort": place}, "settings": {"fingerprint": mark}}) for place, mark in places]
+    assert names[0].startswith("scans abcdef") and names[1].startswith("scans 012345") and names[2] == "hippocampus"
+    assert "who" not in "".join(names)

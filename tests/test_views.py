@@ -295,11 +295,3 @@ def test_slices_that_do_not_fit_are_refused_by_name() -> None:
             views(images, bad)
     with pytest.raises(ValueError, match="count"):
         views(images, count=0)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_generator_of_the_cpu_gives_the_same_views_on_a_gpu() -> None:
-    images, labels = slices(3)
-    here = views(images, labels, FINETUNE, generator=seeded())
-    there = views(images.cuda(), labels.cuda(), FINETUNE, generator=seeded())
-    assert there.images.is_cuda and torch.allclose(here.images, there.images.cpu(), atol=1e-3)

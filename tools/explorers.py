@@ -53,7 +53,7 @@ def page_of(title: str) -> str | None:
 def build_explorers(folder: Path) -> None:
     """Write every explorer's page into `folder`, unless the package has not changed since."""
     sources = [path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html")]
-    key = content_key(*(path.read_text(encoding="utf-8") for path in sources))
+    key = content_key(*(path.read_text(encoding="utf-8") for path in sources), *(str(path.read_bytes()) for path in PACKAGE.rglob("*.npz")))
     stamp = folder / "built-from.txt"
     whole = all((folder / f"{name}.html").exists() for name, _ in EXPLORERS.values())
     if whole and stamp.exists() and stamp.read_text(encoding="utf-8") == key:

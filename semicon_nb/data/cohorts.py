@@ -174,6 +174,8 @@ def _fetch_cohort(name: str, progress: bool = True) -> Path:
     address = f"{os.environ.get('SEMICON_MIRROR', address).rstrip('/')}/{name}.tar"
     cache_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(cache_folder() / f".{name}.lock"):
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()  # what an interrupted copy left
         if not target.is_dir():
             path = _fetch(address, cache_folder() / f"{name}.tar", md5, progress)
             try:
@@ -224,6 +226,15 @@ def _receive(address: str, partial: Path, progress: bool) -> None:
             raise DataError(f"{address}: broke off after {file.tell()} of {total} bytes; run again to resume")
 
 
+class _Upright(urllib.request.HTTPRedirectHandler):
+    """Follows a server to another address, but not from https to one that anybody on the way can change."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # noqa: D102  # urllib's own words
+        if req.type == "https" and not newurl.lower().startswith("https:"):
+            raise DataError(f"{req.full_url}: sends to {newurl}, expected an address with https; do not fetch it from there")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _ask(address: str, start: int) -> tuple[Any, bool]:
     """The server's answer to a request for the bytes from `start` on, and whether it will send just those.
 
@@ -231,12 +242,14 @@ def _ask(address: str, start: int) -> tuple[Any, bool]:
     """
     request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
     try:
-        answer = urllib.request.urlopen(request, timeout=30)
+        answer = urllib.request.build_opener(_Upright).open(request, timeout=30)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:
             return _ask(address, 0)
         todo = "check the address or try later"
         raise DataError(f"{address}: the server answered {error.code} {error.reason}; {todo}") from error
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         todo = "check connection and address, then run again to resume"
         raise DataError(f"{address}: cannot be reached ({error}); {todo}") from error

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import gzip
 import io
 import json
 import re
@@ -12,9 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 __all__ = ["DataError", "Scan", "read_scan", "reorient"]
@@ -41,6 +40,8 @@ def read_scan(
     mask: bool = False,  # its numbers are labels: whole, and an index into a palette stays one
 ) -> Scan:
     """A file's voxels and geometry; FileNotFoundError or DataError for a file that cannot be used."""
+    import nibabel
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; check the path")
@@ -49,7 +50,7 @@ def read_scan(
         values = whole_labels(pixels, str(path)) if mask else pixels
         return Scan(str(path), values, (1.0, 1.0, 1.0), np.eye(4), unit="pixel")
     try:
-        image: Any = nibabel.load(path)
+        image: Any = _whole(nibabel.load(path), path)
         affine, orientation = _affine(image, path)
         voxels = _voxels(image, path, mask)
     except DataError:
@@ -72,6 +73,8 @@ def read_image(
 
 def stored_orientation(path: str | Path) -> str:
     """Where the axes of a file run to, such as "RAS", from its header alone; "" where it does not say."""
+    import nibabel
+
     if Path(path).suffix.lower() == ".png":
         return ""
     try:
@@ -87,6 +90,8 @@ def reorient(
     orientation: str,  # where its axes shall run to, such as "RAS"
 ) -> Scan:
     """The scan with its axes swapped and turned, nothing resampled; as it is where either orientation is not known."""
+    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+
     if not scan.orientation or not orientation or scan.orientation == orientation:
         return scan
     way = ornt_transform(axcodes2ornt(scan.orientation), axcodes2ornt(orientation))
@@ -95,6 +100,26 @@ def reorient(
     return replace(
         scan, voxels=apply_orientation(scan.voxels, way), spacing=(x, y, z), affine=affine, orientation=orientation,
     )  # fmt: skip
+
+
+_SQUEEZED = 1040
+"""Bytes that a byte of a gzip file can hold at most, and a little more."""
+
+
+def _whole(image: Any, path: Path) -> Any:
+    """The image with all of its file read and checked; DataError where the file cannot hold the voxels that its header claims."""
+    claimed = int(np.prod(image.shape, dtype=float)) * image.get_data_dtype().itemsize
+    packed, size = path.name.lower().endswith(".gz"), path.stat().st_size
+    if claimed > size * (_SQUEEZED if packed else 1):
+        found = f"its header claims {claimed} bytes of voxels, and the whole file has {size}"
+        raise DataError(f"{path}: {found}; it is truncated or damaged, copy it again")
+    if not packed or not hasattr(type(image), "from_bytes"):
+        return image
+    with gzip.open(path) as file:
+        content = file.read(getattr(image.dataobj, "offset", 0) + claimed)
+        while file.read(1 << 20):  # to the end, where its checksum stands
+            pass
+    return type(image).from_bytes(content)
 
 
 # voxels ---------------------------------------------------------------------------------------------------------------
@@ -145,6 +170,8 @@ def _one_volume(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
 
 def _check_kind(image: Any, path: Path) -> np.dtype:
     """The type of an image's numbers; DataError for one that cannot be used, or voxels inside the header."""
+    import nibabel
+
     kind = image.get_data_dtype()
     if kind.kind not in "iuf" or kind.itemsize > 8:
         found = {"V": "colours", "c": "complex numbers"}.get(kind.kind, f"numbers of type {kind}")
@@ -164,6 +191,8 @@ _UNITS = {1: 1000.0, 3: 0.001}
 
 def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
     """Affine [4, 4] in mm and orientation of a NIfTI image; a header without either form has its spacing only."""
+    import nibabel
+
     if not isinstance(image, nibabel.nifti1.Nifti1Pair):
         return image.affine, "".join(nibabel.aff2axcodes(image.affine))
     files = image.file_map
@@ -195,6 +224,8 @@ def _check_forms(sform: np.ndarray, raw: Any, single: list[bool], path: Path) ->
 
     `single` says which of the three axes have one voxel, and so no direction.
     """
+    import nibabel
+
     try:
         qform = np.array(raw.get_qform(), float)
     except (nibabel.spatialimages.HeaderDataError, ValueError, ArithmeticError):
@@ -250,8 +281,8 @@ def _pixels(path: Path, mask: bool) -> np.ndarray:
     """Grey values, or labels, of a PNG: [rows, columns, 1] float32."""
     *_, depth, colour = png_header(path)
     try:
-        with Image.open(path) as picture, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as whole, Image.open(path) as picture:
+            whole.verify()  # every checksum
             frames, kind, mode = getattr(picture, "n_frames", 1), picture.format, picture.mode
             veiled = mask and mode in ("LA", "PA", "RGBA") and np.ptp(np.asarray(picture.getchannel("A"))) > 0
             pixels = np.asarray(picture.getchannel(0) if mode in ("LA", "PA") else picture)

@@ -1,4 +1,4 @@
-"""From files to slices that a network can learn from, and a file that says who may be learned from.
+"""Scans become slices that a network can learn from, and one file says whose slices it may learn from.
 
 Docs: https://semicon-nb.github.io/semicon_nb/course/people.html.md"""
 
@@ -37,6 +37,7 @@ class Split:
     val: tuple[str, ...]  # names of volumes
     test: tuple[str, ...]  # names of volumes
     labelled: tuple[str, ...]  # names of volumes, inside train
+    outlined: tuple[int, ...] | None = None  # their slices whose outlines may be used; None: all
 
 # %% ../../nbs/course/01_people.ipynb #d48ec5eb
 def apportion(count: int, ratio: tuple[float, ...]) -> list[int]:
@@ -65,17 +66,51 @@ def labelled_volumes(cohort: Cohort) -> dict[str, list[str]]:
             found.setdefault(volume.subject, []).append(volume.name)
     return found
 
+# %% ../../nbs/course/01_people.ipynb #5ad1c0df
+def check_spread(spread: str | int) -> None:
+    """ValueError for a spread that is neither "people" nor "slices" nor a whole number above 1."""
+    whole = isinstance(spread, int) and not isinstance(spread, bool) and spread > 1
+    if spread not in ("people", "slices") and not whole:
+        raise ValueError(f"spread: found {spread!r}, expected 'people', 'slices' or a whole number above 1 of times as many volumes")
+
+
+def outlines(
+    cohort: Cohort,
+    train: list[str],  # names of the training volumes with labels, in their shuffled order
+    labelled: float,  # share of the outlines
+    spread: str | int,  # "people", a number, or "slices"
+) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+    """Names of the volumes whose outlines may be used, and which of their slices; None: all that have one."""
+    few = round(labelled * len(train))
+    if spread == "people" and not few:
+        found = f"{labelled:g} of the {len(train)} training volumes of {cohort.name} leaves none"
+        raise DataError(f"labelled: {found}; use at least {0.51 / len(train):.2g}")
+    if spread == "people":
+        return tuple(train[:few]), None
+    alike = (rows_of(cohort, tuple(train[:few] or train)) & cohort.labelled).sum()  # as many as whole volumes have
+    count = int(alike) if few else round(labelled * alike)
+    if not count:
+        raise DataError(f"labelled: {labelled:g} of the outlines of {cohort.name} leaves none; use a larger share")
+    many = len(train) if isinstance(spread, str) else spread * max(few, 1)
+    names = tuple(train[: min(many, count)])
+    rows = [np.flatnonzero(rows_of(cohort, (name,)) & cohort.labelled) for name in names]
+    each = apportion(count, tuple(float(len(mine)) for mine in rows))
+    evenly = (mine[(np.arange(n) * 2 + 1) * len(mine) // (2 * n)] for mine, n in zip(rows, each, strict=True))
+    return names, tuple(np.unique(np.concatenate(list(evenly))).tolist())
+
 # %% ../../nbs/course/01_people.ipynb #a0206b33
 def split(
     cohort: Cohort,
     labelled: float = 0.1,  # share of the training volumes whose labels may be used, above 0 up to 1
     seed: int = 0,  # another seed, another shuffle of the subjects
     ratio: tuple[float, float, float] = (3, 1, 1),  # subjects in train, val and test
+    spread: str | int = "people",  # the outlines: all of few volumes; 2, of twice as many, and so on; "slices", of all
 ) -> Split:
     """Subjects dealt to train, val and test; the labelled volumes of a smaller share are inside those of a larger.
 
     DataError where there are too few.
     """
+    check_spread(spread)
     if not 0 < labelled <= 1:
         raise ValueError(f"labelled: found {labelled!r}, expected a share above 0 and up to 1")
     if len(ratio) != 3 or min(ratio) <= 0:
@@ -88,13 +123,11 @@ def split(
     n_train, n_val, _ = apportion(people, ratio)
     groups = [order[:n_train], order[n_train : n_train + n_val], order[n_train + n_val :]]
     train, val, test = ([name for who in group for name in by_subject[who]] for group in groups)
-    if not (count := round(labelled * len(train))):
-        found = f"{labelled:g} of the {len(train)} training volumes of {cohort.name} leaves none"
-        raise DataError(f"labelled: {found}; use at least {0.51 / len(train):.2g}")
+    chosen, outlined = outlines(cohort, train, labelled, spread)
     kept_out = {*order[n_train:]}
     pool = [v.name for v in cohort.volumes if v.subject not in kept_out and v.name not in train]
     names = tuple(sorted(train + pool)), tuple(sorted(val)), tuple(sorted(test))
-    return Split(cohort.name, cohort.fingerprint, seed, labelled, *names, tuple(train[:count]))
+    return Split(cohort.name, cohort.fingerprint, seed, labelled, *names, chosen, outlined)
 
 # %% ../../nbs/course/01_people.ipynb #da41ba07
 def save_split(
@@ -115,7 +148,8 @@ def load_split(
     try:
         values = json.loads(Path(path).read_text())
         plain = (values["cohort"], values["fingerprint"], int(values["seed"]), float(values["labelled_fraction"]))
-        found = Split(*plain, *(names_in(values[part]) for part in ("train", "val", "test", "labelled")))
+        train, val, test, known = (names_in(values[part]) for part in ("train", "val", "test", "labelled"))
+        found = Split(*plain, train, val, test, known, numbers_in(values.get("outlined")))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: is no split file ({error}); write one with save_split") from error
     check_names(found, str(path))
@@ -128,6 +162,15 @@ def names_in(value: object) -> tuple[str, ...]:
     """The names in a list, or TypeError where a value is no list of names."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise TypeError(f"{value!r} is no list of names")
+    return tuple(value)
+
+
+def numbers_in(value: object) -> tuple[int, ...] | None:
+    """The numbers in a list, None for None, or TypeError where a value is neither."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(number) is int for number in value):
+        raise TypeError(f"{value!r} is no list of slice numbers")
     return tuple(value)
 
 
@@ -180,7 +223,8 @@ def rows_of(cohort: Cohort, names: tuple[str, ...]) -> np.ndarray:
 def labelled_indices(cohort: Cohort, split: Split) -> np.ndarray:
     """Slices [n] int64 whose labels may be learned from."""
     check_split(cohort, split)
-    return np.flatnonzero(rows_of(cohort, split.labelled) & cohort.labelled)
+    rows = np.flatnonzero(rows_of(cohort, split.labelled) & cohort.labelled)
+    return rows if split.outlined is None else np.intersect1d(rows, split.outlined)
 
 
 def part_indices(
@@ -218,6 +262,9 @@ def guard(
         bad = rows[~cohort.labelled[rows]][0]
         name = cohort.volumes[cohort.volume[bad]].name
         raise LeakError(f"{name}: slice {bad} has no complete label and may not be used for {use!r}; leave it out")
+    if use == "labels" and (stray := np.setdiff1d(rows, labelled_indices(cohort, split))).size:
+        name = cohort.volumes[cohort.volume[stray[0]]].name
+        raise LeakError(f"{name}: the split does not give the outline of slice {stray[0]}; take the indices from labelled_indices")
 
 # %% ../../nbs/course/01_people.ipynb #d657ecb1
 def rows_in(cohort: Cohort, indices: np.ndarray) -> np.ndarray:

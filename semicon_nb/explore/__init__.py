@@ -4,7 +4,7 @@ from .cohort import CohortBrowser
 from .demo import make_demo
 from .page import html_table, write_page
 from .pixels import PixelExplorer
-from .record import Recorder
+from .record import Recorder, example_models
 from .replay import TrainingReplay
 from .results import ResultsExplorer
 from .strategy import StrategyExplorer

@@ -262,9 +262,11 @@ def make_demo(
     folders, reports = train_all(repeats, preset, out, workers, progress)
     runs = {title: load_run(found[0]) for title, found in folders.items()}
     said = {"verdict": sentence(verdict(reports)), "changed": change_sentence(agreement_over(folders["three stages"], repeats))}
-    command = f"semicon-nb demo --data {shlex.quote(str(place))} --labels {labelled:g} --seed {seed}"
+    shown = Path(place).name if Path(place).is_absolute() else str(place)  # where scans lie on this machine is nobody's business
+    command = f"semicon-nb demo --data {shlex.quote(shown)} --labels {labelled:g} --seed {seed}"
     rows, data = score_rows(reports), data_shown(repeats[0], runs, reports)
-    page = write_demo_page(out / "index.html", page_texts(repeats, runs["three stages"], reports, said, command), data, rows)
+    texts = page_texts(repeats, runs["three stages"], reports, said, command, shown)
+    page = write_demo_page(out / "index.html", texts, data, rows)
     told = [*said.values(), known_from("phantom"), known_from("hippocampus")]
     lines = ["", as_text(rows), "", *told, "", f"{time.time() - started:.0f} seconds.", *next_steps(page, runs)]
     return "\n".join(lines)

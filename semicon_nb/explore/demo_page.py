@@ -237,14 +237,15 @@ def page_texts(
     reports: dict[str, list[Report]],  # by contender, in the order of the repeats
     said: dict[str, str],  # sentences: "verdict", "changed"
     command: str,  # that made the demo
+    place: str,  # of the scans, as a page names it
 ) -> dict[str, str]:
     """The texts of the page, safe inside HTML, by the names that demo.html uses."""
-    first, means = repeats[0], repeats_shown(reports)["means"]
+    first, means, where = repeats[0], repeats_shown(reports)["means"], run.folder.resolve()
     texts = counts_of(first) | said | {
         "scratch": f"{means['from scratch']:.3f}", "stages": f"{means['three stages']:.3f}", "all": f"{means['all labels']:.3f}",
         "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans", "real": known_from("hippocampus"), "longer": known_from("phantom"),
-        "repeats": f"{len(repeats)}", "command": command, "place": shlex.quote(str(first.cohort.source["cohort"])),
-        "run": shlex.quote(str(run.folder)), "seed": f"{first.seed}", "filters": f"{run.settings['network']['width']}",
+        "repeats": f"{len(repeats)}", "command": command, "place": shlex.quote(place),
+        "run": shlex.quote(where.relative_to(where.parents[2]).as_posix()), "seed": f"{first.seed}", "filters": f"{run.settings['network']['width']}",
         "steps": f"{run.settings['stages']['finetune']['steps']:,}",
         "machine": f"{run.settings['stages']['finetune']['precision']} on {run.settings['machine']['processor']}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),

@@ -1,6 +1,6 @@
 """Small snapshots of the same pixels while a network learns, taken by a consumer of the training loop."""
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "example_models"]
 
 
 import io
@@ -216,7 +216,7 @@ def as_recording(
 
 
 EXAMPLE = "example.npz"
-"""The run in assets that tools/example.py wrote: generated slices, weights of stages, moments."""
+"""The run in assets that tools/shipped.py wrote: generated slices, weights of stages, moments."""
 
 
 def read_example() -> tuple[dict, dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
 """What only our own experiments use: defects of the released code, and one knob turned at a time."""
 
-from .ablations import ABLATIONS, variant
+from .ablations import variant, variants
 from .defects import bilinear_labels, method_with, resized_as_released, train_local_identical, with_defects

@@ -1,8 +1,8 @@
 """One knob of a method turned at a time: the temperature, the head, the length of a stage"""
 
-__all__ = ["ABLATIONS"]
+__all__ = ["variants"]
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from torch import nn
 from ..data import Cohort, Split
 from ..identity import declared
 from ..loop import StageSettings, Step
-from ..methods import named_method
 from ..stages import Method, Stage, Trainer
 from ..strategies import FullResolution, Strategy
 from ..train import train_local
@@ -52,7 +51,7 @@ def train_local_with(
 
 
 def variant(
-    method: str | Method,  # to start from: a name in METHODS, or a method of your own
+    method: Method,  # to start from
     words: str,  # what is different, added to its name
     stage: str,  # which stage is changed: "global", "local" or "finetune"
     longer: float = 1.0,  # multiplies the stage's steps once more
@@ -60,8 +59,7 @@ def variant(
     options: dict[str, Any] | None = None,  # further arguments of the training function
     **changes: Any,  # stage settings, such as temperature=0.5
 ) -> Method:
-    """The method with one stage changed; ValueError for an unknown name, or where it has no such stage."""
-    method = named_method(method)
+    """The method with one stage changed; ValueError where it has no such stage."""
     if stage not in {part.name for part in method.stages}:
         raise ValueError(f"stage: found {stage!r}, expected one of {method.name}'s {', '.join(part.name for part in method.stages)}")
 
@@ -78,15 +76,18 @@ def variant(
     return replace(method, name=f"{method.name} {words}", stages=stages, source="this package")
 
 
-ABLATIONS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        variant("local(stride)", "tau 0.05", "local", temperature=0.05),
-        variant("local(stride)", "tau 0.5", "local", temperature=0.5),
-        variant("local(stride)", "no head", "local", train=train_local_with, options={"head": "none"}),
-        variant("local(stride)", "bent head", "local", train=train_local_with, options={"head": "bent"}),
-        variant("local(stride)", "4x local", "local", longer=4),
-        variant("global", "tau 0.5", "global", temperature=0.5),
-        variant("global", "3x global", "global", longer=3),
+def variants(
+    methods: Mapping[str, Method],  # METHODS
+) -> dict[str, Method]:
+    """Our own experiments with one knob turned, by name: five of local(stride), two of global."""
+    local, whole = methods["local(stride)"], methods["global"]
+    turned = (
+        variant(local, "tau 0.05", "local", temperature=0.05),
+        variant(local, "tau 0.5", "local", temperature=0.5),
+        variant(local, "no head", "local", train=train_local_with, options={"head": "none"}),
+        variant(local, "bent head", "local", train=train_local_with, options={"head": "bent"}),
+        variant(local, "4x local", "local", longer=4),
+        variant(whole, "tau 0.5", "global", temperature=0.5),
+        variant(whole, "3x global", "global", longer=3),
     )
-}
+    return {method.name: method for method in turned}

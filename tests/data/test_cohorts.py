@@ -6,6 +6,7 @@ import json
 import re
 import tarfile
 import threading
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -125,6 +126,19 @@ def test_checksum_and_address_are_those_of_monai():
 
     address, md5 = cohorts._ARCHIVES[NAME]
     assert f"{address}/{NAME}.tar" == DecathlonDataset.resource[NAME] and md5 == DecathlonDataset.md5[NAME]
+
+
+def test_an_empty_folder_in_the_cache_does_not_stop_the_download(server, tmp_path):
+    (tmp_path / "cache" / NAME).mkdir(parents=True)
+    assert any(cohorts._fetch_cohort(NAME, progress=False).iterdir())
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1/x.tar", "file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_a_server_that_sends_from_https_to_anything_else_is_not_followed(place):
+    request = urllib.request.Request("https://example.org/x.tar")
+    with pytest.raises(DataError, match="sends to .*, expected an address with https"):
+        cohorts._Upright().redirect_request(request, None, 302, "Found", {}, place)
+    assert cohorts._Upright().redirect_request(request, None, 302, "Found", {}, "https://example.org/y.tar").full_url.endswith("y.tar")
 
 
 def test_hippocampus_downloads_on_request_and_only_once(server, tmp_path):

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -331,6 +332,39 @@ def test_damaged_files_are_named_in_one_sentence(kind, tmp_path):
     with pytest.raises(DataError, match="x.nii: cannot be read as NIfTI") as caught:
         read_scan(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.png"])
+def test_a_turned_bit_anywhere_is_refused_or_changes_nothing(name, tmp_path):
+    """The checksums that these files hold are looked at, though their readers do not."""
+    values = np.random.default_rng(0).integers(0, 200, (9, 10, 3 if name.endswith("gz") else 1)).astype(np.uint8)
+    path = tmp_path / name
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path) if name.endswith("gz") else Image.fromarray(values[..., 0]).save(path)
+    right, content, refused = read_scan(path).voxels, path.read_bytes(), 0
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            assert np.array_equal(read_scan(path).voxels, right), place
+        except DataError as error:
+            refused += 1
+            assert name in str(error) and "\n" not in str(error)
+    assert refused > 0.9 * len(content)
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+@pytest.mark.parametrize("mask", [False, True])
+def test_a_small_file_that_claims_a_huge_scan_allocates_nothing(name, mask, tmp_path):
+    path = saved(tmp_path / "x.nii", np.ones((4, 4, 4), np.int16))
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<4h", raw, 40, 3, 30000, 30000, 30000)
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=f"{name}: its header claims 54000000000000 bytes of voxels, and the whole file has"):
+            read_scan(tmp_path / name, mask=mask)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=60)

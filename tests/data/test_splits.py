@@ -74,6 +74,58 @@ def test_shares_add_up(count, parts):
     assert sum(found) == count and min(found) >= 1
 
 
+SPREADS = ("people", 2, 3, "slices")
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 99), labelled=st.floats(0.04, 1), spread=st.sampled_from(SPREADS), bare=st.booleans())
+def test_outlines_are_spread_over_more_people_and_stay_as_many(cohort, seed, labelled, spread, bare):
+    seen = half_labelled(cohort) if bare else cohort
+    few, wide = split(seen, labelled, seed), split(seen, labelled, seed, spread=spread)
+    rows = labelled_indices(seen, wide)
+    assert len(rows) == len(labelled_indices(seen, few)) and seen.labelled[rows].all()
+    assert (wide.train, wide.val, wide.test) == (few.train, few.val, few.test) and set(wide.labelled) <= set(wide.train)
+    counts = np.bincount(seen.volume[rows], minlength=len(seen.volumes))
+    assert {seen.volumes[v].name for v in np.flatnonzero(counts)} == set(wide.labelled)
+    many = {"people": 1, "slices": len(wide.train)}.get(spread, spread) * (len(few.labelled) if spread != "slices" else 1)
+    assert len(wide.labelled) == min(many, len(wide.train), len(rows))
+    if spread != "people":
+        assert np.ptp(counts[counts > 0]) <= 1, "volumes of one size share alike"
+
+
+def test_outlines_of_a_volume_are_evenly_spaced(cohort):
+    wide = split(cohort, 0.25, spread=2)
+    rows = labelled_indices(cohort, wide)
+    for name in wide.labelled:
+        own = np.flatnonzero(cohort.volume == [v.name for v in cohort.volumes].index(name))
+        mine = np.flatnonzero(np.isin(own, rows))
+        gaps = np.diff(mine)
+        assert len(mine) >= 3 and np.ptp(gaps) <= 1 and mine[0] <= gaps.max() and len(own) - 1 - mine[-1] <= gaps.max()
+
+
+def test_outlines_that_the_split_does_not_give_are_refused(cohort, tmp_path):
+    wide = split(cohort, 0.2, spread="slices")
+    guard(cohort, wide, labelled_indices(cohort, wide), "labels")
+    stray = np.setdiff1d(np.flatnonzero(np.isin(cohort.volume, [0])), labelled_indices(cohort, wide))
+    name = next(v for v in cohort.volumes if v.name in wide.labelled).name
+    other = np.setdiff1d(np.flatnonzero(cohort.volume == [v.name for v in cohort.volumes].index(name)), labelled_indices(cohort, wide))
+    assert stray.size and other.size
+    with pytest.raises(LeakError, match=f"{name}: the split does not give the outline of slice {other[0]}"):
+        guard(cohort, wide, other[:1], "labels")
+    assert load_split(save_split(wide, tmp_path / "split.json"), cohort) == wide
+    values = json.loads((tmp_path / "split.json").read_text())
+    for bad in ("all", [1.5], [True], {"0": 1}):
+        (tmp_path / "bad.json").write_text(json.dumps(values | {"outlined": bad}))
+        with pytest.raises(DataError, match="is no split file"):
+            load_split(tmp_path / "bad.json", cohort)
+
+
+@pytest.mark.parametrize("spread", ["person", "", 1, 0, -2, 2.0, True, None])
+def test_a_spread_that_is_none_is_refused(cohort, spread):
+    with pytest.raises(ValueError, match="spread: found .*, expected 'people', 'slices' or a whole number above 1"):
+        split(cohort, spread=spread)
+
+
 def test_seeds(cohort):
     assert split(cohort, seed=3) == split(cohort, seed=3)
     assert len({split(cohort, seed=k).test for k in range(8)}) > 4

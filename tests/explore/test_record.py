@@ -5,9 +5,15 @@ import pytest
 import torch
 from recordings import parts, recorded, train_unwatched, watched  # noqa: F401
 
-from semicon_nb.explore import Recorder
-from semicon_nb.explore.record import as_recording, example_models, example_recording, load_recording
+from semicon_nb.data import part_indices
+from semicon_nb.dice import pooled_dice
+from semicon_nb.embed import neighbours, pixel_embeddings, sample_pixels
+from semicon_nb.explore import Recorder, example_models
+from semicon_nb.explore.record import as_recording, example_recording, load_recording, read_example
+from semicon_nb.predict import predict
+from semicon_nb.trust import neighbour_agreement
 from semicon_nb.unet import UNet
+from tools import shipped
 
 
 def test_a_watched_training_ends_where_an_unwatched_one_does(train_unwatched, recorded):  # noqa: F811
@@ -47,6 +53,40 @@ def test_the_example_shows_sixty_moments_of_the_networks_that_it_holds():
         found = models["finetune"](torch.from_numpy(images)[:, None]).argmax(1).numpy()
     assert (found == recording.snapshots[-1].prediction).mean() > 0.99
     assert recording.snapshots[-1].dice > recording.snapshots[0].dice + 0.4
+
+
+def test_the_example_is_what_its_script_says():
+    """Its recipe, its first weights and its slices follow from tools/shipped.py, and it is under 1 MB."""
+    about, arrays = read_example()
+    assert about["recipe"] == shipped.recipe()
+    assert np.array_equal(arrays["weights-initial"], shipped.vector(shipped.untrained()))
+    cohort, who = shipped.data()
+    shown = shipped.fullest(cohort, who)
+    assert np.array_equal(arrays["images"], cohort.images[shown]) and np.array_equal(arrays["labels"], cohort.labels[shown])
+    assert [step["stage"] for step in about["history"]] == [s for s, (steps, _) in shipped.STAGES.items() for _ in range(steps)]
+    assert shipped.ASSET.stat().st_size < 1e6
+
+
+def test_the_example_was_trained_well_enough_for_people_it_has_not_seen():
+    """Pooled Dice of the test people above what tools/shipped.py promises; neighbours agree after the local stage, not before."""
+    models, images, labels, names = example_models()
+    cohort, who = shipped.data()
+    test = part_indices(cohort, who, "test")
+    assert pooled_dice(predict(models["finetune"], cohort.images[test]).argmax(1), cohort.labels[test], len(names)) > shipped.DICE
+    sample = sample_pixels(labels.shape, 900, labels)
+    classes = labels.reshape(-1)[sample.index]
+    vectors = {stage: pixel_embeddings(model, images).reshape(labels.size, -1)[sample.index] for stage, model in models.items()}
+    agreement = {stage: neighbour_agreement(neighbours(found, 10)[0], classes) for stage, found in vectors.items()}
+    assert agreement["initial"] < 0.5 and agreement["local"] > 0.8 and agreement["finetune"] > 0.9
+
+
+def test_the_first_steps_of_the_example_are_those_of_its_script():
+    """The first steps of the first stage, trained again, have the losses that the example holds."""
+    about, _ = read_example()
+    (cohort, who), model = shipped.data(), shipped.untrained()
+    steps = shipped.TRAINERS["global"](model, cohort, who, shipped.settings_of("global"), seed=0)
+    again = [next(steps).loss for _ in range(3)]
+    assert again == pytest.approx([step["loss"] for step in about["history"][:3]], abs=2e-3)
 
 
 def test_slices_without_foreground_are_refused():
