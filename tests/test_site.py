@@ -140,7 +140,10 @@ def test_every_explorer_has_its_page(site):
         assert "http-equiv" in text and own
 
 
-@pytest.mark.parametrize("page, explorer", [("course/map", "pixels"), ("course/stages", "replay"), ("play/pixels", "pixels")])
+SHOWN = {"course/people": "cohort", "course/strategies": "strategies", "course/stages": "replay", "course/map": "pixels", "play/pixels": "pixels"}
+
+
+@pytest.mark.parametrize("page, explorer", SHOWN.items())
 def test_a_page_shows_its_explorer_and_not_a_note_about_one(site, page, explorer):
     text = (site / f"{page}.html").read_text(encoding="utf-8")
     assert f'src="../explorers/{explorer}.html"' in text and "Alive in Jupyter" not in text
