@@ -324,7 +324,7 @@ def test_search_finds_without_a_server(site, browser):
 def test_explorers_follow_the_pages_colours(site, browser):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     tab = context.new_page()
-    tab.goto((site / "cohort_browser.html").as_uri())
+    tab.goto((site / "play" / "cohort.html").as_uri())
     tab.locator("iframe.explorer").scroll_into_view_if_needed()
     inside = tab.frame_locator("iframe.explorer")
     for wanted in ("light", "dark", "light"):
