@@ -127,7 +127,7 @@ def environment(given: argparse.Namespace) -> dict[str, str]:
 def end_group(process: subprocess.Popen) -> None:
     """End a section and what it started; it leads a group of its own."""
     if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left in it
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
@@ -157,9 +157,8 @@ def run(section: str, given: argparse.Namespace, seconds: float, log: Log) -> in
     finally:
         for clock in clocks:
             clock.cancel()
-        if process.poll() is None:
-            end_group(process)
-            process.wait()
+        end_group(process)
+        process.wait()
     words = "" if code == 0 else f", ENDED with {code}" if code > 0 else ", ENDED: out of time" if code == -9 else f", ENDED by signal {-code}"
     log.say(f"  {section}: {time.monotonic() - began:.0f} s{words}")
     return code

@@ -5,7 +5,7 @@ on from the rows of this repository instead of from nothing, copy results/ to th
 "hippocampus" takes about two hours, and all of them about nine: the committed rows needed some seventeen hours of one thread, two of them
 at a time. Planned here and not among them are four runs of the variants of the global stage, and split 9 of best and scratch(strong).
 "hippocampus-thorough" and "hippocampus-outlines" train four times as long and are run only where --grids names them; their parts stand in
-the order of what they tell.
+the order of what they tell. So is "hippocampus-paper", the paper's 64 filters and epochs, which want a GPU.
 """
 
 import argparse
@@ -88,7 +88,7 @@ GRIDS = {
     ],
 }
 """For each file of results what is run, in this order; the cohort's name comes first."""
-LONG = ("hippocampus-thorough", "hippocampus-outlines")
+LONG = ("hippocampus-thorough", "hippocampus-outlines", "hippocampus-paper")
 """What is run only when it is asked for."""
 
 

@@ -290,7 +290,8 @@ def _execute(plan: Plan, progress: bool) -> Run:
         return replace(read_run(folder, plan.model), method=plan.method)
     net = plan.first_weights()
     try:
-        seconds = _seconds_left(net.to(plan.device), plan) if progress or plan.device.type == "mps" else {}
+        net.to(plan.device)
+        seconds = _seconds_left(net, plan) if progress or plan.device.type == "mps" else {}
     except UNABLE as error:
         if plan.device.type != "mps":
             raise

@@ -4,6 +4,7 @@
 and what the core of the package imports.
 """
 
+import functools
 import itertools
 import os
 import subprocess
@@ -24,9 +25,10 @@ from semicon_nb.dice import cross_entropy_dice
 from semicon_nb.loop import STAGES, generator_of, run
 from semicon_nb.losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from semicon_nb.machine import chosen_device, chosen_precision, machine
-from semicon_nb.methods import METHODS, train_method
+from semicon_nb.methods import FINETUNE_STAGE, METHODS, train_method
 from semicon_nb.networks import build
 from semicon_nb.predict import predict
+from semicon_nb.stages import Method
 from semicon_nb.strategies import BlockDivision, Downsampling, FullResolution, RandomSampling
 from semicon_nb.train import finetune, train_global, train_local
 from semicon_nb.views import FINETUNE, GLOBAL, LOCAL, correspondence, views
@@ -248,6 +250,20 @@ def test_every_method_trains(method, cohort, shares, card, tmp_path):
     assert found.settings["machine"]["device"].startswith(card.type) and found.settings["finished"]
     assert all(np.isfinite(step.loss) for step in found.history)
     assert {value.device.type for value in found.model.parameters()} == {"cpu"}
+
+
+def test_a_run_that_says_nothing_trains_on_the_card_too(cohort, shares, card, tmp_path):
+    """As all runs of a grid do."""
+    seen = []
+
+    @functools.wraps(finetune)
+    def train(model, *arguments, **named):
+        seen.append(next(model.parameters()).device.type)
+        return finetune(model, *arguments, **named)
+
+    method = Method("scratch", (replace(FINETUNE_STAGE, train=train),))
+    train_method(method, cohort, shares, TINY, out=tmp_path / "RUN", progress=False, cache=False, device=card)
+    assert seen == [card.type]
 
 
 def test_a_run_in_bf16(cohort, shares, card, tmp_path):

@@ -19,13 +19,16 @@ OPTIONAL = "monai umap plotly ipywidgets anywidget traitlets IPython nibabel skl
 BLOCKED = f"""
 import sys
 
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {OPTIONAL}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}, as on a bare machine")
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
 
-sys.meta_path.insert(0, Blocked())
+    def find_spec(self, name, path=None, target=None):
+        return None if name.split(".")[0] in {OPTIONAL} else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 """
+"""Program text after which these packages are not there."""
 needs_triton = pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed: PyTorch for CUDA brings it, that for a CPU does not")
 
 
@@ -53,6 +56,7 @@ def tiny(tmp_path_factory):
 # ---- the script
 
 
+@pytest.mark.xdist_group("gpu")
 def test_everything_is_tried_without_an_error(tiny):
     said, rows, folder = tiny
     allowed = () if find_spec("triton") else ("kernel",)
@@ -63,6 +67,7 @@ def test_everything_is_tried_without_an_error(tiny):
     assert (folder / "summary.txt").read_text() in said and said in (folder / "log.txt").read_text()
 
 
+@pytest.mark.xdist_group("gpu")
 def test_every_contender_finds_the_loss_and_its_gradient(tiny):
     judged = {row["what"]: row for row in tiny[1] if "loss_error" in row}
     assert {"tiles fp32", "attention cpu fp32", "dense fp32", "compiled tiles fp32"} <= set(judged)
@@ -72,6 +77,7 @@ def test_every_contender_finds_the_loss_and_its_gradient(tiny):
         assert row["milliseconds"] > 0 and row["share_of_bf16"] > 0
 
 
+@pytest.mark.xdist_group("gpu")
 def test_every_stage_is_timed(tiny):
     timed = [row for row in tiny[1] if "slices_a_second" in row]
     assert {row["what"] for row in timed if row["section"] == "stages"} >= {"global", "local, every pixel", "fine-tuning"}
@@ -79,6 +85,7 @@ def test_every_stage_is_timed(tiny):
     assert all(row["slices_a_second"] > 0 for row in timed)
 
 
+@pytest.mark.xdist_group("gpu")
 def test_rows_of_the_grids_are_those_that_the_grids_know(tiny):
     from semicon_nb.tables import read_results
 
@@ -102,7 +109,8 @@ def test_the_real_grids_name_rows_that_reproduce_runs(monkeypatch):
         return pd.DataFrame([{"key": f"{method} {share} {number}", "method": method} for method in methods for share in labels for number in how["splits"]])
 
     monkeypatch.setattr("semicon_nb.experiment.grid", grid)
-    for name in reproduce.LONG:
+    for name in ("hippocampus-thorough", "hippocampus-paper"):
+        assert name in reproduce.LONG
         table, preset = module.table_of(name, False)
         assert table["key"].is_unique and table["key"][0].startswith("scratch 0.05 0") and preset.name == name.split("-")[1]
         assert {ask[4] for ask in asked} == {"hippocampus"}
@@ -148,6 +156,47 @@ def test_needs_lists_what_must_travel():
     assert "Task04_Hippocampus" in said
 
 
+# ---- a card that is not there
+
+WITHOUT_CARD = "not processes and not torchrun and not kernel and not bf16"
+"""What it cannot show: other processes have no such card, and it has no autocast."""
+
+
+def mixed(chosen, folder):
+    """What pytest says of tests marked cuda with tensors that pretend to be on a card (see tests/pretend.py)."""
+    words = "-m pytest -p pretend -m cuda -q --tb=short -p no:cacheprovider -W ignore tests/test_cuda.py -k"
+    more = {"SEMICON_CARD": "meta", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "SEMICON_CACHE": str(folder)}
+    return told([*words.split(), chosen], **more)
+
+
+def test_a_loss_a_view_and_a_run_mix_no_devices(tmp_path):
+    chosen = "float32 or views or network or prediction or says_nothing or follows or trains[best]"
+    assert " passed" in mixed(f"({chosen}) and {WITHOUT_CARD}", tmp_path)
+
+
+@pytest.mark.slow
+def test_nothing_mixes_devices(tmp_path):
+    assert " passed" in mixed(WITHOUT_CARD, tmp_path)
+
+
+def test_a_mixture_is_noticed(tmp_path):
+    program = """
+import torch
+from pretend import CARD, Card
+with Card():
+    there = torch.ones(2, 3, requires_grad=True, device="cpu").to(CARD)
+    assert there.device == CARD and (2 * there).sum().item() == 12 and there[torch.tensor([0])].cpu().shape == (1, 3)
+    for wrong in (lambda: there + torch.ones(3), lambda: torch.ones(3)[there.long()], lambda: there.detach().numpy(),
+                  lambda: torch.rand(3, device=CARD, generator=torch.Generator())):
+        try:
+            wrong()
+        except (RuntimeError, TypeError):
+            continue
+        raise SystemExit("not noticed")
+"""
+    told(["-c", program], PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+
+
 # ---- what is not there
 
 
@@ -168,7 +217,7 @@ def test_the_script_needs_none_of_them_either(tmp_path):
     """Only rows of a grid want monai and nibabel, and say so."""
     (tmp_path / "sitecustomize.py").write_text(BLOCKED)
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    said, rows = run(tmp_path / "out", "loss,stages,grid", PYTHONPATH=path)
+    said, rows = run(tmp_path / "out", "loss,grid", PYTHONPATH=path)
     assert not [row for row in rows if "error" in row]
     assert [row["left_out"] for row in rows if row["section"] == "grid"] == ["monai and nibabel not installed, see --needs"], said
 
@@ -236,15 +285,119 @@ def test_the_kernel_compiles_for_hopper_and_multiplies_on_its_tensor_cores(tmp_p
     assert all(int(shared) < 227 * 1024 and int(products) > 0 for shared, products in lines)
 
 
-def test_attention_gives_the_log_sums():
+@pytest.fixture
+def parts(monkeypatch):
+    """The script's modules."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+@pytest.mark.parametrize("kernel", ["flash", "efficient", "cudnn"])
+@pytest.mark.parametrize("rows", [128, 1001])
+def test_a_gpus_attention_is_asked_as_it_wants(kernel, rows, parts):
+    """PyTorch knows the shapes of what its kernels for CUDA give without one."""
+    from gpu.contenders import attend
+
+    values = torch.empty(rows, 64, dtype=torch.float32 if kernel == "efficient" else torch.bfloat16, device="meta")
+    found, logs = attend(kernel, values, values, 10.0)
+    assert found.shape == values.shape and found.dtype == values.dtype and logs.shape == (rows,) and logs.dtype == torch.float32
+
+
+class Cuda:
+    """Stands in for torch.cuda: a clock that each call moves by its number, an account, streams and graphs that only take notes."""
+
+    def __init__(self):
+        self.now, self.calls, self.told = 0.0, 0, []
+
+    def call(self):
+        self.calls += 1
+        self.now += self.calls
+
+    def Event(self, enable_timing):  # noqa: N802
+        cuda, event = self, type("Event", (), {"at": None})()
+        event.record = lambda: setattr(event, "at", cuda.now)
+        event.elapsed_time = lambda other: other.at - event.at
+        return event
+
+    def synchronize(self, device=None):
+        self.told.append("wait")
+
+    def memory_allocated(self, device):
+        return 100
+
+    def reset_peak_memory_stats(self, device):
+        self.told.append("reset")
+
+    def max_memory_allocated(self, device):
+        return 175
+
+
+def test_times_are_those_between_events_and_the_first_call_does_not_count(parts, monkeypatch):
+    from gpu import desk
+
+    cuda = Cuda()
+    monkeypatch.setattr(torch, "cuda", cuda)
+    assert desk.milliseconds(cuda.call, torch.device("cuda"), 5) == 4 and cuda.calls == 6 and cuda.told == ["wait", "wait"]
+    assert desk.peak_bytes(cuda.call, torch.device("cuda")) == 75 and cuda.told[2:] == ["wait", "reset", "wait"]
+
+
+def test_a_step_is_warmed_up_on_a_side_stream_and_captured_once(parts, monkeypatch):
+    import contextlib
+
+    from gpu import speed
+
+    told = []
+
+    class Stream:
+        def __init__(self, name="aside"):
+            self.name = name
+
+        def wait_stream(self, other):
+            told.append(f"{self.name} waits for {other.name}")
+
+    @contextlib.contextmanager
+    def noted(word):
+        told.append(word)
+        yield
+
+    graph = type("Graph", (), {"replay": lambda self: told.append("replayed")})
+    stand_in = {"Stream": Stream, "current_stream": lambda: Stream("main"), "CUDAGraph": graph}
+    stand_in |= {"stream": lambda stream: noted(f"on {stream.name}"), "graph": lambda graph: noted("capture")}
+    for name, value in stand_in.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    speed.graphed(lambda: told.append("step"))()
+    warm = ["aside waits for main", "on aside", "step", "step", "step", "main waits for aside"]
+    assert told == [*warm, "capture", "step", "replayed"]
+
+
+def test_attention_gives_the_log_sums(parts):
     """Half a precision at most is lost where attention reads bfloat16; in float32 nothing is."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        from gpu.contenders import attention, row_chunks
-    finally:
-        sys.path.pop(0)
+    from gpu.contenders import attention, row_chunks
+
     rows = torch.randn(200, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     labels = torch.arange(200) % 3 + 1
     expected = row_chunks(rows, labels, 0.2, 64)
     for dtype, allowed in ((torch.float32, 1e-6), (torch.bfloat16, 2e-3)):
         assert attention(rows.float(), labels, 0.2, "cpu", dtype).item() == pytest.approx(expected.item(), rel=allowed)
+
+
+# ---- the guide
+
+
+def test_the_script_for_a_queue_is_grammatical_and_names_what_there_is(monkeypatch):
+    import re
+
+    import nbformat
+
+    page = nbformat.read(ROOT / "nbs" / "guides" / "03_gpu_and_cluster.ipynb", 4)
+    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", "\n".join(cell.source for cell in page.cells), re.S)
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    lines = script.splitlines()
+    directives = [line for line in lines if line.startswith("#SBATCH")]
+    assert lines[1 : 1 + len(directives)] == directives, "sbatch reads no directive after the first command"
+    assert all(re.fullmatch(r"#SBATCH --[a-z-]+=[\w:%.-]+", line) for line in directives)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import reproduce
+
+    words = re.search(r"reproduce\.py (.*)", script.replace("\\\n", ""))[1].split()
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", *words[:-3], "2", *words[-2:]])
+    assert reproduce.arguments().grids in reproduce.GRIDS

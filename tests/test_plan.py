@@ -47,6 +47,16 @@ def machine_that_likes(word, monkeypatch):
         monkeypatch.setattr(f"{place}.chosen_precision", lambda device="cpu": word)
 
 
+@pytest.mark.parametrize("progress", [False, True])
+def test_the_network_is_moved_whether_or_not_anything_is_said(progress, cohort, part, tmp_path, monkeypatch):
+    """To PyTorch's device without memory, since a GPU is not at hand: it was left on the CPU in the silent runs of a grid."""
+    monkeypatch.setattr(plans, "_seconds_left", lambda net, plan: {})
+    monkeypatch.setattr(plans, "_first_line", lambda plan, seconds: "")
+    monkeypatch.setattr(plans, "_train", lambda plan, net, *rest: {value.device.type for value in net.parameters()})
+    plan = replace(plan_run(METHODS["scratch"], cohort, part, TINY, out=tmp_path / "RUN", device="cpu"), device=torch.device("meta"))
+    assert plans.execute(plan, progress=progress) == {"meta"}
+
+
 @pytest.mark.parametrize("stage, after", [(0, 2), (1, 1), (2, 2)])
 def test_interrupted_run_resumes_to_the_same_weights(stage, after, cohort, part, tmp_path):
     preset = tiny_preset(save_every=1)

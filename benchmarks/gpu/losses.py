@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
+
+from semicon_nb.contrast import low_rank_basis
 
 from . import contenders
 from .contenders import Loss
@@ -20,10 +24,12 @@ JUDGED = (16_384, 65_536)
 """Rows at which loss and gradient are compared with float64."""
 
 
-def problem(rows: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Random rows [N, C] float32 with a gradient, and their classes [N] from 1 on."""
+def problem(rows: int, channels: int, device: torch.device, foreground: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Random rows [N, C] float32 with a gradient, and their classes [N]: 0 for the background, the rest from 1 on."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(1, CLASSES + 1, (rows,), generator=generator)
+    if foreground < 1:
+        labels[torch.rand(rows, generator=generator) >= foreground] = 0
     return torch.randn(rows, channels, generator=generator).to(device).requires_grad_(), labels.to(device)
 
 
@@ -48,9 +54,12 @@ def sizes_of(desk: Desk) -> tuple[tuple[int, int], ...]:
 
 
 def judged(desk: Desk) -> dict[int, tuple[float, Tensor]]:
-    """Rows -> loss and gradient in float64, at 64 channels."""
-    wide = sizes_of(desk)[0][1]
-    return {rows: exact(*problem(rows, wide, desk.device)) for rows in ((128,) if desk.tiny else JUDGED)}
+    """Rows -> loss and gradient in float64, at 64 channels; those that could be had."""
+    wide, found = sizes_of(desk)[0][1], {}
+    for rows in (128,) if desk.tiny else JUDGED:
+        with desk.trying("float64", rows=rows, channels=wide):
+            found[rows] = exact(*problem(rows, wide, desk.device))
+    return found
 
 
 def errors(loss: Loss, rows: Tensor, labels: Tensor, true: tuple[float, Tensor]) -> dict[str, float]:
@@ -119,9 +128,32 @@ def rates(desk: Desk) -> None:
         desk.note("copy, read and write", tera_per_second=2 * source.numel() * 4 / taken / 1e12)
 
 
+def as_in_training(desk: Desk, name: str, loss: Loss) -> None:
+    """Eight views of 64 x 64 pixels, 8 % of them foreground: anchors are few, and the background is keys only."""
+    with desk.trying(f"{name}, 8 % foreground"):
+        values, labels = problem(256 if desk.tiny else 32_768, sizes_of(desk)[0][1], desk.device, 0.08)
+        taken = milliseconds(partial(with_gradient, loss, values, labels), desk.device)
+        desk.note(f"{name}, 8 % foreground", pixels=len(values), milliseconds=taken)
+
+
+def around_tiles(desk: Desk) -> None:
+    """The package's tiles with other sides than its own, and what looking for a smaller basis costs beside them."""
+    rows, channels = sizes_of(desk)[0]
+    values, labels = problem(rows, channels, desk.device)
+    for side in (64, 128) if desk.tiny else (2048, 4096, 8192):
+        with desk.trying("side of a tile", side=side), mock.patch("semicon_nb.contrast.tile_size", lambda device, side=side: side):
+            taken = milliseconds(partial(with_gradient, contenders.ours, values, labels), desk.device, 3)
+            desk.note("side of a tile", side=side, pixels=rows, milliseconds=taken)
+    with desk.trying("basis"):
+        unit = normalize(values.detach(), dim=1)[None]
+        desk.note("basis", pixels=rows, milliseconds=milliseconds(lambda: low_rank_basis(unit), desk.device))
+
+
 def plain(desk: Desk) -> None:
     """The package's tiles, attention, and the dense matrix."""
     rates(desk)
+    around_tiles(desk)
+    as_in_training(desk, "tiles fp32", contenders.ours)
     entries = [("tiles fp32", contenders.ours, "highest"), ("tiles tf32", contenders.ours, "high")]
     kernels = (("flash", torch.bfloat16), ("cudnn", torch.bfloat16), ("efficient", torch.float32)) if desk.device.type == "cuda" else ()
     for kernel, dtype in kernels or (("cpu", torch.float32),):
@@ -170,3 +202,5 @@ def fused(desk: Desk) -> None:
             if shape := best_shape(desk, mode, *sizes[0], count, reserve * total):
                 entries.append((f"kernel {mode}", partial(fused_loss, mode=mode, shape=shape), "highest"))
         sweep(desk, entries, true, sizes)
+        for name, loss, _ in entries[:1] if wide == sizes_of(desk)[0][1] else ():
+            as_in_training(desk, name, loss)

@@ -57,6 +57,9 @@ def as_text(
         elif "slices_a_second" in row:
             about = " ".join(f"{name} {row[name]}" for name in ("filters", "precision", "count") if name in row)
             lines.append(f"{row['section']:7} {row['what']:22} {about:24} {row['slices_a_second']:10.0f} slices/s")
+        elif "pixels" in row:
+            side = f" {row['side']}" if "side" in row else ""
+            lines.append(f"{row['what'] + side:40} {row['pixels']:8,} pixels {row['milliseconds']:10.2f} ms")
         elif "tera_per_second" in row:
             lines.append(f"{row['what']:30} {row['tera_per_second']:.1f} x 10^12 a second")
         elif row["section"] in ("grid", "paper", "many", "stages") and "left_out" not in row:

@@ -39,7 +39,7 @@ def table_of(name: str, tiny: bool) -> tuple[pd.DataFrame, object]:
         return grid(**few, data=source, scale=0.01), named_preset("demo").scaled(0.01)
     frames = []
     for part in parts:
-        shared = {"splits": part["splits"], "data": "hippocampus", "preset": part["preset"]}
+        shared = {key: value for key, value in part.items() if key not in ("methods", "full", "labels")} | {"data": "hippocampus"}
         frames.append(grid(part["methods"], part["labels"], **shared))
         if part.get("full"):
             frames.append(grid(part["full"], (1.0,), **shared))
