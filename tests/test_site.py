@@ -368,6 +368,24 @@ def test_frames_of_explorers_fit_what_they_hold(site, browser, page, width):
     tab.close()
 
 
+def in_order(site: Path) -> list[Path]:
+    """The pages of Play as their notebooks are numbered."""
+    return [site / "play" / f"{page.stem.partition('_')[2]}.html" for page in sorted((ROOT / "nbs" / "play").glob("*.ipynb"))]
+
+
+@pytest.mark.browser
+def test_play_begins_the_bar_and_lists_its_pages(site, browser):
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.goto((site / "course" / "losses.html").as_uri())
+    tab.locator("#quarto-header .navbar-nav a").first.press("Enter")
+    tab.locator("#quarto-header .dropdown-menu.show").wait_for()
+    listed = tab.locator("#quarto-header .dropdown-menu.show a")
+    assert [link.get_attribute("href") for link in listed.all()] == [f"../play/{page.stem}.html" for page in in_order(site)]
+    listed.nth(1).click()
+    tab.wait_for_url("**/play/strategies.html")
+    tab.close()
+
+
 @pytest.mark.browser
 def test_dark_mode_is_remembered(site, browser):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
