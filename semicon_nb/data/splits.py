@@ -95,7 +95,8 @@ def outlines(
     names = tuple(train[: min(many, count)])
     rows = [np.flatnonzero(rows_of(cohort, (name,)) & cohort.labelled) for name in names]
     each = apportion(count, tuple(float(len(mine)) for mine in rows))
-    evenly = (mine[(np.arange(n) * 2 + 1) * len(mine) // (2 * n)] for mine, n in zip(rows, each, strict=True))
+    starts = np.arange(len(rows)) * 0.618 % 1  # another height in each, or the ends of all would be left out
+    evenly = (mine[((np.arange(n) + at) * len(mine) / n).astype(int)] for mine, n, at in zip(rows, each, starts, strict=True))
     return names, tuple(np.unique(np.concatenate(list(evenly))).tolist())
 
 # %% ../../nbs/course/01_people.ipynb #a0206b33

@@ -103,6 +103,14 @@ def test_outlines_of_a_volume_are_evenly_spaced(cohort):
         assert len(mine) >= 3 and np.ptp(gaps) <= 1 and mine[0] <= gaps.max() and len(own) - 1 - mine[-1] <= gaps.max()
 
 
+def test_one_slice_of_everybody_is_of_every_height():
+    """The middle slices of all people say nothing of the ends."""
+    cohort = phantom(subjects=40, size=8)
+    rows = labelled_indices(cohort, split(cohort, 0.125, spread="slices"))
+    counts = np.histogram(cohort.position[rows], bins=4, range=(0, 1))[0]
+    assert len(rows) == 48 and counts.min() >= 10 and counts.max() <= 14
+
+
 def test_outlines_that_the_split_does_not_give_are_refused(cohort, tmp_path):
     wide = split(cohort, 0.2, spread="slices")
     guard(cohort, wide, labelled_indices(cohort, wide), "labels")
