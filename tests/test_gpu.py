@@ -143,6 +143,12 @@ def test_the_tests_marked_cuda_run_on_a_cpu(tmp_path):
     assert " passed" in said and " failed" not in said and "KeyboardInterrupt" not in said
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so_and_does_nothing(tmp_path):
+    done = subprocess.run([sys.executable, SCRIPT, "--out", tmp_path, "--only", "loss"], capture_output=True, text=True)
+    assert done.returncode == 2 and "found no CUDA GPU, expected one; --tiny" in done.stdout and "## loss" not in done.stdout
+
+
 def test_unknown_sections_are_named(tmp_path):
     done = subprocess.run([sys.executable, SCRIPT, "--only", "loss,speed"], capture_output=True, text=True)
     assert done.returncode == 2 and "--only: found speed, expected some of tests, loss" in done.stderr
