@@ -140,6 +140,19 @@ def test_every_explorer_has_its_page(site):
         assert "http-equiv" in text and own
 
 
+@pytest.mark.parametrize("page, explorer", [("course/map", "pixels"), ("course/stages", "replay"), ("play/pixels", "pixels")])
+def test_a_page_shows_its_explorer_and_not_a_note_about_one(site, page, explorer):
+    text = (site / f"{page}.html").read_text(encoding="utf-8")
+    assert f'src="../explorers/{explorer}.html"' in text and "Alive in Jupyter" not in text
+
+
+def test_long_exported_code_is_folded_under_its_names(site):
+    text = (site / "course" / "stages.html").read_text(encoding="utf-8")
+    for name in ("allowed", "train_global", "train_local", "finetune"):
+        assert re.search(rf"<details[^>]*>\s*<summary>[^<]*Code of {name}", text), name
+    assert "Code of Slices" not in text, "twelve lines stand open"
+
+
 def test_every_picture_has_words(pages):
     wordless = {name: page.wordless for name, page in pages.items() if page.wordless}
     assert not wordless
@@ -324,7 +337,7 @@ def test_search_finds_without_a_server(site, browser):
 def test_explorers_follow_the_pages_colours(site, browser):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     tab = context.new_page()
-    tab.goto((site / "cohort_browser.html").as_uri())
+    tab.goto((site / "play" / "cohort.html").as_uri())
     tab.locator("iframe.explorer").scroll_into_view_if_needed()
     inside = tab.frame_locator("iframe.explorer")
     for wanted in ("light", "dark", "light"):
@@ -334,6 +347,22 @@ def test_explorers_follow_the_pages_colours(site, browser):
         tab.evaluate("document.querySelector('.quarto-color-scheme-toggle').click()")
     assert inside.locator("#theme").is_hidden(), "one button for light and dark is enough"
     context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("page", ["course/map", "course/stages", "play/strategies"])
+def test_frames_of_explorers_fit_what_they_hold(site, browser, page, width):
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    tab.goto((site / f"{page}.html").as_uri())
+    frame = tab.locator("iframe.explorer")
+    frame.scroll_into_view_if_needed()
+    inside = tab.frame_locator("iframe.explorer").locator("html")
+    inside.locator("canvas, svg").first.wait_for(timeout=60_000)
+    tab.wait_for_timeout(1000)
+    held, shown = inside.evaluate("e => [Math.ceil(e.getBoundingClientRect().height), innerHeight]")
+    assert 0 <= shown - held <= 4, f"{held} pixels in a frame of {shown}"
+    tab.close()
 
 
 @pytest.mark.browser

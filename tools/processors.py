@@ -25,6 +25,8 @@ TABLE = re.compile(r"(?:^\|.*\|[ ]*$\n?)+", re.M)
 NAMED = re.compile(r"\[(`[^`\]]+`)\]\([^)#\s]+\.html(?:\.md)?#([\w.]+)\)")
 """A link that nbdev makes of a name in backticks."""
 SCROLLED = '::: {.wide tabindex="0" role="region" aria-label="Table"}\n\\g<0>\n:::\n'
+LONG = 12
+"""Lines of exported code that stand open; more are folded."""
 LIVE = """::: {.callout-note .live title="Alive in Jupyter"}
 This cell shows an explorer that answers to your mouse. Run the page in JupyterLab (`make lab`) to use it.
 :::"""
@@ -143,6 +145,19 @@ def imports_only(source: str) -> bool:
     return bool(body) and all(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
 
 
+def fold_of(cell, module: str) -> str:
+    """What stands on the fold of a code cell: imports and exported code of more than 12 lines have one; "" leaves it open."""
+    exported = bool({"export", "exporti"} & set(cell.directives_))
+    if imports_only(cell.source):
+        return "Imports" if exported or not module else "Imports of the examples"
+    lines = [line for line in cell.source.splitlines() if line.strip() and not line.startswith("#|")]
+    if not exported or len(lines) <= LONG:
+        return ""
+    body = ast.parse(cell.source).body
+    names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return f"Code of {' and '.join(names)}" if names else "Code"
+
+
 class Pages(Processor):
     """Turns stored outputs into plain HTML and Markdown, gives every picture words, and shows what a page exports."""
 
@@ -169,8 +184,7 @@ class Pages(Processor):
             self.module = self.module or cell.directives_["default_exp"]
             cell.source = None
             return
-        if cell.cell_type == "code" and "code-fold" not in cell.source and imports_only(cell.source):
-            words = "Imports" if "export" in cell.directives_ or not self.module else "Imports of the examples"
+        if cell.cell_type == "code" and "code-fold" not in cell.source and (words := fold_of(cell, self.module)):
             cell.source = f'#| code-fold: true\n#| code-summary: "{words}"\n{cell.source}'
         for output in cell.get("outputs", []):
             if "data" in output:

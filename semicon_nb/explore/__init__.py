@@ -3,6 +3,7 @@
 from .cohort import CohortBrowser
 from .demo import make_demo
 from .page import html_table, write_page
+from .guess import GuessingGame
 from .pixels import PixelExplorer
 from .record import Recorder, example_models
 from .replay import TrainingReplay

@@ -5,6 +5,8 @@
 const percent = (x) => (100 * x).toFixed(0) + " %";
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 const between = (value, low, high) => Math.max(low, Math.min(high, value));
+// How high a reader's window is; inside a frame that grows with what it holds nobody knows
+const screenHeight = () => (window.parent === window ? window.innerHeight : 900);
 
 // A class's marker as an image of its own, for legends
 function markerImage(symbol, colour) {

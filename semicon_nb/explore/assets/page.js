@@ -68,6 +68,9 @@ const semicon = (() => {
     repaint();
   });
   if (window.parent !== window) window.parent.postMessage({ semiconTheme: "?" }, "*");
+  // It also says how high it is, so that the frame needs neither a scroll bar nor an empty foot
+  const height = () => Math.ceil(document.documentElement.getBoundingClientRect().height);
+  if (window.parent !== window) new ResizeObserver(() => window.parent.postMessage({ semiconHeight: height() }, "*")).observe(document.documentElement);
   document.getElementById("theme").setAttribute("aria-pressed", String(dark()));
 
   const value = (id) => { const e = document.getElementById(id); return e.type === "checkbox" ? e.checked : e.type === "range" ? Number(e.value) : e.value; };

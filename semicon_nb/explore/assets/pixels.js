@@ -145,7 +145,7 @@ function explorer(root, data, host) {
   }
 
   // ---- the two pictures
-  const tallest = () => between(0.43 * window.innerHeight, 230, 440);
+  const tallest = () => between(0.43 * screenHeight(), 230, 440);
   let line = null, over = null;
   const circle = make("div", { class: "circle-this", "aria-hidden": "true" }, make("span", { text: "Circle this" })), goal = largestStructure(grid, labels);
   const tall = (wide) => Math.min(tallest(), (wide * grid.rows) / grid.columns);

@@ -31,7 +31,7 @@ function reel(film, data, host) {
   for (let i = 0; i < count; i++) { symbolOf[i] = marks[i] % symbols.length; rgb.set(tints[looks(marks[i])], 3 * i); }
   let time = 0, moment = -1, method = "PCA";
 
-  const tallest = () => between(0.42 * window.innerHeight, 210, 380);
+  const tallest = () => between(0.42 * screenHeight(), 210, 380);
   const map = board("map", (wide) => Math.min(wide, tallest()), (pen, wide, high, scale) => paintDots(pen, wide, high, scale, { x, y, order, symbolOf, rgb, alpha }));
   map.canvas.setAttribute("aria-label", "The shown pixels in one layout for all moments, coloured by label");
   const slices = board("slices", (wide) => Math.min(tallest(), (wide * grid.rows) / grid.columns), (pen, wide, high) => {

@@ -1,0 +1,67 @@
+"""Guess before you look: the reader drags what each claim will bring, then the measured intervals appear beside the guess."""
+
+__all__ = ["GuessingGame"]
+
+import math
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from . import page
+from ..tables import Results, read_results, verdicts
+
+_INSTEAD = "Here you guess what the runs below will say. Run this cell, or open the page on the site, to play."
+
+
+class GuessingGame:
+    """A slider for each claim, in points of Dice; on request the interval of each comparison, its verdict and the headroom.
+
+    ValueError where no comparison was run at the labelled share, or where the runs cannot be compared.
+    """
+
+    def __init__(
+        self,
+        results: Results,  # finished runs of one experiment
+        claims: Mapping[str, Iterable[tuple[str, str]]],  # a claim in words -> the (better, worse) methods that are compared for it
+        labels: float | None = None,  # the labelled share, the smallest that was run where None
+    ):
+        """The game, ready to be shown."""
+        runs = read_results(results)
+        share = min(runs["labels"]) if labels is None else labels
+        rows = {text: _points(runs, list(pairs), share) for text, pairs in claims.items()}
+        kept = [{"text": text, "found": found} for text, found in rows.items() if found]
+        said = f"{share:.0%}".replace("%", "\u00a0%")
+        if not kept:
+            raise ValueError(f"claims: found none that was run at {said}, expected methods of `results`; look at its methods and shares")
+        self.data = {"claims": kept, "labels": said, "about": f"{runs['experiment'].iloc[0]}, {said} labelled", "scale": _scale(kept)}
+
+    def _repr_html_(self) -> str:
+        """The place of the game with its data, its looks and its script, for notebooks and the site."""
+        label = "Guess before you look: a slider for each claim, in points of Dice, then what was measured"
+        data = page.text(page.written(self.data))
+        place = f'<div class="semicon-guess" role="group" aria-label="{label}" data-guess="{data}"><p>{_INSTEAD}</p></div>'
+        code = f"(() => {{\n{page.asset('parts.js')}{page.asset('guess.js')}}})();"
+        return f"{place}<style>{page.asset('guess.css')}</style>{page.script(code)}"
+
+
+def _points(runs: pd.DataFrame, pairs: list[tuple[str, str]], share: float) -> list[dict]:
+    """What `verdicts` says of each pair at a labelled share, in points of Dice, rounded as the tables are."""
+    rows = verdicts(runs, pairs)
+    rows = rows[rows["labels"] == share]
+    numbers = ("difference", "half", "headroom", "headroom_half")
+    points = [{name: round(100 * round(row[name], 3), 1) for name in numbers} for row in rows.to_dict("records")]
+    names = {"headroom": "room", "headroom_half": "room_half"}
+    named = [{names.get(name, name): value for name, value in row.items()} for row in points]
+    return [row | {"claim": claim, "verdict": word} for row, claim, word in zip(named, rows["claim"], rows["verdict"], strict=True)]
+
+
+def _scale(claims: list[dict]) -> dict:
+    """The ends of the scale in points, with ticks at every five: -5 to 15, or as far as the intervals go."""
+    ends = [
+        row["difference"] + sign * (0 if math.isnan(row["half"]) else row["half"])
+        for claim in claims
+        for row in claim["found"]
+        for sign in (-1, 1)
+    ]
+    low, high = 5 * math.floor(min([-5, *ends]) / 5), 5 * math.ceil(max([15, *ends]) / 5)
+    return {"low": low, "high": high, "ticks": list(range(low, high + 1, 5))}

@@ -1,0 +1,206 @@
+"""Guess before you look: its numbers are the tables', its bars lie where they say, and its sentence tells what the reader guessed."""
+
+import ast
+import html
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from browser_tools import lab, static_page  # noqa: F401
+
+from semicon_nb.explore import GuessingGame
+from semicon_nb.tables import plus_minus, read_results, verdicts
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = ROOT / "nbs" / "course" / "12_is_it_true.ipynb"
+CLAIMS = {"Slices help": [("global", "scratch")], "Pixels <b>help</b>": [("local", "scratch"), ("local", "global")]}
+SCORES = {
+    ("scratch", 0.05): (0.700, 0.710, 0.720),
+    ("scratch", 1.0): (0.800, 0.805, 0.820),
+    ("global", 0.05): (0.680, 0.705, 0.720),
+    ("local", 0.05): (0.730, 0.750, 0.740),
+}
+
+
+def runs_of(scores: dict[tuple[str, float], tuple[float, ...]]) -> pd.DataFrame:
+    rows = [
+        {"method": name, "labels": share, "split": split, "pooled_dice": dice, "experiment": "mice, laptop"}
+        for (name, share), found in scores.items()
+        for split, dice in enumerate(found)
+    ]
+    return pd.DataFrame(rows)
+
+
+def told(markup: str) -> dict:
+    """What a game's markup holds for its script."""
+    return json.loads(html.unescape(re.search(r'data-guess="([^"]*)"', markup)[1]))
+
+
+def in_points(dice: str) -> list[float]:
+    return [float(number) for number in dice.split(" ± ")]
+
+
+def test_numbers_are_those_of_the_tables():
+    runs = runs_of(SCORES)
+    shown = [row for claim in GuessingGame(runs, CLAIMS).data["claims"] for row in claim["found"]]
+    rows = verdicts(runs, [pair for pairs in CLAIMS.values() for pair in pairs]).to_dict("records")
+    assert len(shown) == len(rows) == 3
+    for found, row in zip(shown, rows, strict=True):
+        assert (found["claim"], found["verdict"]) == (row["claim"], row["verdict"])
+        gain, room = (in_points(plus_minus(row[name], row[half])) for name, half in (("difference", "half"), ("headroom", "headroom_half")))
+        assert [found["difference"], found["half"], found["room"], found["room_half"]] == pytest.approx([100 * x for x in (*gain, *room)])
+    assert {row["verdict"] for row in rows} >= {"holds"}
+
+
+def test_the_page_stores_the_numbers_of_the_committed_rows():
+    cells = [cell for cell in nbformat.read(PAGE, 4).cells if cell.cell_type == "code"]
+    place = next(number for number, cell in enumerate(cells) if "GuessingGame(" in cell.source)
+    stored = told(cells[place].outputs[0]["data"]["text/html"])
+    claims = ast.literal_eval(re.search(r"CLAIMS = (\{.*?\n\})", cells[place].source, re.S)[1])
+    runs = read_results(ROOT / "results")
+    runs = runs[runs["experiment"] == stored["about"].rpartition(", ")[0]]
+    assert stored == GuessingGame(runs, claims).data
+    assert place < 4, "the guess stands at the head of the page"
+
+
+def test_where_all_labels_were_not_run_the_room_is_unknown():
+    scores = {place: found for place, found in SCORES.items() if place[1] < 1}
+    assert all(
+        row["room"] is None for claim in told(GuessingGame(runs_of(scores), CLAIMS)._repr_html_())["claims"] for row in claim["found"]
+    )
+
+
+def test_one_split_has_no_interval():
+    game = GuessingGame(runs_of({place: dice[:1] for place, dice in SCORES.items()}), CLAIMS)
+    found = told(game._repr_html_())["claims"][0]["found"][0]
+    assert found["half"] is None and found["verdict"] == "cannot tell"
+
+
+def test_what_was_not_run_is_left_out_and_nothing_at_all_is_an_error():
+    claims = {**CLAIMS, "Nobody ran this": [("mixup", "scratch")]}
+    assert [claim["text"] for claim in GuessingGame(runs_of(SCORES), claims).data["claims"]] == list(CLAIMS)
+    with pytest.raises(ValueError, match="claims: found none that was run at 5 %, expected"):
+        GuessingGame(runs_of(SCORES), {"Nobody ran this": [("mixup", "scratch")]})
+    with pytest.raises(ValueError, match="claims: found none that was run at 100 %"):
+        GuessingGame(runs_of(SCORES), CLAIMS, labels=1.0)
+
+
+@pytest.mark.parametrize("gain", [0.0, -0.4, 0.4])
+def test_the_scale_holds_every_interval(gain):
+    scores = {**SCORES, ("local", 0.05): tuple(dice + gain for dice in SCORES["scratch", 0.05])}
+    data = GuessingGame(runs_of(scores), CLAIMS).data
+    scale, rows = data["scale"], [row for claim in data["claims"] for row in claim["found"]]
+    assert scale["low"] <= min(-5, *(row["difference"] - row["half"] for row in rows))
+    assert scale["high"] >= max(15, *(row["difference"] + row["half"] for row in rows))
+    assert scale["ticks"][0] == scale["low"] and scale["ticks"][-1] == scale["high"] and 0 in scale["ticks"]
+
+
+def test_a_claim_cannot_write_markup():
+    assert "<b>help" not in GuessingGame(runs_of(SCORES), CLAIMS)._repr_html_()
+
+
+# ------------------------------------------------------------------------------------------------ in Chromium
+
+SPANS = """(scale) => Array.from(document.querySelectorAll('.claim'), (claim) => {
+  const track = claim.querySelector('.track').getBoundingClientRect(), thumb = 22;
+  const at = (x) => scale.low + (x - track.left - thumb / 2) / (track.width - thumb) * (scale.high - scale.low);
+  const ends = (e) => { const box = e.getBoundingClientRect(); return [at(box.left), at(box.right)]; };
+  return { bars: Array.from(claim.querySelectorAll('.bar'), ends), room: ends(claim.querySelector('.room:not(.faint)')) };
+})"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("guess") / "guess.html"
+    markup = GuessingGame(runs_of(SCORES), CLAIMS)._repr_html_()
+    path.write_text(
+        f'<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><body>{markup}{markup}</body></html>'
+    )
+    return path
+
+
+def drag_to(tab, row: int, points: float, scale: dict) -> None:
+    """Drag the dot of a claim with the mouse to a place on the scale."""
+    box = tab.page.locator(".claim input").nth(row).bounding_box()
+    place = lambda x: box["x"] + 11 + (x - scale["low"]) / (scale["high"] - scale["low"]) * (box["width"] - 22)  # noqa: E731
+    middle = box["y"] + box["height"] / 2
+    tab.drag([(place(0), middle), (place(points), middle)])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_guess_is_dragged_and_the_intervals_appear_beside_it(static_page, page, width):  # noqa: F811
+    tab, data = static_page(page, size=(width, 900)), told(page.read_text())
+    first = tab.page.locator(".semicon-guess").first
+    assert first.locator(".lane").first.bounding_box()["height"] == 0 and "±" not in first.inner_text()
+    drag_to(tab, 1, 9, data["scale"])
+    assert first.locator("output").nth(1).inner_text() == "your guess: +9 points"
+    tab.press(".claim input", "ArrowLeft", times=3)
+    assert first.locator("output").nth(0).inner_text() == "your guess: −1.5 points"
+    first.locator(".look").click()
+    tab.wait(lambda: first.locator(".lane").first.bounding_box()["height"] == 18, "the bars")
+    tab.page.wait_for_timeout(1100)  # they have grown
+    for claim, drawn in zip(data["claims"], tab.page.evaluate(SPANS, data["scale"])[: len(data["claims"])], strict=True):
+        wanted = [[found["difference"] - found["half"], found["difference"] + found["half"]] for found in claim["found"]]
+        for bar, ends in zip(drawn["bars"], wanted, strict=True):
+            assert bar == pytest.approx(ends, abs=0.05)
+        assert drawn["room"] == pytest.approx([0, claim["found"][0]["room"]], abs=0.1)
+    said, gain = first.locator(".told").inner_text(), data["claims"][1]["found"][0]
+    assert "+9 points for “Pixels <b>help</b>”" in said and f"{gain['difference']:+.1f} ± {gain['half']:.1f}" in said
+    assert "Inside a measured interval: 1 of your 2 guesses" in said and "holds (1 of 3)" in said
+    assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    tab.shot(f"guess-{width}")
+
+
+@pytest.mark.browser
+def test_the_sentence_is_copied_and_a_second_guess_begins_anew(static_page, page):  # noqa: F811
+    tab = static_page(page)
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    first, second = tab.page.locator(".semicon-guess").first, tab.page.locator(".semicon-guess").last
+    first.locator(".look").click()
+    assert "You looked without a guess" in first.locator(".told").inner_text() and first.locator(".share").is_hidden()
+    assert first.locator("output").first.inner_text() == "no guess" and first.locator("input").first.is_disabled()
+    first.locator(".look").click()
+    assert first.locator(".told").inner_text() == "" and first.locator("input").first.is_enabled()
+    first.locator("input").first.press("End")
+    first.locator(".look").click()
+    first.get_by_text("Copy the sentence").click()
+    tab.wait(lambda: first.get_by_text("Copied").count(), "the button's answer")
+    copied = tab.page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("I guessed +15 points of Dice for “Slices help” (mice, laptop, 5\u00a0% labelled). Measured: −0.8 ± ")
+    assert "where all labels bring +9.8 ± " in copied and "http" not in copied and "\n" not in copied
+    assert "shown" not in second.get_attribute("class"), "two guesses in one page are two"
+
+
+@pytest.mark.browser
+def test_every_part_has_a_name_and_stillness_is_kept(browser, page):
+    context = browser.new_context(reduced_motion="reduce", offline=True)
+    tab = context.new_page()
+    tab.goto(page.as_uri())
+    moving = "Array.from(document.querySelectorAll('*'), (e) => getComputedStyle(e)).filter((c) => c.animationName !== 'none').length"
+    assert tab.evaluate(moving) == 0
+    assert tab.get_by_role("slider", name="Slices help").count() == 2
+    assert tab.get_by_role("slider", name="Slices help").first.get_attribute("aria-valuetext") == "no guess yet"
+    tab.get_by_role("slider", name="Slices help").first.press("ArrowRight")
+    assert tab.get_by_role("slider", name="Slices help").first.get_attribute("aria-valuetext") == "+0.5 points of Dice"
+    context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.xdist_group("live")
+def test_it_plays_in_jupyterlab(lab, tmp_path):  # noqa: F811
+    runs_of(SCORES).to_json(lab.folder / "mice.json", orient="records")
+    begin = "import json\n\nimport pandas as pd\n\nfrom semicon_nb.explore import GuessingGame"
+    play = f"GuessingGame(pd.DataFrame(json.load(open('mice.json'))), {CLAIMS!r})"
+    tab = lab.open(lab.notebook("guess.ipynb", begin, play))
+    tab.wait(lambda: tab.page.locator(".semicon-guess input").count() == 2, "two sliders")
+    tab.press(".semicon-guess input", "ArrowRight", times=4)
+    assert tab.page.locator(".semicon-guess output").first.inner_text() == "your guess: +2 points"
+    tab.page.locator(".semicon-guess .look").click()
+    tab.wait(lambda: "Your boldest guess: +2 points" in tab.page.locator(".semicon-guess .told").inner_text(), "what was measured")
+    tab.shot("guess-live")
+    assert not tab.errors and not tab.outside
+    tab.close()
