@@ -1,4 +1,4 @@
-"""Which pixels are compared with which: all of them, every fourth, those of one block, or a random sample that counts for all.
+"""Every pixel with every other, every fourth, those of one block, or a random sample that counts for all: what each keeps, and what each loses.
 
 Docs: https://semicon-nb.github.io/semicon_nb/course/strategies.html.md"""
 

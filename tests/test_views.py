@@ -19,13 +19,10 @@ from semicon_nb.views import (
     augment,
     blur,
     correspondence,
-    draw_control,
-    draw_spline,
     draw_warp,
-    lattice,
-    spline_weights,
     views,
 )
+from semicon_nb.warps import draw_control, draw_spline, lattice
 
 CPU = torch.device("cpu")
 MOVES_ONLY = {"gamma": (1.0, 1.0), "contrast": (1.0, 1.0), "brightness": 0.0, "bias": 0.0, "blur": 0.0, "noise": 0.0}
@@ -211,14 +208,6 @@ def test_mirror_flips_exactly_about_half_of_the_views() -> None:
         same = torch.tensor([torch.allclose(a, b, atol=1e-4) for a, b in zip(pair.images[:, 0], images, strict=True)])
         assert (flipped | same).all() and 60 < flipped.sum() < 140
         assert torch.equal(pair.labels[flipped, 0], labels[flipped].flip(axis - 1))
-
-
-def test_spline_weights_sum_to_one_and_reproduce_the_lattice() -> None:
-    for size, knots in ((64, 6), (17, 1), (5, 9)):
-        assert torch.allclose(spline_weights(size, knots, CPU).sum(1), torch.ones(size), atol=1e-6)
-    drawn = draw_spline(lattice((20, 30), 4, CPU), (20, 30))
-    assert torch.allclose(drawn[0, :, 0], torch.arange(20.0) - 9.5, atol=1e-5)
-    assert torch.allclose(drawn[1, 0], torch.arange(30.0) - 14.5, atol=1e-5)
 
 
 def test_elastic_displacement_has_the_strength_that_it_says() -> None:

@@ -17,6 +17,8 @@ CHAPTERS = (
     ("Exercises", r"exercises/"),
 )
 BAR = ("Play", "Course", "Guides", "Explanations")
+MENU = "Play"
+"""The chapter whose pages the bar lists one by one; of the others it leads to the first."""
 
 
 def notebooks() -> list[str]:
@@ -42,7 +44,9 @@ def sidebar() -> str:
     lines = ["# Written by tools/navigation.py from the pages there are: run `make export`.", "website:", "  navbar:", "    left:"]
     found = chapters()
     for chapter in BAR:
-        lines += [f"      - text: {chapter}", f"        href: {found[chapter][0]}"]
+        pages = found[chapter]
+        lead = ["        menu:", *(f"          - href: {page}" for page in pages)] if chapter == MENU else [f"        href: {pages[0]}"]
+        lines += [f"      - text: {chapter}", *lead]
     lines += ["      - text: Reference", "        href: reference.qmd"]
     lines += ["  sidebar:", "    contents:", "      - text: Home", "        href: index.ipynb"]
     for title, pages in found.items():

@@ -21,7 +21,7 @@ from semicon_nb.data import (
     sunnybrook,
     to_grid,
 )
-from semicon_nb.data.cohort import count_ignored, take
+from semicon_nb.data.cohort import _count_ignored, take
 
 from .samples import classes_of, nifti, scan, scans, task
 
@@ -157,7 +157,7 @@ def test_ignored_pixels_leave_their_slices_out(tmp_path):
     assert cohort.classes == ("background", "a", "b") and cohort.labels.max() == 2
     rows = cohort.volume == 1
     assert cohort.labelled[rows].tolist() == [False, True, True] and cohort.labelled[~rows].all()
-    assert count_ignored(cohort) == 1 and "1 slices left out" in repr(cohort) and not cohort.labels[rows][0].any()
+    assert _count_ignored(cohort) == 1 and "1 slices left out" in repr(cohort) and not cohort.labels[rows][0].any()
     expected = np.where(np.arange(3) > 0, classes_of(1), 0)
     assert np.array_equal(native_labels(cohort, 1), expected)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from semicon_nb.data import DataError, Grid, from_grid, native_labels, normalise, read_scan, to_grid
-from semicon_nb.data.scans import linear_weights, stretch
+from semicon_nb.data.scans import _linear_weights, _stretch
 
 from .samples import disc, scan
 
@@ -19,7 +19,7 @@ def test_bilinear_labels_lose_what_ours_keep(hippo):
     for v in range(len(hippo.volumes)):
         native = np.moveaxis(native_labels(hippo, v), 2, 0)
         truth = to_grid(native, hippo.grid, labels=True)
-        blurred = stretch(native.astype(np.float32), (64, 64)).astype(np.uint8)
+        blurred = _stretch(native.astype(np.float32), (64, 64)).astype(np.uint8)
         released += [dice(truth, blurred, k) for k in (1, 2)]
         ours += [dice(native, from_grid(hippo.labels[hippo.volume == v], native.shape[1:], hippo.grid), k) for k in (1, 2)]
     assert np.mean(released) < 0.9
@@ -31,7 +31,7 @@ def test_no_new_label_appears_between_two():
     labels[:, 8:20, 8:20] = 7
     for size in (16, 64, 97):
         assert set(np.unique(to_grid(labels, Grid(size), labels=True))) == {0, 7}
-    assert len(np.unique(stretch(labels.astype(np.float32), (64, 64)).astype(np.uint8))) > 2
+    assert len(np.unique(_stretch(labels.astype(np.float32), (64, 64)).astype(np.uint8))) > 2
 
 
 def test_intensities_of_a_cohort_can_be_compared(hippo):
@@ -116,7 +116,7 @@ def test_values_too_close_for_32_bits_are_refused():
 @pytest.mark.parametrize("shape,size", [((35, 50), 64), ((64, 64), 64), ((31, 33), 32), ((300, 20), 48)])
 def test_resize_there_and_back(shape, size):
     rng = np.random.default_rng(0)
-    smooth = stretch(rng.random((3, 5, 5)).astype(np.float32), shape)
+    smooth = _stretch(rng.random((3, 5, 5)).astype(np.float32), shape)
     grid = Grid(size)
     there = to_grid(smooth, grid)
     assert there.shape == (3, size, size) and there.dtype == np.float32
@@ -139,11 +139,11 @@ def test_weights_are_shares_and_agree_with_torch():
     import torch
 
     for old, new in ((35, 64), (50, 64), (64, 35), (160, 64), (5, 5)):
-        assert np.allclose(linear_weights(old, new).sum(1), 1)
+        assert np.allclose(_linear_weights(old, new).sum(1), 1)
         line = torch.rand(1, 1, old, 3)
         theirs = torch.nn.functional.interpolate(line, (new, 3), mode="bilinear", antialias=True)[0, 0]
         inner = slice(2, -2) if new < old else slice(None)
-        np.testing.assert_allclose((linear_weights(old, new) @ line[0, 0].numpy())[inner], theirs.numpy()[inner], atol=2e-3)
+        np.testing.assert_allclose((_linear_weights(old, new) @ line[0, 0].numpy())[inner], theirs.numpy()[inner], atol=2e-3)
 
 
 def test_grid_refuses_nonsense():

@@ -19,7 +19,8 @@ from semicon_nb.explore.cohort import (
     volume_data,
     volume_parts,
 )
-from semicon_nb.views import blur, change_contrast, draw_spline, draw_warp, sample
+from semicon_nb.views import blur, change_contrast, draw_warp
+from semicon_nb.warps import draw_spline, sample
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ function guessing(root, data, name) {
     share.put(open ? sentence(found, data) : "");
     if (open) status.scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" });
   });
-  const lead = make("p", { class: "lead" }, make("b", { text: "Drag each dot" }), " to the gain that you expect, in points of Dice: one point is 0.01. Then look.");
+  const lead = make("p", { class: "invite" }, make("b", { text: "Drag each dot" }), " to the gain that you expect, in points of Dice: one point is 0.01. Then look.");
   const runs = make("p", { class: "note", text: `The runs: ${data.about}.` });
   root.replaceChildren(lead, runs, key, ...rows.map((row) => row.element), axis, make("p", { class: "ends", "aria-hidden": "true" }, make("span", { text: "← points lost" }), make("span", { text: "points gained →" })), make("div", { class: "press" }, look), status, share.element);
 }
