@@ -1,4 +1,4 @@
-"""Global, local and supervised local contrast, each a short formula on the sums over pairs.
+"""Whole slices, pixels without labels, pixels with labels: one loss, and three answers to what a positive is
 
 Docs: https://semicon-nb.github.io/semicon_nb/course/losses.html.md"""
 
@@ -64,10 +64,13 @@ def mean_positive(
     """Mean over the anchors of their mean similarity with their positives, from the sums of the classes alone."""
     run, length = class_runs(label)
     rows, run = unit.flatten(0, 1), run.flatten()
-    sums = rows.new_zeros(len(length), rows.shape[1]).index_add(0, run, rows)
-    alone = rows.new_zeros(len(length)).index_add(0, run, torch.linalg.vecdot(rows.detach(), rows.detach()))
-    factor = rows.new_zeros(len(length)).index_copy(0, run, share.flatten()) / (temperature * (length - 1).clamp(min=1).to(rows.dtype))
-    return (factor * (sums.square().sum(1) - alone)).sum()
+    exact = torch.float64 if rows.device.type != "mps" else rows.dtype  # sums of a million rows lose digits in float32
+    sums, alone = rows.new_zeros(len(length), rows.shape[1], dtype=exact), rows.new_zeros(len(length), dtype=exact)
+    for few, own in zip(rows.split(65_536), run.split(65_536), strict=True):
+        sums = sums.index_add(0, own, few.to(exact))
+        alone.index_add_(0, own, few.detach().to(exact).square().sum(1))
+    factor = alone.new_zeros(len(length)).index_copy(0, run, share.flatten().to(exact)) / (temperature * (length - 1).clamp(min=1).to(exact))
+    return (factor * (sums.square().sum(1) - alone)).sum().to(rows.dtype)
 
 # %% ../nbs/course/05_losses.ipynb #9054aac3
 FORMS = ("supcon", "printed")

@@ -118,7 +118,7 @@ def test_float32_is_close_to_float64_at_any_temperature(temperature):
 
 
 def test_worst_case_stays_finite_where_float32_is_used():
-    temperature = 1 / (86.9 - math.log(500))
+    temperature = 1 / (71.9 - math.log(500))
     assert enough_float32(temperature, 500) and not enough_float32(temperature, 5000)
     unit = torch.zeros(1, 500, 4)
     unit[..., 0] = 1

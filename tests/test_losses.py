@@ -1,6 +1,7 @@
 """The losses against the formulas written densely in float64, against peers, and in every degenerate case."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,12 @@ from monai.losses import ContrastiveLoss
 from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
 from torch.nn.functional import normalize
 
-from semicon_nb.losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
+from semicon_nb.losses import (
+    global_contrastive_loss,
+    local_contrastive_loss,
+    mean_positive,
+    supervised_local_contrastive_loss,
+)
 from semicon_nb.strategies import BlockDivision, Downsampling, FullResolution, RandomSampling
 
 STRATEGIES = [
@@ -399,3 +405,27 @@ def test_float32_at_full_size_is_close_to_float64():
     found, expected = supervised_local_contrastive_loss(features, labels), supervised_local_contrastive_loss(double, labels)
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
     assert relative(torch.autograd.grad(found, features)[0], torch.autograd.grad(expected, double)[0]) < 2e-5
+
+
+def test_extremes_of_shape_temperature_scale_weight_and_type_agree_with_dense_float64(monkeypatch):
+    """A short form of `python benchmarks/torture_loss.py`, which tries ten thousand."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "benchmarks"))
+    from torture_loss import figures
+
+    found = figures(400, seed=1)
+    assert found["outside"] == 0, found["first"]
+    assert found["worst"].keys() == {"float32", "float64", "bfloat16", "float16"}
+
+
+def test_the_mean_over_positives_keeps_its_digits_at_half_a_million_pixels():
+    torch.manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.randn(1, 8) + 0.3 * torch.randn(500_000, 8), dim=1)[None].requires_grad_()
+    label = torch.ones(1, 500_000, dtype=torch.int64)
+    share = torch.full((1, 500_000), 1 / 500_000)
+    found = mean_positive(unit, label, share, 0.1)
+    double = unit.detach().double().requires_grad_()
+    total = double[0].sum(0)
+    wanted = (total.square().sum() - double.square().sum()) / 499_999 / 500_000 / 0.1
+    assert abs(found.item() / wanted.item() - 1) < 1e-6
+    gradients = [torch.autograd.grad(value, rows)[0].double() for value, rows in ((found, unit), (wanted, double))]
+    assert ((gradients[0] - gradients[1]).norm() / gradients[1].norm()).item() < 1e-5

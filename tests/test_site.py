@@ -140,7 +140,10 @@ def test_every_explorer_has_its_page(site):
         assert "http-equiv" in text and own
 
 
-@pytest.mark.parametrize("page, explorer", [("course/map", "pixels"), ("course/stages", "replay"), ("play/pixels", "pixels")])
+SHOWN = {"course/people": "cohort", "course/strategies": "strategies", "course/stages": "replay", "course/map": "pixels", "play/pixels": "pixels"}
+
+
+@pytest.mark.parametrize("page, explorer", SHOWN.items())
 def test_a_page_shows_its_explorer_and_not_a_note_about_one(site, page, explorer):
     text = (site / f"{page}.html").read_text(encoding="utf-8")
     assert f'src="../explorers/{explorer}.html"' in text and "Alive in Jupyter" not in text
@@ -362,6 +365,24 @@ def test_frames_of_explorers_fit_what_they_hold(site, browser, page, width):
     tab.wait_for_timeout(1000)
     held, shown = inside.evaluate("e => [Math.ceil(e.getBoundingClientRect().height), innerHeight]")
     assert 0 <= shown - held <= 4, f"{held} pixels in a frame of {shown}"
+    tab.close()
+
+
+def in_order(site: Path) -> list[Path]:
+    """The pages of Play as their notebooks are numbered."""
+    return [site / "play" / f"{page.stem.partition('_')[2]}.html" for page in sorted((ROOT / "nbs" / "play").glob("*.ipynb"))]
+
+
+@pytest.mark.browser
+def test_play_begins_the_bar_and_lists_its_pages(site, browser):
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.goto((site / "course" / "losses.html").as_uri())
+    tab.locator("#quarto-header .navbar-nav a").first.press("Enter")
+    tab.locator("#quarto-header .dropdown-menu.show").wait_for()
+    listed = tab.locator("#quarto-header .dropdown-menu.show a")
+    assert [link.get_attribute("href") for link in listed.all()] == [f"../play/{page.stem}.html" for page in in_order(site)]
+    listed.nth(1).click()
+    tab.wait_for_url("**/play/strategies.html")
     tab.close()
 
 

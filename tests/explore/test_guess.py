@@ -190,6 +190,17 @@ def test_every_part_has_a_name_and_stillness_is_kept(browser, page):
 
 
 @pytest.mark.browser
+def test_a_finger_guesses(browser, page):
+    context = browser.new_context(has_touch=True, viewport={"width": 390, "height": 844}, offline=True)
+    tab = context.new_page()
+    tab.goto(page.as_uri())
+    box = tab.locator(".claim input").first.bounding_box()
+    tab.touchscreen.tap(box["x"] + 11 + 0.75 * (box["width"] - 22), box["y"] + box["height"] / 2)
+    assert tab.locator("output").first.inner_text() == "your guess: +10 points"
+    context.close()
+
+
+@pytest.mark.browser
 @pytest.mark.xdist_group("live")
 def test_it_plays_in_jupyterlab(lab, tmp_path):  # noqa: F811
     runs_of(SCORES).to_json(lab.folder / "mice.json", orient="records")
