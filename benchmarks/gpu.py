@@ -15,7 +15,7 @@ The sections, in this order, each with its share of the minutes and what earlier
 Every section is a process of its own, since a GPU's error leaves nothing usable behind in the one that met it. A failure is printed and
 the rest goes on. FOLDER holds results.jsonl (one line a result, written as it comes), log.txt, summary.txt, and a file of rows for each
 grid, which is to be put into results/. It needs PyTorch, NumPy and what --needs prints, and no installation. --tiny tries all of it
-on a CPU in a minute; its numbers say nothing.
+on a CPU in one to three minutes; its numbers say nothing.
 """
 
 import argparse
