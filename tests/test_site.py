@@ -62,6 +62,7 @@ class Page(HTMLParser):
             self.headings[-1][1] += data
         if not {"script", "style", "pre", "code", "annotation"} & set(self.open):
             self.raw_tex += re.findall(r"\$\$|\\\(|\\\[|\\frac|\\sum|\\log", data)
+            self.text += data
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +211,41 @@ def test_formulas_are_mathml(pages):
     left = {name: page.raw_tex[:5] for name, page in pages.items() if page.raw_tex}
     assert not left, "formulas that stayed TeX"
     assert any("<math" in page.path.read_text(encoding="utf-8") for page in pages.values())
+
+
+BANNED = {
+    "a dollar left of a formula": r"\$",
+    "a backslash command": r"\\[A-Za-z]+",
+    "a link's Markdown": r"\]\(|\.ipynb\b",
+    "another mark of Markdown": r"\*\*|:::|\{=html\}|<details",
+    "the number of a page, which the site does not show": r"\b([Pp]age|[Cc]hapter)s? \d|\bNotebooks? \d",
+    "a note in place of an explorer": r"Alive in Jupyter",
+    "a solution's mark for Colab": r"#@title",
+}
+
+
+def left_in(text: str) -> list[str]:
+    """The banned patterns of a page's text, each with the words around it."""
+    return [f"{what}: …{text[max(0, hit.start() - 30) : hit.end() + 30]!r}…" for what, mark in BANNED.items() for hit in re.finditer(mark, text)]
+
+
+@pytest.mark.parametrize("text", ["costs $x_i$ each", "so \\Sigma is", "[this](../a", "see page 07", "on pages 3 and 5", "Alive in Jupyter", "**bold"])
+def test_what_no_page_may_show_is_found(text):
+    assert left_in(text)
+
+
+def test_pages_show_no_marks_that_are_not_for_readers(pages):
+    left = {name: found for name, page in pages.items() if (found := left_in(page.text))}
+    assert not left, json.dumps(left, indent=1, ensure_ascii=False)
+    solutions = [page.path.read_text(encoding="utf-8") for name, page in pages.items() if name.startswith("exercises/")]
+    assert solutions and not any("@title" in page for page in solutions), "Colab's mark is for Colab"
+
+
+def test_starts_of_exercises_stand_open_and_solutions_are_folded(pages):
+    text = pages["exercises/contrast.html"].path.read_text(encoding="utf-8")
+    assert "<summary>Solution 1</summary>" in text
+    outside = re.sub(r"<details.*?</details>", "", text, flags=re.S)
+    assert "yours to fill in" in outside and "features.movedim" not in outside
 
 
 def test_social_card_and_description(site, pages):
