@@ -161,7 +161,8 @@ def test_every_explorer_has_its_page(site):
     assert known == set(EXPLORERS), "tools/explorers.py says how each explorer's page is made"
     for name, _ in EXPLORERS.values():
         text = (site / "explorers" / f"{name}.html").read_text(encoding="utf-8")
-        own = any(mark in text for mark in ('src="../site_libs/plotly/plotly.min.js"', 'class="semicon-scene"', 'id="explorer"'))
+        marks = ('src="../site_libs/plotly/plotly.min.js"', 'class="semicon-scene"', 'id="explorer"', 'id="play"')
+        own = any(mark in text for mark in marks)
         assert "http-equiv" in text and own
 
 
@@ -467,9 +468,10 @@ def test_play_begins_the_bar_and_lists_its_pages(site, home, browser):
     tab.locator("#quarto-header .navbar-nav a").first.press("Enter")
     tab.locator("#quarto-header .dropdown-menu.show").wait_for()
     listed = tab.locator("#quarto-header .dropdown-menu.show a")
-    assert [link.get_attribute("href") for link in listed.all()] == [f"../play/{page.stem}.html" for page in in_order(site)]
-    listed.nth(1).click()
-    tab.wait_for_url("**/play/strategies.html")
+    pages = in_order(site)
+    assert [link.get_attribute("href") for link in listed.all()] == [f"../play/{page.stem}.html" for page in pages]
+    listed.nth(2).click()
+    tab.wait_for_url(f"**/play/{pages[2].stem}.html")
     tab.close()
 
 
