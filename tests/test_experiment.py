@@ -75,6 +75,7 @@ COMMITTED = sorted((Path(__file__).resolve().parent.parent / "results").glob("*.
 def keys_of(record, methods):
     """What a grid of this run alone calls it."""
     one = {"labels": (record["labels"],), "splits": (record["split"],), "seeds": (record["seed"],), "model": record.get("model")}
+    one |= {"spread": record.get("spread", "people")}
     same = {name: record[name] for name in ("data", "preset", "scale", "defects")}
     return grid([methods[record["method"]]], **one, **same)["key"].tolist()
 
