@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import numpy as np
-import plotly.graph_objects as go
 import torch
 from scipy import ndimage
 from torch import Tensor
@@ -22,6 +22,9 @@ from .slices import Slice, checked_anchor, chosen_slice, slice_features, small_n
 from .widgets import Explorer, frame, in_place
 from ..show import METHOD_LOOKS
 from ..strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _LEAD = "Click a pixel, or use the arrow keys on a picture, to choose the anchor. Sliders set what is left out."
 _SCRIPTS = ("strategy.js",)
@@ -236,7 +239,7 @@ class StrategyExplorer(Explorer):
         """What the reader has chosen: `anchor`, row and column, and `stops`, the place of each slider."""
         return self.scene.state
 
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """The panels as they stand, side by side, for pages that are read and not run."""
         piece, pictures, texts = self.shown.slice, [], []
         for family, index in zip(self.shown.families, self.state["stops"], strict=True):

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import numpy as np
-import plotly.graph_objects as go
 import torch
 from scipy import ndimage
 from torch import Tensor
@@ -21,6 +21,9 @@ from .slices import Slice, checked_anchor, chosen_slice, embed_slice, slice_feat
 from .widgets import Explorer, frame, in_place
 from ..losses import supervised_local_contrastive_loss
 from ..strategies import RandomSampling
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _LEAD = "Click a pixel, or use the arrow keys on a picture, to choose the anchor. The slider sets the temperature."
 _SCRIPTS = ("temperature.js",)
@@ -178,7 +181,7 @@ class TemperatureExplorer(Explorer):
         """What the reader has chosen: `anchor`, row and column, and `stop`, the place of the temperature."""
         return self.scene.state
 
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """The anchor's attention at 0.03, 0.1 and 0.5, side by side, for pages that are read and not run."""
         shown, anchor, pictures, texts = self.shown, tuple(self.state["anchor"]), [], []
         outlines = swatches(*class_looks(len(shown.slice.classes))["colours"])
