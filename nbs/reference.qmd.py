@@ -33,13 +33,20 @@ def public(source: Path) -> list[ast.FunctionDef | ast.ClassDef]:
     return [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in named]
 
 
+sources = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(config.lib_path.rglob("*.py"))]
+classes = {node.name: node for tree in sources for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def constructor(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    """A class's `__init__`, its own or that of a class of this package that it is made from; none where there is none."""
+    own = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+    above = [classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
+    return own or [made for base in above for made in constructor(base)]
+
+
 def signature(node: ast.FunctionDef | ast.ClassDef) -> str:
     """A name and what it takes, without the types."""
-    made = (
-        [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
-        if isinstance(node, ast.ClassDef)
-        else [node]
-    )
+    made = constructor(node) if isinstance(node, ast.ClassDef) else [node]
     if not made:
         fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
         return f"{node.name}({', '.join(ast.unparse(f.target) + (f'={ast.unparse(f.value)}' if f.value else '') for f in fields)})"

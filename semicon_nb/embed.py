@@ -9,15 +9,17 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 import torch
-from plotly.subplots import make_subplots
 from torch import nn
 
 from .files import cache_folder, content_key, write_atomic
 from .show import PALETTE, SYMBOLS, style
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 def as_slices(
@@ -226,8 +228,10 @@ def map_figure(
     maps: Mapping[str, np.ndarray],  # title -> places [N, 2] of the same pixels
     classes: np.ndarray,  # [N] class of each pixel
     names: Sequence[str],  # name of each class
-) -> go.Figure:
+) -> "go.Figure":
     """Maps side by side, each class with its own colour and marker."""
+    from plotly.subplots import make_subplots
+
     figure = make_subplots(cols=len(maps), subplot_titles=list(maps), horizontal_spacing=0.04)
     for column, places in enumerate(maps.values(), start=1):
         unit = (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-12)

@@ -12,15 +12,18 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 
 from .data import Cohort, DataError, native_labels
 from .dice import dice_of, overlap_counts
 from .files import without_nan
 from .predict import Prediction, native_map, predict_slices
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../nbs/course/09_how_good.ipynb #85e099ea
 def surface_distance(
@@ -92,8 +95,10 @@ class Report:
         """Plain values for JSON; what is not known is None."""
         return {name: without_nan(value) for name, value in asdict(self).items()}
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row a class, and their mean."""
+        import pandas as pd
+
         mean = {"pooled_dice": self.pooled_dice, "volume_dice": self.volume_dice, "hd95": self.hd95}
         return pd.DataFrame.from_dict({**self.per_class, "mean": mean}, orient="index").round(3)
 

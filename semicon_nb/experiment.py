@@ -18,9 +18,8 @@ from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from filelock import FileLock
 from tqdm.auto import tqdm
@@ -39,6 +38,9 @@ from .plan import check_network, forecast, plan_run
 from .predict import Prediction, predict_slices, prediction_of
 from .tables import read_lines, read_results
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def grid(
     methods: Sequence[str | Method],  # names in METHODS, or methods of your own
@@ -51,8 +53,10 @@ def grid(
     defects: Sequence[str] = (),  # of the released code, to be simulated
     model: Builder | str | None = None,  # what builds a network of your own, which the workers must be able to import
     spread: str | int = "people",  # of the outlines, as `split` has it
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """One row for each run, in the order in which a grid that is cut short says most; ValueError for a network that a method cannot train."""
+    import pandas as pd
+
     source = {"cohort": data} if isinstance(data, str) else dict(data)
     shared = {"data": source, "preset": named_preset(preset).name, "scale": scale, "defects": sorted(defects)}
     shared |= {"spread": spread} if spread != "people" else {}
@@ -60,15 +64,20 @@ def grid(
     content: list[Any] = [keyed(named_preset(preset)), cohort.fingerprint]
     if model is not None:
         shared |= {"model": path_of(model)}
-        network = build({"model": path_of(model), "classes": len(cohort.classes)}, model=model)
-        for method in methods:
-            check_network(network, named_method(method), len(cohort.classes), cohort.images.shape[1:])
-        content.append(network_facts({}, network))
+        content.append(_facts_of(model, methods, cohort))
     rows = []
     for seed, share, number, method in ((a, b, c, named_method(d)) for a in seeds for b in labels for c in splits for d in methods):
         row = {"method": method.name, "labels": float(share), "split": int(number), "seed": int(seed), **shared}
         rows.append({"key": content_key(row, method.key, *content), **row})
     return pd.DataFrame(rows)
+
+
+def _facts_of(model: Builder | str, methods: Sequence[str | Method], cohort: Cohort) -> dict:
+    """What a network of one's own is made of; ValueError where one of the methods cannot train it on this cohort."""
+    network = build({"model": path_of(model), "classes": len(cohort.classes)}, model=model)
+    for method in methods:
+        check_network(network, named_method(method), len(cohort.classes), cohort.images.shape[1:])
+    return network_facts({}, network)
 
 
 def keyed(
@@ -375,7 +384,7 @@ def note(
 
 
 def todo(
-    rows: pd.DataFrame,  # of `grid`
+    rows: "pd.DataFrame",  # of `grid`
     path: Path,  # results file
 ) -> list[dict]:
     """The runs that have no line in the results yet."""
@@ -389,7 +398,7 @@ def _submit(methods: dict, preset: Preset, folder: str, keep: bool, device: str,
 
 
 def run_rows(
-    rows: pd.DataFrame,  # of `grid`
+    rows: "pd.DataFrame",  # of `grid`
     path: str | Path,  # results file, results/NAME.jsonl
     methods: dict[str, Method],  # by name
     preset: Preset,  # scaled
@@ -399,7 +408,7 @@ def run_rows(
     keep: bool = False,  # keep RUN folders
     progress: bool = True,  # say beforehand how long it takes, show a bar with the time left
     device: str | torch.device = "auto",  # where to train
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Do what is left of a table of runs; returns its finished runs."""
     if executor is None or isinstance(executor, Serial):
         chosen_device(device)  # or it is refused here, and not in every run
@@ -419,8 +428,10 @@ def run_rows(
     return _finished(path, rows)
 
 
-def _finished(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+def _finished(path: Path, rows: "pd.DataFrame") -> "pd.DataFrame":
     """Those runs of a table that have a line in the results."""
+    import pandas as pd
+
     known = read_results(path) if path.exists() and path.stat().st_size else pd.DataFrame(columns=["key"])
     return known[known["key"].isin(rows["key"])].reset_index(drop=True)
 
@@ -440,8 +451,10 @@ def run_grid(
     spread: str | int = "people",  # of the outlines, as `split` has it
     results: str | Path = "results",  # folder of results files
     **how: Any,  # executor, workers, folder, keep, progress, device of `run_rows`
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Run the grid methods x labels x splits x seeds, continuing where an earlier start ended."""
+    import pandas as pd
+
     shared: dict[str, Any] = {"splits": splits, "seeds": seeds, "data": data, "preset": preset, "scale": scale, "defects": defects}
     shared["model"] = model
     rows = grid(methods, labels, **shared, spread=spread)

@@ -6,11 +6,10 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 import torch
-from plotly.subplots import make_subplots
 
 from .data import Cohort, Split, labelled_indices
 from .loop import StageSettings
@@ -20,6 +19,9 @@ from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampl
 from .train import allowed, at_step, pair_of, train_local
 from .unet import UNet
 from .views import Views
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ def hover_text(
 
 
 def draw_family(
-    figure: go.Figure,  # drawn into
+    figure: "go.Figure",  # drawn into
     entries: Sequence[dict],  # one family at one point of training
     place: tuple[int, int],  # row and column of the panel
 ) -> None:
@@ -223,7 +225,7 @@ def draw_family(
 
 
 def draw_exact(
-    figure: go.Figure,  # drawn into
+    figure: "go.Figure",  # drawn into
     entry: dict,  # the exact loss at one point of training
     place: tuple[int, int],  # row and column of the panel
     top: float,  # where the panel ends, as 1 - cosine
@@ -245,8 +247,10 @@ def gradient_figure(
     results: dict,  # of benchmarks/gradient.py: "summary" is used
     background: bool = True,  # background pixels are keys (as released), or left out
     points: Sequence[int] | None = None,  # columns; None shows all
-) -> go.Figure:
+) -> "go.Figure":
     """Closeness of each strategy's gradient to the exact one against the processor time of its loss."""
+    from plotly.subplots import make_subplots
+
     entries = [e for e in results["summary"] if e["background"] is background]
     cohorts = list(dict.fromkeys(e["cohort"] for e in entries))
     points = sorted({e["point"] for e in entries}) if points is None else list(points)
@@ -266,10 +270,10 @@ def gradient_figure(
 
 
 def finish(
-    figure: go.Figure,  # with all families drawn
+    figure: "go.Figure",  # with all families drawn
     rows: int,  # of panels
     top: float,  # where the panels end, as 1 - cosine
-) -> go.Figure:
+) -> "go.Figure":
     """Axes, ticks and fonts."""
     style(figure, height=140 + 330 * rows)
     ticks = [10.0**k for k in range(round(math.log10(top)), 0)] + [0.5, 1.0]

@@ -25,13 +25,15 @@ from collections import Counter
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path, PurePath
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from .files import from_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 COLUMNS = (
@@ -80,7 +82,7 @@ def read_lines(
     return records
 
 
-Results: TypeAlias = str | os.PathLike | pd.DataFrame | Iterable
+Results: TypeAlias = "str | os.PathLike | pd.DataFrame | Iterable"
 NEEDED = ("method", "labels", "split")
 
 
@@ -119,8 +121,10 @@ def _checked(record: dict, source: str) -> dict:
 
 def read_results(
     results: Results,  # a results file, a folder of them, several files, records or a table of runs
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """One row for each finished run; ValueError where there is none."""
+    import pandas as pd
+
     if isinstance(results, pd.DataFrame):
         return results
     records = read_records(results)
@@ -147,15 +151,17 @@ def interval(
         return float("nan"), float("nan"), 0
     if len(values) == 1:
         return float(values[0]), float("nan"), 1
-    half = stats.t.ppf((1 + sure) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, (1 + sure) / 2) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(half), len(values)
 
 
 def by_split(
     results: Results,  # finished runs
     metric: str = "pooled_dice",  # a column: pooled_dice, volume_dice, hd95, validation, seconds
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Rows (labels, method), a column for each split, seeds averaged; ValueError for an unknown metric, or runs that cannot be compared."""
+    import pandas as pd
+
     runs = read_results(results)
     if metric not in runs:
         raise ValueError(f"metric: found {metric!r}, expected one of {', '.join(runs.select_dtypes('number').columns)}")
@@ -167,9 +173,9 @@ def by_split(
 
 
 def same_people(
-    scores: pd.DataFrame,  # of `by_split`
+    scores: "pd.DataFrame",  # of `by_split`
     baseline: str = "scratch",  # whose splits count
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The scores with a gap wherever the baseline has none, so that no mean is over other people; as they are where it was not run."""
     kept = scores.copy()
     for share, method in scores.index:
@@ -181,18 +187,26 @@ def same_people(
 def summary(
     results: Results,  # finished runs
     metric: str = "pooled_dice",  # what to average
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Mean and half width of its 95 % interval over the splits that scratch was run on, for each labelled share and method."""
     scores = same_people(by_split(results, metric))
-    rows = [interval(row) for row in scores.to_numpy()]
-    return pd.DataFrame(rows, index=scores.index, columns=["mean", "half", "splits"])
+    rows = {place: interval(row) for place, row in zip(scores.index, scores.to_numpy(), strict=True)}
+    return _frame(rows, scores, ["mean", "half", "splits"])
+
+
+def _frame(rows: dict[tuple[float, str], tuple], scores: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
+    """The `rows` by labelled share and method as a table, indexed as the `scores` are."""
+    import pandas as pd
+
+    index = pd.MultiIndex.from_tuples(rows, names=["labels", "method"]) if rows else scores.index[:0]
+    return pd.DataFrame(list(rows.values()), index=index, columns=columns)
 
 
 def paired(
     results: Results,  # finished runs
     against: str | dict[float, dict[str, str]] = "scratch",  # the method to subtract; or, for each share, each method's rival
     metric: str = "pooled_dice",  # what to compare
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Mean difference to another method on the same splits, and half width of its 95 % interval."""
     scores = by_split(results, metric)
     rows = {}
@@ -201,8 +215,7 @@ def paired(
         if rival == method or (share, rival) not in scores.index:
             continue
         rows[share, method] = (*interval(scores.loc[(share, method)] - scores.loc[(share, rival)]), rival)
-    index = pd.MultiIndex.from_tuples(rows, names=["labels", "method"]) if rows else scores.index[:0]
-    return pd.DataFrame(list(rows.values()), index=index, columns=["difference", "half", "splits", "against"])
+    return _frame(rows, scores, ["difference", "half", "splits", "against"])
 
 
 def best_other(
@@ -224,7 +237,7 @@ _BASELINES = {"best": "scratch(strong)", "scratch(strong)": "scratch(strong)"}
 """The training from scratch of a method that takes more steps; `scratch` for every other."""
 
 
-def _rooms(scores: pd.DataFrame, metric: str) -> dict[tuple[float, str], pd.Series]:
+def _rooms(scores: "pd.DataFrame", metric: str) -> "dict[tuple[float, str], pd.Series]":
     """What all labels bring on each split, by labelled share and training from scratch; nothing of seconds, which are no score."""
     shares = [] if metric.endswith("seconds") else sorted(f for f in set(scores.index.get_level_values("labels")) if f < 1)
     places = [(f, m) for m in dict.fromkeys(["scratch", *_BASELINES.values()]) for f in shares]
@@ -235,13 +248,12 @@ def _rooms(scores: pd.DataFrame, metric: str) -> dict[tuple[float, str], pd.Seri
 def headroom(
     results: Results,  # finished runs
     metric: str = "pooled_dice",  # what to compare
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """What all labels bring to training from scratch: mean, half width of its 95 % interval, splits; no row where all labels were not run."""
     scores = by_split(results, metric)
     rows = {place: interval(gains) for place, gains in _rooms(scores, metric).items()}
     rows = {place: row for place, row in rows.items() if row[2]}
-    index = pd.MultiIndex.from_tuples(rows, names=["labels", "method"]) if rows else scores.index[:0]
-    return pd.DataFrame(list(rows.values()), index=index, columns=["mean", "half", "splits"])
+    return _frame(rows, scores, ["mean", "half", "splits"])
 
 
 def judge(
@@ -268,8 +280,10 @@ def verdicts(
     results: Results,  # finished runs
     claims: Iterable[tuple[str, str]],  # (better, worse) as somebody claims
     metric: str = "pooled_dice",  # what to compare
-) -> pd.DataFrame:  # a row for each claim and labelled share that were run
+) -> "pd.DataFrame":  # a row for each claim and labelled share that were run
     """Which claims hold on these splits, which are reversed, and where the runs cannot tell or had no room to."""
+    import pandas as pd
+
     scores = by_split(results, metric)
     rooms, sign, rows = _rooms(scores, metric), -1 if metric in LESS_IS_BETTER else 1, []
     for better, worse in claims:
@@ -296,7 +310,7 @@ def plus_minus(
     return f"{value:+.3f}" * signed + f"{value:.3f}" * (not signed) + (f" ± {half:.3f}" if np.isfinite(half) else "")
 
 
-def _texts(rows: pd.DataFrame, value: str, share: float, signed: bool) -> dict[str, str]:
+def _texts(rows: "pd.DataFrame", value: str, share: float, signed: bool) -> dict[str, str]:
     """What a table says of each method at a labelled share."""
     found = zip(rows.index, rows[value], rows["half"], strict=True)
     return {method: plus_minus(mean, half, signed) for (labels, method), mean, half in found if labels == share}
@@ -305,8 +319,10 @@ def _texts(rows: pd.DataFrame, value: str, share: float, signed: bool) -> dict[s
 def compare(
     results: Results,  # finished runs
     metric: str = "pooled_dice",  # what to compare
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Scores with intervals, paired differences to scratch and to the best other method, and below them the headroom, as text."""
+    import pandas as pd
+
     runs = read_results(results)
     room = headroom(runs, metric).rename(index="headroom of {}".format, level="method")
     parts = {"": (summary(runs, metric), "mean"), " − scratch": (paired(runs, "scratch", metric), "difference")}
@@ -332,7 +348,7 @@ NAMES = {
 
 
 def as_markdown(
-    rows: pd.DataFrame,  # texts
+    rows: "pd.DataFrame",  # texts
 ) -> str:
     """A table in markdown."""
     body = [[f"`{name}`", *row] for name, row in zip(rows.index, rows.to_numpy(), strict=True)]
@@ -341,7 +357,7 @@ def as_markdown(
 
 
 def as_latex(
-    rows: pd.DataFrame,  # texts
+    rows: "pd.DataFrame",  # texts
 ) -> str:
     """A table in LaTeX (booktabs)."""
     clean = {"%": r"\%", "_": r"\_", "&": r"\&", "±": r"$\pm$", "−": "--"}
@@ -351,7 +367,7 @@ def as_latex(
     return "\n".join([*head, *body[1:], r"\bottomrule", r"\end{tabular}"])
 
 
-def _about_headroom(runs: pd.DataFrame, metric: str) -> str:
+def _about_headroom(runs: "pd.DataFrame", metric: str) -> str:
     """What the last rows of a table are, or why there are none."""
     if len(headroom(runs, metric)):
         return " Headroom: what all labels bring to training from scratch, same steps, same splits."
@@ -359,7 +375,7 @@ def _about_headroom(runs: pd.DataFrame, metric: str) -> str:
 
 
 def table_of_one(
-    runs: pd.DataFrame,  # finished runs of one experiment
+    runs: "pd.DataFrame",  # finished runs of one experiment
     form: str,  # "markdown", "latex" or "html"
     metric: str,  # pooled_dice, volume_dice or hd95
 ) -> str:

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from .. import show
 from ..files import content_key
 from .reading import DataError, Scan, meaning, read_scan, reorient, stored_orientation, whole_labels
 from .scans import Grid, from_grid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Volume", "Codes", "Cohort", "native_labels", "match_classes", "class_order", "describe", "contact_sheet"]
 
@@ -271,8 +274,10 @@ def take(cohort: Cohort, names: Sequence[str]) -> Cohort:
     )
 
 
-def describe(cohort: Cohort) -> pd.DataFrame:
+def describe(cohort: Cohort) -> "pd.DataFrame":
     """One line per volume: subject, native shape and spacing, how it is stored, slices, share of each class in %."""
+    import pandas as pd
+
     units = " or ".join(sorted({volume.unit.replace("pixel", "pixels") for volume in cohort.volumes}))
     lines = []
     for v, volume in enumerate(cohort.volumes):

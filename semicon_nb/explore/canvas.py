@@ -5,17 +5,19 @@ __all__ = []
 import base64
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import anywidget
 import numpy as np
-import plotly.graph_objects as go
 import traitlets
 from PIL import Image
 
-from .widgets import CONFIG, LiveFigure
 from .page import asset
 from ..show import edges, style
 from ..show import rgb as three
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 NONE, PLUS, MINUS, DOT = 0, 1, 2, 3
 """Marks drawn on pixels, so that colour never stands alone."""
@@ -93,35 +95,21 @@ def beside(
     anchor: Sequence[int] = (),  # row and column that are ringed
     scale: int = 4,  # screen pixels a pixel in the stills
     height: int = 300,  # screen pixels
-) -> go.Figure:
+) -> "go.Figure":
     """Pictures side by side in one figure, for pages that are read and not run."""
+    import plotly.graph_objects as go
+
     figure, count = go.Figure(), len(pictures)
     ring = {"symbol": "circle-open-dot", "size": 14, "color": "white", "line": {"width": 3}}
+    heading = {"xref": "paper", "xanchor": "center", "yref": "paper", "yanchor": "bottom", "showarrow": False}
     x, y = ([anchor[1]], [anchor[0]]) if len(anchor) else ([], [])
     for k, (source, text) in enumerate(zip(pictures, texts, strict=True)):
         number = "" if k == 0 else str(k + 1)
         axes = {"xaxis": f"x{number}", "yaxis": f"y{number}", "hoverinfo": "skip"}
-        figure.add_trace(go.Image(source=source, dx=1 / scale, dy=1 / scale, **axes))
+        figure.add_image(source=source, dx=1 / scale, dy=1 / scale, **axes)
         figure.add_scatter(x=x, y=y, mode="markers", showlegend=False, marker=ring, **axes)
         across = {"domain": [k / count + 0.008, (k + 1) / count - 0.008], "anchor": f"y{number}", "visible": False}
         down = {"anchor": f"x{number}", "scaleanchor": f"x{number}", "autorange": "reversed", "visible": False}
         figure.update_layout({f"xaxis{number}": across, f"yaxis{number}": down})
-        figure.add_annotation(
-            x=(k + 0.5) / count,
-            y=1.0,
-            xref="paper",
-            xanchor="center",
-            yref="paper",
-            yanchor="bottom",
-            showarrow=False,
-            text=text,
-        )
+        figure.add_annotation(text=text, x=(k + 0.5) / count, y=1.0, **heading)
     return style(figure, height=height).update_layout(margin={"l": 5, "r": 5, "t": 55, "b": 5})
-
-
-def chart(figure: go.Figure, height: int) -> go.FigureWidget:
-    """A figure as a live widget, `height` screen pixels, that keeps its legend and margins and fills its column."""
-    figure.update_layout(template="none", autosize=True, height=height, font={"size": 13, "color": "#7a7a7a"})
-    widget = LiveFigure(figure)
-    widget._config = CONFIG
-    return widget

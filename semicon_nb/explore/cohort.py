@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import numpy as np
-import plotly.graph_objects as go
 import torch
 
 from .canvas import beside, mixed, still, swatches
@@ -19,6 +19,9 @@ from .widgets import Explorer, frame, in_place
 from ..data import Cohort, Split, check_split, phantom, split
 from ..show import METHOD_LOOKS, PALETTE, SYMBOLS
 from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _LEAD = "Choose a volume and a slice, above or in the charts. Click a pixel to read it. The views are of the slice you see."
 _SCRIPTS = ("views.js", "cohort.js")
@@ -185,7 +188,7 @@ class CohortBrowser(Explorer):
         """Give the browser the volume that it asks for."""
         self.scene.volume = as_json(volume_data(self.shown.cohort, change["new"]))
 
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """The slice in sight and two views of it, for pages that are read and not run."""
         cohort, state = self.shown.cohort, self.state
         row = int(np.flatnonzero(cohort.volume == state["volume"])[state["slice"] - 1])

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
@@ -207,6 +206,8 @@ def score_rows(
     reports: dict[str, list[Report]],  # by contender, in the order of the repeats
 ) -> list[dict[str, str]]:
     """One row for each contender and class, as text: means over the repeats."""
+    import pandas as pd
+
     rows = []
     for title, found in reports.items():
         mean = [{name: getattr(report, name) for name in ("pooled_dice", "volume_dice", "hd95")} for report in found]

@@ -4,11 +4,13 @@ __all__ = ["GuessingGame"]
 
 import math
 from collections.abc import Iterable, Mapping
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from . import page
 from ..tables import Results, read_results, verdicts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _INSTEAD = "Here you guess what the runs below will say. Run this cell, or open the page on the site, to play."
 
@@ -44,7 +46,7 @@ class GuessingGame:
         return f"{place}<style>{page.asset('guess.css')}</style>{page.script(code)}"
 
 
-def _points(runs: pd.DataFrame, pairs: list[tuple[str, str]], share: float) -> list[dict]:
+def _points(runs: "pd.DataFrame", pairs: list[tuple[str, str]], share: float) -> list[dict]:
     """What `verdicts` says of each pair at a labelled share, in points of Dice, rounded as the tables are."""
     rows = verdicts(runs, pairs)
     rows = rows[rows["labels"] == share]

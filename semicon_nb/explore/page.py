@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from ..files import without_nan, write_atomic
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 __all__ = ["html_table", "write_page"]
 
@@ -44,8 +46,10 @@ def packed(array: np.ndarray) -> dict:
     return {"dtype": array.dtype.name, "shape": list(array.shape), "data": base64.b64encode(little.tobytes()).decode()}
 
 
-def figure(fig: go.Figure) -> dict:
+def figure(fig: "go.Figure") -> dict:
     """A plotly figure, `fig`, as plain data, without plotly's default template (it weighs more than most figures)."""
+    import plotly.graph_objects as go
+
     fig = go.Figure(fig)
     fig.update_layout(template="none")
     plain = json.loads(fig.to_json())
@@ -59,7 +63,7 @@ def encode(value: object) -> object:
         return packed(value)
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, go.Figure):
+    if hasattr(value, "to_plotly_json"):
         return figure(value)
     raise TypeError(f"data: {type(value).__name__} cannot be written into a page, expected arrays, figures, numbers, text, lists, dicts")
 
@@ -177,6 +181,13 @@ def write_template(path: str | os.PathLike, template: str, parts: Mapping[str, s
     return write_atomic(Path(path), fill(template, parts))
 
 
+def _plotly_script() -> str:
+    """Plotly for the browser, read from its package only where a page holds it."""
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
 def page(
     title: str,  # of the page
     body: str,  # its HTML
@@ -186,7 +197,7 @@ def page(
     plotly: str = "inline",  # "inline", the path of plotly.min.js, or "" for a page without
 ) -> str:
     """The HTML of a page."""
-    library = script(get_plotlyjs()) if plotly == "inline" else f'<script src="{text(plotly)}"></script>' * bool(plotly)
+    library = script(_plotly_script()) if plotly == "inline" else f'<script src="{text(plotly)}"></script>' * bool(plotly)
     parts = {
         "policy": POLICY,
         "title": text(title),
@@ -212,9 +223,9 @@ def write_page(
     """Write a page that needs nothing but a browser; with plotly="shared" also the plotly.min.js beside it."""
     path = Path(path)
     if plotly == "shared":
-        library = path.parent / "plotly.min.js"
-        if not library.exists() or library.stat().st_size != len(get_plotlyjs().encode()):
-            write_atomic(library, get_plotlyjs())
+        library, source = path.parent / "plotly.min.js", _plotly_script()
+        if not library.exists() or library.stat().st_size != len(source.encode()):
+            write_atomic(library, source)
         plotly = "plotly.min.js"
     return write_atomic(path, page(title, body, data, scripts, lead, plotly))
 

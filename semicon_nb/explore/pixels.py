@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import numpy as np
-import plotly.graph_objects as go
 
 from ..data import Cohort
 from ..embed import Map, Sample, UmapSettings, map_figure, pca, sample_pixels, umap_map
@@ -19,6 +19,9 @@ from ..trust import Number, trust
 from .embeddings import RAMP, TITLES, Colouring, View, compact, gather
 from .record import example_models
 from .widgets import Explorer, LiveScript, frame, in_place, safely, script_page
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _SCRIPTS = ("pixels.js",)
 _METHODS = ("PCA", "UMAP")
@@ -179,7 +182,7 @@ def first_data(view: View, sample: Sample, start: dict) -> dict:
     return pixel_data(view, sample, maps, start) | {"counts": counts_of(view.images.size, len(sample.index))}
 
 
-def stage_figure(view: View, sample: Sample, most: int = 800) -> go.Figure:
+def stage_figure(view: View, sample: Sample, most: int = 800) -> "go.Figure":
     """The PCA maps of all stages side by side, coloured by label, of at most so many pixels."""
     few = sample_pixels((1, 1, len(sample.index)), most).index
     some = replace(sample, index=sample.index[few])
@@ -263,7 +266,7 @@ class PixelExplorer(Explorer):
             made = stored_map(*self.maps.ready[key], goal_of(self.view, self.sample))
             self.live.tell({"stage": key[0], "method": key[1], "map": made, "progress": ""})
 
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """The maps of all stages side by side, coloured by label."""
         return stage_figure(self.view, self.sample)
 

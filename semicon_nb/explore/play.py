@@ -4,14 +4,17 @@ __all__ = ["Playground"]
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 
 from ..data import phantom
 from ..show import PALETTE, PULL, PUSH, overlay
 from .page import asset, page, text, write_page
 from .widgets import Explorer
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 SCRIPTS = ("parts.js", "canvas.js", "pixelloss.js", "play.js")
 SLICES = (
@@ -50,8 +53,10 @@ class Playground(Explorer):
         data = {"size": 64, "pictures": [_picture(*one) for one in SLICES], "palette": PALETTE[:4], "pull": PULL, "push": PUSH}
         return self.title, f'<style>{asset("play.css")}</style><div id="play"></div>', data, SCRIPTS, LEAD, ""
 
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """The slice with its paint, for pages that are read and not run."""
+        import plotly.graph_objects as go
+
         first = _picture(*SLICES[0])
         painted = np.asarray(overlay(first["image"] / 255, first["labels"], scale=4))
         axes = {"visible": False, "scaleanchor": "x"}

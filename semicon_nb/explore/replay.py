@@ -7,16 +7,19 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import numpy as np
-import plotly.graph_objects as go
 
 from ..embed import UmapSettings, aligned, map_figure
 from ..show import PALETTE, SYMBOLS
 from .embeddings import TITLES, Mosaic, mosaic_of
 from .record import Recording, as_recording, example_recording
 from .widgets import Explorer, LiveScript, frame, in_place, safely, script_page
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _SCRIPTS = ("replay.js",)
 _METHODS = ("PCA", "UMAP")
@@ -196,7 +199,7 @@ class TrainingReplay(Explorer):
                 }
             )
 
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """The first film at its first, middle and last moment."""
         film, snaps = self.films[0], self.films[0].recording.snapshots
         moments = sorted({0, len(snaps) // 2, len(snaps) - 1})

@@ -4,14 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import numpy as np
-import plotly.graph_objects as go
-from plotly.callbacks import Points
 
 from ..explore import page
-from .canvas import PixelCanvas, chart, swatches
+from .canvas import PixelCanvas, swatches
 from .widgets import Explorer, column, frame, in_place, labelled, row, safely
 from .looks import (
     MARKS,
@@ -56,6 +55,10 @@ from ..runs import Run
 from ..show import METHOD_LOOKS, SYMBOLS
 from ..tables import NAMES, Results, read_records
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from plotly.callbacks import Points
+
 __all__ = ["ResultsExplorer"]
 
 LEAD = "Click a point to see the volumes behind it. Bars are 95 % intervals over splits of people; every number is that of the table."
@@ -88,7 +91,7 @@ def menu_options(experiments: Mapping[str, Experiment], shown: Shown, ordered: S
     }
 
 
-def redraw(widget: go.FigureWidget, figure: go.Figure) -> None:
+def redraw(widget: "go.FigureWidget", figure: "go.Figure") -> None:
     """Give a `widget` what is in a fresh `figure` with as many traces, in one message."""
     with widget.batch_update():
         for old, new in zip(widget.data, figure.data, strict=True):
@@ -130,7 +133,7 @@ def connect(explorer: "ResultsExplorer") -> None:
     explorer.strip.data[0].on_click(lambda trace, points, state: pointed(explorer, points))
 
 
-def clicked(explorer: "ResultsExplorer", place: int, points: Points) -> None:
+def clicked(explorer: "ResultsExplorer", place: int, points: "Points") -> None:
     """In the `explorer`, a mean of the method in this `place` was clicked."""
     shown, method = explorer.shown, explorer.shown.methods[place]
     known = cells(explorer.experiment, shown.metric, shown.name)
@@ -139,7 +142,7 @@ def clicked(explorer: "ResultsExplorer", place: int, points: Points) -> None:
         explorer.touched(method=method, labels=shares[points.point_inds[0]], volume=0, rank=1)
 
 
-def pointed(explorer: "ResultsExplorer", points: Points) -> None:
+def pointed(explorer: "ResultsExplorer", points: "Points") -> None:
     """In the `explorer`, a volume was clicked."""
     if points.point_inds:
         explorer.touched(volume=points.point_inds[0], rank=1)
@@ -205,6 +208,8 @@ class ResultsExplorer(Explorer):
 
     def build(self) -> None:
         """Make controls and figures, and put them together."""
+        from .live_figure import chart
+
         self.status, self.ordered, self.busy = ipywidgets.HTML(page.text(LEAD)), self.volumes(), False
         self.menus = {k: labelled(ipywidgets.Dropdown(description=text), wide) for k, (text, wide) in HEADS.items()}
         self.places = [labelled(ipywidgets.Dropdown(description=f"Method {k + 1}"), "260px") for k in range(len(METHOD_LOOKS))]
@@ -258,7 +263,7 @@ class ResultsExplorer(Explorer):
         follow_slices(self, chosen)
         self.busy = False
 
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """The scores, for pages that are read and not run."""
         return score_figure(self.experiment, self.shown)
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 
 from ..explore import page
 from .results_state import BASELINE, Cell, Experiment, Shown, Volume, cells
 from ..show import METHOD_LOOKS, SYMBOLS, style
 from ..tables import NAMES, headroom, plus_minus
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 __all__ = []
 
@@ -103,8 +106,10 @@ def ends_of(each: Sequence[Cell]) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def score_figure(experiment: Experiment, shown: Shown) -> go.Figure:
+def score_figure(experiment: Experiment, shown: Shown) -> "go.Figure":
     """Scores against the labelled share: for each of the four places its splits, its means with intervals, and its name."""
+    import plotly.graph_objects as go
+
     known, shares, figure = cells(experiment, shown.metric, shown.name), experiment.shares, go.Figure()
     mine = [[known[m, f] for f in shares if (m, f) in known] for m in shown.methods]
     low, high = ends_of([c for each in mine for c in each])
@@ -126,8 +131,10 @@ def place_traces(
     each: Sequence[Cell],  # one for each labelled share
     x: Sequence[float],  # where they stand
     label: Sequence[tuple[float, float, str]],  # where the name's leader begins, and where the name stands
-) -> list[go.Scatter]:
+) -> "list[go.Scatter]":
     """The splits, the means and the name of one method."""
+    import plotly.graph_objects as go
+
     colour, symbol, dash = METHOD_LOOKS[place]
     bars = {"array": [float(np.nan_to_num(c.half)) for c in each], "thickness": 1.8, "width": 5}
     dots = [(at, score) for at, c in zip(x, each, strict=True) for score in c.scores]
@@ -142,8 +149,10 @@ def place_traces(
     return [splits, means, name]
 
 
-def volume_figure(ordered: Sequence[Volume], shown: Shown) -> go.Figure:
+def volume_figure(ordered: Sequence[Volume], shown: Shown) -> "go.Figure":
     """Scores of the volumes, worst first (`ordered`), the chosen one ringed; a marker for each split."""
+    import plotly.graph_objects as go
+
     figure, splits, far = go.Figure(), sorted({v.split for v in ordered}), shown.metric == "hd95"
     place = shown.methods.index(shown.method) if shown.method in shown.methods else 0
     text = [f"{page.text(v.name)}: {v.score:.3f}" for v in ordered]

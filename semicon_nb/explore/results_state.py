@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ..methods import GROUPS
 from ..tables import by_split, paired, plus_minus, read_results, same_people, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = []
 
@@ -79,7 +82,7 @@ class Experiment:
     """Runs that can be compared, as `tables.experiment_of` says."""
 
     name: str  # cohort, preset, defects
-    runs: pd.DataFrame  # of `read_results`, indexed by the number among all runs
+    runs: "pd.DataFrame"  # of `read_results`, indexed by the number among all runs
     records: dict[int, dict]  # the same, whole
 
     @cached_property
@@ -97,7 +100,7 @@ class Experiment:
         """The classes that were scored."""
         return list(dict.fromkeys(name for record in self.records.values() for name in record.get("per_class") or ()))
 
-    def scored(self, metric: str, name: str) -> pd.DataFrame:
+    def scored(self, metric: str, name: str) -> "pd.DataFrame":
         """The runs with the `metric` of the class `name` in the place of that of all; "mean" leaves it."""
         if name == "mean":
             return self.runs
@@ -116,7 +119,7 @@ def experiments_of(records: Sequence[dict]) -> dict[str, Experiment]:
 def cells(experiment: Experiment, metric: str, name: str) -> dict[tuple[str, float], Cell]:
     """What the tables say of every method and labelled share: of a `metric`, and a class (`name`, or "mean")."""
     runs = experiment.scored(metric, name)
-    if pd.to_numeric(runs[metric]).isna().all():
+    if runs[metric].isna().all():
         return {}
     means, gains, scores = summary(runs, metric), paired(runs, BASELINE, metric), same_people(by_split(runs, metric))
     apart = {place: tuple(line)[:3] for place, line in zip(gains.index, gains.to_numpy(), strict=True)}

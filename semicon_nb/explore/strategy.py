@@ -2,29 +2,25 @@
 
 __all__ = ["StrategyExplorer"]
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import ipywidgets
 import numpy as np
-import plotly.graph_objects as go
 import torch
 from scipy import ndimage
 from torch import Tensor
 
 from ..gradient import agreement, loss_gradient
 from .canvas import beside, mixed, still, swatches
-from .page import text
-from .scene import TINTS, Scene, class_looks, slice_data, write_scene
-from .slices import Slice, checked_anchor, chosen_slice, slice_features, small_network
-from .widgets import Explorer, frame, in_place
+from .scene import TINTS, SliceExplorer, class_looks, slice_data
+from .slices import Slice, slice_features, small_network
 from ..show import METHOD_LOOKS
 from ..strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
 
-_LEAD = "Click a pixel, or use the arrow keys on a picture, to choose the anchor. Sliders set what is left out."
-_SCRIPTS = ("strategy.js",)
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 _SHARES = np.array([0.72, 0.62, 0.5, 0.85], np.float32)  # of the colour, for never compared, positive, negative, the anchor
 
 
@@ -208,35 +204,30 @@ def _scene_data(shown: _Strategies) -> dict:
     }  # fmt: skip
 
 
-class StrategyExplorer(Explorer):
-    """What each strategy compares one anchor with, what it costs, and what it loses."""
+class StrategyExplorer(SliceExplorer):
+    """What each strategy compares one anchor with, what it costs, and what it loses.
+
+    Without `features` and `model` the embeddings are those of an untrained network.
+    """
 
     title = "What a strategy compares"
+    lead = SliceExplorer.lead + " Sliders set what is left out."
+    scripts = ("strategy.js",)
 
-    @in_place
-    def __init__(
+    def _open(
         self,
-        image: np.ndarray | None = None,  # [H, W]; None: a generated slice
-        labels: np.ndarray | None = None,  # [H, W], 0 background
-        features: Tensor | np.ndarray | None = None,  # [C, H, W] embeddings
-        model: torch.nn.Module | None = None,  # gives them instead; None and no features: an untrained network
-        anchor: tuple[int, int] | None = None,  # row and column to start with
-        temperature: float = 0.1,  # of the loss
-        classes: Sequence[str] | None = None,  # names, background first
-    ):
-        piece = chosen_slice(image, labels, classes)
+        piece: Slice,
+        features: Tensor | np.ndarray | None,
+        model: torch.nn.Module | None,
+        place: tuple[int, int] | None,
+        temperature: float,
+    ) -> dict:
+        """Measure all settings, the anchor at first where structures meet."""
         families, note = _measure_slice(piece, features, model, temperature)
-        place = first_anchor(piece.labels, families) if anchor is None else checked_anchor(anchor, piece.labels.shape)
-        self.shown = _Strategies(piece, families, note, place)
-        self.scene = Scene(_SCRIPTS, _scene_data(self.shown))
-        self.widget = frame(self.title, ipywidgets.HTML(text(_LEAD)), self.scene)
+        self.shown = _Strategies(piece, families, note, place or first_anchor(piece.labels, families))
+        return _scene_data(self.shown)
 
-    @property
-    def state(self) -> dict:
-        """What the reader has chosen: `anchor`, row and column, and `stops`, the place of each slider."""
-        return self.scene.state
-
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """The panels as they stand, side by side, for pages that are read and not run."""
         piece, pictures, texts = self.shown.slice, [], []
         for family, index in zip(self.shown.families, self.state["stops"], strict=True):
@@ -248,10 +239,6 @@ class StrategyExplorer(Explorer):
                 f"<b>{family.name}</b> {stop.label if family.control else ''}<br>cosine {stop.cosine:.2f}, {short(stop.pairs)} pairs"
             )
         return beside(pictures, texts, self.state["anchor"])
-
-    def write(self, path: str | os.PathLike, plotly: str = "") -> Path:
-        """Write the page that compares strategies without a kernel to `path`; it needs no `plotly`."""
-        return write_scene(path, self.title, _LEAD, _SCRIPTS, _scene_data(self.shown), self.state)
 
 
 def _measure_slice(

@@ -2,28 +2,23 @@
 
 __all__ = ["TemperatureExplorer"]
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import ipywidgets
 import numpy as np
-import plotly.graph_objects as go
 import torch
 from scipy import ndimage
 from torch import Tensor
 
 from .canvas import DOT, beside, mixed, still, swatches
-from .page import text
-from .scene import TINTS, Scene, class_looks, slice_data, write_scene
-from .slices import Slice, checked_anchor, chosen_slice, embed_slice, slice_features, small_network
-from .widgets import Explorer, frame, in_place
+from .scene import TINTS, SliceExplorer, class_looks, slice_data
+from .slices import Slice, embed_slice, slice_features, small_network
 from ..losses import supervised_local_contrastive_loss
 from ..strategies import RandomSampling
 
-_LEAD = "Click a pixel, or use the arrow keys on a picture, to choose the anchor. The slider sets the temperature."
-_SCRIPTS = ("temperature.js",)
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 TEMPERATURES = tuple(round(10 ** (-2 + k / 20), 4) for k in range(41))
 """The stops of the slider, evenly spaced in the logarithm from 0.01 to 1."""
 
@@ -149,36 +144,33 @@ def _scene_data(shown: _Attention) -> dict:
     }  # fmt: skip
 
 
-class TemperatureExplorer(Explorer):
-    """What the temperature does to one anchor."""
+class TemperatureExplorer(SliceExplorer):
+    """What the temperature, 0.01 to 1, does to one anchor.
+
+    Without `features` and `model` a small network is trained for a moment on this slice.
+    """
 
     title = "What the temperature does"
+    lead = SliceExplorer.lead + " The slider sets the temperature."
+    scripts = ("temperature.js",)
 
-    @in_place
-    def __init__(
+    def _open(
         self,
-        image: np.ndarray | None = None,  # [H, W]; None: a generated slice
-        labels: np.ndarray | None = None,  # [H, W], 0 background
-        features: Tensor | np.ndarray | None = None,  # [C, H, W] embeddings
-        model: torch.nn.Module | None = None,  # gives them instead; neither: a network trained for a moment on this slice
-        anchor: tuple[int, int] | None = None,  # row and column to start with
-        temperature: float = 0.1,  # to start with, 0.01 to 1
-        classes: Sequence[str] | None = None,  # names, background first
-    ):
-        piece, stop, note = chosen_slice(image, labels, classes), nearest_stop(temperature), ""
+        piece: Slice,
+        features: Tensor | np.ndarray | None,
+        model: torch.nn.Module | None,
+        place: tuple[int, int] | None,
+        temperature: float,
+    ) -> dict:
+        """Embed the slice, by a network trained for a moment where there is no other; the anchor is at first deep inside."""
+        stop, note = nearest_stop(temperature), ""
         if features is None and model is None:
             features, note = _train_briefly(piece), " The embeddings are of a small network after 8 steps."
-        place = middle_anchor(piece.labels) if anchor is None else checked_anchor(anchor, piece.labels.shape)
-        self.shown = _Attention(piece, unit(slice_features(piece.image, features, model)), place, stop, note)
-        self.scene = Scene(_SCRIPTS, _scene_data(self.shown))
-        self.widget = frame(self.title, ipywidgets.HTML(text(_LEAD)), self.scene)
+        vectors = unit(slice_features(piece.image, features, model))
+        self.shown = _Attention(piece, vectors, place or middle_anchor(piece.labels), stop, note)
+        return _scene_data(self.shown)
 
-    @property
-    def state(self) -> dict:
-        """What the reader has chosen: `anchor`, row and column, and `stop`, the place of the temperature."""
-        return self.scene.state
-
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """The anchor's attention at 0.03, 0.1 and 0.5, side by side, for pages that are read and not run."""
         shown, anchor, pictures, texts = self.shown, tuple(self.state["anchor"]), [], []
         outlines = swatches(*class_looks(len(shown.slice.classes))["colours"])
@@ -187,10 +179,6 @@ class TemperatureExplorer(Explorer):
             pictures.append(still(*_attention_colours(shown.slice, found, anchor), shown.slice.labels, outlines))
             texts.append(f"<b>τ = {temperature}</b><br>listens to {found.keys:,.0f} pixels, {100 * found.positives:.0f} % positive")
         return beside(pictures, texts, anchor, height=330)
-
-    def write(self, path: str | os.PathLike, plotly: str = "") -> Path:
-        """Write the page that explores the temperature without a kernel to `path`; it needs no `plotly`."""
-        return write_scene(path, self.title, _LEAD, _SCRIPTS, _scene_data(self.shown), self.state)
 
 
 def _attention_colours(piece: Slice, found: Anchor, anchor: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,17 +6,18 @@ import os
 import threading
 import traceback
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anywidget
 import ipywidgets
-import plotly
-import plotly.graph_objects as go
 import traitlets
 
 from .page import asset, message_page, write_page, written
 from ..show import style
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 __all__ = ["Explorer", "figure_widget", "frame", "in_place", "safely"]
 
@@ -98,7 +99,7 @@ class Explorer:
     trace = ""
     widget: ipywidgets.Widget
 
-    def picture(self) -> go.Figure:
+    def picture(self) -> "go.Figure":
         """A small figure that says what the explorer shows, for pages that are read and not run."""
         raise NotImplementedError
 
@@ -121,65 +122,18 @@ class Explorer:
         return self.widget._repr_mimebundle_()
 
 
-def _plain(figure: go.Figure) -> dict:
+def _plain(figure: "go.Figure") -> dict:
     """A figure as JSON that a notebook can store."""
+    from .live_figure import CONFIG
     from .page import figure as plain
 
     return plain(figure) | {"config": CONFIG}
 
 
-CONFIG = {
-    "responsive": True, "displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "",
-    "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"],
-}  # fmt: skip
-"""Plotly's settings everywhere: its button that uploads a chart to its makers is gone."""
-
-
-BUNDLE = Path(plotly.__file__).with_name("package_data").joinpath("widgetbundle.js").read_text(encoding="utf-8")
-"""Plotly's widget for the browser."""
-
-
-class LiveFigure(go.FigureWidget):
-    """A figure that goes to the browser complete, at the moment when something else first refers to it.
-
-    Plotly's own sends an empty figure first and its traces in a second message, which a busy browser may draw too early.
-    """
-
-    _esm = asset("figure.js")
-    _bundle = traitlets.Unicode(BUNDLE).tag(sync=True)
-    _asked = traitlets.Int(0).tag(sync=True)
-    _answered = traitlets.Int(0).tag(sync=True)
-    _ring: traitlets.List = traitlets.List([]).tag(sync=True)  # number of a trace with one point, and its new x and y
-    _complete = False
-
-    def ring(self, trace: int, x: float, y: float) -> None:
-        """Move the one point of a `trace` to `x`, `y` without drawing the figure again; its axes stay as they are."""
-        self._data[trace].update(x=[x], y=[y])
-        self._ring = [trace, float(x), float(y)]
-
-    @traitlets.observe("_asked")
-    def _answer(self, change: dict) -> None:
-        """Send the figure as it is now, then say so."""
-        self._widget_data, self._widget_layout = deepcopy(self._data), deepcopy(self._layout_obj._props)
-        self._answered = change["new"]
-
-    def open(self) -> None:
-        """Wait until the figure is complete."""
-        if self._complete:
-            super().open()
-
-    @property
-    def model_id(self) -> str:
-        """The name under which the browser knows the figure; asking for it sends the figure."""
-        if self.comm is None and not self._complete:
-            self._widget_data, self._widget_layout = deepcopy(self._data), deepcopy(self._layout_obj._props)
-            self._complete = True
-            self.open()
-        return super().model_id
-
-
-def figure_widget(figure: go.Figure, height: int = 420) -> go.FigureWidget:
+def figure_widget(figure: "go.Figure", height: int = 420) -> "go.FigureWidget":
     """A figure, `height` screen pixels, that fills its column, follows light and dark pages, and needs no template."""
+    from .live_figure import CONFIG, LiveFigure
+
     margin = figure.layout.margin.to_plotly_json()
     widget = LiveFigure(style(figure, height=height).update_layout(margin=margin))
     widget.update_layout(template="none", autosize=True)

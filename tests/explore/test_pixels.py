@@ -1,6 +1,9 @@
 """PixelExplorer without a browser: what it is told, what it measures, and what it hands to the browser."""
 
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -108,13 +111,17 @@ def test_a_run_brings_its_own_slices_and_stages_or_picks_some_of_a_cohort(small_
     assert not same.problem and np.array_equal(same.view.images, made.view.images)
 
 
-def test_no_umap_is_made_or_even_loaded_before_it_is_asked_for():
-    import subprocess
-    import sys
+LATER = ("plotly", "pandas", "umap", "numba", "sklearn", "monai", "nibabel", "matplotlib", "scipy.stats")
+EXPLORERS = ("PixelExplorer", "StrategyExplorer", "TemperatureExplorer", "CohortBrowser", "TrainingReplay")
 
-    code = "import sys; from semicon_nb.explore import PixelExplorer; made = PixelExplorer(); made._repr_mimebundle_()"
-    done = subprocess.run([sys.executable, "-c", f"{code}; print(made.problem, 'umap' in sys.modules)"], capture_output=True, text=True)
-    assert done.stdout.split() == ["False"], done.stderr
+
+@pytest.mark.parametrize("names", [(), EXPLORERS], ids=["the face", "the first sight of each explorer"])
+def test_what_takes_seconds_to_load_waits_until_it_is_used(names):
+    shown = "".join(f"made = explore.{name}(); made._repr_mimebundle_(); assert not made.problem, made.trace\n" for name in names)
+    code = f"import sys\nfrom semicon_nb import explore\n{shown}print([name for name in {LATER} if name in sys.modules])"
+    plain = {name: value for name, value in os.environ.items() if name != "PLOTLY_RENDERER"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=plain)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
 
 
 BAD = {

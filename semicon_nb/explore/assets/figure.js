@@ -15,17 +15,6 @@ const start = (model) => {
   }));
   return started.get(model);
 };
-// A ring on a curve is moved by hand: plotly would work the whole figure out anew for one point
-const move = (figure, [trace, x, y]) => {
-  const data = figure.data?.[trace], point = figure.calcdata?.[trace]?.[0], axes = figure._fullLayout;
-  if (!data) return;
-  [data.x, data.y] = [[x], [y]];
-  const across = axes?.[(data.xaxis || "x").replace("x", "xaxis")], down = axes?.[(data.yaxis || "y").replace("y", "yaxis")];
-  const mark = figure._fullData?.[trace] && figure.querySelector(`.scatterlayer .trace${figure._fullData[trace].uid} .points path`);
-  if (!point || !across || !down || !mark) return;
-  [point.x, point.y] = [across.d2c(x), down.d2c(y)];
-  mark.setAttribute("transform", `translate(${across.d2p(x)},${down.d2p(y)})`);
-};
 export default {
   initialize({ model }) { start(model); },
   async render({ model, el }) {
@@ -45,8 +34,6 @@ export default {
       clearInterval(listen);
       el.on("plotly_relayout", (change) => { if (change && change.selections && el.layout) el.layout.selections = []; });
     }, 50);
-    const ring = () => { if (model.get("_ring").length && el.calcdata) move(el, model.get("_ring")); };
-    model.on("change:_ring", ring);
-    return () => { model.off("change:_ring", ring); gone?.(); };
+    return () => gone?.();
   },
 };

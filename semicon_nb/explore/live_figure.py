@@ -1,0 +1,63 @@
+"""Plotly's figures, live: the one module of the explorers that needs plotly as soon as it is imported."""
+
+__all__ = []
+
+from copy import deepcopy
+from pathlib import Path
+
+import plotly
+import plotly.graph_objects as go
+import traitlets
+
+from .page import asset
+
+CONFIG = {
+    "responsive": True, "displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"],
+}  # fmt: skip
+"""Plotly's settings everywhere: its button that uploads a chart to its makers is gone."""
+
+
+BUNDLE = Path(plotly.__file__).with_name("package_data").joinpath("widgetbundle.js").read_text(encoding="utf-8")
+"""Plotly's widget for the browser."""
+
+
+class LiveFigure(go.FigureWidget):
+    """A figure that goes to the browser complete, at the moment when something else first refers to it.
+
+    Plotly's own sends an empty figure first and its traces in a second message, which a busy browser may draw too early.
+    """
+
+    _esm = asset("figure.js")
+    _bundle = traitlets.Unicode(BUNDLE).tag(sync=True)
+    _asked = traitlets.Int(0).tag(sync=True)
+    _answered = traitlets.Int(0).tag(sync=True)
+    _complete = False
+
+    @traitlets.observe("_asked")
+    def _answer(self, change: dict) -> None:
+        """Send the figure as it is now, then say so."""
+        self._widget_data, self._widget_layout = deepcopy(self._data), deepcopy(self._layout_obj._props)
+        self._answered = change["new"]
+
+    def open(self) -> None:
+        """Wait until the figure is complete."""
+        if self._complete:
+            super().open()
+
+    @property
+    def model_id(self) -> str:
+        """The name under which the browser knows the figure; asking for it sends the figure."""
+        if self.comm is None and not self._complete:
+            self._widget_data, self._widget_layout = deepcopy(self._data), deepcopy(self._layout_obj._props)
+            self._complete = True
+            self.open()
+        return super().model_id
+
+
+def chart(figure: go.Figure, height: int) -> go.FigureWidget:
+    """A figure as a live widget, `height` screen pixels, that keeps its legend and margins and fills its column."""
+    figure.update_layout(template="none", autosize=True, height=height, font={"size": 13, "color": "#7a7a7a"})
+    widget = LiveFigure(figure)
+    widget._config = CONFIG
+    return widget
