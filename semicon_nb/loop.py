@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from tqdm import tqdm
@@ -30,6 +30,18 @@ class Step:
     rate: float  # learning rate of the update
     seconds: float  # wall time of the step, validation not included
     dice: float | None = None  # pooled Dice on the validation subjects, where measured
+
+
+class StepLine(TypedDict):
+    """A line of a history file: a `Step`."""
+
+    stage: str
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    seconds: float
+    dice: NotRequired[float | None]
 
 
 @dataclass(frozen=True)
@@ -274,14 +286,14 @@ def trim_history(
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            entry = json.loads(line)
+            entry = from_json(line, StepLine)
         except ValueError:
             continue
         if entry["stage"] != stage or entry["step"] <= step:
-            kept.append(line + "\n")
-    write_atomic(path, "".join(kept))
+            kept.append(line + b"\n")
+    write_atomic(path, b"".join(kept))
 
 
 def open_run(
