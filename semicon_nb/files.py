@@ -100,9 +100,10 @@ _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 
 def _is_plain(value: Any, kind: type) -> bool:
     """Whether a value is of a plain type; true and false are no numbers, and no number is infinite or NaN."""
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    return isinstance(value, kind) and (kind is not int or (not isinstance(value, bool) and abs(value) < 2**63))
+    if isinstance(value, bool) or kind not in (int, float):
+        return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    most = 2**63 if kind is int else sys.float_info.max
+    return isinstance(value, int | kind) and -most <= value <= most
 
 
 def read_tensors(path: str | os.PathLike) -> Any:

@@ -188,7 +188,8 @@ def read_run(path: str | Path, model: Builder | str | None = None) -> Run:
 def _check_settings(settings: _RunFile) -> None:
     """Raise a ValueError or TypeError for a run.json that cannot be right."""
     Grid(**settings["grid"])
-    classes, codes = settings["classes"], settings.get("codes", {"classes": []})
+    classes: list[str] = settings["classes"]
+    codes = settings.get("codes", _CodesFile(classes=[]))
     if any(len(pair) != 2 for pair in codes["classes"]):
         raise ValueError("its 'codes' are no pairs of a number and a class")
     known = {index for _, index in codes["classes"]} | {codes.get("other") or 0}

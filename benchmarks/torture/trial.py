@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE = 10.0
@@ -57,7 +57,7 @@ def command(words: list[str]) -> str:
     return said.getvalue()
 
 
-def attempt(job: Callable[[], str], names: tuple[str, ...], sound: str | None = None, checked: bool = False) -> Outcome:
+def attempt(job: Callable[[], str], names: tuple[str, ...], sound: str | None = None, checked: bool = False, patience: float = PATIENCE) -> Outcome:
     """Call a job in a forked process.
 
     An error must hold one of the `names`. `sound` is the value without the damage; where a file is `checked` no other is right.
@@ -68,7 +68,7 @@ def attempt(job: Callable[[], str], names: tuple[str, ...], sound: str | None = 
         os.close(reader)
         _child(job, writer)
     os.close(writer)
-    content = _listen(reader, began + PATIENCE)
+    content = _listen(reader, began + patience)
     if content is None:
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
@@ -156,6 +156,25 @@ def _judge(said: dict, names: tuple[str, ...], sound: str | None, checked: bool)
     return "taken" if checked else "other"
 
 
-def plain(outcome: Outcome) -> dict:
-    """An outcome as plain values."""
-    return asdict(outcome)
+def measured(job: Callable[[], dict]) -> dict:
+    """What a job in a forked process finds, with its seconds and its gigabytes beyond what the process had before; no limits."""
+    reader, writer = os.pipe()
+    began = time.monotonic()
+    if not (child := os.fork()):
+        code = 1
+        try:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+                found = job()
+            more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / (1 << 20)
+            os.write(writer, json.dumps({**found, "gigabytes": round(more, 2)}).encode())
+            code = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writer)
+    content = _listen(reader, began + 1800)
+    if os.waitpid(child, 0)[1] or not content:
+        raise RuntimeError("a job of the section load broke off, see above")
+    return {**json.loads(content), "seconds": round(time.monotonic() - began, 1)}

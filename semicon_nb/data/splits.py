@@ -150,10 +150,9 @@ def load_split(
         raise FileNotFoundError(f"{path}: there is no such split file; write one with save_split")
     try:
         values = from_json(Path(path).read_bytes(), SplitFile)
-        parts = {part: tuple(values[part]) for part in ("train", "val", "test", "labelled")}
-        outlined = None if values.get("outlined") is None else tuple(values["outlined"])
-        plain = {name: values[name] for name in ("cohort", "fingerprint", "seed", "labelled_fraction")}
-        found = Split(**plain, **parts, outlined=outlined)
+        plain = (values["cohort"], values["fingerprint"], values["seed"], values["labelled_fraction"])
+        train, val, test, known = (tuple(values[part]) for part in ("train", "val", "test", "labelled"))
+        found = Split(*plain, train, val, test, known, numbers if (numbers := values.get("outlined")) is None else tuple(numbers))
     except ValueError as error:
         raise DataError(f"{path}: is no split file ({error}); write one with save_split") from error
     check_names(found, str(path))
