@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -106,6 +106,14 @@ def _is_plain(value: Any, kind: type) -> bool:
     return isinstance(value, int | kind) and -most <= value <= most
 
 
+def content_of(path: str | os.PathLike) -> bytes:
+    """The bytes of a file; ValueError for a pipe, a device or a folder, which may have no end."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is a folder, pipe or device, expected a file; remove it")
+    return path.read_bytes()
+
+
 def read_tensors(path: str | os.PathLike) -> Any:
     """Tensors and plain values in the file `path`, as torch.save wrote them; ValueError where a bit of it is not as it was written.
 
@@ -113,14 +121,27 @@ def read_tensors(path: str | os.PathLike) -> Any:
     """
     import torch
 
-    content = Path(path).read_bytes()
+    content = content_of(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as parts:
             if damaged := parts.testzip():
                 raise ValueError(f"its part {damaged} is damaged")
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the reader trip over
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    for tensor in _tensors_in(found):
+        if tensor.numel() * tensor.element_size() > len(content):
+            raise ValueError(f"a tensor claims {tensor.numel()} numbers, and the whole file has {len(content)} bytes")
+    return found
+
+
+def _tensors_in(tree: Any) -> Iterator[Any]:
+    """Every tensor in nested dictionaries, lists and tuples."""
+    if hasattr(tree, "element_size"):
+        yield tree
+    elif isinstance(tree, Mapping | list | tuple):
+        for part in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _tensors_in(part)
 
 
 def current_umask() -> int:

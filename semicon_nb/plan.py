@@ -170,8 +170,11 @@ def _from_cache(model: UNet, key: str, train: Callable[[], list[Step]]) -> tuple
     with FileLock(f"{place}.lock"):
         if in_cache(key):
             try:
+                steps = read_history(place.with_suffix(".jsonl"))
+                if [step.step for step in steps] != [*range(1, steps[-1].steps + 1 if steps else 0)]:
+                    raise ValueError("a step is missing")
                 model.load_state_dict(read_weights(place))
-                return read_history(place.with_suffix(".jsonl")), True
+                return steps, True
             except (ValueError, RuntimeError):
                 print(f"{place}: is damaged; this stage is trained anew")
         steps = train()

@@ -10,7 +10,7 @@ from typing import Any, NotRequired, TypedDict
 import torch
 
 from .data import Codes, Cohort, Grid, Split, load, load_split
-from .files import from_json
+from .files import content_of, from_json
 from .loop import Step, StepLine
 from .names import check_run
 from .networks import Builder, build, read_weights
@@ -151,7 +151,7 @@ def read_history(
 ) -> list[Step]:
     """All steps in a history file; a line that was cut off in writing is left out."""
     steps = []
-    for line in Path(path).read_bytes().splitlines() if Path(path).exists() else ():
+    for line in content_of(path).splitlines() if Path(path).exists() else ():
         try:
             steps.append(Step(**from_json(line, StepLine)))
         except (ValueError, TypeError):
@@ -164,7 +164,7 @@ def read_run(path: str | Path, model: Builder | str | None = None) -> Run:
     folder = Path(path)
     check_run(folder)
     try:
-        settings = from_json((folder / "run.json").read_bytes(), _RunFile)
+        settings = from_json(content_of(folder / "run.json"), _RunFile)
         own = settings["method"]
         method = Method(own["name"], (), looks=own["looks"], neighbours=own.get("neighbours", 0.0))
         _check_settings(settings)
@@ -228,7 +228,7 @@ def read_settings(
     """What run.json says so far, nothing where there is none; ValueError where it is damaged."""
     path = Path(folder or "no folder yet") / "run.json"
     try:
-        return from_json(path.read_bytes(), dict) if path.is_file() else {}
+        return from_json(content_of(path), dict) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{path}: is damaged ({error}); delete the folder, or choose another") from error
 

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .files import check_kind, from_json
+from .files import check_kind, content_of, from_json
 
 
 COLUMNS = (
@@ -70,7 +70,7 @@ def read_lines(
     kind: Any = Any,  # of a line, as `files.check_kind` has it
 ) -> list[dict]:
     """Every line of a results file; a last one that was cut off in writing is left out; ValueError for any other broken line."""
-    lines = Path(path).read_bytes().split(b"\n")
+    lines = content_of(path).split(b"\n")
     records = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -83,6 +83,13 @@ def read_lines(
 
 Results: TypeAlias = str | os.PathLike | pd.DataFrame | Iterable
 NEEDED = ("method", "labels", "split")
+
+
+class _Settings(TypedDict):
+    """What decided a run, as far as it is read."""
+
+    fingerprint: NotRequired[str]
+    method: NotRequired[dict]
 
 
 class _Line(TypedDict):
@@ -103,7 +110,7 @@ class _Line(TypedDict):
     key: NotRequired[str]
     defects: NotRequired[list[str]]
     model: NotRequired[str | None]
-    settings: NotRequired[dict]
+    settings: NotRequired[_Settings]
     slice_by_slice: NotRequired[dict[str, float | None]]
     with_neighbours: NotRequired[dict[str, float | None]]
     per_class: NotRequired[dict[str, dict[str, float | None]]]
