@@ -264,8 +264,8 @@ def check_parts(
     """ValueError where a checkpoint's weights, best weights or numbers are not of this network."""
     if type(parts["step"]) is not int or not 0 <= parts["step"] <= steps:
         raise ValueError(f"step is {parts['step']!r}, expected 0 to {steps}")
-    if not isinstance(parts["best_dice"], int | float) or not -1 <= parts["best_dice"] <= 1:
-        raise ValueError(f"best_dice is {parts['best_dice']!r}, expected a Dice")
+    if not isinstance(parts["best_dice"], int | float) or not math.isfinite(parts["best_dice"]):
+        raise ValueError(f"best_dice is {parts['best_dice']!r}, expected a number")
     known = {name: (value.shape, value.dtype) for name, value in state.model.state_dict().items()}
     for part in ("model", "best", "smooth"):
         if (stored := parts[part]) is None and part != "model":

@@ -163,15 +163,16 @@ def in_cache(key: str) -> Path | None:
     return place if place.exists() and place.with_suffix(".jsonl").exists() else None
 
 
-def _from_cache(model: UNet, key: str, train: Callable[[], list[Step]]) -> tuple[list[Step], bool]:
+def _from_cache(model: UNet, planned: PlannedStage, train: Callable[[], list[Step]]) -> tuple[list[Step], bool]:
     """A stage's steps and whether its weights came from the cache; trains and keeps it where they aren't there."""
+    key = planned.key
     place = cache_folder() / "stages" / f"{key}.pt"
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{place}.lock"):
         if in_cache(key):
             try:
                 steps = read_history(place.with_suffix(".jsonl"))
-                if [step.step for step in steps] != [*range(1, steps[-1].steps + 1 if steps else 0)]:
+                if [step.step for step in steps] != [*range(1, planned.settings.steps + 1)]:
                     raise ValueError("a step is missing")
                 model.load_state_dict(read_weights(place))
                 return steps, True
@@ -354,7 +355,7 @@ def _take_stage(model: UNet, plan: Plan, number: int, bar: tqdm, share: float) -
     if (folder / f"{stage.name}.pt").exists():
         model.load_state_dict(read_weights(folder / f"{stage.name}.pt"))
         return False
-    steps, reused = _from_cache(model, planned.key, train) if planned.shared else (train(), False)
+    steps, reused = _from_cache(model, planned, train) if planned.shared else (train(), False)
     others = [step for step in read_history(folder / "history.jsonl") if step.stage != stage.name]
     write_atomic(folder / "history.jsonl", _lines([*others, *steps]))
     save_weights(folder / f"{stage.name}.pt", model)

@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 
@@ -55,6 +55,12 @@ class _GridFile(TypedDict):
     orientation: NotRequired[str]
 
 
+class _DataFile(TypedDict):
+    """Where its scans are: arguments of `load`."""
+
+    cohort: str
+
+
 class _SeenFile(TypedDict):
     """The scans that it was trained on: lowest and highest of each."""
 
@@ -72,7 +78,7 @@ class _RunFile(TypedDict):
     method: _MethodFile
     network: _NetworkFile
     grid: _GridFile
-    data: dict[str, Any]
+    data: _DataFile
     fingerprint: str
     classes: list[str]
     stages: dict[str, dict]
@@ -102,7 +108,7 @@ class Run:
         try:
             return load(**self.settings["data"])
         except FileNotFoundError as error:
-            where = self.settings["data"].get("data", self.settings["data"].get("cohort"))
+            where = self.settings["data"].get("data", self.settings["data"]["cohort"])
             todo = f"name where they are now, with --data ({error})"
             raise FileNotFoundError(f"{self.folder}: the scans that it was trained on, {where}, are not there; {todo}") from error
         except (OSError, TypeError, ValueError) as error:

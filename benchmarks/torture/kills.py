@@ -183,7 +183,8 @@ def _closed(work: Path) -> str:
         place.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH)
 
     def job() -> str:
-        if os.getuid() == 0:
+        if os.getuid() == 0:  # who may write everywhere
+            train(work / "open")  # loads what nobody could
             os.setuid(65534)
         return weights_of(train(folder, resume=True))
 
@@ -230,6 +231,7 @@ def section(work: Path, short: bool = False, seed: int = 0) -> dict:
     """The figures of this part."""
     warm()
     os.environ["SEMICON_CACHE"] = str(work / "cache")
+    work.chmod(0o755)  # another user looks into it below
     make_folder(work / "scans")
     attempt(lambda: json.dumps(weights_of(train(work / "first"))), ())
     shutil.rmtree(work / "first", ignore_errors=True)
