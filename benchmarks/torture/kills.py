@@ -145,12 +145,12 @@ def trouble(work: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _said(job: Callable[[], str], names: tuple[str, ...], words: str) -> str:
-    """The sentence with which a job is refused, which must hold some words."""
+def _said(work: Path, job: Callable[[], str], names: tuple[str, ...], words: str) -> str:
+    """The sentence with which a job is refused, which must hold some words; without the folder `work`."""
     outcome = attempt(job, names, patience=120)
     if outcome.kind != "refused" or words not in outcome.words:
         raise RuntimeError(f"{outcome.kind}: {outcome.words}, expected a sentence with {words!r}")
-    return outcome.words.replace(os.sep.join(Path(outcome.words.split(":")[0]).parts[:-1]), "...")
+    return outcome.words.replace(str(work), "...")
 
 
 def _second(work: Path) -> str:
@@ -160,7 +160,7 @@ def _second(work: Path) -> str:
     while not (folder / "RUN" / "run.json").exists() and time.monotonic() < until:
         time.sleep(0.01)
     try:
-        return _said(lambda: weights_of(train(folder, resume=True, steps=20_000)), ("RUN",), "another process is training this run")
+        return _said(work, lambda: weights_of(train(folder, resume=True, steps=20_000)), ("RUN",), "another process is training this run")
     finally:
         os.kill(first, signal.SIGKILL)
         os.waitpid(first, 0)
@@ -173,7 +173,7 @@ def _full(work: Path) -> str:
         with patch("os.fsync", side_effect=full):
             return weights_of(train(work / "full"))
 
-    return _said(job, ("run.json",), "the disk is full")
+    return _said(work, job, ("run.json",), "the disk is full")
 
 
 def _closed(work: Path) -> str:
@@ -189,7 +189,7 @@ def _closed(work: Path) -> str:
         return weights_of(train(folder, resume=True))
 
     try:
-        return _said(job, ("RUN", "closed"), "ermission denied")
+        return _said(work, job, ("RUN", "closed"), "ermission denied")
     finally:
         for place in (folder, folder / "RUN"):
             place.chmod(stat.S_IRWXU)

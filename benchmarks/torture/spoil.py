@@ -228,7 +228,8 @@ def spoil_chunks(path: Path, luck: random.Random) -> str:
     if kind == "head":
         w, h, *rest = struct.unpack(">IIBBBBB", parts[0][1])
         fields = [w, h, *rest]
-        fields[at := luck.randrange(7)] = luck.choice([0, 1, 2, 3, 7, 16, 255] + [20_000, 2**31 - 1, 2**32 - 1] * (at < 2))
+        at = luck.randrange(7)
+        fields[at] = luck.choice([0, 1, 2, 3, 7, 16, 255] + [20_000, 2**31 - 1, 2**32 - 1] * (at < 2))
         parts[0] = (b"IHDR", struct.pack(">IIBBBBB", *fields))
     elif kind == "remove":
         del parts[at]
