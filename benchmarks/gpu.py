@@ -15,13 +15,12 @@ The sections, in this order, each with its share of the minutes and what earlier
 Every section is a process of its own, since a GPU's error leaves nothing usable behind in the one that met it. A failure is printed and
 the rest goes on. FOLDER holds results.jsonl (one line a result, written as it comes), log.txt, summary.txt, and a file of rows for each
 grid, which is to be put into results/. It needs PyTorch, NumPy and what --needs prints, and no installation. --tiny tries all of it
-on a CPU in a minute; its numbers say nothing.
+on a CPU in one to three minutes; its numbers say nothing.
 """
 
 import argparse
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -173,12 +172,14 @@ def budget(section: str, wanted: list[str], left: float) -> float:
 def about() -> str:
     """The machine and the versions, asked in a process of its own so that this one never holds the GPU."""
     code = """
-import platform, sys, torch
+import platform, torch
 print("Python", platform.python_version(), "PyTorch", torch.__version__, "CUDA", torch.version.cuda)
 if torch.cuda.is_available():
     card = torch.cuda.get_device_properties(0)
     print(card.name, f"{card.total_memory / 2**30:.0f} GiB,", card.multi_processor_count, "multiprocessors, capability", (card.major, card.minor))
     print("cuDNN", torch.backends.cudnn.version(), "NCCL", torch.cuda.nccl.version())
+else:
+    print("no CUDA device")
 try:
     import triton
     print("Triton", triton.__version__)
@@ -189,25 +190,16 @@ except ImportError:
     return (done.stdout or done.stderr[-500:]).strip()
 
 
-def main(words: list[str] | None = None) -> int:
-    """All sections that were asked for; 1 where one of them failed or was ended."""
-    given = arguments(words)
-    if given.needs:
-        from gpu.needs import as_text
-
-        print(as_text())
-        return 0
-    if given.job:
-        job(given)
-        return 0
+def all_of(given: argparse.Namespace) -> int:
+    """The sections that were asked for, one after the other, and their summary; 1 where one of them failed or was ended, 2 without a GPU."""
     end = time.monotonic() + 60 * given.minutes - GRACE
-    given.out = given.out.resolve()
-    given.out.mkdir(parents=True, exist_ok=True)
-    temporary = given.work is None
-    given.work = (given.work or Path(tempfile.mkdtemp(prefix="semicon-gpu-"))).resolve()
-    given.work.mkdir(parents=True, exist_ok=True)
+    for folder in (given.out, given.work):
+        folder.mkdir(parents=True, exist_ok=True)
     log, wanted, codes = Log(given.out / "log.txt"), [name for name in SECTIONS if name in given.only.split(",")], {}
-    log.say(about())
+    log.say(said := about())
+    if "no CUDA device" in said and not given.tiny:
+        log.say("device: found no CUDA GPU, expected one; --tiny tries all of it on a CPU")
+        return 2
     for section in wanted:
         left = end - time.monotonic()
         if left < 5:
@@ -218,9 +210,27 @@ def main(words: list[str] | None = None) -> int:
 
     (given.out / "summary.txt").write_text(text := as_text(given.out), encoding="utf-8")
     log.say(f"\n{text}\n\nIn {given.out}: {', '.join(sorted(path.name for path in given.out.glob('[!.]*')))}")
-    if temporary:
-        shutil.rmtree(given.work, ignore_errors=True)
     return int(any(codes.values()))
+
+
+def main(words: list[str] | None = None) -> int:
+    """What the command says; its exit status is that of all sections."""
+    given = arguments(words)
+    if given.needs:
+        from gpu.needs import as_text
+
+        print(as_text())
+        return 0
+    given.out = given.out.resolve()
+    if given.job:
+        job(given)
+        return 0
+    if given.work:
+        given.work = given.work.resolve()
+        return all_of(given)
+    with tempfile.TemporaryDirectory(prefix="semicon-gpu-", ignore_cleanup_errors=True) as folder:
+        given.work = Path(folder)
+        return all_of(given)
 
 
 if __name__ == "__main__":

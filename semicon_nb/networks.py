@@ -18,7 +18,7 @@ from .files import content_key, read_tensors, write_atomic
 from .identity import source_of
 from .unet import UNet
 
-__all__ = ["build", "import_from_here", "network_facts", "path_of"]
+__all__ = ["build", "network_facts", "path_of"]
 
 Builder = Callable[..., nn.Module]
 """A function or class that makes a network; it is given those of `classes` and `seed` that it has arguments for."""

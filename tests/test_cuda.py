@@ -182,7 +182,7 @@ def test_the_network_and_its_gradient(cohort, card):
     losses = [cross_entropy_dice(exact(images), labels), cross_entropy_dice(there(images.to(card).float()), labels.to(card))]
     for loss in losses:
         loss.backward()
-    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-5)
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-4)
     norms = {name: value.grad.norm().item() for name, value in exact.named_parameters() if value.grad is not None}
     other = dict(there.named_parameters())
     large = [name for name, norm in norms.items() if norm > 1e-3 * max(norms.values())]
@@ -274,7 +274,7 @@ def test_a_run_in_bf16(cohort, shares, card, tmp_path):
 
 # ---- the kernel
 
-KERNEL = {"bf16": (3e-3, 4e-2), "bf16x3": (1e-5, 1e-4), "tf32": (1e-3, 1e-2), "tf32x3": (1e-5, 1e-4)}
+KERNEL = {"fp16": (5e-4, 5e-3), "bf16": (3e-3, 4e-2), "bf16x3": (1e-5, 1e-4), "tf32": (1e-3, 1e-2), "tf32x3": (1e-5, 1e-4)}
 """Largest relative error of the loss and of its gradient in each mode."""
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from semicon_nb.data import phantom, split
-from semicon_nb.distributed import StageLoss, check_processes, gathered, pretrain, train_shared
+from semicon_nb.distributed import StageLoss, check_processes, gathered, pretrain, process_group, train_shared
 from semicon_nb.experiment import run_grid
 from semicon_nb.runs import build
 from semicon_nb.stages import PRESETS
@@ -128,6 +128,26 @@ def test_alone_nothing_is_gathered_and_shares_must_be_equal(monkeypatch):
     monkeypatch.setattr("semicon_nb.distributed.world", lambda: (0, 3))
     with pytest.raises(ValueError, match="batch: 4 slices can't be shared equally by 3 processes"):
         check_processes(0, 4)
+
+
+@pytest.mark.parametrize(
+    "gpus, here, rank, device, backend",
+    [(0, 2, 1, "cpu", "gloo"), (1, 2, 1, "cuda:0", "gloo"), (2, 2, 1, "cuda:1", "cpu:gloo,cuda:nccl"), (1, 1, 0, "cuda:0", "cpu:gloo,cuda:nccl")],
+)
+def test_what_carries_between_processes(gpus, here, rank, device, backend, monkeypatch):
+    """NCCL beside gloo, which takes what is on the CPU; gloo alone where processes share a GPU, which NCCL refuses."""
+    import torch.distributed as dist
+
+    asked, placed = [], []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda where: placed.append(str(where)))
+    monkeypatch.setattr(dist, "init_process_group", asked.append)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: asked.append("ended"))
+    for name, value in {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": here}.items():
+        monkeypatch.setenv(name, str(value))
+    with process_group() as where:
+        assert str(where) == device and asked == [backend]
+    assert asked == [backend, "ended"] and placed == ([device] if gpus else [])
 
 
 def test_pretrained_stages_are_found_by_the_ordinary_command(tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ import pytest
 
 PAGES = sorted((Path(__file__).resolve().parent.parent / "nbs" / "exercises").glob("*.ipynb"))
 TITLE = re.compile(r"^## (\d+)\. (.+?) (★{1,3})$", re.M)
-START = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-FOLD = re.compile(r'#\| code-fold: true\n#\| code-summary: "Solution (\d+)"\n')
+START = re.compile(r"# Exercise (\d+): yours to fill in\n")
+FOLD = re.compile(r'#\| code-fold: true\n#\| code-summary: "Solution (\d+)"\n#@title Solution \1\n')
 
 
 def exercises(path: Path) -> list[dict]:
@@ -24,12 +24,14 @@ def exercises(path: Path) -> list[dict]:
             for part in re.split(r"^(?=## )", cell.source, flags=re.M):
                 if title := TITLE.match(part):
                     found.append(
-                        {"number": int(title[1]), "title": title[2], "grade": len(title[3]), "prose": "", "solutions": [], "checks": []}
+                        {"number": int(title[1]), "title": title[2], "grade": len(title[3]), "prose": "", "starts": [], "solutions": [], "checks": []}
                     )
                 elif part.startswith("## "):
                     return found
                 if found:
                     found[-1]["prose"] += part + "\n"
+        elif found and START.match(cell.source):
+            found[-1]["starts"].append(cell.source)
         elif found and FOLD.match(cell.source):
             found[-1]["solutions"].append(cell.source)
         elif found and re.search(r"^assert ", cell.source, re.M):
@@ -63,6 +65,16 @@ def test_no_heading_or_solution_is_out_of_order(page):
     assert prose.count("<details>") == prose.count("</details>")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_solutions_are_folded_and_starts_are_not(page):
+    cells = nbformat.read(page, 4).cells
+    for cell in cells:
+        folded = cell.metadata.get("cellView") == "form" and cell.metadata.get("jupyter", {}).get("source_hidden") is True
+        assert folded == bool(cell.cell_type == "code" and FOLD.match(cell.source)), f"JupyterLab and Colab fold solutions only: {cell.source}"
+    kinds = [kind.group(1) for cell in cells if cell.cell_type == "code" if (kind := START.match(cell.source) or FOLD.match(cell.source))]
+    assert kinds[::2] == kinds[1::2], "each solution follows its start"
+
+
 @pytest.mark.parametrize(("page", "exercise"), EVERY, ids=IDS)
 def test_exercise_is_complete(page, exercise):
     assert re.search(r"<details><summary>Hint", exercise["prose"]), "no hint"
@@ -73,8 +85,8 @@ def test_exercise_is_complete(page, exercise):
 
 @pytest.mark.parametrize(("page", "exercise"), EVERY, ids=IDS)
 def test_start_is_what_the_solution_defines_and_the_check_uses(page, exercise):
-    starts = START.findall(exercise["prose"])
-    assert starts, "there is nothing to start from"
+    starts = exercise["starts"]
+    assert len(starts) == 1 and int(START.match(starts[0])[1]) == exercise["number"], "there is one cell to start from"
     asked = set().union(*(names_of(start) for start in starts))
     assert asked and asked <= names_of(exercise["solutions"][0])
     used = {node.id for check in exercise["checks"] for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name)}
@@ -83,7 +95,7 @@ def test_start_is_what_the_solution_defines_and_the_check_uses(page, exercise):
 
 @pytest.mark.parametrize(("page", "exercise"), EVERY, ids=IDS)
 def test_start_does_not_give_the_answer(page, exercise):
-    for start in START.findall(exercise["prose"]):
+    for start in exercise["starts"]:
         for node in ast.walk(ast.parse(start)):
             if isinstance(node, ast.FunctionDef):
                 last = node.body[-1]

@@ -458,7 +458,7 @@ def test_code_in_prose_names_what_there_is(code):
 
 
 EXAMPLE = re.compile(
-    r"^\*\*(An? [a-z]+)\*\* \(page[^\n]*\n+<details><summary>[^\n]*</summary>\n\n```python\n(.*?)^```\n\n</details>", re.M | re.S
+    r"^\*\*(An? [a-z]+)\*\* [^\n]*\n+<details><summary>[^\n]*</summary>\n\n```python\n(.*?)^```\n\n</details>", re.M | re.S
 )
 CONTRIBUTED = EXAMPLE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 

@@ -7,8 +7,12 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from urllib.parse import unquote, urldefrag
 
 import pytest
@@ -31,7 +35,8 @@ class Page(HTMLParser):
         attributes = dict(pairs)
         if tag not in VOID:
             self.open.append(tag)
-        self.ids += [value for name, value in pairs if name in ("id", "name") and value and tag != "meta"]
+        if "body" in self.open:  # Quarto gives its own stylesheets the same id
+            self.ids += [value for name, value in pairs if name in ("id", "name") and value]
         if tag == "a" and attributes.get("href"):
             self.links.append(attributes["href"])
         if tag in ("script", "img", "iframe", "source") and attributes.get("src"):
@@ -57,6 +62,7 @@ class Page(HTMLParser):
             self.headings[-1][1] += data
         if not {"script", "style", "pre", "code", "annotation"} & set(self.open):
             self.raw_tex += re.findall(r"\$\$|\\\(|\\\[|\\frac|\\sum|\\log", data)
+            self.text += data
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +77,25 @@ def site(tmp_path_factory) -> Path:
     warnings = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
     assert not warnings, "\n".join(warnings)
     return out
+
+
+@pytest.fixture(scope="module")
+def home(site) -> Iterator[str]:
+    """The address of the site: on disk, or over http where Quarto built it, whose scripts do not run from disk."""
+    if (site / "site_libs" / "smalldocs.js").is_file():
+        yield site.as_uri()
+        return
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A file server that does not report each file."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +165,13 @@ def test_every_explorer_has_its_page(site):
         assert "http-equiv" in text and own
 
 
-SHOWN = {"course/people": "cohort", "course/strategies": "strategies", "course/stages": "replay", "course/map": "pixels", "play/pixels": "pixels"}
+SHOWN = {
+    "course/people": "cohort",
+    "course/strategies": "strategies",
+    "course/stages": "replay",
+    "course/map": "pixels",
+    "play/pixels": "pixels",
+}
 
 
 @pytest.mark.parametrize("page, explorer", SHOWN.items())
@@ -182,6 +213,41 @@ def test_formulas_are_mathml(pages):
     assert any("<math" in page.path.read_text(encoding="utf-8") for page in pages.values())
 
 
+BANNED = {
+    "a dollar left of a formula": r"\$",
+    "a backslash command": r"\\[A-Za-z]+",
+    "a link's Markdown": r"\]\(|\.ipynb\b",
+    "another mark of Markdown": r"\*\*|:::|\{=html\}|<details",
+    "the number of a page, which the site does not show": r"\b([Pp]age|[Cc]hapter)s? \d|\bNotebooks? \d",
+    "a note in place of an explorer": r"Alive in Jupyter",
+    "a solution's mark for Colab": r"#@title",
+}
+
+
+def left_in(text: str) -> list[str]:
+    """The banned patterns of a page's text, each with the words around it."""
+    return [f"{what}: …{text[max(0, hit.start() - 30) : hit.end() + 30]!r}…" for what, mark in BANNED.items() for hit in re.finditer(mark, text)]
+
+
+@pytest.mark.parametrize("text", ["costs $x_i$ each", "so \\Sigma is", "[this](../a", "see page 07", "on pages 3 and 5", "Alive in Jupyter", "**bold"])
+def test_what_no_page_may_show_is_found(text):
+    assert left_in(text)
+
+
+def test_pages_show_no_marks_that_are_not_for_readers(pages):
+    left = {name: found for name, page in pages.items() if (found := left_in(page.text))}
+    assert not left, json.dumps(left, indent=1, ensure_ascii=False)
+    solutions = [page.path.read_text(encoding="utf-8") for name, page in pages.items() if name.startswith("exercises/")]
+    assert solutions and not any("@title" in page for page in solutions), "Colab's mark is for Colab"
+
+
+def test_starts_of_exercises_stand_open_and_solutions_are_folded(pages):
+    text = pages["exercises/contrast.html"].path.read_text(encoding="utf-8")
+    assert "<summary>Solution 1</summary>" in text
+    outside = re.sub(r"<details.*?</details>", "", text, flags=re.S)
+    assert "yours to fill in" in outside and "features.movedim" not in outside
+
+
 def test_social_card_and_description(site, pages):
     for name, page in pages.items():
         head = page.path.read_text(encoding="utf-8").split("</head>")[0]
@@ -202,6 +268,23 @@ def test_source_links_point_at_lines_that_define(site, pages):
                 assert any(re.match(r"\s*(@|def |class |async def |\w+\s*[:=])", line) for line in near), link
                 found += 1
     assert found > 20
+
+
+def test_quarto_marks_only_the_open_page_in_the_bar():
+    from tools.build_site import own_bar, with_skip_link
+
+    bar = '<body class="x"><a class="nav-link active" href="../course/start.html" aria-current="page">Course</a>'
+    assert own_bar(bar, "course/start.html") == bar
+    assert own_bar(bar, "guides/start.html") == '<body class="x"><a class="nav-link" href="../course/start.html">Course</a>'
+    assert with_skip_link(bar).startswith('<body class="x"><a class="skip" href="#quarto-document-content">')
+
+
+@pytest.mark.parametrize("name", ["index.html", "course/vectors.html", "guides/your_data.html"])
+def test_only_the_open_page_is_marked_as_open(pages, name):
+    text = pages[name].path.read_text(encoding="utf-8")
+    marked = re.findall(r'<a[^>]*aria-current="page"[^>]*>', text)
+    addresses = [found[1] for link in marked if (found := re.search(r'href="([^"#]*)"', link))]
+    assert {(pages[name].path.parent / address).resolve() for address in addresses if address} <= {pages[name].path.resolve()}
 
 
 def test_llms_txt_lists_the_pages(site):
@@ -248,10 +331,10 @@ CONTRAST = """() => {
 }"""
 
 
-def loading(tab, path: Path) -> float:
-    """Open a page from disk: seconds until everything in it has loaded."""
+def loading(tab, address: str) -> float:
+    """Open a page: seconds until everything in it has loaded."""
     begun = time.perf_counter()
-    tab.goto(path.as_uri(), wait_until="load")
+    tab.goto(address, wait_until="load")
     return time.perf_counter() - begun
 
 
@@ -270,19 +353,19 @@ EMPTY = """async () => {
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "first", "second"), [(390, "dark", "light"), (1440, "light", "dark")])
-def test_pages_in_chromium(site, pages, browser, width, first, second):
+def test_pages_in_chromium(home, pages, browser, width, first, second):
     """Every page as it loads in one scheme and after the reader's change to the other: no error, nothing too wide, faint or empty."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=first)
     tab = context.new_page()
     problems: list[str] = []
     tab.on("console", lambda m: problems.append(f"{tab.url}: {m.text}") if m.type == "error" else None)
     tab.on("pageerror", lambda e: problems.append(f"{tab.url}: {e}"))
-    local = ("file:", "data:", "blob:")
+    local = (home, "data:", "blob:")
     tab.on("request", lambda r: problems.append(f"{tab.url} asks for {r.url}") if not r.url.startswith(local) else None)
     ground = "getComputedStyle(document.body).backgroundColor"
     for name in pages:
         limit = 3 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # seconds, stretched by as much as the machine is busy
-        seconds = next((s for s in (loading(tab, site / name) for _ in range(3)) if s <= limit), None)
+        seconds = next((s for s in (loading(tab, f"{home}/{name}") for _ in range(3)) if s <= limit), None)
         problems += [f"{name}: more than {limit:.0f} s to load, three times"] if seconds is None else []
         tab.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
         tab.add_style_tag(content="* { transition: none !important; }")  # colours as they are in the end
@@ -302,9 +385,9 @@ def test_pages_in_chromium(site, pages, browser, width, first, second):
 
 
 @pytest.mark.browser
-def test_keyboard_reaches_the_content_and_shows_where_it_is(site, browser):
+def test_keyboard_reaches_the_content_and_shows_where_it_is(home, browser):
     tab = browser.new_page(viewport={"width": 1440, "height": 900})
-    tab.goto((site / "index.html").as_uri())
+    tab.goto(f"{home}/index.html")
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.className") == "skip"
     assert tab.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
@@ -323,24 +406,28 @@ def test_keyboard_reaches_the_content_and_shows_where_it_is(site, browser):
     tab.close()
 
 
+FOUND = ".smalldocs-search-results a, a.search-result-link"
+"""What the search lists, in the fallback and in Quarto."""
+
+
 @pytest.mark.browser
-def test_search_finds_without_a_server(site, browser):
+def test_search_finds_without_a_server(home, browser):
     tab = browser.new_page(viewport={"width": 1440, "height": 900})
-    tab.goto((site / "index.html").as_uri())
+    tab.goto(f"{home}/index.html")
     tab.keyboard.press("/")
     tab.keyboard.type("supervised_local_contrastive_loss", delay=5)
-    tab.wait_for_selector(".search-result", timeout=60_000)
-    address = tab.locator(".search-result").first.get_attribute("href")
-    tab.locator(".search-result").first.click()
+    tab.wait_for_selector(FOUND, timeout=60_000)
+    address = tab.locator(FOUND).first.get_attribute("href")
+    tab.locator(FOUND).first.click()
     tab.wait_for_url(f"**/{address.split('/')[-1]}")
     tab.close()
 
 
 @pytest.mark.browser
-def test_explorers_follow_the_pages_colours(site, browser):
+def test_explorers_follow_the_pages_colours(home, browser):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     tab = context.new_page()
-    tab.goto((site / "play" / "cohort.html").as_uri())
+    tab.goto(f"{home}/play/cohort.html")
     tab.locator("iframe.explorer").scroll_into_view_if_needed()
     inside = tab.frame_locator("iframe.explorer")
     for wanted in ("light", "dark", "light"):
@@ -355,9 +442,9 @@ def test_explorers_follow_the_pages_colours(site, browser):
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("page", ["course/map", "course/stages", "play/strategies"])
-def test_frames_of_explorers_fit_what_they_hold(site, browser, page, width):
+def test_frames_of_explorers_fit_what_they_hold(home, browser, page, width):
     tab = browser.new_page(viewport={"width": width, "height": 900})
-    tab.goto((site / f"{page}.html").as_uri())
+    tab.goto(f"{home}/{page}.html")
     frame = tab.locator("iframe.explorer")
     frame.scroll_into_view_if_needed()
     inside = tab.frame_locator("iframe.explorer").locator("html")
@@ -374,9 +461,9 @@ def in_order(site: Path) -> list[Path]:
 
 
 @pytest.mark.browser
-def test_play_begins_the_bar_and_lists_its_pages(site, browser):
+def test_play_begins_the_bar_and_lists_its_pages(site, home, browser):
     tab = browser.new_page(viewport={"width": 1440, "height": 900})
-    tab.goto((site / "course" / "losses.html").as_uri())
+    tab.goto(f"{home}/course/losses.html")
     tab.locator("#quarto-header .navbar-nav a").first.press("Enter")
     tab.locator("#quarto-header .dropdown-menu.show").wait_for()
     listed = tab.locator("#quarto-header .dropdown-menu.show a")
@@ -387,15 +474,15 @@ def test_play_begins_the_bar_and_lists_its_pages(site, browser):
 
 
 @pytest.mark.browser
-def test_dark_mode_is_remembered(site, browser):
+def test_dark_mode_is_remembered(home, browser):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     tab = context.new_page()
     ground = "getComputedStyle(document.body).backgroundColor"
-    tab.goto((site / "index.html").as_uri())
+    tab.goto(f"{home}/index.html")
     day = tab.evaluate(ground)
     tab.click(".quarto-color-scheme-toggle")
     tab.wait_for_function(f"({ground}) !== {json.dumps(day)}")
     night = tab.evaluate(ground)
-    tab.goto((site / "reference.html").as_uri())
+    tab.goto(f"{home}/reference.html")
     tab.wait_for_function(f"({ground}) === {json.dumps(night)}", timeout=60_000)
     context.close()

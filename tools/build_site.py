@@ -6,11 +6,14 @@ python tools/build_site.py [--fallback] [--out FOLDER]
 import argparse
 import html
 import os
+import posixpath
 import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -18,21 +21,29 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 
 from latex2mathml.converter import convert  # noqa: E402
 from nbdev.config import get_config  # noqa: E402
-from nbdev.quarto import nbdev_docs, refresh_quarto_yml  # noqa: E402
+from nbdev.quarto import refresh_quarto_yml  # noqa: E402
 from nbdev.serve import proc_nbs  # noqa: E402
 from plotly.offline import get_plotlyjs  # noqa: E402
-from smalldocs.config import load  # noqa: E402
+from smalldocs.config import Project, load  # noqa: E402
 from smalldocs.site import Page, Site  # noqa: E402
 
 from tools.explorers import build_explorers  # noqa: E402
 from tools.navigation import chapters  # noqa: E402
 
-TAKEN_CARE_OF = ("output-file", "html-math-method", "highlight-style", "theme.scss", "commonmark", "format-links")
+TAKEN_CARE_OF = ("output-file", "html-math-method", "highlight-style", "theme.scss", "format-links", "respect-user-color-scheme")
 """What smalldocs says it does not read, and this file does, or only Quarto needs."""
 
 
 class Fallback(Site):
     """smalldocs, with nbdev's names for pages: 00h_data.ipynb becomes data.html."""
+
+    def __init__(self, project: Project, out: Path):
+        super().__init__(project, quiet=True)
+        self.out, self.pictures = out, []
+
+    def llms_on(self) -> bool:
+        """Copies of the pages for language models are always written; Quarto's own look for the sources' names."""
+        return True
 
     def read(self, src: PurePosixPath) -> Page:
         """Read a page; its front matter may name the file it becomes."""
@@ -48,6 +59,7 @@ class Fallback(Site):
     def llms_copy(self, page: Page) -> tuple[str, dict[str, bytes]]:
         """A page for language models: figures in words, tables in Markdown, no markup of ours."""
         text, files = super().llms_copy(page)
+        self.pictures += [page.out.parent / name for name in files]
         return in_words(text), files
 
     def write_llms_txt(self) -> None:
@@ -88,18 +100,59 @@ def stage() -> Path:
     return staged
 
 
-def fallback(out: Path) -> Site:
+def fallback(out: Path) -> Fallback:
     """Build with smalldocs, then make the site whole: formulas as MathML, figures, search without a server."""
-    site = Fallback(load(stage()), quiet=True)
-    site.out = out
+    site = Fallback(load(stage()), out)
     site.build()
-    for path in out.rglob("*.html"):
-        if "explorers" not in path.relative_to(out).parts:
-            path.write_text(finished(path.read_text(encoding="utf-8"), path.relative_to(out).as_posix()), encoding="utf-8")
+    for path in pages_of(out):
+        path.write_text(finished(path.read_text(encoding="utf-8"), path.relative_to(out).as_posix()), encoding="utf-8")
     for path in out.rglob("*.css"):
         path.write_text(re.sub(r"@import url\([^)]*\);", "", path.read_text(encoding="utf-8")), encoding="utf-8")
     from_disk(out)
     return site
+
+
+def quarto(out: Path) -> list[str]:
+    """Build with Quarto; add the copies for language models, and what its pages lack. Its warnings come back."""
+    staged = stage()
+    command = ["quarto", "render", "--no-cache", "--output-dir", staged / "_docs"]
+    done = subprocess.run(command, cwd=staged, capture_output=True, text=True)  # nbdev's own call would swallow the warnings
+    if done.returncode:
+        raise RuntimeError(f"quarto render: {(done.stderr or done.stdout)[-4000:]}")
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.move(staged / "_docs", out)
+    for path in pages_of(out):
+        page = with_skip_link(path.read_text(encoding="utf-8"))
+        path.write_text(own_bar(page, path.relative_to(out).as_posix()), encoding="utf-8")
+    with TemporaryDirectory() as folder:
+        site = fallback(Path(folder))
+        for name in ["llms.txt", *(page.out.with_suffix(".llms.md") for page in site.pages.values()), *site.pictures]:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(folder) / name, out / name)
+    return re.findall(r"^(?:\x1b\[\d+m)*\[?WARN(?:ING)?\]?:? *(.*)", done.stderr, re.M)
+
+
+def pages_of(out: Path) -> list[Path]:
+    """The pages of a site but the explorers, which are whole as they are."""
+    return [path for path in sorted(out.rglob("*.html")) if "explorers" not in path.relative_to(out).parts]
+
+
+def with_skip_link(page: str) -> str:
+    """A page whose first link leads to its content."""
+    return re.sub(r"(<body[^>]*>)", r'\1<a class="skip" href="#quarto-document-content">Skip to the content</a>', page, count=1)
+
+
+def own_bar(page: str, name: str) -> str:
+    """A page of Quarto whose bar marks a link as the open page only where it is: Quarto marks the first one everywhere."""
+    home = PurePosixPath(name).parent
+
+    def mark(link: re.Match) -> str:
+        address = re.search(r'href="([^"#]+)"', link[0])
+        if address and posixpath.normpath(home / address[1]) == name:
+            return link[0]
+        return link[0].replace(' aria-current="page"', "").replace("nav-link active", "nav-link")
+
+    return re.sub(r'<a class="nav-link active"[^>]*>', mark, page)
 
 
 def finished(page: str, name: str) -> str:
@@ -107,7 +160,7 @@ def finished(page: str, name: str) -> str:
     page = re.sub(r"<(link|script)\b[^>]*cdn\.jsdelivr\.net/npm/katex[^>]*>(</script>)?", "", page)
     tex = r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>'
     page = re.sub(tex, lambda found: formula(found[2], found[1], name), page, flags=re.S)
-    page = re.sub(r"(<body[^>]*>)", r'\1<a class="skip" href="#quarto-document-content">Skip to the content</a>', page, count=1)
+    page = with_skip_link(page)
     page = page.replace('<i role="img" class="bi', '<i aria-hidden="true" class="bi').replace('role="img"></i>', 'aria-hidden="true"></i>')
     toggle = 'class="quarto-color-scheme-toggle nav-link"'
     page = page.replace(toggle, f'{toggle} aria-label="Toggle dark mode"')
@@ -166,17 +219,16 @@ def main() -> int:
     out = chosen.out.resolve()
     build_explorers(ROOT / "nbs" / "explorers")
     if shutil.which("quarto") and not chosen.fallback:
-        nbdev_docs.__wrapped__()
-        if out != ROOT / "_docs":
-            shutil.copytree(ROOT / "_docs", out, dirs_exist_ok=True)
-        tool, warnings = "Quarto", []
+        tool, warnings = "Quarto", quarto(out)
+        look = f"python -m http.server -d {out}, then http://localhost:8000"  # its scripts do not run from disk
     else:
+        look = f"open {out / 'index.html'}"
         tool, warnings = "the fallback", [w for w in fallback(out).warnings if not any(known in w for known in TAKEN_CARE_OF)]
     libraries(out)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     pages = len(list(out.rglob("*.html")))
-    print(f"{pages} pages built with {tool} in {time.perf_counter() - begun:.0f} s: open {out / 'index.html'}")
+    print(f"{pages} pages built with {tool} in {time.perf_counter() - begun:.0f} s: {look}")
     return 0
 
 

@@ -11,6 +11,7 @@ from semicon_nb.data import phantom, split
 from semicon_nb.explore import (
     CohortBrowser,
     PixelExplorer,
+    Playground,
     ResultsExplorer,
     StrategyExplorer,
     TemperatureExplorer,
@@ -34,6 +35,7 @@ def trained() -> Run:
 
 
 EXPLORERS: dict[type, tuple[str, Callable]] = {
+    Playground: ("play", Playground),
     PixelExplorer: ("pixels", lambda: PixelExplorer()),
     StrategyExplorer: ("strategies", lambda: StrategyExplorer()),
     TemperatureExplorer: ("temperature", lambda: TemperatureExplorer()),
@@ -41,7 +43,7 @@ EXPLORERS: dict[type, tuple[str, Callable]] = {
     CohortBrowser: ("cohort", lambda: CohortBrowser()),
     ResultsExplorer: ("results", lambda: ResultsExplorer(sorted(RESULTS.glob("*.jsonl")), [trained()])),
 }
-HEIGHTS = {"pixels": 740, "strategies": 1860, "temperature": 1510, "replay": 980, "cohort": 1120, "results": 1900}
+HEIGHTS = {"play": 1150, "pixels": 740, "strategies": 1860, "temperature": 1510, "replay": 980, "cohort": 1120, "results": 1900}
 """Of each page in pixels, in the width that a page of the site has for it."""
 
 

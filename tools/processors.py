@@ -20,6 +20,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 RUN_ME = re.compile(r"^\[Open in Colab\]\(\S+\)$", re.M)
 """The line below a page's title that says where the page can be run."""
+COLAB = re.compile(r"^#@title .*\n", re.M)
+"""The line by which Colab folds a cell; the site folds it by its `code-fold`."""
 TABLE = re.compile(r"(?:^\|.*\|[ ]*$\n?)+", re.M)
 """A table of a prose cell."""
 NAMED = re.compile(r"\[(`[^`\]]+`)\]\([^)#\s]+\.html(?:\.md)?#([\w.]+)\)")
@@ -184,6 +186,8 @@ class Pages(Processor):
             self.module = self.module or cell.directives_["default_exp"]
             cell.source = None
             return
+        if cell.cell_type == "code":
+            cell.source = COLAB.sub("", cell.source)
         if cell.cell_type == "code" and "code-fold" not in cell.source and (words := fold_of(cell, self.module)):
             cell.source = f'#| code-fold: true\n#| code-summary: "{words}"\n{cell.source}'
         for output in cell.get("outputs", []):

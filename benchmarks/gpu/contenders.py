@@ -1,4 +1,4 @@
-"""Ways to take the exact supervised loss on a GPU without a kernel of one's own: tiles, compiled tiles, attention, one dense matrix.
+"""Ways to take the exact supervised loss without a kernel of one's own: tiles, compiled tiles, attention, one dense matrix.
 
 Every contender takes raw rows [N, C], classes [N] (all of them foreground, with two pixels at least) and a temperature, and returns a
 scalar with a graph.
@@ -40,17 +40,17 @@ def ours(rows: Tensor, labels: Tensor, temperature: float) -> Tensor:
     return supervised_local_contrastive_loss(rows.T[None, None, :, :, None], labels[None, None, :, None], temperature)
 
 
-def without_itself(similarity: Tensor, first: int = 0) -> Tensor:
+def without_itself(similarity: Tensor, first: int) -> Tensor:
     """Similarities [m, N] of the rows from `first` on, with minus infinity where a row meets itself."""
     own = torch.arange(len(similarity), device=similarity.device)
     return similarity.index_put((own, own + first), similarity.new_tensor(-math.inf))
 
 
 def dense(rows: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """The least that dense code can do: one N x N matrix, and its gradient."""
+    """The least that dense code can do: one matrix, its diagonal left out, logsumexp, positives from class sums."""
     unit = normalize(rows, dim=1)
-    logs = without_itself(unit @ unit.T / temperature).logsumexp(1)
-    return logs.mean() - mean_positive(unit, labels, temperature)
+    similarity = (unit @ unit.T / temperature).fill_diagonal_(-math.inf)
+    return similarity.logsumexp(1).mean() - mean_positive(unit, labels, temperature)
 
 
 def row_chunks(rows: Tensor, labels: Tensor, temperature: float, chunk: int = 1024) -> Tensor:

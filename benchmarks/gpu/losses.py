@@ -24,6 +24,10 @@ JUDGED = (16_384, 65_536)
 """Rows at which loss and gradient are compared with float64."""
 
 
+TRIES = ({"fp16": 5, "bf16x3": 4, "bf16": 2, "tf32": 3, "tf32x3": 1}, {"fp16": 2, "bf16x3": 2, "bf16": 1, "tf32": 2})
+"""Shapes of a program that are tried in each mode, for up to 64 channels and for more, where three products of TF32 do not fit a program."""
+
+
 def problem(rows: int, channels: int, device: torch.device, foreground: float = 1.0) -> tuple[Tensor, Tensor]:
     """Random rows [N, C] float32 with a gradient, and their classes [N]: 0 for the background, the rest from 1 on."""
     generator = torch.Generator().manual_seed(0)
@@ -155,9 +159,9 @@ def plain(desk: Desk) -> None:
     around_tiles(desk)
     as_in_training(desk, "tiles fp32", contenders.ours)
     entries = [("tiles fp32", contenders.ours, "highest"), ("tiles tf32", contenders.ours, "high")]
-    kernels = (("flash", torch.bfloat16), ("cudnn", torch.bfloat16), ("efficient", torch.float32)) if desk.device.type == "cuda" else ()
-    for kernel, dtype in kernels or (("cpu", torch.float32),):
-        word = "bf16" if dtype == torch.bfloat16 else "fp32"
+    kernels = [(kernel, dtype) for kernel in ("flash", "cudnn") for dtype in (torch.float16, torch.bfloat16)] + [("efficient", torch.float32)]
+    for kernel, dtype in kernels if desk.device.type == "cuda" else [("cpu", torch.float32)]:
+        word = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}[dtype]
         entries.append((f"attention {kernel} {word}", partial(contenders.attention, kernel=kernel, dtype=dtype), "highest"))
     entries += [("dense fp32", contenders.dense, "highest"), ("dense tf32", contenders.dense, "high")]
     sweep(desk, entries, judged(desk), sizes_of(desk))
@@ -198,7 +202,7 @@ def fused(desk: Desk) -> None:
     for wide, reserve in ((sizes_of(desk)[0][1], 0.5), (128, 0.15)):
         sizes = [size for size in sizes_of(desk) if size[1] == wide]
         entries = []
-        for mode, count in ({"bf16x3": 5, "bf16": 3, "tf32": 3, "tf32x3": 2} if sizes else {}).items():
+        for mode, count in (TRIES[wide > 64] if sizes else {}).items():
             if shape := best_shape(desk, mode, *sizes[0], count, reserve * total):
                 entries.append((f"kernel {mode}", partial(fused_loss, mode=mode, shape=shape), "highest"))
         sweep(desk, entries, true, sizes)

@@ -5,6 +5,7 @@ from .demo import make_demo
 from .page import html_table, write_page
 from .guess import GuessingGame
 from .pixels import PixelExplorer
+from .play import Playground
 from .record import Recorder, example_models
 from .replay import TrainingReplay
 from .results import ResultsExplorer

@@ -1,15 +1,17 @@
 """The playground as one page: pixel contrast that trains in the browser, without a kernel and without a network."""
 
-__all__ = []
+__all__ = ["Playground"]
 
 import os
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 
 from ..data import phantom
-from ..show import PALETTE, PULL, PUSH
-from .page import asset, write_page
+from ..show import PALETTE, PULL, PUSH, overlay
+from .page import asset, page, text, write_page
+from .widgets import Explorer
 
 SCRIPTS = ("parts.js", "canvas.js", "pixelloss.js", "play.js")
 SLICES = (
@@ -32,9 +34,37 @@ def _picture(name: str, made: dict, row: int | None) -> dict:
     return {"name": name, "image": image, "labels": labels, "phantom": words, "row": row, "classes": len(cohort.classes)}
 
 
-def write_play(path: str | os.PathLike) -> Path:
-    """Write the playground to `path`."""
-    data = {"size": 64, "pictures": [_picture(*one) for one in SLICES], "palette": PALETTE[:4], "pull": PULL, "push": PUSH}
-    lead = "Press Play. Every dot is a pixel: painted ones pull their own colour closer and push all others away, and the slice takes the colours of the islands."
-    body = f'<style>{asset("play.css")}</style><div id="play"></div>'
-    return write_page(path, "Pixel contrast, trained in your browser", body, data, SCRIPTS, lead, plotly="")
+LEAD = (
+    "Press Play. Every dot is a pixel: painted ones pull their own colour closer and push all others away, "
+    "and the slice takes the colours of the islands."
+)
+
+
+class Playground(Explorer):
+    """Paint a slice, choose which pixels meet, and watch them learn, in the browser alone: no kernel, no network."""
+
+    title = "Pixel contrast, trained in your browser"
+
+    def _parts(self) -> tuple[str, str, dict, tuple[str, ...], str, str]:
+        """Title, body, data, scripts, lead and plotly of the page."""
+        data = {"size": 64, "pictures": [_picture(*one) for one in SLICES], "palette": PALETTE[:4], "pull": PULL, "push": PUSH}
+        return self.title, f'<style>{asset("play.css")}</style><div id="play"></div>', data, SCRIPTS, LEAD, ""
+
+    def picture(self) -> go.Figure:
+        """The slice with its paint, for pages that are read and not run."""
+        first = _picture(*SLICES[0])
+        painted = np.asarray(overlay(first["image"] / 255, first["labels"], scale=4))
+        axes = {"visible": False, "scaleanchor": "x"}
+        return go.Figure(go.Image(z=painted)).update_layout(xaxis={"visible": False}, yaxis=axes, height=420, margin={"t": 0, "b": 0})
+
+    def write(self, path: str | os.PathLike, plotly: str = "") -> Path:
+        """Write the page to `path`; it needs no `plotly`."""
+        return write_page(path, *self._parts())
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        """The page itself in a frame; or the picture, where plotly is told to store its figures as data (saved pages)."""
+        if "mimetype" in os.environ.get("PLOTLY_RENDERER", ""):
+            return super()._repr_mimebundle_(include, exclude)
+        look = "width:100%;height:1150px;border:0"
+        frame = f'<iframe title="{text(self.title)}" style="{look}" srcdoc="{text(page(*self._parts()))}"></iframe>'
+        return {"text/html": frame, "text/plain": self.title}

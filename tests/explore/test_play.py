@@ -11,7 +11,8 @@ from browser_tools import open_page, static_page  # noqa: F401
 from PIL import Image
 
 from semicon_nb.data import phantom
-from semicon_nb.explore.play import SLICES, write_play
+from semicon_nb.explore import Playground
+from semicon_nb.explore.play import SLICES
 from semicon_nb.losses import supervised_local_contrastive_loss
 from semicon_nb.strategies import BlockDivision, Downsampling, FullResolution, Groups, Strategy
 
@@ -28,7 +29,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    return write_play(tmp_path_factory.mktemp("play") / "play.html")
+    return Playground().to_html(tmp_path_factory.mktemp("play") / "play.html")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,8 @@ def test_the_painted_task_ends_well_for_ten_seeds(room):
 
 def test_play_trains_moves_and_recolours(tab):
     page = tab.page
-    assert page.inner_text("#go") == "▶ Play" and "Before the first step" in page.inner_text("#said")
+    assert page.inner_text("#go") == "▶ Play"
+    tab.wait(lambda: "Before the first step" in page.inner_text("#said"), "the first look")
     before = page.evaluate("document.getElementById('slice').toDataURL()")
     page.click("#go")
     tab.wait(lambda: state(tab)["steps"] > 60 and state(tab)["frames"] > 10, "sixty steps")
@@ -237,3 +239,12 @@ def test_it_fits_every_screen_and_says_what_it_shows(width, scheme, tab):
     assert page.evaluate("[...document.querySelectorAll('input, select')].every((c) => c.id === 'file' || c.labels.length)")
     tab.shot(f"play-{width}-{scheme}")
     assert not tab.errors and not tab.outside
+
+
+def test_a_notebook_shows_it_in_a_frame_and_a_stored_page_a_picture(monkeypatch):
+    monkeypatch.delenv("PLOTLY_RENDERER", raising=False)
+    shown = Playground()._repr_mimebundle_()
+    assert shown["text/html"].startswith("<iframe") and "pixelLoss" in shown["text/html"] and "http:" not in shown["text/html"]
+    monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
+    stored = Playground()._repr_mimebundle_()
+    assert stored["application/vnd.plotly.v1+json"]["data"][0]["type"] == "image" and stored["text/plain"] == Playground.title
