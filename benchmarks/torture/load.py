@@ -53,7 +53,7 @@ def large_slice(work: Path, size: int) -> Callable[[], dict]:
         features = torch.rand(1, 2, 8, size, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
         labels = (torch.arange(size) * 5 // size).expand(1, 2, size, size).contiguous()
         found: dict[str, Any] = {}
-        for strategy in (Downsampling(stride=32), BlockDivision(size=16), RandomSampling(count=2000)):
+        for strategy in (Downsampling(stride=32), BlockDivision(size=16), RandomSampling(2000)):
             began = time.monotonic()
             for loss in (local_contrastive_loss(features, 0.1, strategy), supervised_local_contrastive_loss(features, labels, 0.1, strategy)):
                 (gradient,) = torch.autograd.grad(loss, features)
