@@ -65,7 +65,6 @@ def test_the_same_seed_spoils_the_same_file_in_the_same_way(torture, tmp_path):
     for reader in READERS:
         if reader.name not in ("NIfTI", "PNG", "folder", "split", "results", "archive"):
             continue  # these need a training
-        results = []
         for name in "ab":
             place = tmp_path / name / reader.name
             place.mkdir(parents=True)

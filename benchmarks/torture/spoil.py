@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def spoil_bit(path: Path, luck: random.Random) -> str:
     return f"a bit at {at}"
 
 
+@lru_cache
 def strangers() -> dict[str, bytes]:
     """Contents that are of another kind than any reader expects."""
     box = io.BytesIO()
@@ -199,6 +201,12 @@ def spoil_header(path: Path, luck: random.Random) -> str:
 
 
 # PNG ------------------------------------------------------------------------------------------------------------------
+@lru_cache
+def _squeezed() -> bytes:
+    """A quarter of a gigabyte of zeros, packed."""
+    return zlib.compress(bytes(1 << 28))
+
+
 def chunk(kind: bytes, content: bytes) -> bytes:
     """A chunk of a PNG with the right checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -238,7 +246,7 @@ def spoil_chunks(path: Path, luck: random.Random) -> str:
     elif kind == "twice":
         parts.insert(at, parts[at])
     else:
-        more = {"data": (b"IDAT", luck.randbytes(30)), "text bomb": (b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 28))),
+        more = {"data": (b"IDAT", luck.randbytes(30)), "text bomb": (b"zTXt", b"a\0\0" + _squeezed()),
                 "animation": (b"acTL", struct.pack(">II", 3, 0))}  # fmt: skip
         parts.insert(1, more[kind])
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
