@@ -7,6 +7,7 @@ import io
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -321,6 +322,8 @@ def trim_history(
             continue
         if entry["stage"] != stage or entry["step"] <= step:
             kept.append(line + b"\n")
+    if (lost := step - sum(from_json(line)["stage"] == stage for line in kept)) > 0:
+        warnings.warn(f"{path}: {lost} of {step} steps are damaged or missing; their numbers are lost, the weights are not", stacklevel=4)
     write_atomic(path, b"".join(kept))
 
 

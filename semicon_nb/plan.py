@@ -23,7 +23,7 @@ from .files import cache_folder, content_key, versions, write_atomic
 from .identity import code_key
 from .loop import StageSettings, Step, run
 from .machine import UNABLE, chosen_device, chosen_precision, described, duration, machine
-from .networks import Builder, build, network_facts, path_of, read_weights, save_weights
+from .networks import Builder, build, network_facts, path_of, load_weights, save_weights
 from .predict import evaluating
 from .runs import Run, open_folder, read_history, read_run, read_settings
 from .stages import Method, Preset, Stage, settings_for, with_precision
@@ -174,9 +174,9 @@ def _from_cache(model: UNet, planned: PlannedStage, train: Callable[[], list[Ste
                 steps = read_history(place.with_suffix(".jsonl"))
                 if [step.step for step in steps] != [*range(1, planned.settings.steps + 1)]:
                     raise ValueError("a step is missing")
-                model.load_state_dict(read_weights(place))
+                load_weights(model, place)
                 return steps, True
-            except (ValueError, RuntimeError):
+            except ValueError:
                 print(f"{place}: is damaged; this stage is trained anew")
         steps = train()
         write_atomic(place.with_suffix(".jsonl"), _lines(steps))
@@ -353,7 +353,7 @@ def _take_stage(model: UNet, plan: Plan, number: int, bar: tqdm, share: float) -
         return read_history(place / "history.jsonl")
 
     if (folder / f"{stage.name}.pt").exists():
-        model.load_state_dict(read_weights(folder / f"{stage.name}.pt"))
+        load_weights(model, folder / f"{stage.name}.pt")
         return False
     steps, reused = _from_cache(model, planned, train) if planned.shared else (train(), False)
     others = [step for step in read_history(folder / "history.jsonl") if step.stage != stage.name]

@@ -13,7 +13,7 @@ from .data import Codes, Cohort, Grid, Split, load, load_split
 from .files import content_of, from_json
 from .loop import Step, StepLine
 from .names import check_run
-from .networks import Builder, build, read_weights
+from .networks import Builder, build, load_weights, read_weights
 from .predict import Prediction, with_prediction
 from .stages import Method
 from .unet import UNet
@@ -129,7 +129,7 @@ class Run:
     def after(self, stage: str) -> UNet:
         """The network as it was after a stage ("initial", "global", "local", "finetune"), asked as `model` is."""
         network = copy.deepcopy(self.model)
-        network.load_state_dict(read_weights(self.folder / f"{stage}.pt"))
+        load_weights(network, self.folder / f"{stage}.pt")
         return network.eval()
 
     @property
@@ -183,12 +183,14 @@ def read_run(path: str | Path, model: Builder | str | None = None) -> Run:
     if "model" in network and model is None:
         why = f"{folder}: its network was built by {network['model']}, and no code is imported because a file names it"
         raise ValueError(f"{why}; name it yourself: --model {network['model']}, or load_run(folder, model=...)")
-    weights = read_weights(folder / "model.pt")
     if "model" not in network:
-        _check_sizes(network, weights, folder)
+        _check_sizes(network, folder)
     net = with_prediction(build(network, model=model), how)
-    net.load_state_dict(weights)
-    return Run(folder, net.eval(), method, load_split(folder / "split.json"), settings, read_history(folder / "history.jsonl"))
+    load_weights(net, folder / "model.pt")
+    parts = load_split(folder / "split.json")
+    if parts.fingerprint != settings["fingerprint"]:
+        raise ValueError(f"{folder}: split.json and run.json are of two cohorts; train the run again")
+    return Run(folder, net.eval(), method, parts, settings, read_history(folder / "history.jsonl"))
 
 
 def _check_settings(settings: _RunFile) -> None:
@@ -212,20 +214,20 @@ def _check_settings(settings: _RunFile) -> None:
             raise ValueError(f"its 'seen' has a {name} that is not two rows of {columns} numbers")
 
 
-def _check_sizes(network: dict, weights: dict, folder: Path) -> None:
-    """ValueError where the weights are another network's than run.json describes; found before a network of that size is made."""
+def _check_sizes(network: dict, folder: Path) -> None:
+    """ValueError where run.json describes a network that is larger than the weights; found before one of that size is made."""
+    weights = read_weights(folder / "model.pt")
     try:
         if network.get("depth", 4) > len(weights):
             raise ValueError(f"depth is {network['depth']}")
         with torch.device("meta"):
-            expected = {name: value.shape for name, value in UNet(**network).state_dict().items()}
+            claimed = sum(value.numel() for value in UNet(**network).state_dict().values())
     except (RuntimeError, TypeError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"{folder / 'run.json'}: its 'network' makes no network ({first}); train the run again") from error
-    for name in [*expected, *weights]:
-        if expected.get(name) != getattr(weights.get(name), "shape", None):
-            found = f"model.pt is from another network than run.json describes ({name})"
-            raise ValueError(f"{folder}: {found}; train the run again")
+    if claimed > (there := sum(value.numel() for value in weights.values())):
+        found = f"model.pt is from another network than run.json describes ({there} numbers, expected {claimed})"
+        raise ValueError(f"{folder}: {found}; train the run again")
 
 
 def read_settings(

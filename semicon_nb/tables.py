@@ -155,6 +155,9 @@ def _typed(record: dict, path: str) -> dict:
     _checked(record, path)
     try:
         check_kind(record, _Line)
+        shares = {name: record.get(name) or 0.0 for name in ("labels", "pooled_dice", "volume_dice", "validation")}
+        if odd := [name for name, value in shares.items() if not 0 <= value <= 1]:
+            raise ValueError(f"{odd[0]} is {shares[odd[0]]:g}, expected 0 to 1")
     except ValueError as error:
         raise ValueError(f"{path}: a run is damaged ({error}); restore the file, or remove that line") from error
     return record

@@ -143,6 +143,19 @@ def test_a_checkpoint_that_is_not_of_this_training_is_refused_by_name(words, tmp
         next(fit(line(), squared_error, line_batch, settings, tmp_path, resume=True))
 
 
+def test_a_damaged_line_of_the_history_is_told_and_costs_no_step(tmp_path):
+    settings = StageSettings(steps=4, rate=0.1, validate_every=0, save_every=2)
+    for step in fit(line(), squared_error, line_batch, settings, tmp_path):
+        if step.step == 2:
+            break
+    del step
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    (tmp_path / "history.jsonl").write_text(lines[0][:20] + "\n" + lines[1] + "\n")
+    with pytest.warns(UserWarning, match="history.jsonl: 1 of 2 steps are damaged or missing"):
+        done = run(fit(line(), squared_error, line_batch, settings, tmp_path, resume=True), progress=False)
+    assert [step.step for step in done] == [3, 4] and len((tmp_path / "history.jsonl").read_text().splitlines()) == 3
+
+
 def test_rate_and_decay_are_those_of_the_settings_whatever_the_file_says(tmp_path):
     settings = StageSettings(steps=4, rate=0.1, validate_every=0, save_every=2)
     whole, broken_off = line(), line()

@@ -135,7 +135,7 @@ def read_folder(folder: Path) -> str:
     need(len(set(cohort.classes)) == len(cohort.classes), "equal names of classes")
     need(all(v.subject.strip() for v in cohort.volumes), "a subject without a name")
     parts = split(cohort, 0.5)
-    return digest(cohort.fingerprint, cohort.images, cohort.labels, cohort.classes, parts.train, parts.labelled)
+    return digest(cohort.images, cohort.labels, cohort.classes, parts.train, parts.labelled)
 
 
 def make_split(folder: Path) -> None:
@@ -345,7 +345,7 @@ READERS = (
     Reader("split", 60, make_split, read_split, _targets(("split.json",), JSON)),
     Reader("RUN", 110, train, use_run, (*_targets(RUN, JSON), Target("RUN/model.pt", TENSORS, KEPT)), ("mask.nii.gz", "RUN/.lock")),
     Reader("checkpoint", 80, make_checkpoint, go_on, (
-        Target("fit.pt", TENSORS, KEPT), Target("history.jsonl", JSON)), ("fit.pt", "history.jsonl")),
+        Target("fit.pt", TENSORS, KEPT), Target("history.jsonl", JSON)), ("fit.pt", "history.jsonl", "no-such-file")),
     Reader("slices", 50, make_slices, cached_slices, _targets(
         ("slices/*.npz",), (*ANY, spoil.spoil_bit, spoil.spoil_arrays), (*ANY, spoil.spoil_bit)), ("slices/*",)),
     Reader("stages", 40, make_stages, cached_stages, (
