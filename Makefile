@@ -2,6 +2,7 @@
 # DATA=phantom   of demo: phantom (generated), hippocampus (27 MB are fetched where they are not there), or a folder
 # OUT=demo       folder of the demo's page and runs
 # MINUTES=10     of the gpu: after which it stops by itself
+# TORTURE=...    options of benchmarks/torture.py, such as "--only files"
 # REPRODUCE=...  options of benchmarks/reproduce.py, such as "--scale 0.4" for a smaller budget
 
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := constraints.txt settings.ini setup.py pyproject.toml tools/install_torch.py
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check pytest slow dev lab docs reproduce gpu export clean
+.PHONY: help demo test check pytest slow dev lab docs reproduce torture gpu export clean
 
 help:  ## this list
 	@echo "make TARGET [VARIABLE=value]   (all that is installed goes into .venv; about 2 GB of disk)"
@@ -67,6 +68,9 @@ docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else 
 
 reproduce: .venv/.package  ## the committed results from nothing, into reproduced/; can be interrupted (9 hours on two cores)
 	$(BIN)/python benchmarks/reproduce.py $(REPRODUCE)
+
+torture: .venv/.dev  ## 2,400 bad files, 100 kills, 2,000 volumes, 10,000 losses; figures in torture.json (under 30 minutes)
+	$(BIN)/python benchmarks/torture.py $(TORTURE)
 
 gpu: .venv/.dev  ## all that has to be known of an NVIDIA GPU, into gpu-results/; stops after MINUTES (10)
 	$(BIN)/python benchmarks/gpu.py --minutes $(MINUTES) --out gpu-results

@@ -199,15 +199,11 @@ def open_run(
     folder: Path,  # of a finished run
     model: str | None = None,  # what builds its network, where that is not the package's own
 ) -> "Run":
-    """The run in a folder; an error of one sentence where its weights are another network's."""
+    """The run in a folder; ValueError for a `model` where the network is the package's own."""
     from .methods import load_run
 
     named(model)
-    try:
-        run = load_run(folder, model)
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{folder}: model.pt is from another network than run.json describes ({first}); train the run again") from error
+    run = load_run(folder, model)
     if model and "model" not in run.settings["network"]:
         raise ValueError(f"--model: found {model}, but the network of {folder} is the package's own; leave --model out")
     return run

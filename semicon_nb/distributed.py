@@ -22,7 +22,7 @@ from .loop import StageSettings, Step, fit, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .machine import chosen_precision, described
 from .methods import named_method, named_preset
-from .networks import build, read_weights, save_weights
+from .networks import build, load_weights, save_weights
 from .plan import stage_key
 from .predict import at_precision
 from .stages import Preset, Stage, settings_for, with_precision
@@ -177,7 +177,7 @@ def shared_stage(
     """Train one stage on all processes, or take it from the cache; the first process keeps it there."""
     place, rank = cache_folder() / "stages" / f"{key}.pt", world()[0]
     if bool(gathered(torch.tensor([float(place.exists())])).min()):
-        model.load_state_dict(read_weights(place))
+        load_weights(model, place)
         return
     how = {name: value for name, value in stage.options.items() if name in ("strategy", "supervised")}
     steps = run(train_shared(model, cohort, split, settings, stage.name, seed=seed, **how), progress and rank == 0)

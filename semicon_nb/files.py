@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 
@@ -60,12 +61,57 @@ def _sweep(path: Path, age: float = 3600.0) -> None:
                 left.unlink()
 
 
-def from_json(text: str | bytes) -> Any:
-    """What a JSON `text` holds; ValueError where it is none, or nested more deeply than anything of ours."""
+def from_json(text: str | bytes, kind: Any = Any) -> Any:
+    """What a JSON `text` holds, of a `kind` as `check_kind` has it; ValueError where it is none, or nested more deeply than anything of ours."""
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    check_kind(found, kind)
+    return found
+
+
+def check_kind(value: Any, kind: Any, place: str = "") -> None:
+    """ValueError that says where, unless a `value` from JSON is of a `kind`: a TypedDict, dict[str, X], list[X], X | None, or a plain type.
+
+    A float may be a whole number but not NaN or infinite; of a TypedDict further keys are let pass.
+    """
+    origin, parts = get_origin(kind), get_args(kind)
+    if is_typeddict(kind):
+        check_kind(value, dict, place)
+        if missing := sorted(kind.__required_keys__ - value.keys()):
+            raise ValueError(f"it lacks {f'{place}.' * bool(place)}{missing[0]}")
+        for name, inner in get_type_hints(kind).items():
+            if name in value:
+                check_kind(value[name], inner, f"{place}.{name}" if place else name)
+    elif origin in (list, dict):
+        check_kind(value, origin, place)
+        for key, part in value.items() if origin is dict else enumerate(value):
+            check_kind(part, parts[-1], f"{place}[{key!r}]")
+    elif origin is UnionType:
+        if not (value is None and NoneType in parts):
+            check_kind(value, next(part for part in parts if part is not NoneType), place)
+    elif kind is not Any and not _is_plain(value, kind):
+        raise ValueError(f"{place or 'all of it'} is {repr(value)[:60]}, expected {_WORDS[kind]}")
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", list: "a list", dict: "an object"}
+
+
+def _is_plain(value: Any, kind: type) -> bool:
+    """Whether a value is of a plain type; true and false are no numbers, and no number is infinite or NaN."""
+    if isinstance(value, bool) or kind not in (int, float):
+        return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    most = 2**63 if kind is int else sys.float_info.max
+    return isinstance(value, int | kind) and -most <= value <= most
+
+
+def content_of(path: str | os.PathLike) -> bytes:
+    """The bytes of a file; ValueError for a pipe, a device or a folder, which may have no end."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is a folder, pipe or device, expected a file; remove it")
+    return path.read_bytes()
 
 
 def read_tensors(path: str | os.PathLike) -> Any:
@@ -75,14 +121,27 @@ def read_tensors(path: str | os.PathLike) -> Any:
     """
     import torch
 
-    content = Path(path).read_bytes()
+    content = content_of(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as parts:
             if damaged := parts.testzip():
                 raise ValueError(f"its part {damaged} is damaged")
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the reader trip over
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    for tensor in _tensors_in(found):
+        if tensor.numel() * tensor.element_size() > len(content):
+            raise ValueError(f"a tensor claims {tensor.numel()} numbers, and the whole file has {len(content)} bytes")
+    return found
+
+
+def _tensors_in(tree: Any) -> Iterator[Any]:
+    """Every tensor in nested dictionaries, lists and tuples."""
+    if hasattr(tree, "element_size"):
+        yield tree
+    elif isinstance(tree, Mapping | list | tuple):
+        for part in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _tensors_in(part)
 
 
 def current_umask() -> int:

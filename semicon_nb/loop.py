@@ -7,15 +7,16 @@ import io
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from tqdm import tqdm
 
-from .files import content_key, from_json, read_tensors, write_atomic
+from .files import content_key, content_of, from_json, read_tensors, write_atomic
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
 
@@ -30,6 +31,18 @@ class Step:
     rate: float  # learning rate of the update
     seconds: float  # wall time of the step, validation not included
     dice: float | None = None  # pooled Dice on the validation subjects, where measured
+
+
+class StepLine(TypedDict):
+    """A line of a history file: a `Step`."""
+
+    stage: str
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    seconds: float
+    dice: NotRequired[float | None]
 
 
 @dataclass(frozen=True)
@@ -235,9 +248,35 @@ def check_moments(
 ) -> None:
     """ValueError where a moment has another shape than its weights: the fused optimiser would write outside its memory."""
     for weight, moments in optimiser.state.items():
+        if moments.keys() != {"step", "exp_avg", "exp_avg_sq"} or not all(map(torch.is_tensor, moments.values())):
+            raise ValueError(f"the moments of a weight are {sorted(moments)}")
         for name, value in moments.items():
-            if torch.is_tensor(value) and value.dim() and value.shape != weight.shape:
-                raise ValueError(f"{name} is {[*value.shape]} for weights of {[*weight.shape]}")
+            if value.shape != (torch.Size() if name == "step" else weight.shape) or not value.is_floating_point():
+                raise ValueError(f"{name} is {value.dtype} {[*value.shape]} for weights of {[*weight.shape]}")
+            if not value.isfinite().all():
+                raise ValueError(f"{name} holds numbers that are not finite")
+
+
+def check_parts(
+    parts: dict,  # of a checkpoint
+    state: State,  # whose network it must fit
+    steps: int,  # of the whole stage
+) -> None:
+    """ValueError where a checkpoint's weights, best weights or numbers are not of this network."""
+    if type(parts["step"]) is not int or not 0 <= parts["step"] <= steps:
+        raise ValueError(f"step is {parts['step']!r}, expected 0 to {steps}")
+    if not isinstance(parts["best_dice"], int | float) or not math.isfinite(parts["best_dice"]):
+        raise ValueError(f"best_dice is {parts['best_dice']!r}, expected a number")
+    known = {name: (value.shape, value.dtype) for name, value in state.model.state_dict().items()}
+    for part in ("model", "best", "smooth"):
+        if (stored := parts[part]) is None and part != "model":
+            continue
+        if not isinstance(stored, dict) or not all(map(torch.is_tensor, stored.values())):
+            raise ValueError(f"{part} is {type(stored).__name__} and not only tensors")
+        if {name: (value.shape, value.dtype) for name, value in stored.items()} != known:
+            raise ValueError(f"{part} has other tensors than the network")
+        if odd := [name for name, value in stored.items() if not value.isfinite().all()]:
+            raise ValueError(f"{odd[0]} of {part} holds numbers that are not finite")
 
 
 def restore(
@@ -256,11 +295,13 @@ def restore(
             )
     try:
         state.model.load_state_dict(parts["model"])
-        state.optimiser.load_state_dict(parts["optimiser"])
+        check_parts(parts, state, expected["steps"])
+        own = state.optimiser.state_dict()["param_groups"]  # rate and decay are those of the settings
+        state.optimiser.load_state_dict({"state": parts["optimiser"]["state"], "param_groups": own})
         check_moments(state.optimiser)
         if state.smooth is not None:
             state.smooth.load_state_dict(parts["smooth"])
-    except (RuntimeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: checkpoint of another network: {str(error).splitlines()[-1].strip()}") from error
     state.step, state.best, state.best_dice = parts["step"], parts["best"], parts["best_dice"]
 
@@ -274,14 +315,16 @@ def trim_history(
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in content_of(path).splitlines():
         try:
-            entry = json.loads(line)
+            entry = from_json(line, StepLine)
         except ValueError:
             continue
         if entry["stage"] != stage or entry["step"] <= step:
-            kept.append(line + "\n")
-    write_atomic(path, "".join(kept))
+            kept.append(line + b"\n")
+    if (lost := step - sum(from_json(line)["stage"] == stage for line in kept)) > 0:
+        warnings.warn(f"{path}: {lost} of {step} steps are damaged or missing; their numbers are lost, the weights are not", stacklevel=4)
+    write_atomic(path, b"".join(kept))
 
 
 def open_run(

@@ -93,6 +93,16 @@ def save_weights(path: str | Path, model: nn.Module) -> Path:
     return write_atomic(path, buffer.getvalue())
 
 
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Put the weights in the file `path` into a network; ValueError, and no weight changed, where they are not all of this network."""
+    weights, own = read_weights(path), model.state_dict()
+    for name in [*own, *weights]:
+        one, other = own.get(name), weights.get(name)
+        if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
+            raise ValueError(f"{path}: holds the weights of another network ({name} differs); train the run again")
+    model.load_state_dict(weights)
+
+
 def read_weights(path: str | Path) -> dict:
     """The weights in the file `path`, by name; an error that names it where it holds none."""
     if not Path(path).is_file():

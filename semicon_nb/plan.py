@@ -23,7 +23,7 @@ from .files import cache_folder, content_key, versions, write_atomic
 from .identity import code_key
 from .loop import StageSettings, Step, run
 from .machine import UNABLE, chosen_device, chosen_precision, described, duration, machine
-from .networks import Builder, build, network_facts, path_of, read_weights, save_weights
+from .networks import Builder, build, network_facts, path_of, load_weights, save_weights
 from .predict import evaluating
 from .runs import Run, open_folder, read_history, read_run, read_settings
 from .stages import Method, Preset, Stage, settings_for, with_precision
@@ -163,16 +163,20 @@ def in_cache(key: str) -> Path | None:
     return place if place.exists() and place.with_suffix(".jsonl").exists() else None
 
 
-def _from_cache(model: UNet, key: str, train: Callable[[], list[Step]]) -> tuple[list[Step], bool]:
+def _from_cache(model: UNet, planned: PlannedStage, train: Callable[[], list[Step]]) -> tuple[list[Step], bool]:
     """A stage's steps and whether its weights came from the cache; trains and keeps it where they aren't there."""
+    key = planned.key
     place = cache_folder() / "stages" / f"{key}.pt"
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{place}.lock"):
         if in_cache(key):
             try:
-                model.load_state_dict(read_weights(place))
-                return read_history(place.with_suffix(".jsonl")), True
-            except (ValueError, RuntimeError):
+                steps = read_history(place.with_suffix(".jsonl"))
+                if [step.step for step in steps] != [*range(1, planned.settings.steps + 1)]:
+                    raise ValueError("a step is missing")
+                load_weights(model, place)
+                return steps, True
+            except ValueError:
                 print(f"{place}: is damaged; this stage is trained anew")
         steps = train()
         write_atomic(place.with_suffix(".jsonl"), _lines(steps))
@@ -349,9 +353,9 @@ def _take_stage(model: UNet, plan: Plan, number: int, bar: tqdm, share: float) -
         return read_history(place / "history.jsonl")
 
     if (folder / f"{stage.name}.pt").exists():
-        model.load_state_dict(read_weights(folder / f"{stage.name}.pt"))
+        load_weights(model, folder / f"{stage.name}.pt")
         return False
-    steps, reused = _from_cache(model, planned.key, train) if planned.shared else (train(), False)
+    steps, reused = _from_cache(model, planned, train) if planned.shared else (train(), False)
     others = [step for step in read_history(folder / "history.jsonl") if step.stage != stage.name]
     write_atomic(folder / "history.jsonl", _lines([*others, *steps]))
     save_weights(folder / f"{stage.name}.pt", model)

@@ -25,12 +25,12 @@ from collections import Counter
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 from scipy.special import stdtrit
 
-from .files import from_json
+from .files import check_kind, content_of, from_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,13 +69,14 @@ def experiment_of(
 
 def read_lines(
     path: str | Path,  # results/NAME.jsonl
+    kind: Any = Any,  # of a line, as `files.check_kind` has it
 ) -> list[dict]:
-    """Every finished run in a results file; a last line that was cut off in writing is left out; ValueError for any other broken line."""
-    lines = Path(path).read_bytes().split(b"\n")
+    """Every line of a results file; a last one that was cut off in writing is left out; ValueError for any other broken line."""
+    lines = content_of(path).split(b"\n")
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records += [from_json(line)] if line.strip() else []
+            records += [from_json(line, kind)] if line.strip() else []
         except ValueError as error:
             if number < len(lines):
                 raise ValueError(f"{path}, line {number}: is not JSON ({error}); restore the file or remove that line") from error
@@ -84,6 +85,47 @@ def read_lines(
 
 Results: TypeAlias = "str | os.PathLike | pd.DataFrame | Iterable"
 NEEDED = ("method", "labels", "split")
+
+
+class _Settings(TypedDict):
+    """What decided a run, as far as it is read."""
+
+    fingerprint: NotRequired[str]
+    method: NotRequired[dict]
+
+
+class _Line(TypedDict):
+    """A finished run in a results file, as far as it is read."""
+
+    method: str
+    labels: float
+    split: int
+    seed: NotRequired[int]
+    pooled_dice: NotRequired[float | None]
+    volume_dice: NotRequired[float | None]
+    hd95: NotRequired[float | None]
+    validation: NotRequired[float | None]
+    seconds: NotRequired[float | None]
+    processor_seconds: NotRequired[float | None]
+    preset: NotRequired[str]
+    scale: NotRequired[float | None]
+    key: NotRequired[str]
+    defects: NotRequired[list[str]]
+    model: NotRequired[str | None]
+    settings: NotRequired[_Settings]
+    slice_by_slice: NotRequired[dict[str, float | None]]
+    with_neighbours: NotRequired[dict[str, float | None]]
+    per_class: NotRequired[dict[str, dict[str, float | None]]]
+    volumes: NotRequired[list[dict]]
+
+
+class _FailedLine(TypedDict):
+    """A run that failed."""
+
+    key: str
+    error: str
+
+
 
 
 def read_records(
@@ -107,7 +149,20 @@ def _records_at(place: Path) -> list[dict]:
     if not place.exists():
         raise FileNotFoundError(f"{place}: there is no such results file or folder; make one with `semicon-nb experiment`")
     paths = sorted(p for p in place.glob("*.jsonl") if not p.name.endswith(".failed.jsonl")) if place.is_dir() else [place]
-    return [_checked(record, str(path)) for path in paths for record in read_lines(path)]
+    return [_typed(record, str(path)) for path in paths for record in read_lines(path)]
+
+
+def _typed(record: dict, path: str) -> dict:
+    """A record from a file, if each of its values is of its kind."""
+    _checked(record, path)
+    try:
+        check_kind(record, _Line)
+        shares = {name: record.get(name) or 0.0 for name in ("labels", "pooled_dice", "volume_dice", "validation")}
+        if odd := [name for name, value in shares.items() if not 0 <= value <= 1]:
+            raise ValueError(f"{odd[0]} is {shares[odd[0]]:g}, expected 0 to 1")
+    except ValueError as error:
+        raise ValueError(f"{path}: a run is damaged ({error}); restore the file, or remove that line") from error
+    return record
 
 
 def _checked(record: dict, source: str) -> dict:
@@ -414,7 +469,7 @@ def _failed_runs(
     for file in filter(Path.is_file, inside):
         finished = file.with_name(file.name.removesuffix(".failed.jsonl") + ".jsonl")
         done = {record.get("key") for record in read_lines(finished)} if finished.is_file() else set()
-        last = {run["key"].rpartition("-")[0]: " ".join(run["error"].split()) for run in read_lines(file)}
+        last = {run["key"].rpartition("-")[0]: " ".join(run["error"].split()) for run in read_lines(file, _FailedLine)}
         if left := {key: error for key, error in last.items() if key not in done}:
             found[file] = left
     return found

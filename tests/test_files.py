@@ -1,17 +1,19 @@
 """Files are whole or absent, whatever happens while they are written, and never taken damaged."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import pytest
 import torch
 
 from semicon_nb import files
-from semicon_nb.files import from_json, read_tensors, write_atomic
+from semicon_nb.files import check_kind, content_of, from_json, read_tensors, write_atomic
 
 
 def test_what_killed_writers_left_goes_with_the_next_write_and_young_files_stay(tmp_path):
@@ -91,3 +93,60 @@ def test_code_in_a_file_of_tensors_is_not_run(tmp_path, monkeypatch):
     with pytest.raises(ValueError):
         read_tensors("weights.pt")
     assert not Path("harmed").exists()
+
+
+class Part(TypedDict):
+    name: str
+    share: NotRequired[float | None]
+
+
+class Kept(TypedDict):
+    count: int
+    parts: list[Part]
+    more: NotRequired[dict[str, list[int]]]
+
+
+SOUND: dict[str, Any] = {"count": 3, "parts": [{"name": "a", "share": 1}, {"name": "b", "share": None}], "more": {"x": [1]}, "other": {}}
+
+
+def test_a_sound_file_is_of_its_kind():
+    assert from_json(json.dumps(SOUND), Kept) == SOUND
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"count": True}, "count is True, expected a whole number"), ({"count": 3.0}, "count is 3.0, expected a whole number"),
+    ({"count": 2**64}, "count is 18446744073709551616, expected a whole number"), ({"parts": {}}, "parts is {}, expected a list"),
+    ({"parts": [{"name": 1}]}, r"parts\[0\].name is 1, expected text"), ({"parts": [{}]}, r"it lacks parts\[0\].name"),
+    ({"parts": [{"name": "a", "share": float("nan")}]}, "share is nan, expected a number"),
+    ({"parts": [{"name": "a", "share": 10**400}]}, "share is 1000"), ({"more": {"x": [None]}}, r"more\['x'\]\[0\] is None"),
+])  # fmt: skip
+def test_a_value_of_another_kind_is_named_by_its_place(change, words):
+    with pytest.raises(ValueError, match=words):
+        check_kind({**SOUND, **change}, Kept)
+
+
+def test_all_of_it_may_be_of_another_kind():
+    with pytest.raises(ValueError, match="all of it is \\[\\], expected an object"):
+        from_json("[]", Kept)
+    with pytest.raises(ValueError, match="it lacks count"):
+        from_json("{}", Kept)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    places = ["folder", *["endless"] * Path("/dev/zero").exists()]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        places.append("pipe")
+    for name in places:
+        with pytest.raises(ValueError, match=f"{name}: is a folder, pipe or device"):
+            content_of(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        content_of(tmp_path / "nothing")
+
+
+def test_a_tensor_cannot_claim_more_than_its_file(tmp_path):
+    torch.save({"a": [torch.zeros(1).expand(1 << 40)]}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="a tensor claims 1099511627776 numbers"):
+        read_tensors(tmp_path / "weights.pt")

@@ -341,7 +341,7 @@ def test_make_lists_every_target_and_variable():
     assert re.findall(r"^  ([a-z]+) +\S", plain, re.M) == re.findall(r"^([a-z]+):", text, re.M) and set(targets) == set(
         re.findall(r"^([a-z]+):", text, re.M)
     )
-    assert {"PYTHON", "DATA", "OUT", "MINUTES", "REPRODUCE"} == set(re.findall(r"^  ([A-Z]+)=", plain, re.M))
+    assert {"PYTHON", "DATA", "OUT", "MINUTES", "TORTURE", "REPRODUCE"} == set(re.findall(r"^  ([A-Z]+)=", plain, re.M))
 
 
 def test_moving_picture_moves_and_is_small_and_dark():

@@ -112,6 +112,65 @@ def test_moments_of_another_shape_are_refused(tmp_path):
         next(fit(line(), squared_error, line_batch, settings, tmp_path, resume=True))
 
 
+DAMAGES = {
+    "step is 10": lambda parts: parts | {"step": 10},
+    "step is True": lambda parts: parts | {"step": True},
+    "best_dice is nan": lambda parts: parts | {"best_dice": math.nan},
+    "best has other tensors": lambda parts: parts | {"best": {"weight": torch.zeros(3)}},
+    "best is int": lambda parts: parts | {"best": 3},
+    "weight of model holds numbers that are not finite": lambda parts: parts | {"model": parts["model"] | {"weight": torch.full((1, 1), math.inf)}},
+    "model has other tensors": lambda parts: parts | {"model": {k: v.double() for k, v in parts["model"].items()}},
+    "exp_avg_sq holds numbers that are not finite": lambda parts: moments_with(parts, exp_avg_sq=torch.full((1, 1), math.nan)),
+    "the moments of a weight are": lambda parts: moments_with(parts, more=torch.zeros(1)),
+    "checkpoint of another network": lambda parts: parts | {"optimiser": {}},
+}
+
+
+def moments_with(parts, **changes):
+    parts["optimiser"]["state"][0] |= changes
+    return parts
+
+
+@pytest.mark.parametrize("words", DAMAGES)
+def test_a_checkpoint_that_is_not_of_this_training_is_refused_by_name(words, tmp_path):
+    settings = StageSettings(steps=4, rate=0.1, validate_every=0, save_every=2)
+    for step in fit(line(), squared_error, line_batch, settings, tmp_path):
+        if step.step == 2:
+            break
+    del step
+    torch.save(DAMAGES[words](torch.load(tmp_path / "fit.pt", weights_only=True)), tmp_path / "fit.pt")
+    with pytest.raises(ValueError, match=f"fit.pt: checkpoint of another network: .*{words}|fit.pt: {words}"):
+        next(fit(line(), squared_error, line_batch, settings, tmp_path, resume=True))
+
+
+def test_a_damaged_line_of_the_history_is_told_and_costs_no_step(tmp_path):
+    settings = StageSettings(steps=4, rate=0.1, validate_every=0, save_every=2)
+    for step in fit(line(), squared_error, line_batch, settings, tmp_path):
+        if step.step == 2:
+            break
+    del step
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    (tmp_path / "history.jsonl").write_text(lines[0][:20] + "\n" + lines[1] + "\n")
+    with pytest.warns(UserWarning, match="history.jsonl: 1 of 2 steps are damaged or missing"):
+        done = run(fit(line(), squared_error, line_batch, settings, tmp_path, resume=True), progress=False)
+    assert [step.step for step in done] == [3, 4] and len((tmp_path / "history.jsonl").read_text().splitlines()) == 3
+
+
+def test_rate_and_decay_are_those_of_the_settings_whatever_the_file_says(tmp_path):
+    settings = StageSettings(steps=4, rate=0.1, validate_every=0, save_every=2)
+    whole, broken_off = line(), line()
+    run(fit(whole, squared_error, line_batch, settings), progress=False)
+    for step in fit(line(), squared_error, line_batch, settings, tmp_path):
+        if step.step == 2:
+            break
+    del step
+    parts = torch.load(tmp_path / "fit.pt", weights_only=True)
+    parts["optimiser"]["param_groups"][0] |= {"weight_decay": 100.0, "maximize": True, "betas": (0.0, 0.0)}
+    torch.save(parts, tmp_path / "fit.pt")
+    run(fit(broken_off, squared_error, line_batch, settings, tmp_path, resume=True), progress=False)
+    assert torch.equal(whole.weight, broken_off.weight)
+
+
 def test_leaving_early_keeps_the_best_weights_and_a_checkpoint(tmp_path):
     model, seen = line(), []
 

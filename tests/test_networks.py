@@ -1,6 +1,7 @@
 """A network of one's own goes through all stages, or is refused before the first step."""
 
 import pytest
+import torch
 from monai.networks.nets import BasicUNet
 from small import TINY, same
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.evaluate import evaluate
 from semicon_nb.methods import METHODS, load_run, train_method
-from semicon_nb.networks import build, network_facts
+from semicon_nb.networks import build, load_weights, network_facts
 from semicon_nb.plan import NEEDS
 from semicon_nb.predict import prediction_of
 from semicon_nb.unet import UNet
@@ -86,7 +87,7 @@ def test_own_network_is_asked_for_and_never_imported_because_a_run_names_it(coho
         load_run(run.folder)
     assert same(load_run(run.folder, model=local).model.state_dict(), run.model.state_dict())
     assert same(load_run(run.folder, model=f"{__name__}:Monai").model.state_dict(), run.model.state_dict())
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(ValueError, match="model.pt: holds the weights of another network"):
         load_run(run.folder, model=lambda classes: Monai(classes, width=2))
 
 
@@ -190,3 +191,18 @@ def test_a_method_needs_what_it_says(name, cohort, part, tmp_path):
     if "twin" not in needs:
         del Bare.twin
     assert own_run(method, cohort, part, tmp_path / "RUN", model=Bare).history
+
+
+@pytest.mark.parametrize("change", [
+    lambda weights: weights.pop("pixel_head.bias"), lambda weights: weights.update(more=torch.zeros(1)),
+    lambda weights: weights.update({"pixel_head.bias": torch.zeros(3)}), lambda weights: weights.update({"pixel_head.bias": torch.zeros(8).double()}),
+])  # fmt: skip
+def test_weights_of_another_network_change_no_weight(change, tmp_path):
+    model, other = own(Monai), own(Monai, seed=1)
+    weights = other.state_dict()
+    change(weights)
+    torch.save(weights, tmp_path / "weights.pt")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="weights.pt: holds the weights of another network"):
+        load_weights(model, tmp_path / "weights.pt")
+    assert same(model.state_dict(), before)

@@ -247,14 +247,20 @@ def test_stage_without_labels_is_trained_once_for_all_fractions(cohort, tmp_path
     assert len(alone.history) == len(runs[("global", 0.6)].history)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "turned", "nan"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "turned", "nan", "part", "history"])
 def test_a_damaged_stage_in_the_cache_is_trained_anew(damage, cohort, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
     how = {"preset": TINY, "progress": False}
     first = train_method("global", cohort, split(cohort, 0.6), out=tmp_path / "one", **how)
     (kept,) = (tmp_path / "cache" / "stages").glob("*.pt")
     content = kept.read_bytes()
-    if damage == "nan":
+    if damage == "history":
+        kept.with_suffix(".jsonl").write_text("")
+    elif damage == "part":  # the first weights would fit, so that half of the network would not start where it must
+        weights = torch.load(kept, weights_only=True)
+        weights.popitem()
+        torch.save({name: value + 1 for name, value in weights.items()}, kept)
+    elif damage == "nan":
         weights = torch.load(kept, weights_only=True)
         next(iter(weights.values())).view(-1)[0] = torch.nan
         torch.save(weights, kept)

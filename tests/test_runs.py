@@ -1,6 +1,7 @@
 """A run's folder says everything; what is damaged or another's is refused."""
 
 import json
+import shutil
 
 import pytest
 from small import TINY, same
@@ -96,3 +97,56 @@ def test_a_run_is_loaded_with_the_way_its_network_is_asked(cohort, part, tmp_pat
     assert run.prediction == again.prediction == asked
     plain = train_method(recipe_of(looks=False, neighbours=0), cohort, part, TINY, out=tmp_path / "2", progress=False)
     assert prediction_of(plain.model) == Prediction()
+
+
+@pytest.fixture(scope="module")
+def finished(cohort, part, tmp_path_factory):
+    return train_method("scratch", cohort, part, TINY, out=tmp_path_factory.mktemp("finished") / "RUN", progress=False, cache=False).folder
+
+
+def rewritten(finished, tmp_path, change):
+    folder = shutil.copytree(finished, tmp_path / "RUN")
+    facts = json.loads((folder / "run.json").read_text())
+    change(facts)
+    (folder / "run.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda facts: facts.update(classes=["background", "left", "Left "]), "two of its classes have one name"),
+    (lambda facts: facts.update(classes=["background", 1, 2]), r"classes\[1\] is 1, expected text"),
+    (lambda facts: facts["network"].update(width=1 << 40), "'network' makes no network|another network"),
+    (lambda facts: facts["network"].update(depth=1 << 40), "'network' makes no network"),
+    (lambda facts: facts["network"].update(unknown=1), "'network' makes no network"),
+    (lambda facts: facts["grid"].update(size=1 << 20), "size: found 1048576, expected"),
+    (lambda facts: facts["grid"].update(orientation=["R", "A", "S"]), "grid.orientation is"),
+    (lambda facts: facts["codes"].update(classes=[[0, 0, 0]]), "no pairs"),
+    (lambda facts: facts["seen"].update(shape=[[1, 2], [3, 4]]), "'seen' has a shape"),
+    (lambda facts: facts["stages"].update({"../../x": {}}), "no name of a file"),
+    (lambda facts: facts["method"].update(neighbours=-1), "neighbours"), (lambda facts: facts.update(data={}), "it lacks data.cohort"),
+    (lambda facts: facts.pop("learned") and facts.update(learned=3), "learned is 3, expected an object"),
+])  # fmt: skip
+def test_a_record_that_cannot_be_right_is_refused_in_a_sentence(change, words, finished, tmp_path):
+    with pytest.raises(ValueError, match=words) as refused:
+        load_run(rewritten(finished, tmp_path, change))
+    assert "RUN" in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("data", [{"cohort": "phantom", "size": "64"}, {"cohort": "phantom", "other": 1}, {"cohort": "a\0b"}])
+def test_data_that_cannot_be_loaded_is_told_with_the_run(data, finished, tmp_path):
+    run = load_run(rewritten(finished, tmp_path, lambda facts: facts.update(data=data)))
+    with pytest.raises((ValueError, FileNotFoundError), match="RUN: the scans that") as refused:
+        run.cohort  # noqa: B018
+    assert "--data" in str(refused.value)
+
+
+def test_a_history_that_is_no_text_or_no_file_is_named_or_left_out(tmp_path):
+    path = tmp_path / "history.jsonl"
+    whole = {"stage": "fit", "step": 1, "steps": 2, "loss": 1.0, "rate": 0.1, "seconds": 0.1, "dice": None}
+    lines = [json.dumps(whole).encode(), b"\xff\xfe", json.dumps(whole | {"loss": "x"}).encode(), b"[" * 100_000, b""]
+    path.write_bytes(b"\n".join(lines))
+    assert [step.step for step in read_history(path)] == [1]
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match="history.jsonl: is a folder, pipe or device"):
+        read_history(path)

@@ -177,3 +177,15 @@ def test_a_folder_is_named_by_its_last_part_and_its_content() -> None:
     names = [experiment_of({"data": {"cohort": place}, "settings": {"fingerprint": mark}}) for place, mark in places]
     assert names[0].startswith("scans abcdef") and names[1].startswith("scans 012345") and names[2] == "hippocampus"
     assert "who" not in "".join(names)
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"pooled_dice": "0.8"}, "pooled_dice is '0.8', expected a number"), ({"labels": [0.1]}, r"labels is \[0.1\]"),
+    ({"hd95": float("nan")}, "hd95 is nan"), ({"settings": {"method": []}}, "settings.method is"), ({"per_class": {"a": 1}}, "per_class"),
+    ({"method": 1.5}, "method is 1.5, expected text"),
+])  # fmt: skip
+def test_a_line_of_another_kind_is_named(change: dict, words: str, tmp_path: Path) -> None:
+    record = {"method": "scratch", "labels": 0.1, "split": 0, "pooled_dice": 0.8, "key": "k"}
+    (tmp_path / "runs.jsonl").write_text(json.dumps(record) + "\n" + json.dumps(record | change) + "\n")
+    with pytest.raises(ValueError, match=f"runs.jsonl: a run is damaged .*{words}"):
+        read_results(tmp_path / "runs.jsonl")

@@ -262,6 +262,8 @@ def _unpack(archive: Path, folder: str, into: Path, limit: int = 4 << 30) -> Pat
 
     DataError, and nothing left behind, where the archive is damaged, hostile or of something else.
     """
+    if not archive.is_file():
+        raise DataError(f"{archive}: is no file, expected an archive; remove it and fetch it again")
     into.mkdir(parents=True, exist_ok=True)
     room = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into))
     try:

@@ -1,5 +1,6 @@
 """What a folder of scans says of itself: which label belongs to which image, whose it is, and what its numbers mean."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def _numbers_and_names(labels: Any) -> list[tuple[int, str]]:
         pairs = [(number, key.strip()) for key, number in zip(labels, values, strict=True) if number is not None]
     else:
         raise ValueError("expected a whole number for every name, such as {'0': 'background', '1': 'tumour'}")
-    if twice := sorted({number for number, _ in pairs if [n for n, _ in pairs].count(number) > 1}):
+    if twice := sorted(number for number, count in Counter(number for number, _ in pairs).items() if count > 1):
         raise ValueError(f"the number {twice[0]} has two names; give it one")
     if large := [number for number, _ in pairs if abs(number) > _LARGEST]:
         raise ValueError(f"the number {large[0]} is too large, expected at most {_LARGEST}; write smaller ones")

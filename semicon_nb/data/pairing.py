@@ -168,8 +168,9 @@ def _entry(entry: object, about: Path) -> tuple[str, str]:
     """Names of the image and of the label, "" where there is no complete one, in an entry of a list."""
     image, label = (entry.get(name) if isinstance(entry, dict) else None for name in ("image", "label"))
     said = yes_or_no(entry["labelled"]) if isinstance(entry, dict) and "labelled" in entry else bool(label)
-    if not (image and isinstance(image, str) and isinstance(label or "", str)) or said is None or (said and not label):
-        raise DataError(f"{about}: 'training' holds {entry!r}, expected {{'image': path, 'label': path}}; correct it")
+    texts = isinstance(image, str) and isinstance(label or "", str) and len(f"{image}{label}") < 1000
+    if not (image and texts) or said is None or (said and not label):
+        raise DataError(f"{about}: 'training' holds {repr(entry)[:200]}, expected {{'image': path, 'label': path}}; correct it")
     names = [name.strip().replace("\\", "/") for name in (image, str(label) if said else "")]
     return names[0], names[1]
 

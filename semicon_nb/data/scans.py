@@ -52,6 +52,10 @@ def normalise(
     return shades if kept.size == volume.size else np.where(volume > kept.max(), np.float32(0), shades)
 
 
+_WIDEST = 8192
+"""Rows and columns of a slice at most: more than any scanner makes, and a quarter of a gigabyte."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """The common raster of a cohort's slices, and which way round they lie."""
@@ -62,8 +66,8 @@ class Grid:
     orientation: str = ""  # where the axes of every scan are made to run to, such as "RAS"; "" leaves them as stored
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or self.size < 8:
-            raise ValueError(f"size: found {self.size!r}, expected a whole number of pixels from 8 upwards")
+        if not isinstance(self.size, int) or not 8 <= self.size <= _WIDEST:
+            raise ValueError(f"size: found {self.size!r}, expected a whole number of pixels from 8 to {_WIDEST}")
         if self.fit not in ("resize", "centre"):
             raise ValueError(f"fit: found {self.fit!r}, expected 'resize' or 'centre'")
         if self.axis not in (0, 1, 2):

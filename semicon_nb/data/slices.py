@@ -6,16 +6,17 @@ import json
 import os
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from ..files import cache_folder, content_key, write_atomic
+from ..files import cache_folder, content_key, from_json, write_atomic
 from .cohort import Codes, Cohort, Volume, complete_slices, read_labels
 from .reading import DataError, png_header, read_scan, reorient, stored_orientation, times
 from .scans import Grid, normalise, to_grid, without_padding
@@ -103,7 +104,8 @@ class _Loaded:
     position: np.ndarray  # [n] float32
 
 
-_ARRAYS = ("images", "labels", "labelled", "volume", "position")
+_ARRAYS = {"images": np.float16, "labels": np.uint8, "labelled": np.bool_, "volume": np.int32, "position": np.float32}
+"""Type of each array [S, ...] of a cohort."""
 
 
 def _read_all(
@@ -242,21 +244,31 @@ def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerp
         warnings.warn(f"{path}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=3)
 
 
+class _Facts(TypedDict):
+    """What the cache holds beside the arrays."""
+
+    volumes: list[dict]
+    fingerprint: str
+
+
 def _recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
     """Arrays [S, ...] by name, volumes and fingerprint from the cache, or None where there is no whole file."""
     if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            facts = json.loads(stored["facts"].tobytes())
+            facts = from_json(stored["facts"].tobytes(), _Facts)
             arrays = {name: stored[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        plain: list[dict[str, Any]] = [
+            {key: tuple(value) if isinstance(value, list) else value for key, value in volume.items()}
+            for volume in facts["volumes"]
+        ]
+        volumes = tuple(Volume(**volume) for volume in plain)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None
-    plain: list[dict[str, Any]] = [
-        {key: tuple(value) if isinstance(value, list) else value for key, value in volume.items()}
-        for volume in facts["volumes"]
-    ]
-    return arrays, tuple(Volume(**volume) for volume in plain), facts["fingerprint"]
+    slices = sum(volume.shape[2] for volume in volumes)
+    whole = [array.dtype == kind and len(array) == slices for array, kind in zip(arrays.values(), _ARRAYS.values(), strict=True)]
+    return (arrays, volumes, facts["fingerprint"]) if all(whole) else None
 
 
 # what is told of a cohort ---------------------------------------------------------------------------------------------

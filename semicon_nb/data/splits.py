@@ -10,13 +10,15 @@ __all__ = ['LeakError', 'Split', 'split', 'save_split', 'load_split', 'check_spl
 
 # %% ../../nbs/course/01_people.ipynb #0a913eaa
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from .cohort import Cohort
-from ..files import write_atomic
+from ..files import from_json, write_atomic
 from .reading import DataError
 from ..names import check_name
 
@@ -147,11 +149,11 @@ def load_split(
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such split file; write one with save_split")
     try:
-        values = json.loads(Path(path).read_text())
-        plain = (values["cohort"], values["fingerprint"], int(values["seed"]), float(values["labelled_fraction"]))
-        train, val, test, known = (names_in(values[part]) for part in ("train", "val", "test", "labelled"))
-        found = Split(*plain, train, val, test, known, numbers_in(values.get("outlined")))
-    except (ValueError, KeyError, TypeError) as error:
+        values = from_json(Path(path).read_bytes(), SplitFile)
+        plain = (values["cohort"], values["fingerprint"], values["seed"], values["labelled_fraction"])
+        train, val, test, known = (tuple(values[part]) for part in ("train", "val", "test", "labelled"))
+        found = Split(*plain, train, val, test, known, numbers if (numbers := values.get("outlined")) is None else tuple(numbers))
+    except ValueError as error:
         raise DataError(f"{path}: is no split file ({error}); write one with save_split") from error
     check_names(found, str(path))
     if cohort is not None:
@@ -159,26 +161,26 @@ def load_split(
     return found
 
 # %% ../../nbs/course/01_people.ipynb #858e0cc9
-def names_in(value: object) -> tuple[str, ...]:
-    """The names in a list, or TypeError where a value is no list of names."""
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise TypeError(f"{value!r} is no list of names")
-    return tuple(value)
+class SplitFile(TypedDict):
+    """What a split file holds."""
 
-
-def numbers_in(value: object) -> tuple[int, ...] | None:
-    """The numbers in a list, None for None, or TypeError where a value is neither."""
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(type(number) is int for number in value):
-        raise TypeError(f"{value!r} is no list of slice numbers")
-    return tuple(value)
+    cohort: str
+    fingerprint: str
+    seed: int
+    labelled_fraction: float
+    train: list[str]
+    val: list[str]
+    test: list[str]
+    labelled: list[str]
+    outlined: NotRequired[list[int] | None]
 
 
 def check_names(split: Split, place: str) -> None:
     """Raise LeakError, which names the `place`, where a volume is in two parts or labelled outside of train."""
-    everything = [*split.train, *split.val, *split.test]
-    if twice := sorted({name for name in everything if everything.count(name) > 1}):
+    if not 0 < split.labelled_fraction <= 1:
+        raise DataError(f"{place}: labels {split.labelled_fraction:g} of the volumes, expected a share above 0 and up to 1; split anew")
+    counts = Counter([*split.train, *split.val, *split.test])
+    if twice := sorted(name for name, count in counts.items() if count > 1):
         raise LeakError(f"{place}: {twice[0]} is in more than one part; split the cohort anew")
     if stray := sorted(set(split.labelled) - set(split.train)):
         raise LeakError(f"{place}: {stray[0]} is labelled but not in train; split the cohort anew")
@@ -218,7 +220,8 @@ def unlabelled_indices(
 # %% ../../nbs/course/01_people.ipynb #f1925c9a
 def rows_of(cohort: Cohort, names: tuple[str, ...]) -> np.ndarray:
     """Whether each slice [S] bool is of one of the volumes of these names."""
-    return np.isin(cohort.volume, [i for i, v in enumerate(cohort.volumes) if v.name in set(names)])
+    known = set(names)
+    return np.isin(cohort.volume, [i for i, v in enumerate(cohort.volumes) if v.name in known])
 
 # %% ../../nbs/course/01_people.ipynb #27fe6a6e
 def labelled_indices(cohort: Cohort, split: Split) -> np.ndarray:
@@ -251,10 +254,10 @@ def guard(
     allowed = {"images": split.train, "images+test": split.train + split.val + split.test, "labels": split.labelled,
                "select": split.val, "test": split.test}
     check_name("use", use, allowed)
-    rows = rows_in(cohort, indices)
+    rows, given = rows_in(cohort, indices), set(allowed[use])
     for v in np.unique(cohort.volume[rows]):
         name = cohort.volumes[v].name
-        if name not in allowed[use]:
+        if name not in given:
             parts = ("labelled", "train", "val", "test")
             place = next((part for part in parts if name in getattr(split, part)), "no part")
             todo = "take the indices from unlabelled_indices, labelled_indices or part_indices"

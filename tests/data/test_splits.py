@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from semicon_nb.data import (
     DataError,
     LeakError,
+    Split,
     guard,
     labelled_indices,
     load_split,
@@ -21,7 +22,7 @@ from semicon_nb.data import (
     unlabelled_indices,
 )
 from semicon_nb.data.cohort import take
-from semicon_nb.data.splits import apportion
+from semicon_nb.data.splits import apportion, check_names
 
 
 @pytest.fixture(scope="module")
@@ -308,3 +309,40 @@ def test_volumes_without_labels_only_feed_stage_one(cohort):
         bare = {"subject03-left", "subject03-right", "subject07-left", "subject07-right"}
         assert bare <= set(s.train) and not bare & set(s.labelled)
         assert len(s.labelled) == round(0.3 * (len(s.train) - 4))
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"seed": 1e400}, "seed is inf"), ({"seed": "0"}, "seed is '0'"), ({"labelled_fraction": float("nan")}, "labelled_fraction is nan"),
+    ({"labelled_fraction": 2}, "labels 2 of the volumes"), ({"train": [1]}, "train"), ({"outlined": [0.5]}, "outlined"), ({"cohort": None}, "cohort"),
+])  # fmt: skip
+def test_a_split_file_of_other_kinds_of_values_is_refused(cohort, tmp_path, change, words):
+    path = save_split(split(cohort), tmp_path / "split.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=rf"split.json.*{words}"):
+        load_split(path)
+
+
+def test_a_deeply_nested_split_file_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "split.json").write_text("[" * 200_000)
+    with pytest.raises(DataError, match="split.json: is no split file.*nested too deeply"):
+        load_split(tmp_path / "split.json")
+
+
+def test_a_split_of_many_volumes_is_checked_in_linear_time():
+    """Ten times the names take ten times the comparisons, and not a hundred."""
+
+    class Name(str):
+        compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            Name.compared += 1
+            return str.__eq__(self, other)
+
+    def comparisons(count):
+        Name.compared = 0
+        names = [Name(k) for k in range(count)]
+        check_names(Split("c", "f", 0, 0.5, tuple(names[: count // 2]), tuple(names[count // 2 :]), (), tuple(names[:5])), "here")
+        return Name.compared
+
+    assert comparisons(3000) < 30 * max(comparisons(300), 300)

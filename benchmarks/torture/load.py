@@ -1,0 +1,111 @@
+"""Load: many volumes, large slices, many tiny epochs; time and memory of each, in a process of its own."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .files import warm
+from .readers import save, tiny, volume
+from .trial import measured
+
+
+def many_volumes(work: Path, count: int) -> Callable[[], dict]:
+    """Write so many volumes, and what loads, splits, trains a step on and measures them."""
+    folder = work / f"volumes-{count}"
+    for k in range(count):
+        image, labels = volume(k)
+        save(folder / "images" / f"p{k:05d}.nii", image)
+        save(folder / "labels" / f"p{k:05d}.nii", labels)
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "head": 1, "tail": 2}}))
+
+    def job() -> dict:
+        from semicon_nb.data import load, part_indices, split
+        from semicon_nb.evaluate import evaluate
+        from semicon_nb.methods import train_method
+
+        began = time.monotonic()
+        cohort = load(folder, size=16)
+        parts = split(cohort, 0.1)
+        loaded = time.monotonic()
+        run = train_method("scratch", cohort, parts, preset=tiny(1), out=work / f"run-{count}", progress=False, cache=False)
+        report = evaluate(run.model, cohort, part_indices(cohort, parts, "test"))
+        return {"load": loaded - began, "all": time.monotonic() - began, "volumes": len(cohort.volumes), "measured": len(report.volumes)}
+
+    return job
+
+
+def large_slice(work: Path, size: int) -> Callable[[], dict]:
+    """A large slice through every strategy with both local losses, forwards and backwards, and through `segment`."""
+
+    def job() -> dict:
+        import numpy as np
+        import torch
+
+        from semicon_nb.data import Grid
+        from semicon_nb.losses import local_contrastive_loss, supervised_local_contrastive_loss
+        from semicon_nb.predict import segment
+        from semicon_nb.strategies import BlockDivision, Downsampling, RandomSampling
+        from semicon_nb.unet import UNet
+
+        features = torch.rand(1, 2, 8, size, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        labels = (torch.arange(size) * 5 // size).expand(1, 2, size, size).contiguous()
+        found: dict[str, Any] = {}
+        for strategy in (Downsampling(stride=32), BlockDivision(size=16), RandomSampling(2000)):
+            began = time.monotonic()
+            for loss in (local_contrastive_loss(features, 0.1, strategy), supervised_local_contrastive_loss(features, labels, 0.1, strategy)):
+                (gradient,) = torch.autograd.grad(loss, features)
+                if not (loss.isfinite() and gradient.isfinite().all()):
+                    raise ValueError(f"{strategy}: not finite")
+            found[type(strategy).__name__] = round(time.monotonic() - began, 1)
+        picture = np.random.default_rng(0).random((size, size, 1)).astype(np.float32)
+        found["segment"] = list(segment(UNet(classes=3, width=4), picture, Grid(128)).shape)
+        return found
+
+    return job
+
+
+def tiny_epochs(work: Path, steps: int) -> Callable[[], dict]:
+    """Many steps of a network of one layer: the last hundred take what the first hundred took."""
+
+    def job() -> dict:
+        import resource
+
+        import torch
+
+        from semicon_nb.loop import StageSettings, fit, generator_of
+
+        folder, model, times, memory = work / "epochs", torch.nn.Linear(4, 1), [], []
+        batches = lambda step: torch.rand(8, 4, generator=generator_of("x", step))  # noqa: E731
+        settings = StageSettings(steps=steps, save_every=1, validate_every=0)
+        for step in fit(model, lambda net, batch: net(batch).square().mean(), batches, settings, folder):
+            times.append(step.seconds)
+            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        first, last = (sorted(part)[len(part) // 2] for part in (times[100:300], times[-200:]))
+        grown = (memory[-1] - memory[min(300, steps // 2)]) / 1024
+        return {"slower": round(last / first, 2), "grown_megabytes": round(grown, 1), "files": len(os.listdir(folder))}
+
+    return job
+
+
+def section(work: Path, short: bool = False) -> dict:
+    """The figures of this part."""
+    warm()
+    os.environ["SEMICON_CACHE"] = str(work / "cache")
+    count, size, steps = (60, 256, 600) if short else (2000, 2048, 3000)
+    half = measured(many_volumes(work, count // 2))
+    whole = measured(many_volumes(work, count))
+    return {
+        "volumes": {**whole, "times_of_half": round(whole["all"] / half["all"], 2)},
+        "slice": {"size": size, **measured(large_slice(work, size))},
+        "epochs": {"steps": steps, **measured(tiny_epochs(work, steps))},
+    }
+
+
+def good(found: dict) -> bool:
+    """Whether the figures keep within 4 GB, in time linear in volumes, and show no growth."""
+    volumes, epochs = found["volumes"], found["epochs"]
+    steady = epochs["grown_megabytes"] < 20 and epochs["files"] <= 2 and epochs["slower"] < 2
+    return volumes["gigabytes"] < 4 and volumes["times_of_half"] < 3 and volumes["measured"] > 0 and steady
