@@ -12,7 +12,7 @@ from PIL import Image
 
 from .. import show
 from ..files import content_key
-from .reading import DataError, Scan, meaning, read_scan, reorient, stored_orientation, whole_labels
+from .reading import DataError, Scan, meaning, read_scan, reorient, slabs, stored_orientation, whole_labels
 from .scans import Grid, from_grid
 
 __all__ = ["Volume", "Codes", "Cohort", "native_labels", "match_classes", "class_order", "describe", "contact_sheet"]
@@ -59,7 +59,8 @@ class Codes:
 
         DataError for a number that is not whole or not known.
         """
-        whole = whole_labels(np.asarray(values), name)
+        values = np.asarray(values)
+        whole = values if values.dtype == np.int32 else whole_labels(values, name)
         found, known = _distinct_numbers(whole), dict(self.classes) | dict.fromkeys(self.ignore, _UNJUDGED)
         unknown = [number for number in found.tolist() if number not in known]
         if unknown and self.other is None:
@@ -68,7 +69,10 @@ class Codes:
             todo = f"expected {sorted(known)}; {maybe}add it to dataset.json"
             raise DataError(f"{name}: holds the unknown label {unknown[0]}, {todo}")
         table = np.array([known.get(number, self.other or 0) for number in found.tolist()], np.uint8)
-        return table[np.searchsorted(found, whole)]
+        classes = np.empty_like(whole, np.uint8)
+        for part in slabs(whole):
+            classes[part] = table[np.searchsorted(found, whole[part])]
+        return classes
 
     def numbers(self, classes: np.ndarray) -> np.ndarray:
         """What a label file holds for indices of classes [...]: the first number of each, else the index itself.
@@ -91,7 +95,10 @@ _UNJUDGED = 255
 def _distinct_numbers(whole: np.ndarray) -> np.ndarray:
     """The different numbers [n] in an array [...] of whole numbers, sorted; counted where they lie close together."""
     low, high = int(whole.min()), int(whole.max())
-    return np.unique(whole) if high - low > 100_000 else np.flatnonzero(np.bincount((whole - low).ravel())) + low
+    if high - low > 100_000:
+        return np.unique(whole)
+    counts = (np.bincount((whole[part] - low).ravel(), minlength=high - low + 1) for part in slabs(whole))
+    return np.flatnonzero(sum(counts, np.zeros(high - low + 1, int))) + low
 
 
 def read_labels(path: str | Path, codes: Codes, image: Scan) -> np.ndarray:
