@@ -203,6 +203,7 @@ def native_labels(
         return np.zeros(volume.shape, np.uint8)
     if not volume.files:
         image = reorient(read_scan(volume.image), cohort.grid.orientation)
+        image = replace(image, voxels=np.broadcast_to(np.float32(0), image.voxels.shape))  # its shape is all that is asked
         outlines = np.moveaxis(read_labels(volume.label, cohort.codes, image), cohort.grid.along(image.voxels.shape), 0)
         return np.moveaxis(complete_slices(outlines)[0], 0, 2)
     out = np.zeros(volume.shape, np.uint8)
