@@ -170,7 +170,7 @@ def content_key(*parts: object) -> str:
     for part in parts:
         if isinstance(part, np.ndarray):
             digest.update(f"array {part.dtype.str} {part.shape} ".encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
+            digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         else:
             value = asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
             digest.update(json.dumps(value, sort_keys=True, default=str).encode())

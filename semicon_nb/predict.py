@@ -39,7 +39,7 @@ class Prediction:
     looks: bool = False  # average over LOOKS: the slice as it is, turned a little, larger, smaller
     neighbours: float = 0.0  # mm; average with the slices beside, weighted by a Gaussian of this standard deviation
     precision: str = "fp32"  # "fp32" or "bf16"
-    batch: int = 64  # slices at a time; decides nothing about the outcome
+    batch: int = 64  # slices at a time, at most; decides nothing about the outcome
 
     def __post_init__(self):
         if self.precision not in ("fp32", "bf16"):
@@ -113,24 +113,50 @@ def _shares(model: nn.Module, images: Tensor, how: Prediction) -> Tensor:
     return (shares + averaged(images.flip(-1)).flip(-1)) / 2 if how.flips else shares
 
 
+_AT_ONCE = 2**20
+"""Pixels that a network sees at a time, at most: of larger slices it sees fewer, and needs no more memory."""
+
+
+def _parts(
+    model: nn.Module,  # images -> logits
+    images: np.ndarray | Tensor,  # [n, H, W] or [n, 1, H, W] in [0, 1]
+    how: Prediction,  # how it is asked
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Which slices, and their class probabilities [m, classes, H, W], part by part; ValueError as of `predict`."""
+    stack = torch.as_tensor(images)
+    stack = stack[:, None] if stack.ndim == 3 else stack
+    if stack.ndim != 4 or stack.shape[1] != 1 or 0 in stack.shape:
+        raise ValueError(f"images: found shape {tuple(np.shape(images))}, expected [n, H, W] or [n, 1, H, W] with n > 0")
+    device, start = next(model.parameters()).device, 0
+    for part in stack.split(max(1, min(how.batch, _AT_ONCE // stack[0].numel()))):
+        with evaluating(model):
+            shares = _shares(model, part.to(device, torch.float32), how).cpu()
+        if not torch.isfinite(shares).all():
+            raise ValueError("model: gives NaN or infinite probabilities; was training stopped by a loss that was NaN? Train it again")
+        yield slice(start, start + len(part)), shares.numpy()
+        start += len(part)
+
+
 def predict(
     model: nn.Module,  # images [n, 1, H, W] -> logits [n, classes, H, W]
     images: np.ndarray | Tensor,  # [n, H, W] or [n, 1, H, W] in [0, 1]
     how: Prediction | None = None,  # None: as the network wants to be asked; its neighbours need `predict_slices`
 ) -> np.ndarray:
     """Class probabilities [n, classes, H, W] float32 of slices, each by itself; ValueError for another shape, or for NaN."""
-    how = how or prediction_of(model)
-    stack = torch.as_tensor(images)
-    stack = stack[:, None] if stack.ndim == 3 else stack
-    if stack.ndim != 4 or stack.shape[1] != 1 or len(stack) == 0:
-        raise ValueError(f"images: found shape {tuple(np.shape(images))}, expected [n, H, W] or [n, 1, H, W] with n > 0")
-    device = next(model.parameters()).device
-    with evaluating(model):
-        found = [_shares(model, part.to(device, torch.float32), how).cpu() for part in stack.split(how.batch)]
-    shares = torch.cat(found)
-    if not torch.isfinite(shares).all():
-        raise ValueError("model: gives NaN or infinite probabilities; was training stopped by a loss that was NaN? Train it again")
-    return shares.numpy()
+    found = np.empty(0, np.float32)
+    for part, shares in _parts(model, images, how or prediction_of(model)):
+        if not part.start:
+            found = np.empty((len(images), *shares.shape[1:]), np.float32)
+        found[part] = shares
+    return found
+
+
+def _blend_weights(places: np.ndarray, sigma: float) -> np.ndarray:
+    """What every slice counts for every other [n, n] float32, by their `places` [n] in mm; each row sums to 1."""
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma: found {sigma}, expected millimetres above 0")
+    weights = np.exp(-0.5 * (np.subtract.outer(places, places) / sigma) ** 2)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
 def blend_slices(
@@ -139,13 +165,53 @@ def blend_slices(
     sigma: float,  # mm, standard deviation of the weights
 ) -> np.ndarray:
     """Each slice averaged with those beside it, float32 [n, classes, H, W]; ValueError for a sigma or places that do not fit."""
-    if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma: found {sigma}, expected millimetres above 0")
     if len(places) != len(shares):
         raise ValueError(f"places: found {len(places)}, expected one for each of the {len(shares)} slices")
-    weights = np.exp(-0.5 * (np.subtract.outer(places, places) / sigma) ** 2)
-    weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-    return np.tensordot(weights, shares.astype(np.float32), 1)
+    return np.tensordot(_blend_weights(places, sigma), shares.astype(np.float32), 1)
+
+
+def _blended(
+    parts: Iterator[tuple[slice, np.ndarray]],  # from `_parts`
+    weights: np.ndarray,  # [n, n] what every slice counts for every other
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """The parts, each slice averaged with those that count for it; no more of them are held than count for some to come."""
+    reach = np.array([np.flatnonzero(row)[[0, -1]] for row in weights])
+    first = np.minimum.accumulate(reach[::-1, 0])[::-1]
+    held, start, waiting = None, 0, []
+    for part, shares in parts:
+        held = shares if held is None else np.concatenate([held, shares])
+        waiting.append(part)
+        while waiting and reach[waiting[0], 1].max() < part.stop:
+            rows = waiting.pop(0)
+            held, start = held[first[rows.start] - start :], first[rows.start]
+            stop = reach[rows, 1].max() + 1
+            yield rows, np.tensordot(weights[rows, start:stop], held[: stop - start], 1)
+
+
+def _blended_parts(
+    model: nn.Module,  # images -> logits
+    images: np.ndarray | Tensor,  # [n, H, W] slices of one volume
+    places: np.ndarray | None,  # [n] mm, where each slice lies; None where that is not known
+    how: Prediction | None = None,  # None: as the network wants to be asked
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Which slices, and their class probabilities [m, classes, H, W] float32, in parts that follow each other.
+
+    They are averaged with the slices beside where that is asked for and the places are known.
+    """
+    how = how or prediction_of(model)
+    parts = _parts(model, images, how)
+    return _blended(parts, _blend_weights(places, how.neighbours)) if how.neighbours and places is not None else parts
+
+
+def _places(
+    cohort: Cohort,  # slices
+    rows: np.ndarray,  # [n] which of them, of one volume
+) -> np.ndarray | None:
+    """Where in their volume slices lie, [n] mm; None where their order is not known."""
+    if np.isnan(cohort.position[rows]).any():
+        return None
+    v = cohort.volume[rows[0]]
+    return np.searchsorted(np.flatnonzero(cohort.volume == v), rows) * cohort.volumes[v].spacing[2]
 
 
 def predict_slices(
@@ -159,8 +225,7 @@ def predict_slices(
     shares = predict(model, cohort.images[indices], how)
     for v in np.unique(cohort.volume[indices]) if how.neighbours else ():
         own = cohort.volume[indices] == v
-        if not np.isnan(cohort.position[indices[own]]).any():
-            places = np.searchsorted(np.flatnonzero(cohort.volume == v), indices[own]) * cohort.volumes[v].spacing[2]
+        if (places := _places(cohort, indices[own])) is not None:
             shares[own] = blend_slices(shares[own], places, how.neighbours)
     return shares
 
@@ -171,8 +236,30 @@ def native_map(
     grid: Grid,  # how native slices were brought to H x W
 ) -> np.ndarray:
     """The most probable class of every native pixel, uint8 [rows, columns, n]; background where the grid does not reach."""
-    native = from_grid(shares, (shape[0], shape[1]), grid)
-    return np.moveaxis(native.argmax(1).astype(np.uint8), 0, 2)
+    found = np.empty((len(shares), *shape[:2]), np.uint8)
+    for k in range(len(shares)):  # one at a time: native probabilities of all classes are many
+        found[k] = from_grid(shares[k : k + 1], (shape[0], shape[1]), grid)[0].argmax(0)
+    return np.moveaxis(found, 0, 2)
+
+
+def label_maps(
+    model: nn.Module,  # images -> logits
+    cohort: Cohort,  # slices
+    rows: np.ndarray,  # [n] which of them, of one volume
+    how: Prediction | None = None,  # None: as the network wants to be asked
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable class of every pixel, uint8 [n, H, W] on the cohort's grid and [rows, columns, n] on the volume's own.
+
+    ValueError where the network knows other classes than the cohort.
+    """
+    shape, names = cohort.volumes[cohort.volume[rows[0]]].shape, cohort.classes
+    small, native = np.empty((len(rows), cohort.size, cohort.size), np.uint8), np.empty((len(rows), *shape[:2]), np.uint8)
+    for part, shares in _blended_parts(model, cohort.images[rows], _places(cohort, rows), how):
+        if shares.shape[1] != len(names):
+            raise ValueError(f"model: predicts {shares.shape[1]} classes, expected the {len(names)} of {cohort.name}: {names}")
+        small[part] = shares.argmax(1)
+        native[part] = np.moveaxis(native_map(shares, shape, cohort.grid), 2, 0)
+    return small, np.moveaxis(native, 0, 2)
 
 
 def _open_scan(scan: str | Path | np.ndarray, grid: Grid, apart: float) -> Scan:
@@ -195,15 +282,15 @@ def segment(
     apart: float = 1.0,  # mm between the slices of an array; a file tells its own
 ) -> np.ndarray:
     """The class of every pixel of a scan on its own grid, uint8 of the scan's shape ([rows, columns] for a PNG); ValueError for another."""
-    how = how or prediction_of(model)
     stored = _open_scan(scan, grid, apart)
     own = reorient(stored, grid.orientation)
     axis = grid.along(own.voxels.shape)
     stack = np.moveaxis(normalise(own.voxels, own.path), axis, 0)
-    shares = predict(model, to_grid(stack, grid), how)
-    if how.neighbours:
-        shares = blend_slices(shares, np.arange(len(shares)) * own.spacing[axis], how.neighbours)
-    found = np.moveaxis(native_map(shares, stack.shape[1:], grid), 2, axis)
+    images, found = to_grid(stack, grid), np.empty(stack.shape, np.uint8)
+    del stack  # as large as the scan
+    for part, shares in _blended_parts(model, images, np.arange(len(images)) * own.spacing[axis], how):
+        found[part] = np.moveaxis(native_map(shares, found.shape[1:], grid), 2, 0)
+    found = np.moveaxis(found, 0, axis)
     found = reorient(replace(own, voxels=found), stored.orientation).voxels
     flat = stored.unit == "pixel" or isinstance(scan, np.ndarray) and scan.ndim == 2
     return found[..., 0] if flat else np.ascontiguousarray(found)

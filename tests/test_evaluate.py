@@ -20,13 +20,12 @@ from semicon_nb.dice import dice_of, overlap_counts
 from semicon_nb.evaluate import (
     evaluate,
     mean_known,
-    native_map,
     overlap_and_distance,
     report_of,
     score_volume,
 )
 from semicon_nb.files import without_nan
-from semicon_nb.predict import Prediction, blend_slices, predict, predict_slices, segment, with_prediction
+from semicon_nb.predict import Prediction, blend_slices, native_map, predict, predict_slices, segment, with_prediction
 from semicon_nb.unet import UNet
 
 

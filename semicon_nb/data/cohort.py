@@ -12,7 +12,7 @@ from PIL import Image
 
 from .. import show
 from ..files import content_key
-from .reading import DataError, Scan, meaning, read_scan, reorient, stored_orientation, whole_labels
+from .reading import DataError, Scan, meaning, read_scan, reorient, slabs, stored_orientation, whole_labels
 from .scans import Grid, from_grid
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Codes:
 
         DataError for a number that is not whole or not known.
         """
-        whole = whole_labels(np.asarray(values), name)
+        values = np.asarray(values)
+        whole = values if values.dtype == np.int32 else whole_labels(values, name)
         found, known = _distinct_numbers(whole), dict(self.classes) | dict.fromkeys(self.ignore, _UNJUDGED)
         unknown = [number for number in found.tolist() if number not in known]
         if unknown and self.other is None:
@@ -71,7 +72,10 @@ class Codes:
             todo = f"expected {sorted(known)}; {maybe}add it to dataset.json"
             raise DataError(f"{name}: holds the unknown label {unknown[0]}, {todo}")
         table = np.array([known.get(number, self.other or 0) for number in found.tolist()], np.uint8)
-        return table[np.searchsorted(found, whole)]
+        classes = np.empty_like(whole, np.uint8)
+        for part in slabs(whole):
+            classes[part] = table[np.searchsorted(found, whole[part])]
+        return classes
 
     def numbers(self, classes: np.ndarray) -> np.ndarray:
         """What a label file holds for indices of classes [...]: the first number of each, else the index itself.
@@ -94,7 +98,10 @@ _UNJUDGED = 255
 def _distinct_numbers(whole: np.ndarray) -> np.ndarray:
     """The different numbers [n] in an array [...] of whole numbers, sorted; counted where they lie close together."""
     low, high = int(whole.min()), int(whole.max())
-    return np.unique(whole) if high - low > 100_000 else np.flatnonzero(np.bincount((whole - low).ravel())) + low
+    if high - low > 100_000:
+        return np.unique(whole)
+    counts = (np.bincount((whole[part] - low).ravel(), minlength=high - low + 1) for part in slabs(whole))
+    return np.flatnonzero(sum(counts, np.zeros(high - low + 1, int))) + low
 
 
 def read_labels(path: str | Path, codes: Codes, image: Scan) -> np.ndarray:
@@ -199,6 +206,7 @@ def native_labels(
         return np.zeros(volume.shape, np.uint8)
     if not volume.files:
         image = reorient(read_scan(volume.image), cohort.grid.orientation)
+        image = replace(image, voxels=np.broadcast_to(np.float32(0), image.voxels.shape))  # its shape is all that is asked
         outlines = np.moveaxis(read_labels(volume.label, cohort.codes, image), cohort.grid.along(image.voxels.shape), 0)
         return np.moveaxis(complete_slices(outlines)[0], 0, 2)
     out = np.zeros(volume.shape, np.uint8)

@@ -123,11 +123,25 @@ def _whole(image: Any, path: Path) -> Any:
 
 
 # voxels ---------------------------------------------------------------------------------------------------------------
+def slabs(values: np.ndarray, most: int = 2**24) -> list[tuple]:
+    """Indices that part an array [..., n] along its last axis into pieces of about `most` numbers."""
+    step = max(1, most // max(1, values[..., :1].size))
+    return [(..., slice(start, start + step)) for start in range(0, values.shape[-1], step)]
+
+
 def whole_labels(values: np.ndarray, name: str, step: float = 0.0) -> np.ndarray:
-    """Numbers [...] of the label file `name` as int32, rid of rounding; DataError where they are not whole.
+    """Numbers [..., n] of the label file `name` as int32, rid of rounding; DataError where they are not whole.
 
     `step` lies between two numbers that the file can hold, where its header scales them.
     """
+    whole = np.empty_like(values, np.int32, subok=False)
+    for part in slabs(values):
+        whole[part] = _whole_part(values[part], name, step)
+    return whole
+
+
+def _whole_part(values: np.ndarray, name: str, step: float) -> np.ndarray:
+    """A part of what `whole_labels` takes, as whole numbers of any type."""
     with np.errstate(invalid="ignore"):
         near = values if values.dtype.kind in "biu" else np.rint(values)
         odd = (near >= 2**31) | (near < -(2**31))
@@ -138,7 +152,7 @@ def whole_labels(values: np.ndarray, name: str, step: float = 0.0) -> np.ndarray
         if step:
             todo = f"the header scales them by a slope of {step:.3g}: save them as integers with slope 1, or {todo}"
         raise DataError(f"{name}: labels must be whole numbers, found {float(values[odd].flat[0]):g}; {todo}")
-    return near.astype(np.int32)
+    return near
 
 
 def _voxels(image: Any, path: Path, mask: bool) -> np.ndarray:

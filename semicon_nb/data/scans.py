@@ -10,6 +10,11 @@ from .reading import DataError
 __all__ = ["normalise", "Grid", "to_grid", "from_grid"]
 
 
+def _holds_many(values: np.ndarray, one: float) -> bool:
+    """Whether more than 1 in 200 of the values [n] are exactly this `one`, and at least two are not."""
+    return bool(1 < values.size - np.count_nonzero(values == one) < 0.995 * values.size)
+
+
 def without_padding(values: np.ndarray, floor: float = -1024.0, odd: float = -100.0) -> np.ndarray:
     """The intensities [n] that are no padding at the low end; `values` [...] as they are where there is none.
 
@@ -17,8 +22,10 @@ def without_padding(values: np.ndarray, floor: float = -1024.0, odd: float = -10
     quarter of their range, where no scanner measures: below `floor`, or below `odd` where nothing else lies below 0.
     """
     while (low := values.min()) < max(floor, odd):
+        if not _holds_many(values, low):
+            break
         rest = values[values > low]
-        if not 1 < rest.size < 0.995 * values.size or not (low < floor or rest.min() >= 0):
+        if not (low < floor or rest.min() >= 0):
             break
         bottom, top = np.percentile(rest, (0.5, 99.5))
         if not rest.min() - low > (top - bottom) / 4 > 0:
@@ -39,7 +46,9 @@ def normalise(
     volume = np.asarray(volume, dtype=np.float32)
     if odd := int((~np.isfinite(volume)).sum()):
         raise DataError(f"{name}: {odd} of {volume.size} voxels are NaN or infinite; repair or remove it")
-    kept = -without_padding(-without_padding(volume), floor=-32766.0)
+    kept = without_padding(volume)
+    if _holds_many(kept, kept.max()):  # else nothing at the high end is padding, and no copy is needed
+        kept = -without_padding(-kept, floor=-32766.0)
     low, high = np.percentile(kept, percentiles)
     if low == high:
         low, high = kept.min(), kept.max()
@@ -48,8 +57,14 @@ def normalise(
     if high - low < 256 * np.spacing(np.float32(max(abs(low), abs(high)))):
         found = f"its values lie between {low:.9g} and {high:.9g}, too close for 32 bits to tell apart"
         raise DataError(f"{name}: {found}; subtract {low:.9g}")
-    shades = np.clip((volume - np.float32(low)) / np.float32(high - low), 0, 1)
-    return shades if kept.size == volume.size else np.where(volume > kept.max(), np.float32(0), shades)
+    size, top = kept.size, kept.max()
+    del kept  # as large as the volume
+    shades = volume - np.float32(low)
+    shades /= np.float32(high - low)
+    np.clip(shades, 0, 1, out=shades)
+    if size < volume.size:
+        shades[volume > top] = 0
+    return shades
 
 
 _WIDEST = 8192
@@ -100,7 +115,7 @@ def _stretch(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Values [..., h, w] on the raster `shape`: integers by nearest neighbour, real numbers linearly."""
     h, w = values.shape[-2:]
     if np.issubdtype(values.dtype, np.floating):
-        return _linear_weights(h, shape[0]) @ values.astype(np.float32) @ _linear_weights(w, shape[1]).T
+        return _linear_weights(h, shape[0]) @ values.astype(np.float32, copy=False) @ _linear_weights(w, shape[1]).T
     return values[..., _nearest_index(h, shape[0])[:, None], _nearest_index(w, shape[1])]
 
 
@@ -123,7 +138,7 @@ def to_grid(
 ) -> np.ndarray:
     """Slices [n, H, W] on the cohort's grid."""
     values = np.asarray(slices)
-    values = values.astype(np.uint8 if labels else np.float32)
+    values = values.astype(np.uint8 if labels else np.float32, copy=False)
     return (_stretch if grid.fit == "resize" else _centre)(values, (grid.size, grid.size))
 
 

@@ -125,10 +125,12 @@ def _load_scan(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
     scan = reorient(stored, grid.orientation)
     axis = grid.along(scan.voxels.shape)
     slices = np.moveaxis(normalise(scan.voxels, volume.image), axis, 0)
-    labels, whole = np.zeros(slices.shape, np.uint8), np.full(len(slices), bool(volume.label))
+    (n, h, w), images = slices.shape, to_grid(slices, grid).astype(np.float16)
+    del slices  # as large as the scan
+    labels, whole = np.zeros((n, h, w), np.uint8), np.full(n, bool(volume.label))
     if volume.label:
         labels, whole = complete_slices(np.moveaxis(read_labels(volume.label, codes, scan), axis, 0))
-    (n, h, w), (down, along) = slices.shape, (a for a in range(3) if a != axis)
+    down, along = (a for a in range(3) if a != axis)
     known = replace(
         volume, shape=(h, w, n), spacing=(scan.spacing[down], scan.spacing[along], scan.spacing[axis]), unit=scan.unit,
         orientation=stored.orientation, levels=_levels(scan.voxels),
@@ -136,7 +138,7 @@ def _load_scan(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
         content=(_imprint(reorient(stored, "RAS").voxels),),
     )  # fmt: skip
     position = np.linspace(0, 1, n, dtype=np.float32) if n > 1 else np.full(1, np.nan, np.float32)
-    return _Loaded(known, to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True), whole, position)
+    return _Loaded(known, images, to_grid(labels, grid, labels=True), whole, position)
 
 
 def _load_pictures(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
@@ -179,7 +181,9 @@ def _count_classes(labels: np.ndarray) -> tuple[int, ...]:
 
 def _imprint(values: np.ndarray) -> str:
     """Sixteen digits of an image's values [...]; "" where all are equal, which tells nobody from another."""
-    return "" if (values == values.flat[0]).all() else content_key(values.astype(np.float32) + np.float32(0))
+    if (values == values.flat[0]).all():
+        return ""
+    return content_key(np.add(values, np.float32(0), dtype=np.float32, order="C"))  # one zero, without a sign
 
 
 # known by content -----------------------------------------------------------------------------------------------------

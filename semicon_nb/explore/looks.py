@@ -11,7 +11,8 @@ import torch
 from .canvas import mixed, swatches
 from ..data import Cohort, part_indices
 from ..dice import dice_of, overlap_counts
-from ..evaluate import evaluate, predict_slices
+from ..evaluate import evaluate
+from ..predict import predict_slices
 from .cohort import runs as run_lengths
 from ..runs import Run, read_run
 
