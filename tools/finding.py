@@ -7,8 +7,6 @@ import sys
 from html import escape
 from pathlib import Path
 
-import pandas as pd
-
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "nbs" / "images" / "finding.svg"
 EFFORTS = {"global+local(block)": "the paper's three stages, same outlines", "self-training": "the network's own labels, same outlines"}
