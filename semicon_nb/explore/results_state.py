@@ -174,7 +174,7 @@ class Shown:
 def opened(experiment: Experiment, metric: str = "pooled_dice") -> Shown:
     """What is shown first of an experiment, by this `metric`."""
     methods = opening(experiment)
-    method = next(m for m in methods if m)
+    method = next((m for m in methods if m and m != BASELINE), methods[0])
     labels = min(float(f) for f in experiment.runs.loc[experiment.runs["method"] == method, "labels"])
     return Shown(experiment.name, metric, "mean", methods, method, labels)
 
