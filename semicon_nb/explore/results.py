@@ -48,6 +48,7 @@ from .results_state import (
     Volume,
     cells,
     experiments_of,
+    invented,
     opened,
     placed,
     volumes_of,
@@ -168,10 +169,10 @@ HEADS = {
 """What each menu is called, and how wide it is."""
 
 
-def _records_and_looks(results: Results, runs: Sequence | str | os.PathLike) -> tuple[list[dict], dict[int, Look]]:
+def _records_and_looks(results: "Results | None", runs: Sequence | str | os.PathLike) -> tuple[list[dict], dict[int, Look]]:
     """The records of all runs, and by its number in them the slices of each run that was kept."""
     kept = [look_at_run(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
-    given = results if isinstance(results, str | os.PathLike) else list(results)
+    given = results if isinstance(results, str | os.PathLike) else list(results if results is not None else () if kept else invented())
     records, looks = [] if kept and not given else read_records(given), dict[int, Look]()
     for look in kept:
         k = next((k for k, record in enumerate(records) if same_run(look, record)), len(records))
@@ -202,7 +203,7 @@ class ResultsExplorer(Explorer):
     @in_place
     def __init__(
         self,
-        results: Results = (),  # a results file, a folder of them, or a sequence of files and records
+        results: "Results | None" = None,  # a results file, a folder of them, or a sequence of files and records; invented where None
         runs: Sequence[Run | Look | str | os.PathLike] = (),  # RUN folders whose slices are shown
     ):
         records, self.looks = _records_and_looks(results, runs)
@@ -320,15 +321,7 @@ def results_data(explorer: ResultsExplorer) -> dict:
 
 def results_body(experiments: Mapping[str, Experiment], shown: Shown) -> str:
     """Controls and places of the page for these `experiments`; the menus are filled by results.js."""
-    menus = {
-        "experiment": "Experiment",
-        "metric": "Score",
-        "name": "Class",
-        "method": "Volumes of",
-        "labels": "Labelled",
-        "volume": "Volume",
-    }
-    made = {name: page.select(name, head, {}) for name, head in menus.items()}
+    made = {name: page.select(name, head, {}) for name, (head, _) in HEADS.items()}
     places = [f'<div class="control"><label for="place{k}">{swatch(k)} Method {k + 1}</label><select id="place{k}"></select></div>'
               for k in range(len(METHOD_LOOKS))]  # fmt: skip
     what = page.controls(made["experiment"], made["metric"], made["name"], label="What is shown") + page.controls(*places, label="Methods")

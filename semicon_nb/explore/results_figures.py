@@ -81,7 +81,7 @@ def three_numbers(experiment: Experiment, shown: Shown) -> dict[str, str]:
     rooms = {line[:2]: line[2] for line in room_lines(experiment, shown.metric, shown.name)} if found else {}
     return {
         f"{shown.method} at {at}": found.text if found else "–",
-        f"less {BASELINE}": (found.difference_text if found else "") or "–",
+        f"gain over {BASELINE}": (found.difference_text if found else "") or "–",
         f"headroom of {BASELINE}": str(rooms.get((at, f"headroom of {BASELINE}"), "–")),
     }
 

@@ -240,6 +240,11 @@ def test_bad_results_are_a_sentence(results, word):
     assert word in explorer.problem and "Traceback" not in explorer.widget.value
 
 
+def test_without_results_it_opens_on_invented_runs_that_are_called_so():
+    explorer = ResultsExplorer()
+    assert explorer.experiment.name.startswith("invented") and explorer.shown.method == "global" and not explorer.problem
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "bad.jsonl").write_text("not json\n{}\n")
     assert "bad.jsonl" in ResultsExplorer(tmp_path).problem

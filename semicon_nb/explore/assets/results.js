@@ -53,7 +53,7 @@ const results = (() => {
   function drawThree() {
     const { method, labels } = shown, at = percent(labels), found = cell(method, labels), head = `headroom of ${data.baseline}`;
     const room = found && now().rooms[shown.metric][shown.name].find((line) => line[0] === at && line[1] === head);
-    const numbers = [[`${method} at ${at}`, found?.text], [`less ${data.baseline}`, found?.difference_text], [head, room?.[2]]];
+    const numbers = [[`${method} at ${at}`, found?.text], [`gain over ${data.baseline}`, found?.difference_text], [head, room?.[2]]];
     document.querySelector("#three dl").replaceChildren(...numbers.map(([name, number]) => {
       const place = document.createElement("div");
       for (const [kind, text] of [["dt", name], ["dd", number || "–"]]) place.appendChild(document.createElement(kind)).textContent = text;
