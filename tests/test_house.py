@@ -220,7 +220,7 @@ if find_spec("semicon_nb") is None:  # in Colab, say
     %pip install -q "semicon_nb[cluster] @ git+{settings()["git_url"]}"'''
 RESULTS = f"\n    !git clone -q --depth 1 {settings()['git_url']}"
 """What the pages that read the committed results do besides."""
-READERS = ("12_is_it_true", "08_outlines")
+READERS = ("12_is_it_true", "08_outlines", "09_more_runs")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
