@@ -79,6 +79,7 @@ export: .venv/.dev  ## notebooks -> semicon_nb/, clean notebooks, navigation, RE
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
 	$(BIN)/python tools/navigation.py
+	$(BIN)/python tools/finding.py
 	$(BIN)/python tools/readme.py
 	$(BIN)/python tools/found.py
 

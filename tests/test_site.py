@@ -100,9 +100,9 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def pages(site) -> dict[str, Page]:
-    """Every page of the site but the explorers, which have tests of their own."""
+    """Every page of the site but the explorers and the demo's, which have tests of their own."""
     found = {p.relative_to(site).as_posix(): Page(p) for p in sorted(site.rglob("*.html"))}
-    return {name: page for name, page in found.items() if not name.startswith("explorers/")}
+    return {name: page for name, page in found.items() if not name.startswith(("explorers/", "demo."))}
 
 
 def test_every_notebook_has_its_page(site, pages):

@@ -156,8 +156,10 @@ def test_the_committed_rows_give_these_words() -> None:
     assert clear[["claim", "labels"]].to_numpy().tolist() == [["local(exact) > local(block)", 0.1]], "zero is left out, and yet no room"
     both = read_results([RESULTS / "hippocampus.jsonl", RESULTS / "hippocampus-rivals.jsonl"])
     assert verdicts(both, [("best", "scratch(strong)")])["verdict"].tolist() == ["holds"]
-    said = json.loads((RESULTS.parent / "semicon_nb/explore/assets/found.json").read_text(encoding="utf-8"))["hippocampus"]
-    assert "no room to tell" in said
+    said = json.loads((RESULTS.parent / "semicon_nb/explore/assets/found.json").read_text(encoding="utf-8"))
+    assert "no difference was found" in said["hippocampus"] and "2,000 steps" in said["hippocampus"]
+    page = (RESULTS.parent / "nbs/demo.html").read_text(encoding="utf-8")
+    assert all(words in page for words in said.values()), "nbs/demo.html quotes other rows: make demo, and copy its page there"
 
 
 @pytest.mark.parametrize("metric", ["pooled_dice", "volume_dice", "hd95"])

@@ -86,7 +86,7 @@ def in_words(markdown: str) -> str:
         return f"*Figure: {html.unescape(label[1])}*\n" if label else html.unescape(re.sub(r"<[^>]+>", "", block[2])).strip() + "\n"
 
     text = re.sub(r"^(`{3,})\{=html\}\n(.*?)^\1$\n?", words, markdown, flags=re.M | re.S)
-    return re.sub(r'\{\.run-me\}|^<div class="wide"[^>]*>\n+|^</div>$\n?', "", text, flags=re.M)
+    return re.sub(r'\{\.run-me\}|^<div class="(?:wide|doors)"[^>]*>\n+|^</div>$\n?', "", text, flags=re.M)
 
 
 def stage() -> Path:
@@ -133,8 +133,8 @@ def quarto(out: Path) -> list[str]:
 
 
 def pages_of(out: Path) -> list[Path]:
-    """The pages of a site but the explorers, which are whole as they are."""
-    return [path for path in sorted(out.rglob("*.html")) if "explorers" not in path.relative_to(out).parts]
+    """The pages of a site but the explorers and the demo's, which are whole as they are."""
+    return [path for path in sorted(out.rglob("*.html")) if path.relative_to(out).parts[0] not in ("explorers", "demo.html")]
 
 
 def with_skip_link(page: str) -> str:

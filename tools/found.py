@@ -43,9 +43,9 @@ def found() -> dict[str, str]:
     """The sentences by cohort."""
     from semicon_nb.tables import read_results
 
-    real, generated = (ROOT / "results" / f"{name}.jsonl" for name in ("hippocampus", "phantom"))
+    real, generated = (ROOT / "results" / f"{name}.jsonl" for name in ("hippocampus-thorough", "phantom"))
     return {
-        "hippocampus": sentence(read_results(real), f"On real hippocampi, with {steps_of(real)} steps of fine-tuning"),
+        "hippocampus": sentence(read_results(real), f"On real hippocampi, with {steps_of(real):,} steps of fine-tuning"),
         "phantom": sentence(read_results(generated), f"On generated people, with {steps_of(generated):,} steps of fine-tuning"),
     }
 

@@ -16,9 +16,8 @@ CHAPTERS = (
     ("Explanations", r"explanations/"),
     ("Exercises", r"exercises/"),
 )
-BAR = ("Play", "Course", "Guides", "Explanations")
-MENU = "Play"
-"""The chapter whose pages the bar lists one by one; of the others it leads to the first."""
+BAR = {"Play": ("Play",), "Course": (), "Guides": ("Guides", "Explanations")}
+"""What the bar says, and the chapters whose pages it lists there one by one; without any it leads to the chapter's first page."""
 
 
 def notebooks() -> list[str]:
@@ -43,10 +42,9 @@ def sidebar() -> str:
     """The file's text."""
     lines = ["# Written by tools/navigation.py from the pages there are: run `make export`.", "website:", "  navbar:", "    left:"]
     found = chapters()
-    for chapter in BAR:
-        pages = found[chapter]
-        lead = ["        menu:", *(f"          - href: {page}" for page in pages)] if chapter == MENU else [f"        href: {pages[0]}"]
-        lines += [f"      - text: {chapter}", *lead]
+    for title, listed in BAR.items():
+        menu = [f"          - href: {page}" for chapter in listed for page in found[chapter]]
+        lines += [f"      - text: {title}", *(["        menu:", *menu] if menu else [f"        href: {found[title][0]}"])]
     lines += ["      - text: Reference", "        href: reference.qmd"]
     lines += ["  sidebar:", "    contents:", "      - text: Home", "        href: index.ipynb"]
     for title, pages in found.items():

@@ -49,8 +49,11 @@ SAID = {
 }
 
 
+ALT = "The Dice that each way brought over training from scratch with 5 % of the outlines, with its interval. The numbers stand beside each line."
+
+
 def finding(folder: Path) -> str:
-    """What the finished runs say: with steps enough to tell, where these were run, and below it the experiment with the most runs."""
+    """What the finished runs say: in a sentence, in a figure, and folded below it the tables of both budgets."""
     from semicon_nb.tables import read_results
 
     if not any(path.stat().st_size for path in folder.glob("*.jsonl") if not path.name.endswith(".failed.jsonl")):
@@ -59,12 +62,28 @@ def finding(folder: Path) -> str:
     usual = runs[runs["experiment"] == runs["experiment"].value_counts().index[0]]
     thorough = runs[runs["experiment"] == "hippocampus, thorough"]
     if thorough.query("method == 'global+local(block)' and labels < 1")["split"].nunique() < 2:
-        return about(usual)
-    return f"{about(thorough)}\n\nThe same with 500 steps, where there was no room to tell:\n\n{about(usual)}"
+        return "\n\n".join(about(usual))
+    (said, table), (short, other) = about(thorough), about(usual)
+    spread = spreading(runs)
+    below = f"The same with 500 steps, where there was no room to tell:\n\n{short}\n\n{other}"
+    folded = f"<details><summary>The numbers</summary>\n\n{table}\n\n{below}\n\n</details>"
+    return f"{said}{spread}\n\n![{ALT}](images/finding.svg)\n\n{folded}"
 
 
-def about(runs: pd.DataFrame) -> str:
-    """What the runs of one experiment say: a sentence, and the rows it rests on."""
+def spreading(runs: pd.DataFrame) -> str:
+    """What it brings to spread as many outlines over every scan, in a sentence; nothing where it was not run."""
+    from semicon_nb.tables import by_split, interval, plus_minus
+
+    spread = runs[runs["experiment"] == "hippocampus, thorough, outlines spread: slices"]
+    if not len(spread):
+        return ""
+    scores = [by_split(part).loc[(0.05, "scratch")] for part in (spread, runs[runs["experiment"] == "hippocampus, thorough"])]
+    gain = plus_minus(*interval(scores[0] - scores[1])[:2], signed=True)
+    return f" As many outlines, spread over every scan instead of six whole ones, bring {gain}."
+
+
+def about(runs: pd.DataFrame) -> tuple[str, str]:
+    """What the runs of one experiment say: a sentence, and the table that it rests on."""
     from semicon_nb.tables import verdicts
 
     few = runs[runs["labels"] == min(runs["labels"])]
@@ -76,7 +95,7 @@ def about(runs: pd.DataFrame) -> str:
         f"{100 * few['labels'].iloc[0]:g} % of the outlines, {few['preset'].iloc[0]} preset, mean and 95 % interval over splits by person"
     )
     said += "; differences are taken on the same people. Headroom: what all outlines bring to training from scratch at the same cost."
-    return f"**{sentence}**\n\n{rows(few, found)}\n\n{said}"
+    return f"**{sentence}**", f"{rows(few, found)}\n\n{said}"
 
 
 def pretrained(found: pd.DataFrame) -> str:
@@ -86,10 +105,14 @@ def pretrained(found: pd.DataFrame) -> str:
     three = found.drop("best", errors="ignore")
     named = {word: ", ".join(f"`{method}`" for method in three.index[three["verdict"] == word]) for word in SAID}
     said = "training from scratch " + " and ".join(f"{SAID[word]} {names}" for word, names in named.items() if names)
-    if set(three["verdict"]) == {"cannot tell"}:
-        said = "none of the paper's pretrainings can be told from training from scratch"
     room = plus_minus(*three.iloc[0][["headroom", "headroom_half"]], signed=True)
     few = f"{100 * three['labels'].iloc[0]:g} %"
+    if set(three["verdict"]) == {"cannot tell"}:
+        gain = plus_minus(*three.iloc[-1][["difference", "half"]], signed=True)
+        brought = f"pre-training as in the paper brought nothing that could be measured ({gain} Dice with {few} of the outlines)"
+        if not room:
+            return "pre-training as in the paper cannot be judged: everything outlined was not run"
+        return f"{brought}, though there was room: outlining everything brings {room}"
     if set(three["verdict"]) == {"no room to tell"}:
         return f"training from scratch is hardly better with all outlines than with {few} of them ({room} Dice), so no pretraining could show a gain"
     share = f"all outlines instead of {few} of them"

@@ -34,6 +34,19 @@ def without_padding(values: np.ndarray, floor: float = -1024.0, odd: float = -10
     return values
 
 
+def _range(values: np.ndarray, percentiles: tuple[float, float], name: str) -> tuple[float, float]:
+    """Which of the intensities [n] become 0 and 1; DataError, of the image's name, where they are one or too close to tell apart."""
+    low, high = np.percentile(values, percentiles)
+    if low == high:
+        low, high = values.min(), values.max()
+    if low == high:
+        raise DataError(f"{name}: has the value {low:g} everywhere, so there is nothing to see in it; remove it")
+    if high - low < 256 * np.spacing(np.float32(max(abs(low), abs(high)))):
+        found = f"its values lie between {low:.9g} and {high:.9g}, too close for 32 bits to tell apart"
+        raise DataError(f"{name}: {found}; subtract {low:.9g}")
+    return low, high
+
+
 def normalise(
     volume: np.ndarray,  # intensities of one volume, any shape and unit
     name: str = "the image",  # what an error calls it
@@ -49,14 +62,7 @@ def normalise(
     kept = without_padding(volume)
     if _holds_many(kept, kept.max()):  # else nothing at the high end is padding, and no copy is needed
         kept = -without_padding(-kept, floor=-32766.0)
-    low, high = np.percentile(kept, percentiles)
-    if low == high:
-        low, high = kept.min(), kept.max()
-    if low == high:
-        raise DataError(f"{name}: has the value {low:g} everywhere, so there is nothing to see in it; remove it")
-    if high - low < 256 * np.spacing(np.float32(max(abs(low), abs(high)))):
-        found = f"its values lie between {low:.9g} and {high:.9g}, too close for 32 bits to tell apart"
-        raise DataError(f"{name}: {found}; subtract {low:.9g}")
+    low, high = _range(kept, percentiles, name)
     size, top = kept.size, kept.max()
     del kept  # as large as the volume
     shades = volume - np.float32(low)

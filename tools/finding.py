@@ -1,0 +1,79 @@
+"""Write nbs/images/finding.svg, the figure of the front page, from results/: what each way to spend effort brought.
+
+python tools/finding.py [--check]
+"""
+
+import sys
+from html import escape
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "nbs" / "images" / "finding.svg"
+EFFORTS = {"global+local(block)": "the paper's three stages, same outlines", "self-training": "the network's own labels, same outlines"}
+"""Methods that are measured against training from scratch with the same steps, in words."""
+FEW, EXPERIMENT = 0.05, "hippocampus, thorough"
+GROUND, INK, FAINT, DOTS = "#0d1821", "#e8eef2", "#8fa3b0", ("#56b4e9", "#e69f00")  # blue: another method; orange: other outlines
+WIDE, ROW, LEFT, RIGHT, TOP = 520, 54, 20, 20, 48
+
+
+def brought() -> list[tuple[str, float, float, int]]:
+    """Words, mean gain in pooled Dice over training from scratch with few whole scans, half of its interval, and splits."""
+    from semicon_nb.tables import by_split, interval, read_results
+
+    runs = read_results(ROOT / "results")
+    scores = by_split(runs[runs["experiment"] == EXPERIMENT])
+    base, found = scores.loc[(FEW, "scratch")], {}
+    for method, words in EFFORTS.items():
+        if (FEW, method) in scores.index:
+            found[words] = scores.loc[(FEW, method)] - base
+    spread = runs[runs["experiment"] == f"{EXPERIMENT}, outlines spread: slices"]
+    if len(spread):
+        found["as many outlines, but some of every scan"] = by_split(spread).loc[(FEW, "scratch")] - base
+    found[f"everything outlined, {1 / FEW:.0f} times the work"] = scores.loc[(1.0, "scratch")] - base
+    return [(words, *interval(gains)) for words, gains in found.items()]
+
+
+def drawn(rows: list[tuple[str, float, float, int]]) -> str:
+    """The figure as SVG: a line and a dot for each row on one axis, zero marked."""
+    rows = [row for row in rows if row[3] > 1]
+    low, high = (end(mean + sign * half for _, mean, half, _ in rows) for end, sign in ((min, -1), (max, 1)))
+    low, high = min(low, -0.002), max(high, 0.002)
+
+    def place(value: float) -> float:
+        return round(LEFT + (WIDE - LEFT - RIGHT) * (value - low) / (high - low), 1)
+
+    height = TOP + ROW * len(rows) + 14
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDE}" height="{height}" viewBox="0 0 {WIDE} {height}" '
+        f'font-family="system-ui, sans-serif" font-size="14" fill="{INK}">',
+        f'<rect width="{WIDE}" height="{height}" rx="10" fill="{GROUND}"/>',
+        f'<text x="{LEFT}" y="24" font-weight="700">Dice gained over training from scratch</text>',
+        f'<text x="{LEFT}" y="41" font-size="12" fill="{FAINT}">real hippocampi, {100 * FEW:g} % outlined, mean and 95 % interval; the tick is zero</text>',
+    ]
+    for number, (words, mean, half, splits) in enumerate(rows):
+        y, colour = TOP + ROW * number + 42, DOTS[words not in EFFORTS.values()]
+        ends = f'x1="{place(mean - half)}" x2="{place(mean + half)}"'
+        said = f"{mean:+.3f} ± {half:.3f}, {splits} splits".replace("-", "−")
+        parts += [
+            f'<text x="{LEFT}" y="{y - 16}">{escape(words)}</text>',
+            f'<text x="{WIDE - RIGHT}" y="{y - 16}" text-anchor="end" font-size="12" fill="{FAINT}">{said}</text>',
+            f'<line x1="{place(0)}" x2="{place(0)}" y1="{y - 10}" y2="{y + 10}" stroke="{FAINT}" stroke-width="2"/>',
+            f'<line {ends} y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3" stroke-linecap="round"/>',
+            f'<circle cx="{place(mean)}" cy="{y}" r="6" fill="{colour}"/>',
+        ]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def main() -> int:
+    """Write the file, or with --check say whether it is up to date."""
+    text = drawn(brought())
+    fresh = TARGET.exists() and TARGET.read_text(encoding="utf-8") == text
+    if "--check" in sys.argv:
+        print(f"{TARGET.name} is {'up' if fresh else 'out of date: run `make export`, not up'} to date")
+        return int(not fresh)
+    TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
