@@ -240,6 +240,8 @@ def read_checkpoint(
         raise ValueError(f"{path}: not a readable checkpoint ({error}); delete it to start the stage again") from error
     if not isinstance(parts, dict) or not parts.keys() >= {"identity", "step", "model", "optimiser", "smooth", "best", "best_dice"}:
         raise ValueError(f"{path}: no checkpoint of this package, expected one with model, optimiser, step and identity")
+    if not isinstance(parts["identity"], str):
+        raise ValueError(f"{path}: its identity is {type(parts['identity']).__name__}, expected text; delete it to start the stage again")
     return parts
 
 

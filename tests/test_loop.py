@@ -123,6 +123,7 @@ DAMAGES = {
     "exp_avg_sq holds numbers that are not finite": lambda parts: moments_with(parts, exp_avg_sq=torch.full((1, 1), math.nan)),
     "the moments of a weight are": lambda parts: moments_with(parts, more=torch.zeros(1)),
     "checkpoint of another network": lambda parts: parts | {"optimiser": {}},
+    "its identity is float, expected text": lambda parts: parts | {"identity": 2.5},
 }
 
 

@@ -407,7 +407,7 @@ def read_rows(path: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, 
     names = headings[best]
     if not set(needed) <= set(names):
         todo = "add them"
-        raise DataError(f"{path}: has the columns {names}, expected at least {' and '.join(map(repr, needed))}; {todo}")
+        raise DataError(f"{path}: has the columns {repr(names)[:120]}, expected at least {' and '.join(map(repr, needed))}; {todo}")
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise DataError(f"{path}: has the column {twice[0]!r} twice; remove one")
     rows = []

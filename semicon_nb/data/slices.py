@@ -248,10 +248,29 @@ def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerp
         warnings.warn(f"{path}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=3)
 
 
+class _VolumeFacts(TypedDict):
+    """A `Volume` in JSON."""
+
+    name: str
+    subject: str
+    image: str
+    label: str
+    shape: list[int]
+    spacing: list[float]
+    files: list[str]
+    outlined: list[bool]
+    unit: str
+    orientation: str
+    levels: list[float]
+    outline: list[int]
+    labels: list[str]
+    content: list[str]
+
+
 class _Facts(TypedDict):
     """What the cache holds beside the arrays."""
 
-    volumes: list[dict]
+    volumes: list[_VolumeFacts]
     fingerprint: str
 
 
@@ -268,9 +287,9 @@ def _recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str]
             for volume in facts["volumes"]
         ]
         volumes = tuple(Volume(**volume) for volume in plain)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        slices = sum(volume.shape[2] for volume in volumes)
+    except (OSError, IndexError, ValueError, TypeError, KeyError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None
-    slices = sum(volume.shape[2] for volume in volumes)
     whole = [array.dtype == kind and len(array) == slices for array, kind in zip(arrays.values(), _ARRAYS.values(), strict=True)]
     return (arrays, volumes, facts["fingerprint"]) if all(whole) else None
 

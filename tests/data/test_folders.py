@@ -104,14 +104,17 @@ def test_bad_index(tmp_path):
     for text, message in (
         ("", "has the columns"),
         ("name,who\na,b\n", "expected at least 'file' and 'subject'"),
+        ("x" * 5000 + ",who\na,b\n", "expected at least 'file' and 'subject'"),
+        (good + "z" * 5000 + ".png,person-z,0\n", "add the file or remove the line"),
         (good + "z9.png,person-z,0\n", "names z9.png"),
         (good.replace("b2.png,person-b,0\n", ""), "does not name b2.png"),
         (good.replace("a0.png,person-a,0", "a0.png,person-a,1"), "says that a0.png is"),
         (good.replace("a0.png,person-a,0", "a0.png,,0"), "has no file or no subject"),
     ):
         (place / "index.csv").write_text(text)
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match=message) as caught:
             folder(place)
+        assert len(str(caught.value)) < 1000
 
 
 def test_bad_pictures(tmp_path):

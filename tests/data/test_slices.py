@@ -258,6 +258,20 @@ def test_damaged_cache_is_made_again(tmp_path, monkeypatch, damage):
     assert same(folder(place), first) and len(calls) == 2
 
 
+@pytest.mark.parametrize("name, value", [("outline", 5), ("shape", [3]), ("shape", [3, 3, "x"]), ("spacing", ["a", 1, 1]), ("subject", None)])
+def test_a_cache_of_other_facts_is_made_again(tmp_path, monkeypatch, name, value):
+    calls = counting(monkeypatch)
+    place = task(tmp_path / "t")
+    first = folder(place)
+    [path] = kept(tmp_path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    facts = json.loads(arrays["facts"].tobytes())
+    facts["volumes"][0][name] = value
+    np.savez(path, **arrays | {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)})
+    assert same(folder(place), first) and len(calls) == 2
+
+
 def test_cache_that_cannot_be_written_only_warns(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "file"))
