@@ -172,6 +172,9 @@ def _entry(entry: object, about: Path) -> tuple[str, str]:
     if not (image and texts) or said is None or (said and not label):
         raise DataError(f"{about}: 'training' holds {repr(entry)[:200]}, expected {{'image': path, 'label': path}}; correct it")
     names = [name.strip().replace("\\", "/") for name in (image, str(label) if said else "")]
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DataError(f"{about}: names {name[:200]}, outside of its folder; move the file there and correct the entry")
     return names[0], names[1]
 
 
