@@ -29,7 +29,7 @@ from .data import Cohort, Split, labelled_indices, load, part_indices, split
 from .study import method_with, with_defects
 from .dice import pooled_dice
 from .evaluate import evaluate
-from .files import cache_folder, content_key, from_json, versions, write_atomic
+from .files import cache_folder, content_key, content_of, from_json, versions, write_atomic
 from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, described, duration, one_thread
@@ -111,7 +111,7 @@ def heal(
     path: Path,  # results file
 ) -> int:
     """Remove a last line that was cut off in writing; one that only lacks its end gets it. The number of bytes removed."""
-    content = path.read_bytes() if path.exists() else b""
+    content = content_of(path) if path.exists() else b""
     torn = len(content) - (content.rfind(b"\n") + 1)
     with path.open("r+b") if torn else nullcontext() as file:
         if file and _is_record(content[-torn:]):

@@ -16,7 +16,7 @@ from typing import Any, NotRequired, TypedDict
 import torch
 from tqdm import tqdm
 
-from .files import content_key, content_of, from_json, read_tensors, write_atomic
+from .files import check_kind, content_key, content_of, from_json, read_tensors, write_atomic
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
 
@@ -228,6 +228,18 @@ def save_checkpoint(
     write_atomic(path, buffer.getvalue())
 
 
+class CheckpointFile(TypedDict):
+    """What a checkpoint holds."""
+
+    identity: str
+    step: int
+    model: dict
+    optimiser: dict
+    smooth: dict | None
+    best: dict | None
+    best_dice: float
+
+
 def read_checkpoint(
     path: Path,  # file to read
 ) -> dict:
@@ -238,10 +250,10 @@ def read_checkpoint(
         raise FileNotFoundError(f"{path}: no such checkpoint") from None
     except ValueError as error:
         raise ValueError(f"{path}: not a readable checkpoint ({error}); delete it to start the stage again") from error
-    if not isinstance(parts, dict) or not parts.keys() >= {"identity", "step", "model", "optimiser", "smooth", "best", "best_dice"}:
-        raise ValueError(f"{path}: no checkpoint of this package, expected one with model, optimiser, step and identity")
-    if not isinstance(parts["identity"], str):
-        raise ValueError(f"{path}: its identity is {type(parts['identity']).__name__}, expected text; delete it to start the stage again")
+    try:
+        check_kind(parts, CheckpointFile)
+    except ValueError as error:
+        raise ValueError(f"{path}: no checkpoint of this package ({error}); delete it to start the stage again") from error
     return parts
 
 
@@ -265,10 +277,8 @@ def check_parts(
     steps: int,  # of the whole stage
 ) -> None:
     """ValueError where a checkpoint's weights, best weights or numbers are not of this network."""
-    if type(parts["step"]) is not int or not 0 <= parts["step"] <= steps:
+    if not 0 <= parts["step"] <= steps:
         raise ValueError(f"step is {parts['step']!r}, expected 0 to {steps}")
-    if not isinstance(parts["best_dice"], int | float) or not math.isfinite(parts["best_dice"]):
-        raise ValueError(f"best_dice is {parts['best_dice']!r}, expected a number")
     known = {name: (value.shape, value.dtype) for name, value in state.model.state_dict().items()}
     for part in ("model", "best", "smooth"):
         if (stored := parts[part]) is None and part != "model":
@@ -288,7 +298,11 @@ def restore(
 ) -> None:
     """Put a checkpoint's weights, moments and step into a state, if it belongs to the same run; ValueError if it belongs to another."""
     parts = read_checkpoint(path)
-    stored, expected = from_json(parts["identity"]), json.loads(json.dumps(identity, default=str))
+    try:
+        stored = from_json(parts["identity"], dict)
+    except ValueError as error:
+        raise ValueError(f"{path}: no checkpoint of this package (identity: {error}); delete it to start the stage again") from error
+    expected = json.loads(json.dumps(identity, default=str))
     for name in sorted(stored.keys() | expected.keys()):
         if stored.get(name) != expected.get(name):
             raise ValueError(

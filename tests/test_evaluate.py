@@ -102,6 +102,25 @@ def test_hd95_by_brute_force():
     assert overlap_and_distance(found, truth, 2, spacing)[1][0] == pytest.approx(expected, rel=1e-5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.integers(1, 7)] * 3), st.tuples(*[st.floats(0.3, 5)] * 3), st.integers(0, 2**31), st.floats(0, 1))
+def test_scores_of_any_two_masks_are_symmetric_and_those_of_scipy(shape, spacing, seed, share):
+    random = np.random.default_rng(seed)
+    truth, found = (random.integers(0, 3, shape).astype(np.uint8) * (random.random(shape) < share) for _ in range(2))
+    dice, hd95 = overlap_and_distance(found, truth, 3, spacing)
+    back = overlap_and_distance(truth, found, 3, spacing)
+    np.testing.assert_allclose(dice, back[0])
+    np.testing.assert_allclose(hd95, back[1])
+    for c in (1, 2):
+        one, other = found == c, truth == c
+        if not (one.any() and other.any()):
+            continue
+        assert dice[c - 1] == pytest.approx(2 * (one & other).sum() / (one.sum() + other.sum()))
+        edges = [mask & ~ndimage.binary_erosion(mask) for mask in (one, other)]
+        ways = [ndimage.distance_transform_edt(~b, sampling=spacing)[a] for a, b in (edges, edges[::-1])]
+        assert hd95[c - 1] == pytest.approx(max(np.percentile(way, 95) for way in ways), rel=1e-5, abs=1e-6)
+
+
 def test_empty_cases():
     truth, found = boxes(((1, 1, 1), (3, 3, 3)), shape=(3, 4, 12)), np.zeros((3, 4, 12), np.uint8)
     diagonal = math.hypot(3, 8, 36)

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
 from small import TINY
 
 from semicon_nb.data import part_indices, phantom, split
@@ -68,6 +70,14 @@ def test_batches_decide_nothing(cohort):
     model = network()
     whole, parts = (predict(model, cohort.images[:7], Prediction(looks=True, batch=batch)) for batch in (64, 3))
     np.testing.assert_allclose(whole, parts, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.permutations(range(7)), st.integers(1, 7), st.sampled_from(EVERY))
+def test_order_of_the_slices_and_size_of_a_batch_decide_nothing(cohort, order, batch, how):
+    rows = np.array([0, 1, 2, 3, 4, 11, 12])
+    whole = predict_slices(network(), cohort, rows, how)
+    np.testing.assert_allclose(predict_slices(network(), cohort, rows[order], replace(how, batch=batch)), whole[order], atol=1e-5)
 
 
 def test_a_network_is_asked_as_it_wants_unless_it_is_said(cohort):

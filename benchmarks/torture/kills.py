@@ -210,13 +210,16 @@ def _clock(work: Path) -> str:
     return "the same bits"
 
 
+def _listening() -> None:
+    """What a shell starts in the background is deaf to Ctrl-C, and so is all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _interrupted(work: Path) -> str:
     words = ["train", "scratch", "--data", str(work / "scans"), "--preset", "laptop", "--labels", "0.5", "--out", str(work / "stopped")]
     environment = {**os.environ, "SEMICON_CACHE": str(work / "cache")}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # a shell starts what runs in its background with this signal ignored
-    listening = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen([sys.executable, "-m", "semicon_nb", *words], env=environment, **pipes, **listening) as process:
+    pipes: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": _listening}
+    with subprocess.Popen([sys.executable, "-m", "semicon_nb", *words], env=environment, **pipes) as process:
         until = time.monotonic() + 120
         while not (work / "stopped" / "run.json").exists() and time.monotonic() < until:
             time.sleep(0.05)

@@ -67,6 +67,49 @@ def large_slice(work: Path, size: int) -> Callable[[], dict]:
     return job
 
 
+def large_volume(work: Path, size: int, slices: int) -> Callable[[], dict]:
+    """Write a large volume of 8 classes, and what predicts and measures it."""
+    import nibabel
+    import numpy as np
+
+    folder = work / "large"
+    luck, shape = np.random.default_rng(0), (size, size, slices)
+    steps = np.arange(size) * 8 // size
+    for name, kind in (("images", np.int16), ("labels", np.uint8)):
+        (folder / name).mkdir(parents=True)
+        voxels = np.broadcast_to(steps.astype(kind)[:, None, None] * (100 if name == "images" else 1), shape).copy()
+        if name == "images":
+            voxels += luck.integers(0, 50, (size, size, 1), kind)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / name / "one.nii")
+    classes = {"background": 0, **{f"part {k}": k for k in range(1, 8)}}
+    (folder / "dataset.json").write_text(json.dumps({"labels": classes}))
+
+    def job() -> dict:
+        import resource
+
+        import torch
+
+        from semicon_nb.data import load
+        from semicon_nb.evaluate import evaluate
+        from semicon_nb.predict import segment
+        from semicon_nb.unet import UNet
+
+        def peak() -> float:
+            return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / (1 << 20), 2)
+
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        torch.manual_seed(0)
+        model = UNet(classes=8, width=4)
+        cohort = load(folder, size=128)
+        after_load = peak()
+        mask = segment(model, folder / "images" / "one.nii", cohort.grid)
+        after_segment = peak()
+        report = evaluate(model, cohort, np.flatnonzero(cohort.labelled))
+        return {"shape": list(mask.shape), "classes": 8, "measured": len(report.volumes), "peaks": [after_load, after_segment, peak()]}
+
+    return job
+
+
 def tiny_epochs(work: Path, steps: int) -> Callable[[], dict]:
     """Many steps of a network of one layer: the last hundred take what the first hundred took."""
 
@@ -94,11 +137,12 @@ def section(work: Path, short: bool = False) -> dict:
     """The figures of this part."""
     warm()
     os.environ["SEMICON_CACHE"] = str(work / "cache")
-    count, size, steps = (60, 256, 600) if short else (2000, 2048, 3000)
+    count, size, steps, large = (60, 256, 600, (128, 40)) if short else (2000, 2048, 3000, (512, 400))
     half = measured(many_volumes(work, count // 2))
     whole = measured(many_volumes(work, count))
     return {
         "volumes": {**whole, "times_of_half": round(whole["all"] / half["all"], 2)},
+        "volume": measured(large_volume(work, *large)),
         "slice": {"size": size, **measured(large_slice(work, size))},
         "epochs": {"steps": steps, **measured(tiny_epochs(work, steps))},
     }

@@ -57,7 +57,7 @@ def layout(folder: Path, channel: int | str | None = None) -> tuple[tuple[str, .
     take, where a case has several.
     """
     path = folder / "dataset.json"
-    about = read_json(path) if path.is_file() else {}
+    about = read_json(path) if path.exists() else {}
     pairs = pair(_find_files(folder, about, channel))
     labelled = sum(one.label is not None for one in pairs)
     if (said := whole_number(about.get("numTraining"))) is not None and said not in (len(pairs), labelled):
@@ -79,7 +79,7 @@ def _find_files(folder: Path, about: dict, channel: int | str | None) -> Files:
         channels = tuple(name for _, name in _numbers_and_names(about.get("channel_names", about.get("modality"))))
     except ValueError:
         channels = ()
-    index = read_index(folder / "index.csv") if (folder / "index.csv").is_file() else {}
+    index = read_index(folder / "index.csv") if (folder / "index.csv").exists() else {}
     return Files(folder, by_stem(images, folder, "image"), labels, index, channels, channel)
 
 

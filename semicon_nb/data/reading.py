@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..files import content_of
+
 __all__ = ["DataError", "Scan", "read_scan", "reorient"]
 
 
@@ -359,7 +361,7 @@ def yes_or_no(value: object) -> bool | None:
 # tables and JSON ------------------------------------------------------------------------------------------------------
 def _text_of(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, with or without a byte order mark; ValueError for any other."""
-    content = path.read_bytes()
+    content = content_of(path)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
     zeros = [content[k:200:2].count(0) for k in (0, 1)]
@@ -389,6 +391,10 @@ def read_json(path: Path) -> dict:
     return found
 
 
+_LONGEST = 300
+"""Characters of a cell that names a file or a person."""
+
+
 def read_rows(path: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """Number and cells by heading of every line of a table; commas, semicolons or tabs part them.
 
@@ -407,7 +413,7 @@ def read_rows(path: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, 
     names = headings[best]
     if not set(needed) <= set(names):
         todo = "add them"
-        raise DataError(f"{path}: has the columns {repr(names)[:120]}, expected at least {' and '.join(map(repr, needed))}; {todo}")
+        raise DataError(f"{path}: has the columns {str(names)[:200]}, expected at least {' and '.join(map(repr, needed))}; {todo}")
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise DataError(f"{path}: has the column {twice[0]!r} twice; remove one")
     rows = []
@@ -416,7 +422,16 @@ def read_rows(path: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, 
             todo = "put text with commas in quotes"
             raise DataError(f"{path}: line {number} has {len(cells)} cells, expected {len(names)}; {todo}")
         rows.append((number, dict(zip(names, [*cells, *[""] * len(names)], strict=False))))
+    _check_lengths(path, rows, needed)
     return rows
+
+
+def _check_lengths(path: Path, rows: list[tuple[int, dict[str, str]]], needed: tuple[str, ...]) -> None:
+    """DataError for a cell under a `needed` heading that is too long to name a file or a person."""
+    for number, row in rows:
+        if long := [name for name in needed if len(row[name]) > _LONGEST]:
+            found = f"line {number} has {len(row[long[0]])} characters under {long[0]!r}"
+            raise DataError(f"{path}: {found}, expected at most {_LONGEST}; correct it")
 
 
 def _numbered_lines(text: str, mark: str, start: int) -> Iterator[tuple[int, list[str]]]:

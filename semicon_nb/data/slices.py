@@ -114,9 +114,22 @@ def _read_all(
     """The arrays [S, ...] of a cohort by name, and its volumes with their native shapes."""
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
         loaded = list(pool.map(lambda one: (_load_pictures if one.files else _load_scan)(one, grid, codes), volumes))
-    arrays = {name: np.concatenate([getattr(one, name) for one in loaded]) for name in _ARRAYS if name != "volume"}
-    arrays["volume"] = np.repeat(np.arange(len(loaded), dtype=np.int32), [len(one.images) for one in loaded])
-    return arrays, tuple(one.volume for one in loaded)
+    known, counts = tuple(one.volume for one in loaded), [len(one.images) for one in loaded]
+    parts = {name: [getattr(one, name) for one in loaded] for name in _ARRAYS if name != "volume"}
+    del loaded
+    arrays = {name: _joined(parts[name]) for name in parts}
+    arrays["volume"] = np.repeat(np.arange(len(known), dtype=np.int32), counts)
+    return arrays, known
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """One array of arrays [n, ...] behind each other; `parts` is empty afterwards, so both never are in memory whole."""
+    whole, start = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype), 0
+    while parts:
+        part = parts.pop(0)
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 def _load_scan(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
@@ -249,7 +262,7 @@ def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerp
 
 
 class _VolumeFacts(TypedDict):
-    """A `Volume` in JSON."""
+    """A volume as the cache holds it: each tuple of Volume as a list."""
 
     name: str
     subject: str
@@ -275,9 +288,19 @@ class _Facts(TypedDict):
 
 
 def _recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
-    """Arrays [S, ...] by name, volumes and fingerprint from the cache, or None where there is no whole file."""
+    """Arrays [S, ...] by name, volumes and fingerprint from the cache; None where there is no whole file.
+
+    A damaged one is told.
+    """
     if not path.is_file():
         return None
+    if (found := _recalled(path)) is None:
+        warnings.warn(f"{path}: is damaged and is made anew from the files of the cohort", stacklevel=4)
+    return found
+
+
+def _recalled(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
+    """The same of a file that is there."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             facts = from_json(stored["facts"].tobytes(), _Facts)
@@ -287,9 +310,11 @@ def _recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str]
             for volume in facts["volumes"]
         ]
         volumes = tuple(Volume(**volume) for volume in plain)
-        slices = sum(volume.shape[2] for volume in volumes)
-    except (OSError, IndexError, ValueError, TypeError, KeyError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        if any((len(volume.shape), len(volume.spacing)) != (3, 3) for volume in volumes):
+            return None
+    except (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None
+    slices = sum(volume.shape[2] for volume in volumes)
     whole = [array.dtype == kind and len(array) == slices for array, kind in zip(arrays.values(), _ARRAYS.values(), strict=True)]
     return (arrays, volumes, facts["fingerprint"]) if all(whole) else None
 

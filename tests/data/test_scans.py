@@ -1,7 +1,9 @@
 """Intensities and the grid: every trap of the released code, there and back, and every bad value."""
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from semicon_nb.data import DataError, Grid, from_grid, native_labels, normalise, read_scan, to_grid
 from semicon_nb.data.scans import _linear_weights, _stretch
@@ -144,6 +146,23 @@ def test_weights_are_shares_and_agree_with_torch():
         theirs = torch.nn.functional.interpolate(line, (new, 3), mode="bilinear", antialias=True)[0, 0]
         inner = slice(2, -2) if new < old else slice(None)
         np.testing.assert_allclose((_linear_weights(old, new) @ line[0, 0].numpy())[inner], theirs.numpy()[inner], atol=2e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)), st.sampled_from([8, 16, 48]), st.sampled_from(["resize", "centre"]), st.integers(0, 2**31))
+def test_no_grid_invents_a_label_or_an_intensity(shape, size, fit, seed):
+    random, grid = np.random.default_rng(seed), Grid(size, fit)
+    labels, image = random.choice([0, 3, 7], shape).astype(np.uint8), random.random(shape).astype(np.float32)
+    there = to_grid(labels, grid, labels=True)
+    assert there.shape == (shape[0], size, size) and there.dtype == np.uint8
+    assert set(np.unique(there)) <= set(np.unique(labels)) | {0}
+    back = from_grid(there, shape[1:], grid)
+    assert back.shape == shape and set(np.unique(back)) <= set(np.unique(there)) | {0}
+    seen = to_grid(image, grid)
+    low = 0 if fit == "centre" else image.min()
+    assert seen.min() >= low - 1e-6 and seen.max() <= image.max() + 1e-6
+    one = np.full(shape, 5, np.uint8)
+    assert fit == "centre" or (to_grid(one, grid, labels=True) == 5).all()
 
 
 def test_grid_refuses_nonsense():

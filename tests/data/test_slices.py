@@ -254,8 +254,32 @@ def test_damaged_cache_is_made_again(tmp_path, monkeypatch, damage):
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 3] ^= 0xFF
     path.write_bytes({"truncate": whole[:-500], "flip": whole, "empty": b"", "text": b"hello"}[damage])
+    with pytest.warns(UserWarning, match="npz: is damaged and is made anew"):
+        assert same(folder(place), first) and len(calls) == 2
     assert same(folder(place), first) and len(calls) == 2
-    assert same(folder(place), first) and len(calls) == 2
+
+
+FACTS = {
+    "outline is a number": {"outline": 3},
+    "shape is text": {"shape": "a"},
+    "shape of two": {"shape": [1, 2]},
+    "spacing holds text": {"spacing": [1.0, 1.0, "a"]},
+    "name is a number": {"name": 3},
+    "files are a number": {"files": 3},
+}
+
+
+@pytest.mark.parametrize("facts", FACTS)
+def test_a_cache_whose_facts_are_of_another_kind_is_made_again(tmp_path, facts):
+    first = folder(task(tmp_path / "t"))
+    [path] = kept(tmp_path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    known = json.loads(arrays["facts"].tobytes())
+    known["volumes"][0] |= FACTS[facts]
+    np.savez(path, **arrays | {"facts": np.frombuffer(json.dumps(known).encode(), np.uint8)})
+    with pytest.warns(UserWarning, match="npz: is damaged and is made anew"):
+        assert same(folder(tmp_path / "t"), first)
 
 
 @pytest.mark.parametrize("name, value", [("outline", 5), ("shape", [3]), ("shape", [3, 3, "x"]), ("spacing", ["a", 1, 1]), ("subject", None)])
