@@ -1,4 +1,4 @@
-"""Load: many volumes, large slices, many tiny epochs; time and memory of each, in a process of its own."""
+"""Load: many volumes, a large one, large slices, many tiny epochs; time and memory of each, in a process of its own."""
 
 import json
 import os
@@ -92,14 +92,22 @@ def large_volume(work: Path, size: int, slices: int) -> Callable[[], dict]:
         from semicon_nb.data import load
         from semicon_nb.evaluate import evaluate
         from semicon_nb.predict import segment
-        from semicon_nb.unet import UNet
+
+        class Shades(torch.nn.Module):
+            """The class of each pixel by its brightness: what is measured is not the network."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.levels = torch.nn.Parameter(torch.linspace(0, 1, 8)[:, None, None])
+
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                return -100 * (images - self.levels).square()
 
         def peak() -> float:
             return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / (1 << 20), 2)
 
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        torch.manual_seed(0)
-        model = UNet(classes=8, width=4)
+        model = Shades()
         cohort = load(folder, size=128)
         after_load = peak()
         mask = segment(model, folder / "images" / "one.nii", cohort.grid)
@@ -149,7 +157,7 @@ def section(work: Path, short: bool = False) -> dict:
 
 
 def good(found: dict) -> bool:
-    """Whether the figures keep within 4 GB, in time linear in volumes, and show no growth."""
+    """Whether the figures keep within 4 GB, 2 of them for a volume, in time linear in volumes, and show no growth."""
     volumes, epochs = found["volumes"], found["epochs"]
     steady = epochs["grown_megabytes"] < 20 and epochs["files"] <= 2 and epochs["slower"] < 2
-    return volumes["gigabytes"] < 4 and volumes["times_of_half"] < 3 and volumes["measured"] > 0 and steady
+    return volumes["gigabytes"] < 4 and volumes["times_of_half"] < 3 and volumes["measured"] > 0 and found["volume"]["gigabytes"] < 2 and steady
