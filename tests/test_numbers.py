@@ -187,6 +187,8 @@ def course() -> dict[str, float]:
 
 def test_course_is_read_in_two_and_a_half_hours():
     found = course()
+    first = sum(time for name, time in found.items() if name < "course/04_vectors")
+    assert first <= 35, f"the first contrastive loss comes after {first:.1f} minutes"
     assert all(4 <= one <= 13 for one in found.values()), f"a page of the course takes 4 to 13 minutes: {found}"
     assert sum(found.values()) <= 150
     assert sum(minutes(path) for path in PAGES.values()) <= 330
