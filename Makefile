@@ -66,7 +66,7 @@ lab: .venv/.lab  ## JupyterLab at the index page, with what every page needs
 docs: .venv/.dev  ## the site, into _docs: with Quarto where there is one, else with a builder in Python (two minutes)
 	$(BIN)/python tools/build_site.py
 
-reproduce: .venv/.package  ## the committed results from nothing, into reproduced/; can be interrupted (9 hours on two cores)
+reproduce: .venv/.package  ## the committed results but the longest from nothing, into reproduced/; can be interrupted (9 hours on two cores)
 	$(BIN)/python benchmarks/reproduce.py $(REPRODUCE)
 
 torture: .venv/.dev  ## 2,400 bad files, 100 kills, 2,000 volumes, 10,000 losses; figures in torture.json (under 30 minutes)

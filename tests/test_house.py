@@ -336,6 +336,18 @@ def test_what_readme_promises_of_make_is_what_make_says():
     assert f"`make test` takes {said}" in README
 
 
+def test_what_is_built_once_is_built_in_one_process(tmp_path):
+    """Tests of one `xdist_group` share a site or a JupyterLab; pytest 9.2.0 hides the groups from pytest-xdist 3.8."""
+    pytest.importorskip("xdist")
+    lines = ["import os, pytest", '@pytest.mark.xdist_group("one")', '@pytest.mark.parametrize("number", range(6))']
+    lines += ["def test_it(number):", '    print("ran in", os.environ["PYTEST_XDIST_WORKER"])']
+    (tmp_path / "test_one.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-rP", "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider", "test_one.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    ran = re.findall(r"ran in (gw\d)", done.stdout)
+    assert len(ran) == 6 and len(set(ran)) == 1, done.stdout[-2000:]
+
+
 def test_make_lists_every_target_and_variable():
     if not shutil.which("make"):
         pytest.skip("no make here")

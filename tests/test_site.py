@@ -227,10 +227,14 @@ BANNED = {
 
 def left_in(text: str) -> list[str]:
     """The banned patterns of a page's text, each with the words around it."""
-    return [f"{what}: …{text[max(0, hit.start() - 30) : hit.end() + 30]!r}…" for what, mark in BANNED.items() for hit in re.finditer(mark, text)]
+    return [
+        f"{what}: …{text[max(0, hit.start() - 30) : hit.end() + 30]!r}…" for what, mark in BANNED.items() for hit in re.finditer(mark, text)
+    ]
 
 
-@pytest.mark.parametrize("text", ["costs $x_i$ each", "so \\Sigma is", "[this](../a", "see page 07", "on pages 3 and 5", "Alive in Jupyter", "**bold"])
+@pytest.mark.parametrize(
+    "text", ["costs $x_i$ each", "so \\Sigma is", "[this](../a", "see page 07", "on pages 3 and 5", "Alive in Jupyter", "**bold"]
+)
 def test_what_no_page_may_show_is_found(text):
     assert left_in(text)
 
@@ -291,7 +295,10 @@ def test_only_the_open_page_is_marked_as_open(pages, name):
 def test_llms_txt_lists_the_pages(site):
     text = (site / "llms.txt").read_text(encoding="utf-8")
     assert text.startswith("# ") and text.count("](") > 10
-    order = [text.index(f"/{name}.llms.md") for name in ("course/start", "course/people", "course/vectors", "course/losses", "course/stages", "explanations/paper")]
+    order = [
+        text.index(f"/{name}.llms.md")
+        for name in ("course/start", "course/people", "course/vectors", "course/losses", "course/stages", "explanations/paper")
+    ]
     assert order == sorted(order), "the pages stand in the order of the course"
     for name in re.findall(r"semicon_nb/(\S+\.llms\.md)\):", text):
         page = re.sub(r"^(`{3,})[^`]*?\n.*?^\1$", "", (site / name).read_text(encoding="utf-8"), flags=re.M | re.S)
@@ -422,6 +429,38 @@ def test_search_finds_without_a_server(home, browser):
     tab.locator(FOUND).first.click()
     tab.wait_for_url(f"**/{address.split('/')[-1]}")
     tab.close()
+
+
+SOUGHT = {
+    "install": "guides/install", "windows": "guides/install", "conda": "guides/install", "own data": "guides/your_data",
+    "playground": "play/playground", "pixel explorer": "play/pixels", "strategies": "play/strategies", "temperature": "play/temperature",
+    "cohort": "play/cohort", "replay": "play/replay", "results explorer": "play/results", "glossary": "explanations/words",
+    "medical device": "explanations/trust",
+}  # fmt: skip
+"""What a reader may look for, and the page that must be among the first results."""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("words", SOUGHT)
+def test_search_finds_what_readers_look_for(words, home, browser):
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.goto(f"{home}/index.html")
+    tab.keyboard.press("/")
+    tab.keyboard.type(words, delay=5)
+    tab.locator(f"{FOUND} >> nth=0").wait_for(timeout=60_000)
+    tab.wait_for_timeout(300)
+    found = tab.locator(FOUND).evaluate_all("links => links.map(link => link.href.split('#')[0])")[:10]
+    assert any(address.endswith(f"/{SOUGHT[words]}.html") for address in found), found
+    tab.close()
+
+
+@pytest.mark.parametrize("name", ["course/losses.html", "explanations/words.html", "guides/install.html"])
+def test_sidebar_opens_the_section_of_the_page_and_no_other(pages, name):
+    text = pages[name].path.read_text(encoding="utf-8")
+    sections = re.findall(r'<ul[^>]*class="(collapse [^"]*sidebar-section depth1[^"]*)"[^>]*>(.*?)</ul>', text, re.S)
+    opened = [held for classes, held in sections if "show" in classes.split()]
+    assert len(sections) >= 5 and len(opened) == 1, f"{len(opened)} of {len(sections)} sections are open"
+    assert "sidebar-link active" in opened[0], "the open section does not hold the open page"
 
 
 @pytest.mark.browser

@@ -23,7 +23,7 @@ from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_LEAD = "Choose a volume and a slice, above or in the charts. Click a pixel to read it. The views are of the slice you see."
+_LEAD = "Choose a volume and a slice, by the controls or in the charts. Click a pixel to read it. The views are of the slice you see."
 _SCRIPTS = ("views.js", "cohort.js")
 PARTS = ("labelled", "train", "val", "test", "unused")
 USES = ("train, labels used", "train, images only", "validation", "test", "not in the split")

@@ -34,6 +34,7 @@ from .results_figures import (
     room_lines,
     score_figure,
     score_rows,
+    three_numbers,
     volume_figure,
     volume_rows,
     wrapped,
@@ -47,6 +48,7 @@ from .results_state import (
     Volume,
     cells,
     experiments_of,
+    invented,
     opened,
     placed,
     volumes_of,
@@ -63,9 +65,10 @@ __all__ = ["ResultsExplorer"]
 
 LEAD = "Click a point to see the volumes behind it. Bars are 95 % intervals over splits of people; every number is that of the table."
 TIDY = (
-    "<style>.semicon-explorer :is(td, th) { padding: 0 .5em; white-space: nowrap } .semicon-explorer caption { text-align: left }</style>"
+    "<style>.semicon-explorer :is(td, th) { padding: 0 .5em; white-space: nowrap } .semicon-explorer caption { text-align: left } "
+    f"{page.asset('three.css')}</style>"
 )
-"""Tables in notebooks."""
+"""Tables and the numbers in sight, in notebooks."""
 
 
 # ------------------------------------------------------------------------------------------------ the widget
@@ -91,6 +94,12 @@ def menu_options(experiments: Mapping[str, Experiment], shown: Shown, ordered: S
     }
 
 
+def in_sight(numbers: Mapping[str, str]) -> str:
+    """The three `numbers`, each above its name, as HTML; the page's script writes the same."""
+    each = "".join(f"<div><dt>{page.text(name)}</dt><dd>{page.text(number)}</dd></div>" for name, number in numbers.items())
+    return f'<dl class="three">{each}</dl>'
+
+
 def redraw(widget: "go.FigureWidget", figure: "go.Figure") -> None:
     """Give a `widget` what is in a fresh `figure` with as many traces, in one message."""
     with widget.batch_update():
@@ -109,8 +118,9 @@ def arranged(explorer: "ResultsExplorer") -> list[ipywidgets.Widget]:
     m = explorer.menus
     methods = [ipywidgets.HBox([ipywidgets.HTML(swatch(k)), place]) for k, place in enumerate(explorer.places)]
     rule = ipywidgets.HTML(f'{TIDY}<p style="font-size:.85em;line-height:1.4">{page.text(RULE)}</p>')
-    scores = row(column(explorer.scores, width="520px"), column(explorer.numbers, rule, width="420px"))
-    above = [row(m["experiment"], m["metric"], m["name"]), row(*methods), scores]
+    scores = row(column(explorer.scores, width="520px"), column(explorer.three, rule, width="420px"))
+    fold = ipywidgets.Accordion([explorer.numbers], titles=("All numbers",), selected_index=None)
+    above = [row(m["experiment"], m["metric"], m["name"]), row(*methods), scores, fold]
     closer = row(column(explorer.strip, width="400px"), column(explorer.table, width="320px"), explorer.sheet)
     return [*above, row(m["method"], m["labels"], m["volume"]), closer]
 
@@ -159,10 +169,10 @@ HEADS = {
 """What each menu is called, and how wide it is."""
 
 
-def _records_and_looks(results: Results, runs: Sequence | str | os.PathLike) -> tuple[list[dict], dict[int, Look]]:
+def _records_and_looks(results: "Results | None", runs: Sequence | str | os.PathLike) -> tuple[list[dict], dict[int, Look]]:
     """The records of all runs, and by its number in them the slices of each run that was kept."""
     kept = [look_at_run(run) for run in ([runs] if isinstance(runs, str | os.PathLike) else runs)]
-    given = results if isinstance(results, str | os.PathLike) else list(results)
+    given = results if isinstance(results, str | os.PathLike) else list(results if results is not None else () if kept else invented())
     records, looks = [] if kept and not given else read_records(given), dict[int, Look]()
     for look in kept:
         k = next((k for k, record in enumerate(records) if same_run(look, record)), len(records))
@@ -193,7 +203,7 @@ class ResultsExplorer(Explorer):
     @in_place
     def __init__(
         self,
-        results: Results = (),  # a results file, a folder of them, or a sequence of files and records
+        results: "Results | None" = None,  # a results file, a folder of them, or a sequence of files and records; invented where None
         runs: Sequence[Run | Look | str | os.PathLike] = (),  # RUN folders whose slices are shown
     ):
         records, self.looks = _records_and_looks(results, runs)
@@ -216,7 +226,7 @@ class ResultsExplorer(Explorer):
         self.rank = labelled(ipywidgets.IntSlider(value=1, min=1, max=1, description="Slice, worst first"), "320px")
         self.scores = chart(score_figure(self.experiment, self.shown), HEIGHT)
         self.strip = chart(volume_figure(self.ordered, self.shown), LOW)
-        self.numbers, self.table, self.said = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
+        self.three, self.numbers, self.table, self.said = (ipywidgets.HTML() for _ in range(4))
         self.canvas = PixelCanvas(picks=False, widest=420)
         self.sheet = column(self.rank, self.canvas, self.said, width="320px")
         connect(self)
@@ -256,6 +266,7 @@ class ResultsExplorer(Explorer):
         redraw(self.scores, score_figure(e, s))
         redraw(self.strip, volume_figure(self.ordered, s))
         rows = score_rows(e, s)
+        self.three.value = in_sight(three_numbers(e, s))
         none = f"No run has {page.text(NAMES[s.metric])}."
         self.numbers.value = page.html_table(rows, axis_title(s.metric, s.name), "score-table") or none
         chosen = self.ordered[s.volume] if self.ordered else None
@@ -310,15 +321,7 @@ def results_data(explorer: ResultsExplorer) -> dict:
 
 def results_body(experiments: Mapping[str, Experiment], shown: Shown) -> str:
     """Controls and places of the page for these `experiments`; the menus are filled by results.js."""
-    menus = {
-        "experiment": "Experiment",
-        "metric": "Score",
-        "name": "Class",
-        "method": "Volumes of",
-        "labels": "Labelled",
-        "volume": "Volume",
-    }
-    made = {name: page.select(name, head, {}) for name, head in menus.items()}
+    made = {name: page.select(name, head, {}) for name, (head, _) in HEADS.items()}
     places = [f'<div class="control"><label for="place{k}">{swatch(k)} Method {k + 1}</label><select id="place{k}"></select></div>'
               for k in range(len(METHOD_LOOKS))]  # fmt: skip
     what = page.controls(made["experiment"], made["metric"], made["name"], label="What is shown") + page.controls(*places, label="Methods")
@@ -333,8 +336,9 @@ def results_body(experiments: Mapping[str, Experiment], shown: Shown) -> str:
     )
     held = '<section class="panel"{}><h2>{}</h2>{}</section>'
     place = '<div id="{}" class="scroll" tabindex="0" role="region" aria-label="{}"></div>'
-    numbers = held.format("", "The same in numbers", place.format("score-table", "The scores as numbers") + page.note(RULE))
+    numbers = held.format("", "In three numbers", f'<div id="three">{in_sight({})}</div>{page.note(RULE)}')
+    fold = f'<details class="panel"><summary>All numbers</summary>{place.format("score-table", "The scores as numbers")}</details>'
     table = held.format("", "The volume", place.format("volume-table", "Scores of the volume"))
     rank = f'<div id="rank-control">{page.slider("rank", "Slice, worst first", ["1"])}</div><div id="picture0"></div><p class="said" id="said"></p>'
     sheet = held.format(' id="sheet" hidden', "Its slices", rank)
-    return what + page.columns(scores, numbers) + closer + page.columns(strip, table, sheet)
+    return f"<style>{page.asset('three.css')}</style>{what}{page.columns(scores, numbers)}{fold}{closer}{page.columns(strip, table, sheet)}"

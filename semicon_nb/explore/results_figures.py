@@ -75,6 +75,17 @@ def score_rows(experiment: Experiment, shown: Shown) -> list[dict]:
     return [dict(zip(head, line, strict=True)) for line in (*rows, *below)]
 
 
+def three_numbers(experiment: Experiment, shown: Shown) -> dict[str, str]:
+    """What is in sight of the method that is looked at: its score, its gain over the baseline, and the room there was."""
+    at, found = percent(shown.labels), cells(experiment, shown.metric, shown.name).get((shown.method, shown.labels))
+    rooms = {line[:2]: line[2] for line in room_lines(experiment, shown.metric, shown.name)} if found else {}
+    return {
+        f"{shown.method} at {at}": found.text if found else "–",
+        f"gain over {BASELINE}": (found.difference_text if found else "") or "–",
+        f"headroom of {BASELINE}": str(rooms.get((at, f"headroom of {BASELINE}"), "–")),
+    }
+
+
 def volume_rows(found: Volume) -> list[dict]:
     """Dice and HD95 of each class of a volume."""
 

@@ -265,6 +265,7 @@ FACTS = {
     "shape of two": {"shape": [1, 2]},
     "spacing holds text": {"spacing": [1.0, 1.0, "a"]},
     "name is a number": {"name": 3},
+    "nobody's": {"subject": None},
     "files are a number": {"files": 3},
 }
 

@@ -2,14 +2,17 @@
 
 import ast
 import html
+import io
 import json
 import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from browser_tools import lab, static_page  # noqa: F401
+from PIL import Image
 
 from semicon_nb.explore import GuessingGame
 from semicon_nb.tables import plus_minus, read_results, verdicts
@@ -116,9 +119,8 @@ SPANS = """(scale) => Array.from(document.querySelectorAll('.claim'), (claim) =>
 def page(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("guess") / "guess.html"
     markup = GuessingGame(runs_of(SCORES), CLAIMS)._repr_html_()
-    path.write_text(
-        f'<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><body>{markup}{markup}</body></html>'
-    )
+    head = '<meta name="color-scheme" content="light dark"><meta name="viewport" content="width=device-width">'
+    path.write_text(f'<!doctype html><html lang="en">{head}<body>{markup}{markup}</body></html>')
     return path
 
 
@@ -186,6 +188,29 @@ def test_every_part_has_a_name_and_stillness_is_kept(browser, page):
     assert tab.get_by_role("slider", name="Slices help").first.get_attribute("aria-valuetext") == "no guess yet"
     tab.get_by_role("slider", name="Slices help").first.press("ArrowRight")
     assert tab.get_by_role("slider", name="Slices help").first.get_attribute("aria-valuetext") == "+0.5 points of Dice"
+    context.close()
+
+
+def contrast(shot: bytes) -> float:
+    """Of the text on a picture with its ground, as WCAG counts it: the ground is what most pixels are, the text what is furthest off."""
+    shades = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).reshape(-1, 3) / 255
+    light = np.where(shades <= 0.04045, shades / 12.92, ((shades + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    ground = np.median(light)
+    return max((max(each, ground) + 0.05) / (min(each, ground) + 0.05) for each in (light.min(), light.max()))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_in_light_and_dark_at_every_width(browser, page, width, scheme):
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    tab = context.new_page()
+    tab.goto(page.as_uri())
+    tab.locator(".claim input").first.press("ArrowRight")
+    tab.locator(".look").first.click()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    for part in (".invite", ".note", ".claim output", ".told", ".key span"):
+        assert contrast(tab.locator(part).locator("visible=true").first.screenshot()) > 4.5, part
     context.close()
 
 

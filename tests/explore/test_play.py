@@ -64,14 +64,12 @@ class Sampled(Strategy):
         return (Groups(torch.tensor(group["index"])[None], torch.tensor(group["weight"], dtype=torch.float64)[None]),)
 
 
-@pytest.mark.parametrize("background", [True, False])
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("kind", KINDS)
-def test_loss_and_gradient_are_the_librarys(kind, dims, background, room):
+def parity(page, kind, dims, background):
+    """Relative errors of loss and gradient against the library's, and both counts of pairs, on the same random rows [4096, dims]."""
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(SIZE * SIZE, dims)), phantom(**SLICES[0][1]).labels[SLICES[0][2]].astype(int)
     chosen, strategy = KINDS[kind]
-    found = room.page.evaluate(
+    found = page.evaluate(
         """([rows, dims, labels, strategy, background]) => {
           const { room } = semicon.playground, groups = room.groupsOf(strategy, labels, 64, 64, room.randomOf(5));
           const found = room.contrast(Float64Array.from(rows), dims, labels, groups, 0.1, background);
@@ -85,9 +83,16 @@ def test_loss_and_gradient_are_the_librarys(kind, dims, background, room):
     loss = supervised_local_contrastive_loss(features.T.reshape(1, 1, dims, SIZE, SIZE), classes, 0.1, strategy, background=background)
     loss.backward()
     gradient = torch.tensor(found["gradient"]).view(-1, dims)
-    assert abs(found["loss"] / loss.item() - 1) < 1e-9
-    assert ((gradient - features.grad).norm() / features.grad.norm()).item() < 1e-6
-    assert found["pairs"] == strategy.cost(classes, dims, background).pairs
+    apart = ((gradient - features.grad).norm() / features.grad.norm()).item()
+    return abs(found["loss"] / loss.item() - 1), apart, found["pairs"], strategy.cost(classes, dims, background).pairs
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_and_gradient_are_the_librarys(kind, dims, background, room):
+    of_loss, of_gradient, pairs, wanted = parity(room.page, kind, dims, background)
+    assert of_loss < 1e-9 and of_gradient < 1e-6 and pairs == wanted
 
 
 def test_features_are_those_of_the_python_lines(room):
@@ -96,7 +101,19 @@ def test_features_are_those_of_the_python_lines(room):
     image = np.random.default_rng(1).random((SIZE, SIZE))
     one, two, four = (gaussian_filter(image, s, mode="nearest", truncate=3) for s in (1, 2, 4))
     rows, columns = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
-    planes = [image, one, two, four, image - one, one - two, two - four, np.hypot(*np.gradient(one)), np.hypot(*np.gradient(two)), columns, rows]
+    planes = [
+        image,
+        one,
+        two,
+        four,
+        image - one,
+        one - two,
+        two - four,
+        np.hypot(*np.gradient(one)),
+        np.hypot(*np.gradient(two)),
+        columns,
+        rows,
+    ]
     wanted = np.stack([(p - p.mean()) / (p.std() + 1e-6) for p in planes], -1)
     found = room.page.evaluate("(image) => [...semicon.playground.room.features(Float64Array.from(image), 64, 64)]", image.ravel().tolist())
     np.testing.assert_allclose(np.reshape(found, wanted.shape), wanted, atol=1e-9)
@@ -117,9 +134,9 @@ def test_the_gradient_of_the_network_is_its_slope(room):
     assert falls[-1] < falls[0] - 0.5 and sum(b < a for a, b in zip(falls, falls[1:], strict=False)) > 45
 
 
-def test_the_painted_task_ends_well_for_ten_seeds(room):
-    """Mean Dice of the two structures with the paint, after 300 steps with a sample of 512 pixels on the sphere."""
-    found = room.page.evaluate(
+def ten_seeds(page):
+    """Mean Dice of the two structures with the paint, after 300 steps with a sample of 512 pixels on the sphere, for seeds 0 to 9."""
+    return page.evaluate(
         """() => Array.from({ length: 10 }, (_, seed) => {
           const { room } = semicon.playground, picture = semicon.data.pictures[0], labels = unpack(picture.labels);
           const made = room.training({ image: Float64Array.from(unpack(picture.image), (v) => v / 255), labels, height: 64, width: 64,
@@ -129,8 +146,20 @@ def test_the_painted_task_ends_well_for_ten_seeds(room):
           return (room.dice(named, labels, 1) + room.dice(named, labels, 2)) / 2;
         })"""
     )
-    print("mean Dice for seeds 0 to 9:", " ".join(f"{value:.3f}" for value in found))
+
+
+def test_the_painted_task_ends_well_for_ten_seeds(room):
+    found = ten_seeds(room.page)
     assert min(found) > 0.75 and np.mean(found) > 0.88
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1440, 900)])
+def test_slice_sphere_brush_and_sentence_are_in_sight_at_once(size, tab):
+    tab.page.set_viewport_size({"width": size[0], "height": size[1]})
+    tab.wait(lambda: tab.page.locator("#slice").bounding_box()["width"] < size[1] - 200, "the squares to fit the window")
+    for part in ("#go", "#said", "#slice", "#ball", "#brush-2"):
+        box = tab.page.locator(part).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= size[1], part
 
 
 def test_play_trains_moves_and_recolours(tab):

@@ -198,7 +198,7 @@ def test_a_fifth_method_takes_a_place_and_one_that_is_there_changes_places():
     shown = ResultsExplorer(RESULTS).shown
     assert placed(shown, 1, "fixmatch").methods == (shown.methods[0], "fixmatch", *shown.methods[2:])
     assert placed(shown, 3, "scratch").methods == (shown.methods[3], *shown.methods[1:3], "scratch")
-    assert placed(shown, 0, "fixmatch").method == "fixmatch"
+    assert placed(shown, 1, "fixmatch").method == "fixmatch" and placed(shown, 0, "fixmatch").method == shown.method == "local(block)"
 
 
 def test_methods_have_colours_that_nothing_else_has():
@@ -238,6 +238,11 @@ def test_files_folders_and_records_give_the_same_runs(rows, tmp_path):
 def test_bad_results_are_a_sentence(results, word):
     explorer = ResultsExplorer(results)
     assert word in explorer.problem and "Traceback" not in explorer.widget.value
+
+
+def test_without_results_it_opens_on_invented_runs_that_are_called_so():
+    explorer = ResultsExplorer()
+    assert explorer.experiment.name.startswith("invented") and explorer.shown.method == "global" and not explorer.problem
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -330,11 +335,15 @@ POINTS = """() => document.getElementById('scores').data.filter((_, k) => k % 3 
   .flatMap(t => t.x.map((x, i) => [t.name, Math.round(x), t.y[i], t.error_y.array[i], t.text[i]]))"""
 
 
+THREE = "Array.from(document.querySelectorAll('#three div'), d => Array.from(d.children, e => e.textContent))"
+
+
 @pytest.mark.browser
 def test_the_page_shows_what_python_shows(static_page, tmp_path):  # noqa: F811
     explorer = ResultsExplorer(RESULTS)
     tab = static_page(explorer.to_html(tmp_path / "r.html", "shared"))
     tab.page.evaluate("results.ready")
+    tab.page.click("summary")
     for name in explorer.experiments:
         tab.page.select_option("#experiment", name)
         explorer.menus["experiment"].value = name
@@ -347,6 +356,8 @@ def test_the_page_shows_what_python_shows(static_page, tmp_path):  # noqa: F811
             tab.wait(lambda wanted=wanted: tab.page.evaluate(POINTS) == wanted, f"the points of {name}, {metric}, {kind}")
             words = re.findall(r"<td>(headroom of [^<]+)</td><td>([^<]+)</td>", explorer.numbers.value)
             assert all(" ".join(line) in " ".join(tab.page.inner_text("#score-table").split()) for line in words)
+            three = re.findall(r"<dt>(.+?)</dt><dd>(.+?)</dd>", explorer.three.value)
+            assert [list(pair) for pair in three] == tab.page.evaluate(THREE) and three[0][0].startswith(explorer.shown.method)
             volumes = [[v.volume, v.split] for v in explorer.ordered]
             assert [v[:2] for v in tab.page.evaluate("results.state().volumes")] == volumes
             assert tab.page.locator("#sheet").is_hidden() and "undefined" not in tab.page.inner_text("main")

@@ -49,6 +49,18 @@ const results = (() => {
     table("score-table", title(), ["labelled", "method", "mean", "splits", `− ${data.baseline}`, "on splits"], rows, `No run has ${data.names[shown.metric]}.`);
   }
 
+  // The score, the gain and the room of the method that is looked at (semicon_nb.results_figures.three_numbers)
+  function drawThree() {
+    const { method, labels } = shown, at = percent(labels), found = cell(method, labels), head = `headroom of ${data.baseline}`;
+    const room = found && now().rooms[shown.metric][shown.name].find((line) => line[0] === at && line[1] === head);
+    const numbers = [[`${method} at ${at}`, found?.text], [`gain over ${data.baseline}`, found?.difference_text], [head, room?.[2]]];
+    document.querySelector("#three dl").replaceChildren(...numbers.map(([name, number]) => {
+      const place = document.createElement("div");
+      for (const [kind, text] of [["dt", name], ["dd", number || "–"]]) place.appendChild(document.createElement(kind)).textContent = text;
+      return place;
+    }));
+  }
+
   function table(id, caption, heads, rows, nothing) {
     if (!rows.length) { at(id).textContent = nothing; return; }
     const made = document.createElement("table"), head = made.createTHead().insertRow(), body = made.createTBody();
@@ -140,6 +152,7 @@ const results = (() => {
     shown = { ...shown, ...changes };
     ordered = volumes();
     fillMenus();
+    drawThree();
     await drawScores();
     await drawVolumes();
     drawVolume();
