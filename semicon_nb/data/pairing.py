@@ -149,10 +149,10 @@ def read_training(folder: Path, training: object, test: object = None) -> tuple[
     of_label: dict[Path, list[str]] = {}
     for entry in training:
         image, label = _entry(entry, about)
-        found_images = _locate_file(_inside(folder, image), numbered=True)
+        found_images = _locate_file(folder / image, numbered=True)
         images += found_images
         if label:
-            outline = _locate_file(_inside(folder, label), numbered=False)[0]
+            outline = _locate_file(folder / label, numbered=False)[0]
             of_label.setdefault(outline, []).extend(fold(_stem(path.name)) for path in found_images)
     labels = {}
     for outline, names in of_label.items():
@@ -172,15 +172,10 @@ def _entry(entry: object, about: Path) -> tuple[str, str]:
     if not (image and texts) or said is None or (said and not label):
         raise DataError(f"{about}: 'training' holds {repr(entry)[:200]}, expected {{'image': path, 'label': path}}; correct it")
     names = [name.strip().replace("\\", "/") for name in (image, str(label) if said else "")]
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DataError(f"{about}: names {name[:200]}, outside of its folder; move the file there and correct the entry")
     return names[0], names[1]
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """The path of this name below a folder; DataError for one that leads out of it, where a list has nothing to name."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        found = f"names {name[:60]!r}, which is not inside its folder"
-        raise DataError(f"{folder / 'dataset.json'}: {found}; put the file into the folder, or correct the name")
-    return folder / name
 
 
 def _locate_file(path: Path, numbered: bool) -> list[Path]:

@@ -106,7 +106,7 @@ def test_bad_index(tmp_path):
         ("", "has the columns"),
         ("name,who\na,b\n", "expected at least 'file' and 'subject'"),
         ("x" * 5000 + ",who\na,b\n", "expected at least 'file' and 'subject'"),
-        (good + "z" * 5000 + ".png,person-z,0\n", "has 5004 characters under 'file', expected at most 300"),
+        (good + "z" * 5000 + ".png,person-z,0\n", "has 5004 characters under .file., expected at most 300"),
         (good + "z9.png,person-z,0\n", "names z9.png"),
         (good.replace("b2.png,person-b,0\n", ""), "does not name b2.png"),
         (good.replace("a0.png,person-a,0", "a0.png,person-a,1"), "says that a0.png is"),
@@ -148,6 +148,25 @@ def test_a_pipe_is_refused_and_does_not_hang(tmp_path, name):
     os.mkfifo(place / name)
     with pytest.raises(DataError, match=f"{name}: .*pipe"):
         folder(place)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../scan_001.nii.gz", "imagesTr/../../scan.nii", "..\\scan.nii"])
+@pytest.mark.parametrize("side", ["image", "label"])
+def test_a_list_names_only_files_of_its_folder(tmp_path, side, path):
+    about = json.loads((task(tmp_path) / "dataset.json").read_text())
+    about["training"][0][side] = path
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    with pytest.raises(DataError, match="dataset.json: names .* outside of its folder"):
+        folder(tmp_path)
+
+
+def test_what_is_very_long_is_refused_in_a_short_sentence(tmp_path):
+    place = hearts(tmp_path)
+    for text in ("file,subject\n" + "x" * 5000 + ",a\n", "file,subject\na0.png," + "x" * 5000 + "\n", "x" * 5000 + "\n"):
+        (place / "index.csv").write_text(text)
+        with pytest.raises(DataError, match="index.csv: ") as caught:
+            folder(place)
+        assert len(str(caught.value)) < len(str(place)) + 400
 
 
 def test_image_saved_as_label(tmp_path):

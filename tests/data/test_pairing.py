@@ -147,8 +147,8 @@ TRAINING = [{"image": f"./images/{name}.nii.gz", "label": f"./labels/{name}.nii.
         ([*TRAINING[:3], {**TRAINING[3], "labelled": "perhaps"}], "'training' holds"),
         ([{"image": 5, "label": "x"}], "'training' holds"),
         ({"image": "x"}, "'training' is dict, expected a list"),
-        ([{**TRAINING[0], "image": "/etc/passwd"}], "dataset.json: names '/etc/passwd', which is not inside its folder"),
-        ([{**TRAINING[0], "label": "../f/labels/a.nii.gz"}], "dataset.json: names '../f/labels/a.nii.gz', which is not"),
+        ([{**TRAINING[0], "image": "/etc/passwd"}], "dataset.json: names /etc/passwd, outside of its folder"),
+        ([{**TRAINING[0], "label": "../f/labels/a.nii.gz"}], "dataset.json: names ../f/labels/a.nii.gz, outside of its folder"),
     ],
 )
 def test_training_lists_go_the_same_way(tmp_path, training, message):
