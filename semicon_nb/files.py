@@ -13,22 +13,22 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import IO, Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 
 __all__ = ["cache_folder", "content_key", "versions", "without_nan", "write_atomic"]
 
 
-def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
+def write_atomic(path: str | os.PathLike, data: bytes | str | Callable[[IO[bytes]], object]) -> Path:
     """Write `data` to a temporary file beside `path`, then rename it, so that `path` is whole or absent, whenever the machine stops.
 
-    OSError that says how to go on where the disk is full.
+    What is large is a function that writes into an open file, and need not be in memory twice. OSError that says how to go on where the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
+                data(file) if callable(data) else file.write(data.encode() if isinstance(data, str) else data)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(partial, 0o666 & ~current_umask())

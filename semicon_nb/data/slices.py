@@ -1,7 +1,6 @@
 """From a list of files to a cohort: read in parallel, checked, kept for next time, and compared with a new scan."""
 
 import hashlib
-import io
 import json
 import os
 import warnings
@@ -253,10 +252,9 @@ def _fingerprint(name: str, classes: Sequence[str], codes: Codes, volumes: Seque
 def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerprint: str) -> None:
     """Write a cohort's arrays and facts to the cache; a cache that cannot be written costs only time."""
     facts = {"volumes": [asdict(volume) for volume in volumes], "fingerprint": fingerprint}
-    buffer = io.BytesIO()
-    np.savez(buffer, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)
+    arrays = arrays | {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
     try:
-        write_atomic(path, buffer.getvalue())
+        write_atomic(path, lambda file: np.savez(file, **arrays))
     except OSError as error:
         warnings.warn(f"{path}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=3)
 

@@ -265,6 +265,7 @@ FACTS = {
     "shape of two": {"shape": [1, 2]},
     "spacing holds text": {"spacing": [1.0, 1.0, "a"]},
     "name is a number": {"name": 3},
+    "nobody's": {"subject": None},
     "files are a number": {"files": 3},
 }
 
@@ -280,20 +281,6 @@ def test_a_cache_whose_facts_are_of_another_kind_is_made_again(tmp_path, facts):
     np.savez(path, **arrays | {"facts": np.frombuffer(json.dumps(known).encode(), np.uint8)})
     with pytest.warns(UserWarning, match="npz: is damaged and is made anew"):
         assert same(folder(tmp_path / "t"), first)
-
-
-@pytest.mark.parametrize("name, value", [("outline", 5), ("shape", [3]), ("shape", [3, 3, "x"]), ("spacing", ["a", 1, 1]), ("subject", None)])
-def test_a_cache_of_other_facts_is_made_again(tmp_path, monkeypatch, name, value):
-    calls = counting(monkeypatch)
-    place = task(tmp_path / "t")
-    first = folder(place)
-    [path] = kept(tmp_path)
-    with np.load(path) as stored:
-        arrays = dict(stored)
-    facts = json.loads(arrays["facts"].tobytes())
-    facts["volumes"][0][name] = value
-    np.savez(path, **arrays | {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)})
-    assert same(folder(place), first) and len(calls) == 2
 
 
 def test_cache_that_cannot_be_written_only_warns(tmp_path, monkeypatch):
