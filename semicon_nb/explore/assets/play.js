@@ -255,8 +255,8 @@
     hint = words || (news && news.steps ? "" : hint);
     const there = [1, 2, 3].filter((k) => labels.includes(k)), steps = news ? news.steps : 0;
     const scores = steps ? there.map((k) => `${NAMES[k]} ${room.dice(news.named, labels, k).toFixed(2)}`).join(", ") : "";
-    said.textContent = hint || (steps ? `After ${inWords(steps)} steps the colours of the slice agree with the paint: Dice ${scores}.` : "Before the first step: the pixels lie where chance puts them.");
-    if (!news || !steps || !news.index.length) { compared.textContent = "Nothing yet."; return; }
+    said.textContent = hint || (!there.length ? "Nothing is painted: paint a colour, then press Play." : steps ? `After ${inWords(steps)} steps the colours of the slice agree with the paint: Dice ${scores}.` : "Before the first step: the pixels lie where chance puts them.");
+    if (!news || !steps || !there.length || !news.index.length) { compared.textContent = "Nothing yet."; return; }
     const speed = playing && news.rate ? ` ${Math.round(news.rate)} steps a second.` : "";
     compared.replaceChildren(`${inWords(news.index.length)} of ${inWords(many)} pixels, ${inWords(news.anchors)} of them anchors. `,
       make("b", { class: "pull", text: `+ ${inWords(news.pulls)} pulls` }), ", ", make("b", { class: "push", text: `− ${inWords(news.pushes)} pushes` }), `.${speed}`);
@@ -444,8 +444,8 @@ for k in there:
       panel("choose", "What the loss compares", controls.strategy.element, controls.size.element, controls.temperature.element, make("div", { class: "control" }, make("label", { for: "background" }, rest, " unpainted pixels are pushed away, too")), controls.dims.element),
       panel("compared", "What this step compared", make("div", { class: "met" }, met), compared),
       panel("curve", "The loss, step by step", make("div", { class: "board" }, loss), make("ol", { class: "tries" },
-        make("li", { text: "Choose blocks. Pixels of far blocks never meet: why do the islands break up?" }),
-        make("li", { text: "Lower the temperature to 0.05, then raise it to 1. Which islands are tight?" }),
+        make("li", { text: "Choose blocks. Pixels of far blocks never meet: where does colour appear that nobody painted?" }),
+        make("li", { text: "Lower the temperature to 0.05, then raise it to 1. What does each do to the slice?" }),
         make("li", { text: "Erase one colour while it plays. Where do its pixels go?" })))),
     make("div", { class: "bar" }, controls.copy), fold);
   const watch = new ResizeObserver(() => { if (image) { draw(); drawBall(); } });
