@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from semicon_nb.explore.page import asset, script
 from semicon_nb.tables import compare, experiment_of, headroom, judge, read_results, table, verdicts
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -160,6 +161,8 @@ def test_the_committed_rows_give_these_words() -> None:
     assert "no difference was found" in said["hippocampus"] and "2,000 steps" in said["hippocampus"]
     page = (RESULTS.parent / "nbs/demo.html").read_text(encoding="utf-8")
     assert all(words in page for words in said.values()), "nbs/demo.html quotes other rows: make demo, and copy its page there"
+    parts = [asset("demo.css"), script(asset("demo.js"))]
+    assert all(part in page for part in parts), "nbs/demo.html is of another page: make demo, and copy its page there"
 
 
 @pytest.mark.parametrize("metric", ["pooled_dice", "volume_dice", "hd95"])
