@@ -158,9 +158,17 @@ def run(section: str, given: argparse.Namespace, seconds: float, log: Log) -> in
             clock.cancel()
         end_group(process)
         process.wait()
+        end_service(given.work / "service")
     words = "" if code == 0 else f", ENDED with {code}" if code > 0 else ", ENDED: out of time" if code == -9 else f", ENDED by signal {-code}"
     log.say(f"  {section}: {time.monotonic() - began:.0f} s{words}")
     return code
+
+
+def end_service(folder: Path) -> None:
+    """End what a section that was ended could not."""
+    from gpu.service import end
+
+    end(folder)
 
 
 def budget(section: str, wanted: list[str], left: float) -> float:

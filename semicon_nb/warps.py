@@ -49,6 +49,17 @@ def draw_spline(
     return rows @ (control @ columns.T)
 
 
+@lru_cache(maxsize=64)
+def largest_control(
+    shape: tuple[int, int],  # height and width of a field, pixels
+    knots: int,  # pieces of the spline along each side
+    device: torch.device,  # where the weights of the spline are
+) -> float:
+    """Up to where uniform control points give a field whose root mean square is one."""
+    rows, columns = (spline_weights(size, knots, device).square().sum(1).mean().sqrt() for size in shape)
+    return math.sqrt(3) / float(rows * columns)
+
+
 def draw_control(
     count: tuple[int, ...],  # how many fields
     shape: tuple[int, int],  # height and width of the fields, pixels
@@ -60,8 +71,7 @@ def draw_control(
 
     They are uniform, not Gaussian, so that no draw is extreme enough to fold a picture over itself.
     """
-    rows, columns = (spline_weights(size, knots, device).square().sum(1).mean().sqrt() for size in shape)
-    largest = math.sqrt(3) / float(rows * columns)
+    largest = largest_control(shape, knots, device)
     return uniform((*count, knots + 3, knots + 3), -largest, largest, generator, device)
 
 
