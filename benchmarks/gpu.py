@@ -34,12 +34,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 SECTIONS = {
     "tests": 16,
     "loss": 8,
-    "kernel": 14,
-    "compiled": 8,
-    "stages": 11,
-    "ways": 8,
-    "many": 9,
-    "grid": 20,
+    "kernel": 12,
+    "compiled": 6,
+    "stages": 9,
+    "ways": 6,
+    "many": 12,
+    "grid": 25,
     "paper": 10,
 }
 """Shares of the minutes."""

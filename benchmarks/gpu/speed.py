@@ -242,7 +242,7 @@ def crowd(desk: Desk, counts: list[int], patience: float, **said: Any) -> dict[i
     found: dict[int, float] = {}
     try:
         ready = [desk.work / f"ready-{number}" for number in range(max(counts))]
-        if not wait_until(lambda: all(path.exists() for path in ready), desk.left() / 2):
+        if not wait_until(lambda: all(path.exists() for path in ready), max(desk.left() / 2, min(25.0, desk.left() - 5))):
             desk.note("processes", **said, error=f"{sum(path.exists() for path in ready)} of {len(ready)} got ready in time")
             counts = [count for count in counts if all(path.exists() for path in ready[:count])]
         for turn, count in enumerate(counts):
@@ -258,8 +258,8 @@ def crowd(desk: Desk, counts: list[int], patience: float, **said: Any) -> dict[i
 
 def many(desk: Desk) -> None:
     """One to sixteen small runs at once: in processes, in processes that share the GPU through its MPS service, in streams of one process."""
-    cores, patience = os.cpu_count() or 1, 0.3 if desk.tiny else max(1.0, min(3.0, desk.left() / 30))
-    counts = [1, 2] if desk.tiny else [count for count in (8, 1, 16, 4) if count <= max(1, cores)]
+    cores, patience = os.cpu_count() or 1, 0.3 if desk.tiny else max(1.5, min(3.0, desk.left() / 30))
+    counts = [1, 2] if desk.tiny else [count for count in (16, 8, 1) if count <= max(1, cores)]
     found = {(count, False): speed for count, speed in crowd(desk, counts, patience).items()}
     with desk.trying("MPS"), shared(desk.work / "service") as why:
         if why:
@@ -270,7 +270,10 @@ def many(desk: Desk) -> None:
     if found:
         count, mps = max(found, key=lambda way: found[way])
         desk.note("best", processes=count, mps=mps)
-    for count in (1, 2) if desk.tiny else (1, 4):
+    for count in (1, 2) if desk.tiny else (4,):
+        if not desk.tiny and desk.left() < 3 * patience:
+            desk.note("streams", count=count, left_out="no time")
+            continue
         with desk.trying("streams", count=count):
             desk.note("streams", count=count, slices_a_second=in_streams(desk, count, patience))
 
