@@ -1,5 +1,6 @@
 """A step of training on an NVIDIA GPU as one CUDA graph: recorded after a few ordinary steps, then replayed without hundreds of launches."""
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,9 @@ __all__ = []
 
 WARM = 3
 """Ordinary steps before the recording, in which libraries take their memory."""
+
+_ALONE = threading.Lock()
+"""Held while a step is recorded: whatever waits for the whole GPU in another thread would spoil the recording."""
 
 
 class Replayed:
@@ -58,7 +62,7 @@ class Replayed:
     ) -> torch.cuda.CUDAGraph:
         """Write down what the step does; nothing is computed."""
         self.inputs, graph = tuple(tensor.clone() for tensor in tensors), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with _ALONE, torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.found = self.step(*self.inputs)
         return graph
 

@@ -103,7 +103,7 @@ GIVEN = {
     "made up, in a question": ['A paper says "Dice 0.85"', "has a Dice per volume of 0.84", "a true difference of 0.015"],
     "a setting of Student's t": ["`stats.t.ppf(0.975, n - 1)`", "t_{0.975,"],
     "the limits that the torture sets": ["within 10 s and 1 GB", "under 4 GB, the large volume under 2; in time"],
-    "another's machine": ["on a GPU of 80 GB", "has a card for ten minutes"],
+    "another's machine": ["on a GPU of 80 GB", "has another card for ten minutes"],
     "measured once, by hand": ["up to 15 minutes", "2 GB of disk", "takes about 2 GB"],
     "a way of speaking": ["Ten minutes with a contact sheet", "A film of ten seconds"],
 }

@@ -9,7 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "nbs" / "images" / "finding.svg"
-EFFORTS = {"global+local(block)": "the paper's three stages, same outlines", "self-training": "the network's own labels, same outlines"}
+EFFORTS = {
+    "global+local(block)": "the paper's three stages, same outlines",
+    "self-training": "the network's own labels, same outlines",
+    "mean-teacher": "its own average as a teacher, same outlines",
+}
 """Methods that are measured against training from scratch with the same steps, in words."""
 FEW, EXPERIMENT = 0.05, "hippocampus, thorough"
 GROUND, INK, FAINT, DOTS = "#0d1821", "#e8eef2", "#8fa3b0", ("#56b4e9", "#e69f00")  # blue: another method; orange: other outlines
