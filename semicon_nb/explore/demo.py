@@ -27,6 +27,7 @@ from ..stages import PRESETS, Preset
 from ..tables import interval, judge
 from ..trust import neighbour_agreement
 from .demo_page import Repeat, data_shown, known_from, largest_slices, page_texts, sample_slice, write_demo_page
+from .page import written
 
 __all__ = ["make_demo"]
 
@@ -66,13 +67,13 @@ def repeats_of(
 def claim_folder(
     out: Path,  # folder of the page and the runs
 ) -> Path:
-    """Make the demo's folder; ValueError where it holds something else."""
+    """Make the demo's folder, and the file in it that keeps what its page shows; ValueError where it holds something else."""
     mark = out / "demo.json"
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file, expected a folder for the demo; choose another --out")
     if out.is_dir() and any(out.iterdir()) and not mark.is_file():
         raise ValueError(f"{out}: this folder is in use by something else; choose another --out")
-    return write_atomic(mark, json.dumps({"made by": "semicon-nb demo"}))
+    return mark if mark.is_file() else write_atomic(mark, json.dumps({"made by": "semicon-nb demo"}))
 
 
 def train_one(
@@ -254,20 +255,21 @@ def make_demo(
     progress: bool = True,  # show a bar
 ) -> str:
     """Train the three contenders in each repeat, compare, write the page; the table and what to run next come back as text."""
-    started, out = time.time(), claim_folder(Path(out)).parent
+    started, mark = time.time(), claim_folder(Path(out))
     repeats = list(repeats_of(place, labelled, seed, count))
     preset = preset_for(repeats[0].cohort, factor)
     workers = (os.cpu_count() or 1) if factor >= 0.5 else 1
     if progress:
         print(announcement(repeats, preset, workers), flush=True)
-    folders, reports = train_all(repeats, preset, out, workers, progress)
+    folders, reports = train_all(repeats, preset, mark.parent, workers, progress)
     runs = {title: load_run(found[0]) for title, found in folders.items()}
     said = {"verdict": sentence(verdict(reports)), "changed": change_sentence(agreement_over(folders["three stages"], repeats))}
     shown = Path(place).name if Path(place).is_absolute() else str(place)  # where scans lie on this machine is nobody's business
     command = f"semicon-nb demo --data {shlex.quote(shown)} --labels {labelled:g} --seed {seed}"
     rows, data = score_rows(reports), data_shown(repeats[0], runs, reports)
-    texts = page_texts(repeats, runs["three stages"], reports, said, command, shown)
-    page = write_demo_page(out / "index.html", texts, data, rows)
+    kept = {"texts": page_texts(repeats, runs["three stages"], reports, said, command, shown), "data": data, "rows": rows}
+    write_atomic(mark, written(kept))
+    page = write_demo_page(mark.with_name("index.html"), kept)
     told = [*said.values(), known_from("phantom"), known_from("hippocampus")]
     lines = ["", as_text(rows), "", *told, "", f"{time.time() - started:.0f} seconds.", *next_steps(page, runs)]
     return "\n".join(lines)

@@ -239,18 +239,17 @@ def page_texts(
     command: str,  # that made the demo
     place: str,  # of the scans, as a page names it
 ) -> dict[str, str]:
-    """The texts of the page, safe inside HTML, by the names that demo.html uses."""
+    """The texts of the page, by the names that demo.html uses."""
     first, means, where = repeats[0], repeats_shown(reports)["means"], run.folder.resolve()
-    texts = counts_of(first) | said | {
+    return counts_of(first) | said | {
         "scratch": f"{means['from scratch']:.3f}", "stages": f"{means['three stages']:.3f}", "all": f"{means['all labels']:.3f}",
-        "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans", "real": known_from("hippocampus"), "longer": known_from("phantom"),
+        "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans",
         "repeats": f"{len(repeats)}", "command": command, "place": shlex.quote(place),
         "run": shlex.quote(where.relative_to(where.parents[2]).as_posix()), "seed": f"{first.seed}", "filters": f"{run.settings['network']['width']}",
         "steps": f"{run.settings['stages']['finetune']['steps']:,}",
         "machine": f"{run.settings['stages']['finetune']['precision']} on {run.settings['machine']['processor']}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }  # fmt: skip
-    return {name: text(value) for name, value in texts.items()}
 
 
 def data_shown(
@@ -274,13 +273,12 @@ def data_shown(
 
 def write_demo_page(
     path: Path,  # index.html
-    texts: dict[str, str],  # of `page_texts`
-    data: dict,  # of `data_shown`
-    rows: list[dict[str, str]],  # scores, as text
+    kept: dict,  # demo.json: "texts" of `page_texts`, "data" of `data_shown`, "rows" of scores, as text
 ) -> Path:
-    """Write the page: template, style, data and script in one file."""
-    parts = texts | {
-        "style": asset("demo.css"), "table": html_table(rows, "Means over the repeats, on test subjects", "scores"),
-        "data": json_element(data, "demo-data"), "script": script(asset("demo.js")),
+    """Write the page: template, style, data and script in one file, with what the package's own experiments say today."""
+    texts = kept["texts"] | {"real": known_from("hippocampus"), "longer": known_from("phantom")}
+    parts = {name: text(value) for name, value in texts.items()} | {
+        "style": asset("demo.css"), "table": html_table(kept["rows"], "Means over the repeats, on test subjects", "scores"),
+        "data": json_element(kept["data"], "demo-data"), "script": script(asset("demo.js")),
     }  # fmt: skip
     return write_template(path, "demo.html", parts)
