@@ -46,11 +46,8 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, found)))
 
 
-def add_cohort(
-    parser: argparse.ArgumentParser,  # of a command
-    usual: str | None,  # the cohort where none is named; None for the run's own
-) -> None:
-    """Which cohort, and which of its channels."""
+def add_cohort(parser: argparse.ArgumentParser, usual: str | None) -> None:
+    """Which cohort, and which of its channels; `usual` is the cohort where none is named, None for the run's own."""
     said = usual or "the run's own"
     parser.add_argument("--data", default=usual, metavar="NAME_OR_FOLDER", help=f"the cohort (default: {said})")
     add_channel(parser)

@@ -22,17 +22,16 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def as_slices(
-    images: np.ndarray | torch.Tensor | Sequence,  # [H, W], [S, H, W] or [S, 1, H, W], any intensities
-) -> np.ndarray:  # [S, H, W] float32
-    """Images of any accepted shape as a stack of slices; ValueError for other shapes, no pixel, or values that are not finite."""
+def as_slices(images: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
+    """Images [H, W], [S, H, W] or [S, 1, H, W], of any intensities, as a stack of slices [S, H, W] float32.
+
+    ValueError for other shapes, no pixel, or values that are not finite.
+    """
     array = np.asarray(images.detach().cpu() if isinstance(images, torch.Tensor) else images)
     if array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (2, 3):
-        raise ValueError(
-            f"images: found shape {array.shape}, expected one slice [H, W] or several [S, H, W]; cut a volume into slices"
-        )
+        raise ValueError(f"images: found shape {array.shape}, expected one slice [H, W] or several [S, H, W]; cut a volume into slices")
     stack = (array[None] if array.ndim == 2 else array).astype(np.float32)
     if 0 in stack.shape:
         raise ValueError(f"images: found shape {array.shape}, which holds no pixel")
@@ -41,11 +40,8 @@ def as_slices(
     return stack
 
 
-def layer_of(
-    model: nn.Module | Callable,  # maps [B, 1, H, W] to [B, C, H, W]
-    layer: str = "features",  # "features", "head" or "output"; networks without such a method use their output
-) -> Callable:
-    """The function of `model` that gives one vector for each pixel; TypeError or ValueError where it has none."""
+def layer_of(model: nn.Module | Callable, layer: str = "features") -> Callable:
+    """The function of `model` that gives one vector for each pixel: its own or its `layer`; TypeError or ValueError where it has none."""
     methods = {"features": "features", "head": "embed_pixels", "output": "__call__"}
     if layer not in methods:
         raise ValueError(f"layer: found {layer!r}, expected one of {', '.join(methods)}")
@@ -55,16 +51,10 @@ def layer_of(
     return found if callable(found) else model
 
 
-def check_output(
-    output: object,  # what the network gave
-    batch: int,  # slices that went in
-    shape: tuple[int, int],  # rows and columns that went in
-) -> torch.Tensor:  # [B, C, H, W] float32
-    """The network's output, if it has one vector for each pixel that went in; TypeError or ValueError where it has not."""
+def check_output(output: object, batch: int, shape: tuple[int, int]) -> torch.Tensor:
+    """What a network gave [B, C, H, W], as float32, if it is one vector for each pixel that went in; TypeError or ValueError where it is not."""
     if not isinstance(output, torch.Tensor):
-        raise TypeError(
-            f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap it in a function that picks one"
-        )
+        raise TypeError(f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap it in a function that picks one")
     if output.ndim != 4 or output.shape[0] != batch or tuple(output.shape[2:]) != tuple(shape):
         wanted = f"[{batch}, C, {shape[0]}, {shape[1]}]: one vector for each pixel"
         raise ValueError(f"model: gave {list(output.shape)} for images of {shape[0]} x {shape[1]}, expected {wanted}")
@@ -123,11 +113,8 @@ class Sample:
         return f"A sample is shown: {len(self.index):,} of {total:,} pixels, {how}."
 
 
-def shares(
-    counts: Sequence[int],  # pixels there are of each class
-    wanted: int,  # pixels to draw in all
-) -> list[int]:
-    """Equal shares for each class; what a small class cannot fill goes to the others."""
+def shares(counts: Sequence[int], wanted: int) -> list[int]:
+    """Equal shares of the `wanted` pixels for each class of so many, `counts`; what a small class cannot fill goes to the others."""
     given, left = [0] * len(counts), min(wanted, sum(counts))
     for rank, c in enumerate(order := sorted(range(len(counts)), key=lambda c: counts[c])):
         given[c] = min(counts[c], left // (len(order) - rank))
@@ -154,24 +141,20 @@ def sample_pixels(
     return Sample(np.sort(np.concatenate(drawn)), (slices, rows, columns), True)
 
 
-def check_vectors(
-    vectors: np.ndarray,  # [N, C]
-    least: int = 3,  # fewest vectors that make sense
-) -> np.ndarray:  # [N, C] float32
-    """Vectors that a map can be made of; ValueError for another shape, too few, or values that are not finite or whose squares are not."""
+def check_vectors(vectors: np.ndarray, least: int = 3) -> np.ndarray:
+    """Vectors [N, C] that a map can be made of, float32.
+
+    ValueError for another shape, fewer than `least`, or values that are not finite or whose squares are not.
+    """
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.ndim != 2:
         raise ValueError(f"vectors: found shape {vectors.shape}, expected [pixels, channels]")
     if len(vectors) < least:
         raise ValueError(f"vectors: {len(vectors)} pixels are too few for a map, expected at least {least}; take a larger image")
     if not np.isfinite(vectors).all():
-        raise ValueError(
-            f"vectors: {int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} embeddings are NaN or infinite"
-        )
+        raise ValueError(f"vectors: {int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} embeddings are NaN or infinite")
     if vectors.size and np.abs(vectors).max() > 1e15:
-        raise ValueError(
-            f"vectors: hold values up to {np.abs(vectors).max():.3g}, whose squares are beyond 32 bits; give unit vectors"
-        )
+        raise ValueError(f"vectors: hold values up to {np.abs(vectors).max():.3g}, whose squares are beyond 32 bits; give unit vectors")
     return vectors
 
 
@@ -188,11 +171,8 @@ class Map:
 COLLAPSED = "The embeddings have collapsed: every pixel has the same vector, so the map is one point."
 
 
-def degenerate(
-    vectors: np.ndarray,  # [N, C]
-    near: int = 15,  # fewer different vectors than this are no ground for a map of neighbours
-) -> str:
-    """Why these vectors make no map of neighbours, in a sentence; empty where they do."""
+def degenerate(vectors: np.ndarray, near: int = 15) -> str:
+    """Why vectors [N, C] make no map of neighbours, fewer than `near` being different, in a sentence; empty where they do."""
     if np.ptp(vectors, axis=0).max() <= 1e-6 * max(float(np.abs(vectors).max()), 1e-6):
         return COLLAPSED
     if vectors.shape[1] == 1:
@@ -239,25 +219,14 @@ def map_figure(
             x, y = unit[classes == c].T.round(3)
             look = {"color": PALETTE[c % len(PALETTE)], "symbol": SYMBOLS[c % len(SYMBOLS)], "size": 4, "opacity": 0.7}
             figure.add_scattergl(
-                x=x,
-                y=y,
-                mode="markers",
-                name=str(names[c]),
-                marker=look,
-                legendgroup=str(c),
-                showlegend=column == 1,
-                row=1,
-                col=column,
+                x=x, y=y, mode="markers", name=str(names[c]), marker=look, legendgroup=str(c), showlegend=column == 1, row=1, col=column
             )
     style(figure, height=340).update_layout(legend={"y": -0.02, "yanchor": "top"}, margin={"l": 20, "t": 40, "b": 50})
     return figure.update_xaxes(showticklabels=False, showgrid=False).update_yaxes(showticklabels=False, showgrid=False)
 
 
-def squared_distances(
-    rows: torch.Tensor,  # [R, C]
-    vectors: torch.Tensor,  # [N, C]
-) -> torch.Tensor:  # [R, N]
-    """Squared distances between all rows and all vectors."""
+def squared_distances(rows: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Squared distances [R, N] between all rows [R, C] and all vectors [N, C]."""
     return (rows.square().sum(1)[:, None] + vectors.square().sum(1)[None] - 2 * rows @ vectors.T).clamp_(min=0)
 
 
@@ -287,11 +256,11 @@ class UmapSettings:
     seed: int = 0  # the same seed gives the same map on the same machine
 
 
-def kept_file(
-    key: str,  # made of everything that the map depends on
-    make: Callable[[], np.ndarray],  # computes it, an array [...]
-) -> np.ndarray:
-    """Read the array [...] with this key from the cache, or make it and keep it where the cache can be written; one that is not finite is never kept."""
+def kept_file(key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array [...] with this key, of everything that it depends on, from the cache, or made and kept where the cache can be written.
+
+    One that is not finite is never kept.
+    """
     path = cache_folder() / "maps" / f"{key}.npy"
     try:
         found = np.load(path, allow_pickle=False)
@@ -311,12 +280,8 @@ UMAP_LOCK = threading.Lock()
 """One layout at a time: umap-learn compiles on first use and is not made for two threads."""
 
 
-def lay_out(
-    vectors: np.ndarray,  # [N, C] float32
-    settings: UmapSettings,  # how
-    say: Callable[[float, str], None],  # hears the share done and what is being done
-) -> np.ndarray:  # [N, 2] float32
-    """Run umap-learn once, on exact neighbours."""
+def lay_out(vectors: np.ndarray, settings: UmapSettings, say: Callable[[float, str], None]) -> np.ndarray:
+    """Run umap-learn once, on exact neighbours of vectors [N, C]: places [N, 2] float32; `say` hears the share done and what is being done."""
     say(0.05, "finding exact neighbours")
     near, far = neighbours(vectors, min(settings.neighbours, len(vectors) - 1) - 1)
     own = np.arange(len(vectors))[:, None]

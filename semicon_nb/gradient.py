@@ -59,11 +59,8 @@ def loss_gradient(
     return gradient, loss.item(), time.process_time() - began
 
 
-def agreement(
-    exact: torch.Tensor,  # [n] gradient by all weights
-    other: torch.Tensor,  # [n] the gradient that is judged
-) -> tuple[float, float]:  # cosine, length ratio
-    """Direction and length of a gradient, measured by the exact one; a gradient of zero agrees with nothing."""
+def agreement(exact: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
+    """Cosine and length ratio of the `other` gradient [n] to the exact one [n]; a gradient of zero agrees with nothing."""
     exact, other = exact.double(), other.double()
     lengths = exact.norm().item(), other.norm().item()
     cosine = (exact @ other).item() / (lengths[0] * lengths[1]) if min(lengths) > 0 else 0.0
@@ -178,38 +175,26 @@ FAMILIES = {
 """Families in the order of the legend."""
 
 
-def height(
-    cosine: float,  # at most 1
-    floor: float = 1e-4,  # nothing is drawn closer to 1 than this
-) -> float:
-    """Distance of a cosine from 1, as drawn."""
+def height(cosine: float, floor: float = 1e-4) -> float:
+    """Distance of a cosine from 1, as drawn: nothing is closer to it than `floor`."""
     return max(1 - cosine, floor)
 
 
-def point_text(
-    entries: Sequence[dict],  # one family, the most expensive last
-    named: bool,  # write the family's name at the end
-) -> list[str]:
-    """What stands beside each point of a family."""
+def point_text(entries: Sequence[dict], named: bool) -> list[str]:
+    """What stands beside each point of a family, the most expensive last; `named` writes the family's name there."""
     texts = [f"{e['size']:,}" if e["size"] else "" for e in entries]
     return [*texts[:-1], FAMILIES[entries[0]["family"]].end.format(texts[-1])] if named else texts
 
 
-def hover_text(
-    entry: dict,  # one point
-) -> str:
-    """All numbers of a point."""
+def hover_text(entry: dict) -> str:
+    """All numbers of a point, `entry`."""
     name = FAMILIES[entry["family"]].name + (f", n = {entry['size']:,}" if entry["size"] else "")
     span = f"{entry['cosine']:.4f} ({entry['cosine_low']:.4f} to {entry['cosine_high']:.4f})"
     return f"{name}<br>cosine {span}<br>length {entry['ratio']:.2f}<br>{entry['milliseconds']:.0f} ms, {entry['pairs']:,.0f} pairs"
 
 
-def draw_family(
-    figure: "go.Figure",  # drawn into
-    entries: Sequence[dict],  # one family at one point of training
-    place: tuple[int, int],  # row and column of the panel
-) -> None:
-    """Add one family to a panel."""
+def draw_family(figure: "go.Figure", entries: Sequence[dict], place: tuple[int, int]) -> None:
+    """Add one family at one point of training to a panel, its row and column being `place`."""
     entries = sorted(entries, key=lambda e: e["pairs"])
     look = FAMILIES[entries[0]["family"]]
     colour = PALETTE[look.colour]
@@ -224,13 +209,8 @@ def draw_family(
     )  # fmt: skip
 
 
-def draw_exact(
-    figure: "go.Figure",  # drawn into
-    entry: dict,  # the exact loss at one point of training
-    place: tuple[int, int],  # row and column of the panel
-    top: float,  # where the panel ends, as 1 - cosine
-) -> None:
-    """Mark the exact loss: its direction is right by definition, its cost is what there is to save."""
+def draw_exact(figure: "go.Figure", entry: dict, place: tuple[int, int], top: float) -> None:
+    """Mark the exact loss, `entry`, up to `top`: its direction is right by definition, its cost is what there is to save."""
     cost = entry["milliseconds"]
     figure.add_scatter(
         x=[cost, cost], y=[top, 2], row=place[0], col=place[1], mode="lines", line={"dash": "dot", "width": 1, "color": PALETTE[0]},
@@ -269,12 +249,8 @@ def gradient_figure(
     return finish(figure, len(cohorts), top)
 
 
-def finish(
-    figure: "go.Figure",  # with all families drawn
-    rows: int,  # of panels
-    top: float,  # where the panels end, as 1 - cosine
-) -> "go.Figure":
-    """Axes, ticks and fonts."""
+def finish(figure: "go.Figure", rows: int, top: float) -> "go.Figure":
+    """Axes, ticks and fonts of so many `rows` of panels that end at `top`, as 1 - cosine."""
     style(figure, height=140 + 330 * rows)
     ticks = [10.0**k for k in range(round(math.log10(top)), 0)] + [0.5, 1.0]
     names = [f"{1 - t:.{max(1, -round(math.log10(t)))}f}" if t < 0.5 else f"{1 - t:g}" for t in ticks]

@@ -110,13 +110,8 @@ def plan_run(
     return Plan(method, cohort, split, preset, seed, model, there, folder, tuple(stages), about)
 
 
-def check_network(
-    network: nn.Module,  # of your own
-    method: Method,  # that is to train it
-    classes: int,  # background included
-    shape: Sequence[int],  # rows and columns of a slice
-) -> None:
-    """Raise a ValueError that names what the method asks for and the network does not have."""
+def check_network(network: nn.Module, method: Method, classes: int, shape: Sequence[int]) -> None:
+    """Raise a ValueError that names what the method asks for and a network of your own, for slices of a `shape` and so many `classes`, does not have."""
     kind = type(network).__name__
     missing = {name: stage.name for stage in method.stages for name in stage.needs if not hasattr(network, name)}
     if missing:
@@ -128,16 +123,11 @@ def check_network(
         raise ValueError(f"model: {kind} makes {list(found.shape)} of two slices, expected logits {[2, classes, *shape]}")
 
 
-def stage_key(
-    stage: Stage,  # about to be trained
-    settings: StageSettings,  # its settings
-    cohort: Cohort,  # slices
-    split: Split,  # of which only what the stage sees matters
-    network: dict,  # arguments of UNet, or `network_facts`
-    seed: int,  # of weights, slices and views
-    before: str,  # key of the stage before, "" for the first
-) -> str:
-    """Sixteen digits that are the same for stages that would end with the same weights."""
+def stage_key(stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, network: dict, seed: int, before: str) -> str:
+    """Sixteen digits that are the same for stages that would end with the same weights.
+
+    `network` are the arguments of UNet, or `network_facts`; `before` is the key of the stage before, "" for the first.
+    """
     known: dict[str, tuple] = {"images": split.train if stage.images == "train" else split.labelled}
     known |= {"labels": split.labelled if stage.labels else ()}
     known |= {"outlined": split.outlined} if stage.labels and split.outlined is not None else {}
