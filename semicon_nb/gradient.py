@@ -4,19 +4,17 @@ __all__ = ["loss_gradient", "agreement", "measure_gradients", "gradient_figure"]
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from .data import Cohort, Split, labelled_indices
-from .loop import StageSettings
 from .losses import supervised_local_contrastive_loss
 from .show import PALETTE, SYMBOLS, style
 from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
-from .train import allowed, at_step, pair_of, train_local
+from .train import at_step
 from .unet import UNet
 from .views import Views
 
@@ -94,65 +92,6 @@ def measure_gradients(
             "milliseconds": 1000 * seconds, "pairs": cost.pairs, "bytes": cost.bytes,
         })  # fmt: skip
     return rows
-
-
-def follow(
-    model: UNet,  # fresh network, trained along the way
-    cohort: Cohort,  # slices
-    split: Split,  # who is labelled
-    settings: StageSettings,  # of the local stage
-    points: Sequence[int],  # numbers of steps after which to measure
-    batches: int,  # batches measured at each point
-    seed: int,  # of training and of measured batches
-    strategy: Strategy = RandomSampling(1024),  # that the network is trained with
-) -> Iterator[dict]:
-    """Measure all candidates at several points of the local stage."""
-    slices = allowed(cohort, split, labelled_indices(cohort, split), "labels")
-
-    def measured(point: int) -> Iterator[dict]:
-        for batch in range(batches):
-            pair = pair_of(slices, settings, batch, seed, "measured")
-            for background in (True, False):
-                for row in measure_gradients(model, pair, settings.temperature, background, seed=1000 * seed + batch):
-                    yield {"point": point, "seed": seed, "batch": batch, "background": background, **row}
-
-    if 0 in points:
-        yield from measured(0)
-    for step in train_local(model, cohort, split, settings, strategy, seed=seed):
-        if step.step in points:
-            yield from measured(step.step)
-
-
-def interval(
-    values: np.ndarray,  # [seeds, batches]
-    rounds: int = 2000,  # bootstrap samples
-) -> tuple[float, float, float]:  # mean, low, high
-    """Mean and 95 % interval of a two-level bootstrap."""
-    values = np.asarray(values, float)
-    random = np.random.Generator(np.random.PCG64(0))
-    seeds = random.integers(0, values.shape[0], (rounds, values.shape[0], 1))
-    batches = random.integers(0, values.shape[1], (rounds, *values.shape))
-    low, high = np.percentile(values[seeds, batches].mean((1, 2)), [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
-
-
-def summarise(
-    rows: Sequence[dict],  # from `follow`, perhaps of several cohorts and seeds
-) -> list[dict]:
-    """One entry a cohort, point, use of the background and candidate."""
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[k] for k in ("cohort", "point", "background", "family", "size")), []).append(row)
-    entries = []
-    for key, members in groups.items():
-        entry = dict(zip(("cohort", "point", "background", "family", "size"), key, strict=True), n=len(members))
-        seeds = sorted({m["seed"] for m in members})
-        for name in ("cosine", "ratio"):
-            values = np.array([[m[name] for m in members if m["seed"] == seed] for seed in seeds])
-            entry[name], entry[f"{name}_low"], entry[f"{name}_high"] = (round(v, 5) for v in interval(values))
-        entry |= {name: round(float(np.median([m[name] for m in members])), 3) for name in ("milliseconds", "pairs", "bytes")}
-        entries.append(entry | {"cosines": [round(m["cosine"], 4) for m in members]})
-    return entries
 
 
 @dataclass(frozen=True)
