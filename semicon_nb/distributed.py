@@ -3,11 +3,9 @@
 __all__ = []  # a program: torchrun -m semicon_nb.distributed
 
 import argparse
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .data import Cohort, Split, labelled_indices, load, split, unlabelled_indices
-from .files import cache_folder, write_atomic
 from .loop import StageSettings, Step, fit, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .machine import chosen_precision, described
 from .methods import named_method, named_preset
-from .networks import build, load_weights, save_weights
-from .plan import stage_key
+from .networks import build, load_weights
+from .plan import in_cache, keep_stage, stage_key
 from .predict import at_precision
 from .stages import Preset, Stage, settings_for, with_precision
 from .strategies import FullResolution, Strategy
@@ -147,15 +144,14 @@ def shared_stage(
     model: UNet, stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, seed: int, key: str, progress: bool
 ) -> None:
     """Train one stage on all processes, or take it from the cache under its `key`; the first process keeps it there."""
-    place, rank = cache_folder() / "stages" / f"{key}.pt", world()[0]
-    if bool(gathered(torch.tensor([float(place.exists())])).min()):
+    place, rank = in_cache(key), world()[0]
+    if bool(gathered(torch.tensor([float(place is not None)])).min()) and place:
         load_weights(model, place)
         return
     how = {name: value for name, value in stage.options.items() if name in ("strategy", "supervised")}
     steps = run(train_shared(model, cohort, split, settings, stage.name, seed=seed, **how), progress and rank == 0)
     if rank == 0:
-        write_atomic(place.with_suffix(".jsonl"), "".join(json.dumps(asdict(step)) + "\n" for step in steps))
-        save_weights(place, model)
+        keep_stage(key, steps, model)
 
 
 def agreed(preset: Preset, device: torch.device | str) -> Preset:

@@ -153,13 +153,19 @@ def in_cache(key: str) -> Path | None:
     return place if place.exists() and place.with_suffix(".jsonl").exists() else None
 
 
+def keep_stage(key: str, steps: list[Step], model: UNet) -> None:
+    """Keep a stage's weights under its key, its history beside them."""
+    place = cache_folder() / "stages" / f"{key}.pt"
+    write_atomic(place.with_suffix(".jsonl"), _lines(steps))
+    save_weights(place, model)
+
+
 def _from_cache(model: UNet, planned: PlannedStage, train: Callable[[], list[Step]]) -> tuple[list[Step], bool]:
     """A stage's steps and whether its weights came from the cache; trains and keeps it where they aren't there."""
-    key = planned.key
-    place = cache_folder() / "stages" / f"{key}.pt"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{place}.lock"):
-        if in_cache(key):
+    locks = cache_folder() / "stages"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{planned.key}.pt.lock"):
+        if place := in_cache(planned.key):
             try:
                 steps = read_history(place.with_suffix(".jsonl"))
                 if [step.step for step in steps] != [*range(1, planned.settings.steps + 1)]:
@@ -169,8 +175,7 @@ def _from_cache(model: UNet, planned: PlannedStage, train: Callable[[], list[Ste
             except ValueError:
                 print(f"{place}: is damaged; this stage is trained anew")
         steps = train()
-        write_atomic(place.with_suffix(".jsonl"), _lines(steps))
-        save_weights(place, model)
+        keep_stage(planned.key, steps, model)
     return steps, False
 
 
@@ -229,20 +234,24 @@ def _seconds_left(model: UNet, plan: Plan) -> dict[str, float]:
     return seconds
 
 
-def _on_cpu(plan: Plan) -> Plan:
-    """The same run, planned for the CPU."""
+def _ready(plan: Plan, progress: bool = False, timed: bool = True) -> tuple[Plan, UNet, dict[str, float]]:
+    """The plan, its first network where it will be trained, and `forecast`, if `timed`; for the CPU where Apple's MPS cannot train it."""
+    model = plan.first_weights()
+    try:
+        return plan, model.to(plan.device), _seconds_left(model, plan) if timed or plan.device.type == "mps" else {}
+    except UNABLE as error:
+        if plan.device.type != "mps":
+            raise
+        if progress:
+            print(f"device: Apple's MPS cannot train {plan.method} ({str(error).splitlines()[0]}); the CPU does")
     cache = any(planned.shared for planned in plan.stages)
-    return plan_run(plan.method, plan.cohort, plan.split, plan.preset, plan.seed, plan.folder, cache, plan.model, "cpu")
+    same = plan_run(plan.method, plan.cohort, plan.split, plan.preset, plan.seed, plan.folder, cache, plan.model, "cpu")
+    return _ready(same, progress, timed)
 
 
 def forecast(plan: Plan) -> dict[str, float]:
     """About how many seconds each stage of a run will take on this machine, 0 where nothing is left to do."""
-    try:
-        return _seconds_left(plan.first_weights().to(plan.device), plan)
-    except UNABLE:
-        if plan.device.type != "mps":
-            raise
-    return forecast(_on_cpu(plan))
+    return _ready(plan)[2]
 
 
 def _outlook(seconds: dict[str, float]) -> str:
@@ -269,7 +278,9 @@ def execute(plan: Plan, resume: bool = False, progress: bool = True) -> Run:
     lock = folder / ".lock"
     try:
         with FileLock(lock, timeout=0):
-            done = _execute(replace(plan, folder=folder), progress)
+            if not (folder / "model.pt").exists() or not read_settings(folder).get("finished"):
+                _train(replace(plan, folder=folder), progress)
+            done = replace(read_run(folder, plan.model), method=plan.method)
     except Timeout as error:
         todo = "wait for it, or choose another folder"
         raise ValueError(f"{folder}: another process is training this run; {todo}") from error
@@ -277,39 +288,21 @@ def execute(plan: Plan, resume: bool = False, progress: bool = True) -> Run:
     return done
 
 
-def _execute(plan: Plan, progress: bool) -> Run:
-    """Train what was planned into its folder, which is this process's own."""
-    started, folder = time.time(), cast(Path, plan.folder)
-    if (folder / "model.pt").exists() and read_settings(folder).get("finished"):
-        return replace(read_run(folder, plan.model), method=plan.method)
-    net = plan.first_weights()
-    try:
-        net.to(plan.device)
-        seconds = _seconds_left(net, plan) if progress or plan.device.type == "mps" else {}
-    except UNABLE as error:
-        if plan.device.type != "mps":
-            raise
-        if progress:
-            print(f"device: Apple's MPS cannot train {plan.method} ({str(error).splitlines()[0]}); the CPU does")
-        return _execute(_on_cpu(plan), progress)
+def _train(plan: Plan, progress: bool) -> None:
+    """Train all stages into the plan's folder, from run.json that says so to run.json that says it is finished."""
+    started, (plan, model, seconds) = time.time(), _ready(plan, progress, timed=progress)
     if progress:
         print(_first_line(plan, seconds))
-    return _train(plan, net, seconds, progress, started)
-
-
-def _train(plan: Plan, net: UNet, seconds: dict[str, float], progress: bool, started: float) -> Run:
-    """Train all stages, from run.json that says so to run.json that says it is finished."""
     folder = cast(Path, plan.folder)
     facts = {**plan.about, "seen": scan_profile(plan.cohort), "versions": versions(), "machine": machine(plan.device), "finished": False}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     save_split(plan.split, folder / "split.json")
-    save_weights(folder / "initial.pt", net)
-    times = _train_stages(net, plan, seconds, progress)
-    save_weights(folder / "model.pt", net)
+    save_weights(folder / "initial.pt", model)
+    times = _train_stages(model, plan, seconds, progress)
+    save_weights(folder / "model.pt", model)
     facts |= {"finished": True, "trained": times, "seconds": round(time.time() - started, 1)}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return replace(read_run(folder, plan.model), method=plan.method)
 
 
 def _train_stages(model: UNet, plan: Plan, seconds: dict[str, float], progress: bool) -> dict[str, dict]:
