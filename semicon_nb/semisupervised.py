@@ -148,29 +148,31 @@ def quarter_turn(values: Tensor, quarters: int, mirror: bool) -> Tensor:
     return values.flip(3) if mirror else values
 
 
-def mean_teacher(nets: Teacher, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and agreement of the student on the strong view with the teacher on the weak one; a scalar."""
+def mean_teacher(nets: Teacher, batch: Batch, context: Context, quarters: int = 0, mirror: bool = False) -> Tensor:
+    """Supervised loss, and agreement of the student on the strong view, turned, with the teacher's turned answer to the weak one; a scalar."""
     nets.follow(batch.step)
     with torch.no_grad():
-        target = logits_of(nets.teacher, batch.weak, context).softmax(1)
-    guess = logits_of(nets.student, batch.strong, context).softmax(1)
+        target = quarter_turn(logits_of(nets.teacher, batch.weak, context).softmax(1), quarters, mirror)
+    guess = logits_of(nets.student, quarter_turn(batch.strong, quarters, mirror), context).softmax(1)
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * F.mse_loss(guess, target)
 
 
 def tcsm(nets: Teacher, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and agreement of the student on a turned image with the teacher's turned answer; a scalar."""
-    nets.follow(batch.step)
+    """The loss of a mean teacher with a random turn; a scalar."""
     quarters, mirror = (int(torch.randint(high, (1,), generator=batch.generator)) for high in (4, 2))
-    with torch.no_grad():
-        target = quarter_turn(logits_of(nets.teacher, batch.weak, context).softmax(1), quarters, bool(mirror))
-    guess = logits_of(nets.student, quarter_turn(batch.strong, quarters, bool(mirror)), context).softmax(1)
-    return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * F.mse_loss(guess, target)
+    return mean_teacher(nets, batch, context, quarters, bool(mirror))
 
 
 def pseudo_labels(logits: Tensor) -> tuple[Tensor, Tensor]:
     """The most likely class [B, H, W] and its probability [B, H, W], from logits [B, classes, H, W]."""
     chance, label = logits.detach().softmax(1).max(1)
     return label, chance
+
+
+@torch.no_grad()
+def guessed(model: nn.Module, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
+    """What a network takes for the labels [U, H, W] of the weak views, and how probable each is [U, H, W]."""
+    return pseudo_labels(logits_of(model, batch.weak, context))
 
 
 def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
@@ -184,8 +186,7 @@ def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
 
 def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, and cross entropy of the strong view with the confident classes of the weak view; a scalar."""
-    with torch.no_grad():
-        label, chance = pseudo_labels(logits_of(nets.chosen, batch.weak, context))
+    label, chance = guessed(nets.chosen, batch, context)
     terms = F.cross_entropy(logits_of(nets.student, batch.strong, context), label, reduction="none")
     added = (terms * (chance >= context.threshold)).mean()
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * added
@@ -210,8 +211,7 @@ def self_training(nets: Rounds, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, and the same loss on the strong view with the labeller's classes of the weak view; a scalar."""
     if not nets.begin(batch.step, context.steps):
         return supervised(nets, batch, context)
-    with torch.no_grad():
-        label, _ = pseudo_labels(logits_of(nets.labeller, batch.weak, context))
+    label, _ = guessed(nets.labeller, batch, context)
     logits = logits_of(nets.student, torch.cat([batch.images, batch.strong]), context)
     known = len(batch.images)
     return cross_entropy_dice(logits[:known], batch.labels) + context.weight * cross_entropy_dice(logits[known:], label)
@@ -229,8 +229,7 @@ def box(shape: tuple[int, int], generator: torch.Generator, share: float = 2 / 3
 def copy_paste(nets: Teacher, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, and the same loss on labelled slices with a box of unlabelled ones and the other way round; a scalar."""
     nets.follow(batch.step)
-    with torch.no_grad():
-        label, _ = pseudo_labels(logits_of(nets.teacher, batch.weak, context))
+    label, _ = guessed(nets.teacher, batch, context)
     count = min(len(batch.images), len(batch.strong))
     inside = box(tuple(batch.labels.shape[1:]), batch.generator).to(batch.images.device)
     ours, theirs = (batch.images[:count], batch.labels[:count]), (batch.strong[:count], label[:count])
@@ -275,8 +274,7 @@ def joint(nets: Student, batch: Batch, context: Context) -> Tensor:
 def recipe(nets: Teacher, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, cross entropy with the teacher's confident classes, and a tenth of the pixel contrast; a scalar."""
     nets.follow(batch.step)
-    with torch.no_grad():
-        label, chance = pseudo_labels(logits_of(nets.teacher, batch.weak, context))
+    label, chance = guessed(nets.teacher, batch, context)
     terms = F.cross_entropy(logits_of(nets.student, batch.strong, context), label, reduction="none")
     logits, contrast = pixel_contrast(nets, batch, context)
     added = (terms * (chance >= context.threshold)).mean() + 0.1 * contrast
