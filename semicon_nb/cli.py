@@ -103,14 +103,8 @@ def data(options: argparse.Namespace) -> list[str]:
     cohort = load_named(options.place, options.size, options.download, channel=options.channel)
     table = describe(cohort)
     if options.json:
-        facts = {
-            "name": cohort.name,
-            "classes": cohort.classes,
-            "slices": len(cohort),
-            "subjects": cohort.subjects,
-            "fingerprint": cohort.fingerprint,
-            "orientation": cohort.grid.orientation,
-        }
+        facts = {"name": cohort.name, "classes": cohort.classes, "slices": len(cohort), "subjects": cohort.subjects}
+        facts |= {"fingerprint": cohort.fingerprint, "orientation": cohort.grid.orientation}
         print(json.dumps({**facts, "volumes": table.reset_index().to_dict("records")}))
     else:
         print(f"{cohort}\n\n{table.to_string(max_rows=20)}")
@@ -153,10 +147,8 @@ def train(options: argparse.Namespace) -> list[str]:
     how |= {"out": options.out, "resume": options.resume, "progress": not options.quiet}
     made = train_method(options.method, cohort, chosen, preset, options.seed, **how)
     measured = [step.dice for step in made.history if step.dice is not None]
-    print(
-        f"{made.folder}: {options.method}, {len(chosen.labelled)} labelled volumes"
-        + (f", validation Dice {max(measured):.3f}" if measured else "")
-    )
+    best = f", validation Dice {max(measured):.3f}" if measured else ""
+    print(f"{made.folder}: {options.method}, {len(chosen.labelled)} labelled volumes{best}")
     measure = [f"semicon-nb evaluate {words_for(made.folder, options)} --data {shlex.quote(options.data)} --part test"]
     return measure + look_next(made.folder, options, some_scan(cohort, chosen.test))
 
@@ -244,13 +236,9 @@ def evaluate(options: argparse.Namespace) -> list[str]:
         print(json.dumps(report.to_dict() | ({"learned_from": seen} if seen else {})))
         return following
     unit = report.unit.replace("pixel", "pixels") or "mm or pixels"
-    columns = ["pooled_dice", "volume_dice", "hd95"]
+    columns = {"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit})"}
     print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
-    print(
-        report.table()[columns]
-        .rename(columns={"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit})"})
-        .to_string()
-    )
+    print(report.table()[[*columns]].rename(columns=columns).to_string())
     return following
 
 
