@@ -65,13 +65,12 @@ def check_output(output: object, batch: int, shape: tuple[int, int]) -> torch.Te
 
 
 @torch.no_grad()
-def pixel_embeddings(
-    model: nn.Module | Callable,  # a network or a function [B, 1, H, W] -> [B, C, H, W]
-    images: np.ndarray,  # [H, W] or [S, H, W]
-    layer: str = "features",  # which output of a UNet: "features", "head" or "output"
-    batch: int = 16,  # slices at a time
-) -> np.ndarray:  # [S, H, W, C] float32, unit length over C
-    """The unit vector of every pixel of every slice."""
+def pixel_embeddings(model: nn.Module | Callable, images: np.ndarray, layer: str = "features", batch: int = 16) -> np.ndarray:
+    """The unit vector of every pixel of every slice [S, H, W, C] float32, for images [H, W] or [S, H, W].
+
+    `model` is a network or a function [B, 1, H, W] -> [B, C, H, W], `layer` an output of a UNet: "features", "head" or "output"; `batch`
+    slices go in at a time.
+    """
     stack, call = as_slices(images), layer_of(model, layer)
     network = model if isinstance(model, nn.Module) else nn.Identity()
     training, device = network.training, next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -123,13 +122,12 @@ def shares(counts: Sequence[int], wanted: int) -> list[int]:
 
 
 def sample_pixels(
-    shape: tuple[int, int, int],  # slices, rows, columns
-    count: int = 4096,  # pixels wanted
-    labels: np.ndarray | None = None,  # [S, H, W], needed for a balanced sample
-    balanced: bool = True,  # equal shares for the classes, where labels are given
-    seed: int = 0,  # the same seed draws the same pixels
+    shape: tuple[int, int, int], count: int = 4096, labels: np.ndarray | None = None, balanced: bool = True, seed: int = 0
 ) -> Sample:
-    """A seeded sample of pixels without repetition."""
+    """A sample of `count` pixels out of slices, rows and columns, `shape`, without repetition; the same `seed` draws the same.
+
+    Where labels [S, H, W] are given and it is `balanced`, classes have equal shares.
+    """
     slices, rows, columns = shape
     total, random = slices * rows * columns, np.random.default_rng(seed)
     if count >= total:
@@ -183,12 +181,11 @@ def degenerate(vectors: np.ndarray, near: int = 15) -> str:
     return ""
 
 
-def pca(
-    vectors: np.ndarray,  # [N, C]
-    dims: int = 2,  # dimensions of the map
-    fit_on: np.ndarray | None = None,  # [M, C] vectors that choose the directions, by default the same
-) -> Map:
-    """The shadow on the directions of largest spread, with signs that never flip."""
+def pca(vectors: np.ndarray, dims: int = 2, fit_on: np.ndarray | None = None) -> Map:
+    """The shadow of vectors [N, C] on the directions of largest spread, `dims` of them, with signs that never flip.
+
+    Other vectors, `fit_on` [M, C], may choose the directions.
+    """
     vectors = check_vectors(vectors)
     said = degenerate(vectors)
     base = vectors if fit_on is None else check_vectors(fit_on)
@@ -204,12 +201,8 @@ def pca(
     return Map(places, float(values[::-1][:dims].clip(0).sum() / spread), "PCA", said)
 
 
-def map_figure(
-    maps: Mapping[str, np.ndarray],  # title -> places [N, 2] of the same pixels
-    classes: np.ndarray,  # [N] class of each pixel
-    names: Sequence[str],  # name of each class
-) -> "go.Figure":
-    """Maps side by side, each class with its own colour and marker."""
+def map_figure(maps: Mapping[str, np.ndarray], classes: np.ndarray, names: Sequence[str]) -> "go.Figure":
+    """Maps, title -> places [N, 2] of the same pixels, side by side, each of the `classes` [N] with its own colour, marker and one of the `names`."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(cols=len(maps), subplot_titles=list(maps), horizontal_spacing=0.04)
@@ -230,12 +223,11 @@ def squared_distances(rows: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor
     return (rows.square().sum(1)[:, None] + vectors.square().sum(1)[None] - 2 * rows @ vectors.T).clamp_(min=0)
 
 
-def neighbours(
-    vectors: np.ndarray,  # [N, C]
-    count: int = 15,  # nearest others of each, fewer where there are fewer
-    block: int = 512,  # rows at a time
-) -> tuple[np.ndarray, np.ndarray]:  # indices [N, count] int64 and distances [N, count] float32
-    """The exact nearest neighbours of every vector, itself left out."""
+def neighbours(vectors: np.ndarray, count: int = 15, block: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest neighbours of every vector [N, C], exact, itself left out: indices [N, count] int64 and distances [N, count] float32.
+
+    There are fewer than `count` where there are fewer vectors; `block` rows are looked at at a time.
+    """
     data = torch.from_numpy(check_vectors(vectors, 2))
     count, found = min(count, len(data) - 1), []
     for start in range(0, len(data), block):
@@ -308,11 +300,9 @@ def lay_out(vectors: np.ndarray, settings: UmapSettings, say: Callable[[float, s
 
 
 def umap_map(
-    vectors: np.ndarray,  # [N, C]
-    settings: UmapSettings = UmapSettings(),  # neighbours, spread, epochs, seed
-    say: Callable[[float, str], None] = lambda share, text: None,  # hears the progress
+    vectors: np.ndarray, settings: UmapSettings = UmapSettings(), say: Callable[[float, str], None] = lambda share, text: None
 ) -> Map:
-    """A seeded UMAP, kept on disk by content; a PCA with a note where neighbours have nothing to tell."""
+    """A seeded UMAP of vectors [N, C], kept on disk by content; a PCA with a note where neighbours have nothing to tell; `say` hears the progress."""
     vectors = check_vectors(vectors, 4)
     if degenerate(vectors):
         return pca(vectors)

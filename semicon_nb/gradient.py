@@ -43,13 +43,12 @@ CANDIDATES = (
 
 
 def loss_gradient(
-    pixels: torch.Tensor,  # [B, V, C, H, W] embeddings with a graph
-    labels: torch.Tensor,  # [B, V, H, W]
-    strategy: Strategy,  # which pixels meet
-    temperature: float,  # of the loss
-    background: bool,  # background pixels are keys, or left out
-) -> tuple[torch.Tensor, float, float]:  # gradient by the embeddings, loss, processor seconds
-    """Gradient by the embeddings [B, V, C, H, W], the loss, and the processor time of both in seconds."""
+    pixels: torch.Tensor, labels: torch.Tensor, strategy: Strategy, temperature: float, background: bool
+) -> tuple[torch.Tensor, float, float]:
+    """Gradient by the embeddings `pixels` [B, V, C, H, W] of labels [B, V, H, W], the loss, and the processor seconds of both.
+
+    `temperature` is the loss's; `background` pixels are keys, or left out.
+    """
     leaf = pixels.detach().requires_grad_()
     began = time.process_time()
     loss = supervised_local_contrastive_loss(leaf, labels, temperature=temperature, strategy=strategy, background=background)

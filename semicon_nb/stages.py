@@ -13,10 +13,9 @@ import torch
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .files import content_key
 from .identity import name_of
-from .loop import StageSettings, Step
+from .loop import STAGES, StageSettings, Step
 from .machine import chosen_precision
 from .predict import Prediction
-from .loop import STAGES
 
 
 Trainer = Callable[..., Iterator[Step]]
