@@ -81,6 +81,31 @@ def small_run(small_phantom, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def made(small_run) -> Path:
+    """The folder of that run."""
+    return small_run.folder
+
+
+@pytest.fixture
+def scan(tmp_path: Path, small_phantom) -> Path:
+    """A scan of an odd shape, with an oblique affine, a slope and both orientation codes."""
+    import nibabel
+    import numpy as np
+    from small import AFFINE
+
+    voxels = np.moveaxis(small_phantom.images[:5, :29, :31].astype(np.float32) * 700, 0, 2).astype(np.int16)
+    image = nibabel.Nifti1Image(voxels, AFFINE)
+    image.set_sform(AFFINE, code=2)
+    image.set_qform(AFFINE, code=1, strip_shears=True)
+    image.header.set_slope_inter(2.0, 10.0)
+    for words in ("descrip", "db_name", "aux_file", "intent_name", "data_type"):
+        image.header[words] = b"SURNAME"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"SURNAME"))
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+@pytest.fixture(scope="session")
 def chromium_path() -> str:
     """A Chromium or Chrome on this machine, for the tests that need a browser."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
