@@ -66,6 +66,26 @@ def small_phantom():
 
 
 @pytest.fixture(scope="session")
+def cohort(small_phantom):
+    """The same, for tests that need no other."""
+    return small_phantom
+
+
+@pytest.fixture(scope="session")
+def part(cohort):
+    """Who is in which part of them, a third of the labels known."""
+    from semicon_nb.data import split
+
+    return split(cohort, labelled=0.3)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that no other test has written into."""
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
 def small_run(small_phantom, tmp_path_factory):
     """A finished run of three stages of two steps each."""
     from dataclasses import replace

@@ -28,13 +28,10 @@ from semicon_nb.stages import PRESETS, Method, Stage
 from semicon_nb.tables import read_lines, read_results, table
 from semicon_nb.train import finetune
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 DATA = {"cohort": "phantom", "subjects": 6, "size": 32}
 TINY = replace(PRESETS["demo"], name="tiny", width=2).scaled(0.02)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
 
 
 def small_grid(name, methods, tmp_path, **how):

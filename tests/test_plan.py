@@ -13,7 +13,7 @@ from filelock import FileLock
 from small import TINY, Breaking, Interrupted, in_precision, same, tiny_preset
 
 from semicon_nb import plan as plans
-from semicon_nb.data import phantom, split
+from semicon_nb.data import split
 from semicon_nb.loop import Step
 from semicon_nb.machine import chosen_device, processor
 from semicon_nb.methods import METHODS, load_run, train_method
@@ -22,20 +22,7 @@ from semicon_nb.stages import Method, Stage
 from semicon_nb.train import finetune, train_global
 from semicon_nb.unet import UNet
 
-
-@pytest.fixture(scope="module")
-def cohort():
-    return phantom(subjects=6, size=32)
-
-
-@pytest.fixture(scope="module")
-def part(cohort):
-    return split(cohort, labelled=0.3)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def foretold(*run, **how):
