@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from .files import cache_folder, content_key, write_atomic
+from .predict import evaluating
 from .show import PALETTE, SYMBOLS, style
 
 if TYPE_CHECKING:
@@ -64,7 +65,6 @@ def check_output(output: object, batch: int, shape: tuple[int, int]) -> torch.Te
     return output.float()
 
 
-@torch.no_grad()
 def pixel_embeddings(model: nn.Module | Callable, images: np.ndarray, layer: str = "features", batch: int = 16) -> np.ndarray:
     """The unit vector of every pixel of every slice [S, H, W, C] float32, for images [H, W] or [S, H, W].
 
@@ -72,19 +72,13 @@ def pixel_embeddings(model: nn.Module | Callable, images: np.ndarray, layer: str
     slices go in at a time.
     """
     stack, call = as_slices(images), layer_of(model, layer)
-    network = model if isinstance(model, nn.Module) else nn.Identity()
-    training, device = network.training, next((p.device for p in network.parameters()), torch.device("cpu"))
-    if training:
-        network.eval()
-    try:
-        parts = []
+    network, parts = model if isinstance(model, nn.Module) else nn.Identity(), []
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    with evaluating(network):
         for start in range(0, len(stack), batch):
             given = torch.from_numpy(stack[start : start + batch])[:, None].to(device)
             raw = check_output(call(given), len(given), stack.shape[1:])
             parts.append(nn.functional.normalize(raw, dim=1).permute(0, 2, 3, 1).cpu().numpy())
-    finally:
-        if training:
-            network.train()
     return np.ascontiguousarray(np.concatenate(parts))
 
 
