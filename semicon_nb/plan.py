@@ -6,8 +6,8 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -160,23 +160,19 @@ def keep_stage(key: str, steps: list[Step], model: UNet) -> None:
     save_weights(place, model)
 
 
-def _from_cache(model: UNet, planned: PlannedStage, train: Callable[[], list[Step]]) -> tuple[list[Step], bool]:
-    """A stage's steps and whether its weights came from the cache; trains and keeps it where they aren't there."""
-    locks = cache_folder() / "stages"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{planned.key}.pt.lock"):
-        if place := in_cache(planned.key):
-            try:
-                steps = read_history(place.with_suffix(".jsonl"))
-                if [step.step for step in steps] != [*range(1, planned.settings.steps + 1)]:
-                    raise ValueError("a step is missing")
-                load_weights(model, place)
-                return steps, True
-            except ValueError:
-                print(f"{place}: is damaged; this stage is trained anew")
-        steps = train()
-        keep_stage(planned.key, steps, model)
-    return steps, False
+def _cached(model: UNet, planned: PlannedStage) -> list[Step] | None:
+    """A stage's steps, and its weights in the network, from the cache; None where they aren't there, or not whole."""
+    if not (place := in_cache(planned.key)):
+        return None
+    try:
+        steps = read_history(place.with_suffix(".jsonl"))
+        if [step.step for step in steps] != [*range(1, planned.settings.steps + 1)]:
+            raise ValueError("a step is missing")
+        load_weights(model, place)
+    except ValueError:
+        print(f"{place}: is damaged; this stage is trained anew")
+        return None
+    return steps
 
 
 def _lines(steps: list[Step]) -> str:
@@ -328,18 +324,21 @@ def _take_stage(model: UNet, plan: Plan, number: int, bar: tqdm, share: float) -
     The bar moves by `share` with each step.
     """
     planned, folder = plan.stages[number], cast(Path, plan.folder)
-    stage, place = planned.stage, folder / "checkpoints" / str(number)
-
-    def train() -> list[Step]:
-        own = {"seed": plan.seed, "folder": place, "resume": True, **stage.options}
-        run(stage.train(model, plan.cohort, plan.split, planned.settings, **own), bar=bar, share=share)
-        return read_history(place / "history.jsonl")
-
+    stage, place, kept = planned.stage, folder / "checkpoints" / str(number), cache_folder() / "stages"
     if (folder / f"{stage.name}.pt").exists():
         load_weights(model, folder / f"{stage.name}.pt")
         return False
-    steps, reused = _from_cache(model, planned, train) if planned.shared else (train(), False)
+    if planned.shared:
+        kept.mkdir(parents=True, exist_ok=True)
+    with FileLock(kept / f"{planned.key}.pt.lock") if planned.shared else nullcontext():
+        steps = _cached(model, planned) if planned.shared else None
+        if not (reused := steps is not None):
+            own = {"seed": plan.seed, "folder": place, "resume": True, **stage.options}
+            run(stage.train(model, plan.cohort, plan.split, planned.settings, **own), bar=bar, share=share)
+            steps = read_history(place / "history.jsonl")
+            if planned.shared:
+                keep_stage(planned.key, steps, model)
     others = [step for step in read_history(folder / "history.jsonl") if step.stage != stage.name]
-    write_atomic(folder / "history.jsonl", _lines([*others, *steps]))
+    write_atomic(folder / "history.jsonl", _lines([*others, *(steps or ())]))
     save_weights(folder / f"{stage.name}.pt", model)
     return reused
