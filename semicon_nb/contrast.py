@@ -1,9 +1,4 @@
-"""Every contrastive loss is a short formula on sums over pairs of pixels: exact, in memory that grows with the pixels.
-
-The same words everywhere: `unit` [G, M, C] holds unit rows in groups that meet only themselves, `temperature` is t, `weight` [G, M] says
-how often a row counts as a key (None: once), `classes` [G, M] whose sums are told apart (None: no one's). A tile meets the rows `i` with
-the rows `j` of the groups `part`; of these it has g groups, m rows and n columns.
-"""
+"""Every contrastive loss is a short formula on sums over pairs of pixels: exact, in memory that grows with the pixels."""
 
 __all__ = ["enough_float32", "log_pair_sums", "check_temperature"]
 
@@ -18,6 +13,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+# The same words everywhere: `unit` [G, M, C] holds unit rows in groups that meet only themselves, `temperature` is t, `weight` [G, M] says
+# how often a row counts as a key (None: once), `classes` [G, M] whose sums are told apart (None: no one's). A tile meets the rows `i` with
+# the rows `j` of the groups `part`; of these it has g groups, m rows and n columns.
 Extents = tuple[tuple[int, int], ...]
 """Rows and anchors of each group, the anchors first; tiles have `size` rows a side."""
 
