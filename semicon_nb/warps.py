@@ -37,6 +37,17 @@ def draw_spline(control: Tensor, shape: tuple[int, int]) -> Tensor:
     return rows @ (control @ columns.T)
 
 
+@lru_cache(maxsize=64)
+def largest_control(
+    shape: tuple[int, int],  # height and width of a field, pixels
+    knots: int,  # pieces of the spline along each side
+    device: torch.device,  # where the weights of the spline are
+) -> float:
+    """Up to where uniform control points give a field whose root mean square is one."""
+    rows, columns = (spline_weights(size, knots, device).square().sum(1).mean().sqrt() for size in shape)
+    return math.sqrt(3) / float(rows * columns)
+
+
 def draw_control(
     count: tuple[int, ...], shape: tuple[int, int], knots: int, generator: torch.Generator | None, device: torch.device
 ) -> Tensor:
@@ -44,8 +55,7 @@ def draw_control(
 
     They are uniform, not Gaussian, so that no draw is extreme enough to fold a picture over itself.
     """
-    rows, columns = (spline_weights(size, knots, device).square().sum(1).mean().sqrt() for size in shape)
-    largest = math.sqrt(3) / float(rows * columns)
+    largest = largest_control(shape, knots, device)
     return uniform((*count, knots + 3, knots + 3), -largest, largest, generator, device)
 
 

@@ -81,7 +81,7 @@ FACTS: dict[str, Callable[[], str]] = {
     r"`stats.t.ppf\(0.975, n - 1\)` is (\d\.\d+) for \$n = 4\$": lambda: f"{student.ppf(0.975, 3):.2f}",
     r"\*\*Play\*\*\\ (\d+ minute)\b": lambda: f"{round(minutes(PAGES['play/00_playground']))} minute",
     r"\*\*Learn\*\*\\ (\S+ hours)": lambda: {4: "2 hours", 5: "2½ hours", 6: "3 hours"}[math.ceil(sum(course().values()) / 30)],
-    r"hours\. (\w+) pages, from pixels": lambda: {12: "Twelve", 13: "Thirteen", 14: "Fourteen"}[len(course())],
+    r"hours\. (\w+) pages explain": lambda: {12: "Twelve", 13: "Thirteen", 14: "Fourteen"}[len(course())],
     r"Four splits need (\d\.\d+)": lambda: f"{student.ppf(0.975, 3):.2f}",
     r"trains (\w+) times as long in every stage": lambda: {4: "four"}[times_as_long()],
     r"The table: (\d+) steps": lambda: str(PRESETS["laptop"].stages["finetune"].steps),

@@ -527,3 +527,17 @@ def test_dark_mode_is_remembered(home, browser):
     tab.goto(f"{home}/reference.html")
     tab.wait_for_function(f"({ground}) === {json.dumps(night)}", timeout=60_000)
     context.close()
+
+
+@pytest.mark.browser
+def test_home_shows_doors_and_film_at_once_and_letters_that_a_telephone_can_show(home, browser):
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.goto(f"{home}/index.html")
+    bottoms = {name: tab.locator(name).bounding_box() for name in (".doors", 'img[src$="learning.webp"]')}
+    assert all(box["y"] + box["height"] <= 900 for box in bottoms.values()), bottoms
+    tab.set_viewport_size({"width": 390, "height": 844})
+    shown = tab.locator('img[src$="finding.svg"]').bounding_box()["width"]
+    figure = (ROOT / "nbs" / "images" / "finding.svg").read_text(encoding="utf-8")
+    smallest = min(float(size) for size in re.findall(r'font-size="([\d.]+)"', figure))
+    assert smallest * shown / float(re.search(r'viewBox="0 0 (\d+)', figure)[1]) >= 12
+    tab.close()

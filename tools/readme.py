@@ -36,21 +36,21 @@ def readme(book: nbformat.NotebookNode) -> str:
 
 ROWS = {
     "scratch": ("fine-tuning alone", ""),
-    "global": ("before it, tell scans apart, without outlines", "scratch"),
-    "local(block)": ("before it, let the pixels of one label attract each other", "scratch"),
-    "global+local(block)": ("before it, one after the other: the paper's method", "scratch"),
-    "best": ("local contrast, scans without outlines, averaged predictions", "scratch(strong)"),
+    "global": ("first learn to tell scans apart, without outlines", "scratch"),
+    "local(block)": ("first let the pixels of one label attract each other", "scratch"),
+    "global+local(block)": ("first both, one after the other: the paper's method", "scratch"),
+    "best": ("add local contrast, scans without outlines and averaged predictions", "scratch(strong)"),
 }
 """The rows that the front page shows: what each does, and what it is measured against."""
 SAID = {
     "holds": "is beaten by",
     "reversed": "beats",
-    "cannot tell": "cannot be told from",
-    "no room to tell": "leaves no room to tell it from",
+    "cannot tell": "shows no clear difference to",
+    "no room to tell": "leaves no room for a difference to",
 }
 
 
-ALT = "The Dice that each way brought over training from scratch with 5 % of the outlines, with its interval. The numbers stand beside each line."
+ALT = "The Dice that each way brought over training from scratch with 5 % of the outlines, with its interval. The numbers stand above each line."
 
 
 def finding(folder: Path) -> str:
@@ -80,7 +80,7 @@ def spreading(runs: pd.DataFrame) -> str:
         return ""
     scores = [by_split(part).loc[(0.05, "scratch")] for part in (spread, runs[runs["experiment"] == "hippocampus, thorough"])]
     gain = plus_minus(*interval(scores[0] - scores[1])[:2], signed=True)
-    return f" As many outlines, spread over every scan instead of six whole ones, bring {gain}."
+    return f" With the same number of outlines, outlining a few slices of every scan instead of six whole scans brings {gain}."
 
 
 def about(runs: pd.DataFrame) -> tuple[str, str]:
@@ -91,11 +91,9 @@ def about(runs: pd.DataFrame) -> tuple[str, str]:
     found = verdicts(runs, [(method, rival) for method, (_, rival) in ROWS.items() if rival])
     found = found[found["labels"] == min(runs["labels"])]
     found.index = pd.Index([claim.split(" > ")[0] for claim in found["claim"]])
-    sentence = f"On real hippocampi {pretrained(found)}" + (f"; {recipe(found.loc['best'])}" if "best" in found.index else "") + "."
-    said = (
-        f"{100 * few['labels'].iloc[0]:g} % of the outlines, {few['preset'].iloc[0]} preset, mean and 95 % interval over splits by person"
-    )
-    said += "; differences are taken on the same people. Headroom: what all outlines bring to training from scratch at the same cost."
+    sentence = f"On real hippocampi, {pretrained(found)}" + (f"; {recipe(found.loc['best'])}" if "best" in found.index else "") + "."
+    said = f"With {100 * few['labels'].iloc[0]:g} % of the outlines and the {few['preset'].iloc[0]} preset: mean and 95 % interval over splits by person"
+    said += ". Differences are taken on the same people. The headroom is what all outlines bring to training from scratch at the same cost."
     return f"**{sentence}**", f"{rows(few, found)}\n\n{said}"
 
 
@@ -125,8 +123,8 @@ def recipe(row: pd.Series) -> str:
     from semicon_nb.tables import plus_minus
 
     gain = plus_minus(row["difference"], row["half"], signed=True)
-    said = {"holds": f"adds {gain}", "reversed": f"loses {gain}", "cannot tell": f"adds nothing that can be told ({gain})"}
-    said["no room to tell"] = f"had no room to add anything that can be told ({gain})"
+    said = {"holds": f"adds {gain}", "reversed": f"loses {gain}", "cannot tell": f"adds nothing that can be measured ({gain})"}
+    said["no room to tell"] = f"had no room to add anything that can be measured ({gain})"
     return f"`best`, this package's recipe, {said[row['verdict']]} to `scratch(strong)`, training from scratch at the same cost"
 
 
