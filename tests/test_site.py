@@ -102,7 +102,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def pages(site) -> dict[str, Page]:
     """Every page of the site but the explorers and the demo's, which have tests of their own."""
     found = {p.relative_to(site).as_posix(): Page(p) for p in sorted(site.rglob("*.html"))}
-    return {name: page for name, page in found.items() if not name.startswith(("explorers/", "demo."))}
+    return {name: page for name, page in found.items() if not name.startswith("explorers/")}
 
 
 def test_every_notebook_has_its_page(site, pages):

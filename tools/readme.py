@@ -13,6 +13,7 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 INDEX = ROOT / "nbs" / "index.ipynb"
+SITE = "https://semicon-nb.github.io/semicon_nb"  # what is built only there
 BETWEEN = re.compile(r"(<!-- results: [^>]*-->\n).*?(\n<!-- end of results -->)", re.S)
 
 
@@ -29,7 +30,7 @@ def readme(book: nbformat.NotebookNode) -> str:
             parts.append(f"```python\n{source}\n```")
     text = "\n\n".join(parts).replace("\n```\n\n```python\n", "\n\n")
     text = re.sub(r"\]\((?!https?:|#|mailto:)([^)]+)\)", r"](nbs/\1)", text)
-    text = text.replace("](nbs/contributing.qmd)", "](CONTRIBUTING.md)")
+    text = text.replace("](nbs/contributing.qmd)", "](CONTRIBUTING.md)").replace("](nbs/explorers/", f"]({SITE}/explorers/")
     return re.sub(r" +$", "", text, flags=re.M) + "\n"
 
 
