@@ -132,7 +132,7 @@ def measure_families(
     settings: list[tuple[str, str, int, list[tuple[Strategy, int]]]] = [
         ("Downsampling", "Stride", 2, [(Downsampling(s), s) for s in strides if s < side]),
         ("Block division", "Block size", 2, [(BlockDivision(s), s) for s in blocks if s < side]),
-        ("Random sampling", "Pixels", 4, [(RandomSampling(n), n) for n in samples if n < count]),
+        ("Random, balanced", "Pixels", 4, [(RandomSampling(n), n) for n in samples if n < count]),
     ]
     families = [Family("Full resolution", "", (first,), 0)]
     for name, control, start, strategies in settings:

@@ -5,7 +5,7 @@
   const root = document.getElementById("play"), { size, pictures, palette, pull, push } = semicon.data, many = size * size;
   const host = { id: (name) => name, timed: (name, work) => semicon.timed(name, work) };
   const room = pixelLoss(), calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const STRATEGIES = [["every", "every pixel"], ["stride", "stride"], ["block", "blocks"], ["random", "random sample"]];
+  const STRATEGIES = [["every", "every pixel"], ["stride", "stride"], ["block", "blocks"], ["random", "random, balanced"]];
   const SIZES = { every: [1], stride: [2, 3, 4, 6, 8], block: [4, 8, 16, 32], random: [256, 512, 1024, 2048] };
   const TEMPERATURES = [0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1];
   const NAMES = ["unpainted", "orange", "blue", "green"];
