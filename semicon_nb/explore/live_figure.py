@@ -2,14 +2,33 @@
 
 __all__ = []
 
+import sys
 from copy import deepcopy
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import plotly
 import plotly.graph_objects as go
 import traitlets
 
 from .page import asset
+
+
+def _without_nbformat() -> None:
+    """Import what shows plotly's figures: of nbformat it asks the version only, and that takes over a second of a processor to import."""
+    if "nbformat" in sys.modules or not find_spec("nbformat"):
+        return
+    sys.modules["nbformat"] = ModuleType("nbformat")
+    vars(sys.modules["nbformat"])["__version__"] = metadata.version("nbformat")
+    try:
+        import_module("plotly.io._renderers")
+    finally:
+        del sys.modules["nbformat"]
+
+
+_without_nbformat()
 
 CONFIG = {
     "responsive": True, "displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "",

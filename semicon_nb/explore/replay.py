@@ -156,7 +156,13 @@ def replay_data(films: Sequence[Film], method: str, methods: Sequence[str] = _ME
         "methods": list(methods),
         "seconds": 10,
     }
-    return {"kind": "replay", "films": [film_data(film) for film in films], "note": vote_words(films[0]), "why": curve_words(films[0]), **look}
+    return {
+        "kind": "replay",
+        "films": [film_data(film) for film in films],
+        "note": vote_words(films[0]),
+        "why": curve_words(films[0]),
+        **look,
+    }
 
 
 class TrainingReplay(Explorer):

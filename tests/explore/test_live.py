@@ -130,6 +130,30 @@ def test_results(lab):  # noqa: F811
     tab.close()
 
 
+FIRST = {
+    "StrategyExplorer": "canvas.pixels",
+    "TemperatureExplorer": "canvas.pixels",
+    "CohortBrowser": "canvas.pixels",
+    "PixelExplorer": ".semicon-dots canvas",
+    "TrainingReplay": ".semicon-dots canvas",
+    "ResultsExplorer": ".js-plotly-plot .main-svg",
+}
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("name", FIRST)
+def test_the_first_widget_is_alive_within_15_seconds(name, lab):  # noqa: F811
+    """From the press on Run, in a fresh kernel, with the import, on two cores; 12 seconds are aimed at."""
+    tab = lab.open(lab.notebook(f"first-{name}.ipynb", f"from semicon_nb.explore import {name}\n\n{name}()"))
+    tab.wait(lambda: tab.page.locator(FIRST[name]).count(), "the first picture")
+    taken = tab.page.evaluate("performance.now() - window.semiconBegun") / 1000
+    used = tab.value("__import__('time').process_time()")
+    print(f"{name}: first picture after {taken:.1f} s, {used:.1f} s of the kernel's processor time")
+    assert taken < 15
+    assert not tab.errors and not tab.outside
+    tab.close()
+
+
 def results_page(path):
     """Slices of 64 x 64, segmented by brightness alone."""
     cohort = phantom(subjects=4, size=64)

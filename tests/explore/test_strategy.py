@@ -213,7 +213,10 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
     labels = explorer.shown.slice.labels
     tab = static_page(explorer.to_html(tmp_path / "s.html"), size=(1440, 900))
     tab.shot("strategy-page-before")
-    assert tab.page.locator(".strategy h3").nth(3).text_content() == "Random, balanced" and explorer.shown.families[3].stops[0].strategy.balanced
+    assert (
+        tab.page.locator(".strategy h3").nth(3).text_content() == "Random, balanced"
+        and explorer.shown.families[3].stops[0].strategy.balanced
+    )
     assert "its parts never meet" in tab.page.locator("#dip").inner_text()
     tab.pick(".strategy canvas >> nth=3", 10, 16, labels.shape)
     tab.wait(lambda: tab.page.evaluate("explorer.state().anchor") == [10, 16], "the anchor")
