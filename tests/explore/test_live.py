@@ -32,7 +32,7 @@ def test_strategies(lab):  # noqa: F811
     assert len({tuple(pair) for pair in counts}) > 2
     for sentence, (pulled, pushed) in zip(said, counts, strict=True):
         assert (f"Pulls {pulled:,} of" in sentence and f"pushes {pushed:,} of" in sentence) or (not pulled and "Not kept" in sentence)
-    tab.kernel("explorer.scene.state = {'anchor': [24, 29], 'stops': [0, 0, 0, 0]}")  # the browser follows Python, too
+    tab.kernel("explorer.live.state = {'anchor': [24, 29], 'stops': [0, 0, 0, 0]}")  # the browser follows Python, too
     tab.wait(
         lambda: tab.page.locator("canvas.pixels").first.get_attribute("aria-label").find("row 24, column 29") > 0, "the anchor of Python"
     )

@@ -196,7 +196,7 @@ def test_the_page_compares_as_python_does(explorer, static_page, tmp_path):  # n
         for i, stop in enumerate(family.stops):
             for _ in range(4):
                 place = tuple(int(rng.integers(n)) for n in shape)
-                found = np.array(tab.page.evaluate(f"explorer.compared({k}, {i}, {place[0]}, {place[1]})"))
+                found = np.array(tab.page.evaluate(f"semicon.shown.compared({k}, {i}, {place[0]}, {place[1]})"))
                 assert np.array_equal(found.reshape(shape), compare(stop.strategy, explorer.shown.slice.labels, place))
 
 
@@ -219,10 +219,10 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
     )
     assert "its parts never meet" in tab.page.locator("#dip").inner_text()
     tab.pick(".strategy canvas >> nth=3", 10, 16, labels.shape)
-    tab.wait(lambda: tab.page.evaluate("explorer.state().anchor") == [10, 16], "the anchor")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().anchor") == [10, 16], "the anchor")
     tab.page.keyboard.press("ArrowDown")
     tab.page.keyboard.press("ArrowRight")
-    tab.wait(lambda: tab.page.evaluate("explorer.state().anchor") == [11, 17], "the anchor moved by keys")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().anchor") == [11, 17], "the anchor moved by keys")
     tab.press("#stop1", "End")
     stop = explorer.shown.families[1].stops[-1]
     said = tab.page.locator(".strategy .said")
@@ -235,7 +235,7 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
     tab.pick(".strategy canvas >> nth=0", 0, 0, labels.shape)
     tab.wait(lambda: said.nth(0).text_content().startswith("Background: never an anchor"), "the sentence on the background")
     tab.page.locator("[data-point='2 0']").click()
-    tab.wait(lambda: tab.page.evaluate("explorer.state().stops")[2] == 0, "the setting whose mark was clicked")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().stops")[2] == 0, "the setting whose mark was clicked")
     tab.page.locator("summary").first.click()
     tab.wait(lambda: tab.page.locator("details[open]").count() == 4, "all numbers of all panels")
     tab.shot("strategy-page-after")

@@ -1,8 +1,8 @@
 // What each strategy compares one anchor with: masks of any anchor from the labels and each setting's map of groups.
 "use strict";
-var scenes = globalThis.semiconScenes ??= {};
 
-scenes.strategy = (root, data, host) => {
+function explorer(root, data, host) {
+  root.className = "semicon-scene";
   const [height, width] = data.image.shape, image = unpack(data.image), labels = unpack(data.labels), tints = data.tints.map(bytesOf);
   const families = data.families.map((family) => ({ ...family, stops: family.stops.map((stop) => ({ ...stop, groups: unpack(stop.groups) })) }));
   let { anchor, stops } = data.state;
@@ -77,4 +77,4 @@ scenes.strategy = (root, data, host) => {
     stop: () => { panels.forEach((panel) => panel.canvas.stop()); drawn.stop(); },
     compared: (...at) => Array.from(compared(...at)),
   };
-};
+}
