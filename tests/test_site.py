@@ -488,7 +488,7 @@ def test_explorers_follow_the_pages_colours(home, browser):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("page", ["course/map", "course/stages", "play/strategies"])
+@pytest.mark.parametrize("page", ["course/map", "course/stages", "play/playground", "play/strategies"])
 def test_frames_of_explorers_fit_what_they_hold(home, browser, page, width):
     tab = browser.new_page(viewport={"width": width, "height": 900})
     tab.goto(f"{home}/{page}.html")
