@@ -2,6 +2,7 @@
 
 __all__ = []
 
+import gzip
 import sys
 from copy import deepcopy
 from importlib import import_module, metadata
@@ -37,8 +38,8 @@ CONFIG = {
 """Plotly's settings everywhere: its button that uploads a chart to its makers is gone."""
 
 
-BUNDLE = Path(plotly.__file__).with_name("package_data").joinpath("widgetbundle.js").read_text(encoding="utf-8")
-"""Plotly's widget for the browser."""
+BUNDLE = gzip.compress(Path(plotly.__file__).with_name("package_data").joinpath("widgetbundle.js").read_bytes(), 1)
+"""Plotly's widget for the browser: packed, for each figure brings it, and a busy server takes seconds for five megabytes."""
 
 
 class LiveFigure(go.FigureWidget):
@@ -48,7 +49,7 @@ class LiveFigure(go.FigureWidget):
     """
 
     _esm = asset("figure.js")
-    _bundle = traitlets.Unicode(BUNDLE).tag(sync=True)
+    _bundle = traitlets.Bytes(BUNDLE).tag(sync=True)
     _asked = traitlets.Int(0).tag(sync=True)
     _answered = traitlets.Int(0).tag(sync=True)
     _complete = False

@@ -1,5 +1,6 @@
 """The results explorer: its numbers are those of the tables to the last digit, its way down ends at the right slice, its page agrees."""
 
+import gzip
 import json
 import re
 import subprocess
@@ -447,3 +448,9 @@ def test_live_figures_do_not_load_what_plotly_asks_for_its_version_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_figure_brings_plotly_packed():
+    from semicon_nb.explore.live_figure import BUNDLE
+
+    assert b"plotly" in gzip.decompress(BUNDLE) and len(BUNDLE) < 2.2e6
