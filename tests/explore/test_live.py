@@ -1,7 +1,7 @@
 """Strategy, temperature, cohort and results explorers in a real JupyterLab: real pointers and keys, state read from the kernel."""
 
 import pytest
-from browser_tools import lab, static_page, swift  # noqa: F401
+from browser_tools import lab, static_page, swift, used_by_others  # noqa: F401
 from test_results import Threshold
 
 from semicon_nb.data import part_indices, phantom, split
@@ -143,13 +143,14 @@ FIRST = {
 @pytest.mark.alone
 @pytest.mark.parametrize("name", FIRST)
 def test_the_first_widget_is_alive_within_15_seconds(name, lab):  # noqa: F811
-    """From the press on Run, in a fresh kernel, with the import, on two cores; 12 seconds are aimed at."""
+    """From the press on Run, in a fresh kernel, with the import, where others leave a core of two; always by the kernel's processor time."""
+    others = used_by_others()
     tab = lab.open(lab.notebook(f"first-{name}.ipynb", f"from semicon_nb.explore import {name}\n\n{name}()"))
     tab.wait(lambda: tab.page.locator(FIRST[name]).count(), "the first picture")
     taken = tab.page.evaluate("performance.now() - window.semiconBegun") / 1000
-    used = tab.value("__import__('time').process_time()")
-    print(f"{name}: first picture after {taken:.1f} s, {used:.1f} s of the kernel's processor time")
-    assert taken < 15
+    used, busy = tab.value("__import__('time').process_time()"), others()
+    print(f"{name}: first picture after {taken:.1f} s, {used:.1f} s of the kernel's processor time; others kept {busy:.2f} cores busy")
+    assert used < 6 and (taken < 15 or busy > 1)
     assert not tab.errors and not tab.outside
     tab.close()
 
