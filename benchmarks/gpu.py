@@ -34,12 +34,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 SECTIONS = {
     "tests": 16,
     "loss": 8,
-    "kernel": 14,
-    "compiled": 8,
-    "stages": 11,
-    "ways": 8,
-    "many": 9,
-    "grid": 20,
+    "kernel": 12,
+    "compiled": 6,
+    "stages": 9,
+    "ways": 6,
+    "many": 12,
+    "grid": 25,
     "paper": 10,
 }
 """Shares of the minutes."""
@@ -158,9 +158,17 @@ def run(section: str, given: argparse.Namespace, seconds: float, log: Log) -> in
             clock.cancel()
         end_group(process)
         process.wait()
+        end_service(given.work / "service")
     words = "" if code == 0 else f", ENDED with {code}" if code > 0 else ", ENDED: out of time" if code == -9 else f", ENDED by signal {-code}"
     log.say(f"  {section}: {time.monotonic() - began:.0f} s{words}")
     return code
+
+
+def end_service(folder: Path) -> None:
+    """End what a section that was ended could not."""
+    from gpu.service import end
+
+    end(folder)
 
 
 def budget(section: str, wanted: list[str], left: float) -> float:

@@ -15,6 +15,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from semicon_nb.data import hippocampus, split, sunnybrook  # noqa: E402
+from semicon_nb.data import Cohort, Split, hippocampus, labelled_indices, split, sunnybrook  # noqa: E402
 from semicon_nb.files import versions, write_atomic  # noqa: E402
-from semicon_nb.gradient import follow, summarise  # noqa: E402
-from semicon_nb.loop import STAGES  # noqa: E402
+from semicon_nb.gradient import measure_gradients  # noqa: E402
+from semicon_nb.loop import STAGES, StageSettings  # noqa: E402
+from semicon_nb.strategies import RandomSampling  # noqa: E402
+from semicon_nb.train import allowed, pair_of, train_local  # noqa: E402
 from semicon_nb.unet import UNet  # noqa: E402
 
 FULL = {"cohorts": {"hippocampus": 64, "sunnybrook": 64}, "points": [0, 40, 150], "seeds": 3, "batches": 3, "slices": 4, "width": 16}
@@ -52,6 +56,64 @@ def table(summary: list[dict], point: int, background: bool) -> str:
             name = f"{e['cohort']:12} {e['family']:18} {e['size'] or '':>6}"
             lines.append(f"{name} {e['cosine']:8.4f} {span:>18} {e['ratio']:7.2f} {e['milliseconds']:8.1f} {e['pairs']:14,.0f}")
     return "\n".join(lines)
+
+
+def follow(
+    model: UNet,  # fresh network, trained along the way
+    cohort: Cohort,  # slices
+    split: Split,  # who is labelled
+    settings: StageSettings,  # of the local stage
+    points: Sequence[int],  # numbers of steps after which to measure
+    batches: int,  # batches measured at each point
+    seed: int,  # of training and of measured batches
+) -> Iterator[dict]:
+    """Measure all candidates at several points of the local stage, trained with random pixels."""
+    slices = allowed(cohort, split, labelled_indices(cohort, split), "labels")
+
+    def measured(point: int) -> Iterator[dict]:
+        for batch in range(batches):
+            pair = pair_of(slices, settings, batch, seed, "measured")
+            for background in (True, False):
+                for row in measure_gradients(model, pair, settings.temperature, background, seed=1000 * seed + batch):
+                    yield {"point": point, "seed": seed, "batch": batch, "background": background, **row}
+
+    if 0 in points:
+        yield from measured(0)
+    for step in train_local(model, cohort, split, settings, RandomSampling(1024), seed=seed):
+        if step.step in points:
+            yield from measured(step.step)
+
+
+def interval(
+    values: np.ndarray,  # [seeds, batches]
+    rounds: int = 2000,  # bootstrap samples
+) -> tuple[float, float, float]:  # mean, low, high
+    """Mean and 95 % interval of a two-level bootstrap."""
+    values = np.asarray(values, float)
+    random = np.random.Generator(np.random.PCG64(0))
+    seeds = random.integers(0, values.shape[0], (rounds, values.shape[0], 1))
+    batches = random.integers(0, values.shape[1], (rounds, *values.shape))
+    low, high = np.percentile(values[seeds, batches].mean((1, 2)), [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)
+
+
+def summarise(
+    rows: Sequence[dict],  # from `follow`, perhaps of several cohorts and seeds
+) -> list[dict]:
+    """One entry a cohort, point, use of the background and candidate."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[k] for k in ("cohort", "point", "background", "family", "size")), []).append(row)
+    entries = []
+    for key, members in groups.items():
+        entry = dict(zip(("cohort", "point", "background", "family", "size"), key, strict=True), n=len(members))
+        seeds = sorted({m["seed"] for m in members})
+        for name in ("cosine", "ratio"):
+            values = np.array([[m[name] for m in members if m["seed"] == seed] for seed in seeds])
+            entry[name], entry[f"{name}_low"], entry[f"{name}_high"] = (round(v, 5) for v in interval(values))
+        entry |= {name: round(float(np.median([m[name] for m in members])), 3) for name in ("milliseconds", "pairs", "bytes")}
+        entries.append(entry | {"cosines": [round(m["cosine"], 4) for m in members]})
+    return entries
 
 
 def follow_one(name: str, seed: int, settings: dict, data: str | None) -> list[dict]:

@@ -46,11 +46,8 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, found)))
 
 
-def add_cohort(
-    parser: argparse.ArgumentParser,  # of a command
-    usual: str | None,  # the cohort where none is named; None for the run's own
-) -> None:
-    """Which cohort, and which of its channels."""
+def add_cohort(parser: argparse.ArgumentParser, usual: str | None) -> None:
+    """Which cohort, and which of its channels; `usual` is the cohort where none is named, None for the run's own."""
     said = usual or "the run's own"
     parser.add_argument("--data", default=usual, metavar="NAME_OR_FOLDER", help=f"the cohort (default: {said})")
     add_channel(parser)
@@ -83,17 +80,14 @@ def add_preset(parser: argparse.ArgumentParser) -> None:
     """Sizes, steps, a network of one's own, and the device."""
     parser.add_argument("--preset", default="laptop", help="demo, laptop, thorough or paper (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage (default: %(default)s)")
-    about = "class or function that builds a network of your own, for the U-Net"
-    parser.add_argument("--model", metavar="PACKAGE.MODULE:NAME", help=about)
-    about = "where to train (default: %(default)s)"
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=about)
+    parser.add_argument("--model", metavar="PACKAGE.MODULE:NAME", help="class or function that builds a network of your own, for the U-Net")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to train (default: %(default)s)")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """A run, and what builds its network."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    about = "what builds the run's network, where it is one of your own"
-    parser.add_argument("--model", metavar="PACKAGE.MODULE:NAME", help=about)
+    parser.add_argument("--model", metavar="PACKAGE.MODULE:NAME", help="what builds the run's network, where it is one of your own")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -113,8 +107,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Words of `semicon-nb train`."""
-    about = 'such as scratch, global, "global+local(block)"; `semicon-nb methods` lists all'
-    parser.add_argument("method", metavar="METHOD", help=about)
+    parser.add_argument("method", metavar="METHOD", help='such as scratch, global, "global+local(block)"; `semicon-nb methods` lists all')
     add_cohort(parser, "phantom")
     add_labels(parser)
     add_spread(parser)
@@ -164,8 +157,7 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     add_cohort(parser, "hippocampus")
     add_preset(parser)
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
-    about = "folder of results files (default: %(default)s)"
-    parser.add_argument("--results", type=Path, default=Path("results"), help=about)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results files (default: %(default)s)")
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -173,8 +165,7 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     about = "a results file or a folder of them (default: %(default)s)"
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help=about)
     parser.add_argument("--metric", default="pooled_dice", help="pooled_dice, volume_dice or hd95 (default: %(default)s)")
-    about = "of the table (default: %(default)s)"
-    parser.add_argument("--format", choices=("markdown", "latex", "html"), default="markdown", help=about)
+    parser.add_argument("--format", choices=("markdown", "latex", "html"), default="markdown", help="of the table (default: %(default)s)")
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:

@@ -66,13 +66,12 @@ def show_cohorts(options: argparse.Namespace) -> list[str]:
 
 
 def load_named(
-    place: str,  # a cohort's name, or a folder
-    size: int | None = None,  # rows and columns of a slice; None: the cohort's own
-    download: bool = False,  # fetch it where it is not found
-    run: "Run | None" = None,  # whose grid the slices are brought to
-    channel: str | None = None,  # which channel, of a folder that has several
+    place: str, size: int | None = None, download: bool = False, run: "Run | None" = None, channel: str | None = None
 ) -> "Cohort":
-    """The cohort that a word on the command line means."""
+    """The cohort that a word on the command line, `place`, means.
+
+    Its slices are `size` pixels large, else as the cohort has them; or brought to the grid of a `run`.
+    """
     import inspect
 
     from .data import COHORTS, folder, load
@@ -104,14 +103,8 @@ def data(options: argparse.Namespace) -> list[str]:
     cohort = load_named(options.place, options.size, options.download, channel=options.channel)
     table = describe(cohort)
     if options.json:
-        facts = {
-            "name": cohort.name,
-            "classes": cohort.classes,
-            "slices": len(cohort),
-            "subjects": cohort.subjects,
-            "fingerprint": cohort.fingerprint,
-            "orientation": cohort.grid.orientation,
-        }
+        facts = {"name": cohort.name, "classes": cohort.classes, "slices": len(cohort), "subjects": cohort.subjects}
+        facts |= {"fingerprint": cohort.fingerprint, "orientation": cohort.grid.orientation}
         print(json.dumps({**facts, "volumes": table.reset_index().to_dict("records")}))
     else:
         print(f"{cohort}\n\n{table.to_string(max_rows=20)}")
@@ -154,10 +147,8 @@ def train(options: argparse.Namespace) -> list[str]:
     how |= {"out": options.out, "resume": options.resume, "progress": not options.quiet}
     made = train_method(options.method, cohort, chosen, preset, options.seed, **how)
     measured = [step.dice for step in made.history if step.dice is not None]
-    print(
-        f"{made.folder}: {options.method}, {len(chosen.labelled)} labelled volumes"
-        + (f", validation Dice {max(measured):.3f}" if measured else "")
-    )
+    best = f", validation Dice {max(measured):.3f}" if measured else ""
+    print(f"{made.folder}: {options.method}, {len(chosen.labelled)} labelled volumes{best}")
     measure = [f"semicon-nb evaluate {words_for(made.folder, options)} --data {shlex.quote(options.data)} --part test"]
     return measure + look_next(made.folder, options, some_scan(cohort, chosen.test))
 
@@ -167,11 +158,8 @@ def words_for(run: Path, options: argparse.Namespace) -> str:
     return shlex.quote(str(run)) + (f" --model {shlex.quote(options.model)}" if options.model else "")
 
 
-def some_scan(
-    cohort: "Cohort",  # what was trained on or measured
-    names: Sequence[str],  # of volumes
-) -> str:
-    """The file of the first of these volumes that has one, else a word in its place."""
+def some_scan(cohort: "Cohort", names: Sequence[str]) -> str:
+    """The file of the first volume of these `names` that has one, else a word in its place."""
     for volume in cohort.volumes:
         path = Path(volume.image, *volume.files[:1])
         if volume.name in names and volume.image and path.is_file():
@@ -195,10 +183,7 @@ def named(model: str | None) -> None:
         import_from_here(model)
 
 
-def open_run(
-    folder: Path,  # of a finished run
-    model: str | None = None,  # what builds its network, where that is not the package's own
-) -> "Run":
+def open_run(folder: Path, model: str | None = None) -> "Run":
     """The run in a folder; ValueError for a `model` where the network is the package's own."""
     from .methods import load_run
 
@@ -209,11 +194,7 @@ def open_run(
     return run
 
 
-def slices_of_part(
-    run: "Run",  # whose split it is
-    cohort: "Cohort",  # what is measured
-    part: str,  # "all", "train", "val" or "test"
-) -> "np.ndarray":
+def slices_of_part(run: "Run", cohort: "Cohort", part: str) -> "np.ndarray":
     """Labelled slices of a part of the run's own split; of any other cohort all, and only all; indices [n] int64."""
     import numpy as np
 
@@ -255,13 +236,9 @@ def evaluate(options: argparse.Namespace) -> list[str]:
         print(json.dumps(report.to_dict() | ({"learned_from": seen} if seen else {})))
         return following
     unit = report.unit.replace("pixel", "pixels") or "mm or pixels"
-    columns = ["pooled_dice", "volume_dice", "hd95"]
+    columns = {"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit})"}
     print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
-    print(
-        report.table()[columns]
-        .rename(columns={"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit})"})
-        .to_string()
-    )
+    print(report.table()[[*columns]].rename(columns=columns).to_string())
     return following
 
 
@@ -274,12 +251,8 @@ def strange(run: "Run", image: Path) -> list[str]:
     return deviations(image, run.settings["seen"])
 
 
-def predict_one(
-    run: "Run",  # what segments
-    image: Path,  # a NIfTI or PNG file
-    path: Path,  # the mask to write, of the same kind
-) -> tuple[list[str], str]:
-    """Segment a scan into a file; what is strange about the scan, and what was written."""
+def predict_one(run: "Run", image: Path, path: Path) -> tuple[list[str], str]:
+    """Segment a scan, `image`, into the file `path`; what is strange about the scan, and what was written."""
     import numpy as np
 
     from .data import Grid
@@ -343,11 +316,8 @@ def explore(options: argparse.Namespace) -> list[str]:
     return look_next(options.run, options, explore=False)
 
 
-def set_aside(
-    rows: "pd.DataFrame",  # of `grid`
-    path: Path,  # results file
-) -> set[str]:
-    """Note the runs whose share of labels leaves no volume as failed, and say so; their keys."""
+def set_aside(rows: "pd.DataFrame", path: Path) -> set[str]:
+    """Note the runs among `rows` whose share of labels leaves no volume as failed in the results file `path`, and say so; their keys."""
     from .data import DataError
     from .experiment import load_once, note, split_of
 
@@ -419,12 +389,7 @@ def demo(options: argparse.Namespace) -> list[str]:
 
 
 def show_warning(
-    message: Warning | str,  # what is to be said
-    category: type[Warning],  # its kind
-    filename: str,  # where in the code
-    lineno: int,  # the line there
-    file: Any = None,  # not used: all go to standard error
-    line: str | None = None,  # not used
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
 ) -> None:
     """Print a warning of ours as one sentence, any other with its place."""
     ours = "semicon_nb" in Path(filename).parts
@@ -438,10 +403,8 @@ def sentence_of(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def how_to_go_on(
-    arguments: list[str],  # words after `semicon-nb`, as they were typed
-) -> str:
-    """What to type after an interruption."""
+def how_to_go_on(arguments: list[str]) -> str:
+    """What to type after an interruption; `arguments` are the words after `semicon-nb`, as they were typed."""
     more = {"train": ["--resume"], "predict": ["--force"]}.get(arguments[0] if arguments else "", [])
     again = [*arguments, *(word for word in more if word not in arguments)]
     return f"semicon-nb: interrupted; go on with: semicon-nb {shlex.join(again)}"
@@ -450,21 +413,19 @@ def how_to_go_on(
 FUNCTIONS = {one.__name__: one for one in (demo, methods, data, train, evaluate, predict, explore, experiment, table)}
 
 
-def say_next(
-    lines: list[str],  # what can be done next
-    options: argparse.Namespace,  # of the command that has ended
-) -> None:
-    """Print what to do next."""
+def say_next(lines: list[str], options: argparse.Namespace) -> None:
+    """Print `lines` that say what to do next."""
     apart = getattr(options, "json", False) or options.command == "table"
     if lines:
         text = f"Next: {lines[0]}" if len(lines) == 1 else "\n  ".join(["Next:", *lines])
         print(text, file=sys.stderr if apart else sys.stdout)
 
 
-def main(
-    arguments: list[str] | None = None,  # words after `semicon-nb`; None: those of the process
-) -> int:
-    """Run a command; 0: it went well, 1: not all of it did, 2: an error explained in one line, 130: interrupted."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command from `arguments`, the words after `semicon-nb`; None: those of the process.
+
+    0: it went well, 1: not all of it did, 2: an error explained in one line, 130: interrupted.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = make_parser()
     options = parser.parse_args(arguments)

@@ -13,13 +13,18 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+# The same words everywhere: `unit` [G, M, C] holds unit rows in groups that meet only themselves, `temperature` is t, `weight` [G, M] says
+# how often a row counts as a key (None: once), `classes` [G, M] whose sums are told apart (None: no one's). A tile meets the rows `i` with
+# the rows `j` of the groups `part`; of these it has g groups, m rows and n columns.
+Extents = tuple[tuple[int, int], ...]
+"""Rows and anchors of each group, the anchors first; tiles have `size` rows a side."""
 
-def tiles(
-    rows: int,  # M, rows of a group
-    anchors: int,  # A, how many of the first rows need their sums
-    size: int,  # side of a tile
-) -> Iterator[tuple[slice, slice]]:
-    """Tiles that meet every unordered pair with at least one anchor once; a tile on the diagonal meets its own twice."""
+
+def tiles(rows: int, anchors: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Tiles (rows, columns), `size` rows a side, that meet every unordered pair with at least one of the first `anchors` of `rows` once.
+
+    A tile on the diagonal meets its own twice.
+    """
     for top in range(0, anchors, size):
         bottom = min(top + size, anchors)
         yield slice(top, bottom), slice(top, bottom)
@@ -27,10 +32,8 @@ def tiles(
             yield slice(top, bottom), slice(left, min(left + size, rows))
 
 
-def tile_size(
-    device: torch.device,  # where the rows are
-) -> int:
-    """Side of a tile in rows: what stays in a core's cache, or what fills a GPU."""
+def tile_size(device: torch.device) -> int:
+    """Side of a tile in rows on a `device`: what stays in a core's cache, or what fills a GPU."""
     return 576 if device.type == "cpu" else 4096
 
 
@@ -45,14 +48,11 @@ def enough_float32(
     return 1 / temperature + math.log(rows) < 72
 
 
-def exponentials(
-    left: Tensor,  # [g, m, C] unit rows
-    right: Tensor,  # [g, n, C] unit rows
-    temperature: float,  # t
-    diagonal: bool,  # whether the two are the same rows: then each is left out with itself
-    memory: Tensor,  # [at least g * m * n], for the tile
-) -> Tensor:  # [g, m, n] exp(left . right / t)
-    """One tile of exp(s), as a power of two of a scaled product."""
+def exponentials(left: Tensor, right: Tensor, temperature: float, diagonal: bool, memory: Tensor) -> Tensor:
+    """One tile exp(left . right / t) [g, m, n] of unit rows [g, m, C] and [g, n, C], in `memory`, as a power of two of a scaled product.
+
+    On the `diagonal` the two are the same rows: each is left out with itself.
+    """
     shape = left.shape[0], left.shape[1], right.shape[1]
     tile = memory[: math.prod(shape)].view(shape)
     torch.baddbmm(tile, left, right.mT, beta=0, alpha=math.log2(math.e) / temperature, out=tile)
@@ -62,14 +62,11 @@ def exponentials(
     return tile
 
 
-def bracket(
-    share_i: Tensor,  # [g, m] g / sum of the rows, 0 where a row is no anchor
-    share_j: Tensor,  # [g, n] of the columns
-    weight_i: Tensor | None,  # [g, m] how often a row counts as a key, None for once
-    weight_j: Tensor | None,  # [g, n] of the columns
-    memory: Tensor,  # [at least g * m * n], for the tile
-) -> Tensor:  # [g, m, n]
-    """What a tile of exp(s) is multiplied with in the backward pass."""
+def bracket(share_i: Tensor, share_j: Tensor, weight_i: Tensor | None, weight_j: Tensor | None, memory: Tensor) -> Tensor:
+    """What a tile of exp(s) is multiplied with in the backward pass [g, m, n], in `memory`.
+
+    Of its rows [g, m] and columns [g, n]: the share g / sum, 0 where a row is no anchor, and how often each counts as a key.
+    """
     shape = share_i.shape[0], share_i.shape[1], share_j.shape[1]
     out = memory[: math.prod(shape)].view(shape)
     if weight_i is None or weight_j is None:
@@ -78,13 +75,8 @@ def bracket(
     return out.addcmul_(weight_i[:, :, None], share_j[:, None])
 
 
-def same_class(
-    classes: Tensor | None,  # [G, M] class of each row, None where all sums are one kind
-    part: slice,  # groups
-    i: slice,  # rows
-    j: slice,  # columns
-) -> Tensor | None:  # [g, m, n] bool, None where no classes are told apart
-    """Which pairs of a tile are of one class."""
+def same_class(classes: Tensor | None, part: slice, i: slice, j: slice) -> Tensor | None:
+    """Which pairs of a tile are of one class [g, m, n] bool; None where no classes are told apart."""
     return None if classes is None else classes[part, i, None] == classes[part, None, j]
 
 
@@ -93,20 +85,13 @@ def add_sums(sums: Tensor, tile: Tensor, weight: Tensor | None) -> None:
     sums += tile.sum(2) if weight is None else (tile @ weight[:, :, None])[:, :, 0]
 
 
-def cut(
-    values: Tensor | None,  # [G, M], if there are any
-    part: slice,  # groups
-    rows: slice,  # of those groups
-) -> Tensor | None:  # [g, m]
-    """Some rows of some groups."""
+def cut(values: Tensor | None, part: slice, rows: slice) -> Tensor | None:
+    """Some `rows` of some groups, `part`, of values [G, M], if there are any: [g, m]."""
     return None if values is None else values[part, rows]
 
 
-def stacks(
-    extents: tuple[tuple[int, int], ...],  # (rows, anchors) of every group
-    size: int,  # side of a tile, in rows
-) -> Iterator[tuple[slice, int, int]]:  # groups, and the most rows and anchors among them
-    """Groups that share tiles."""
+def stacks(extents: Extents, size: int) -> Iterator[tuple[slice, int, int]]:
+    """Groups that share tiles, and the most rows and anchors among them."""
     height, width = (min(size, max(extent[k] for extent in extents)) for k in (1, 0))
     stack = max(1, size * size // max(1, height * width))
     for start in range(0, len(extents), stack):
@@ -114,36 +99,22 @@ def stacks(
         yield slice(start, start + len(part)), max(rows for rows, _ in part), max(anchors for _, anchors in part)
 
 
-def stacked_tiles(
-    extents: tuple[tuple[int, int], ...],  # (rows, anchors) of every group
-    size: int,  # side of a tile, in rows
-) -> Iterator[tuple[slice, slice, slice]]:  # groups, rows, columns
+def stacked_tiles(extents: Extents, size: int) -> Iterator[tuple[slice, slice, slice]]:
     """Groups, rows and columns of every tile of every stack."""
     for part, rows, anchors in stacks(extents, size):
         for i, j in tiles(rows, anchors, size):
             yield part, i, j
 
 
-def tile_memory(
-    unit: Tensor,  # [G, M, C] unit rows, whose type and device it takes
-    extents: tuple[tuple[int, int], ...],  # (rows, anchors) of every group
-    size: int,  # side of a tile, in rows
-) -> Tensor:  # [n], not filled
-    """Memory for the largest tile of any stack."""
+def tile_memory(unit: Tensor, extents: Extents, size: int) -> Tensor:
+    """Memory [n] for the largest tile of any stack, not filled, of the type and on the device of `unit`."""
     return unit.new_empty(
         max((part.stop - part.start) * min(size, anchors) * min(size, rows) for part, rows, anchors in stacks(extents, size))
     )
 
 
-def add_tile(
-    sums: Tensor,  # [G, A] of the anchors, added to in place
-    tile: Tensor,  # [g, m, n] of exp(s)
-    weight: Tensor | None,  # [G, M] how often a row counts as a key, None for once
-    part: slice,  # groups of the tile
-    i: slice,  # rows of the tile
-    j: slice,  # columns of the tile
-) -> None:
-    """Add a tile's row sums to the anchors of its rows, its column sums to those of its columns."""
+def add_tile(sums: Tensor, tile: Tensor, weight: Tensor | None, part: slice, i: slice, j: slice) -> None:
+    """Add the sums of a tile [g, m, n] to those of the anchors [G, A]: its row sums to its rows, its column sums to its columns."""
     add_sums(sums[part, i], tile, cut(weight, part, j))
     above = min(j.stop, sums.shape[1]) - j.start
     if i != j and above > 0:
@@ -153,7 +124,7 @@ def add_tile(
 def pair_sums(
     unit: Tensor,  # [G, M, C] unit rows, anchors first
     temperature: float,  # t
-    extents: tuple[tuple[int, int], ...],  # rows and anchors of each group
+    extents: Extents,  # rows and anchors of each group
     weight: Tensor | None,  # [G, M] how often a row counts as a key
     classes: Tensor | None,  # [G, M]
     size: int,  # side of a tile
@@ -176,7 +147,7 @@ def pair_gradient(
     unit: Tensor,  # [G, M, C] unit rows, anchors first
     share: Tensor,  # [kinds, G, M] g / sum of each anchor, 0 for other rows
     temperature: float,  # t
-    extents: tuple[tuple[int, int], ...],  # rows and anchors of each group
+    extents: Extents,  # rows and anchors of each group
     weight: Tensor | None,  # [G, M] how often a row counts as a key
     classes: Tensor | None,  # [G, M]
     size: int,  # side of a tile
@@ -197,22 +168,15 @@ def pair_gradient(
     return gradient
 
 
-def threads_for(
-    unit: Tensor,  # [G, M, C]
-    extents: tuple[tuple[int, int], ...],  # rows and anchors of each group
-    size: int,  # side of a tile
-) -> int:
+def threads_for(unit: Tensor, extents: Extents, size: int) -> int:
     """As many threads as PyTorch may use, up to eight; one on a GPU, or where there are few tiles."""
     count = min(torch.get_num_threads(), 8)
     enough = 8 * count
     return count if unit.device.type == "cpu" and sum(1 for _ in islice(stacked_tiles(extents, size), enough)) == enough else 1
 
 
-def over_threads(
-    part: Callable[[tuple[int, int]], Tensor],  # turn -> [...] what every n-th tile adds
-    threads: int,  # n
-) -> Tensor:  # [...]
-    """The sum of all parts, each computed by a thread of its own on one core."""
+def over_threads(part: Callable[[tuple[int, int]], Tensor], threads: int) -> Tensor:
+    """The sum [...] of all parts, turn -> [...], each computed by a thread of its own on one core."""
     if threads == 1:
         return part((0, 1))
 
@@ -242,7 +206,7 @@ class LogPairSums(Function):
         unit: Tensor,  # [G, M, C] unit rows, anchors first
         basis: Tensor | None,  # [C, r] orthonormal columns that hold all rows, None to take the rows as they are
         temperature: float,  # t
-        extents: tuple[tuple[int, int], ...],  # (rows, anchors) of each group
+        extents: Extents,  # (rows, anchors) of each group
         weight: Tensor | None,  # [G, M] how often a row counts as a key, None for once
         classes: Tensor | None,  # [G, M] int64, None to tell none apart
         size: int,  # side of a tile, in rows
@@ -298,7 +262,7 @@ def low_rank_basis(
 def log_pair_sums(
     unit: Tensor,  # [G, M, C] unit rows, the anchors first in each group, zeros where a group has no pixel
     temperature: float,  # t, at least 0.002
-    extents: tuple[tuple[int, int], ...] | None = None,  # (rows, anchors) of each group, None for all rows
+    extents: Extents | None = None,  # (rows, anchors) of each group, None for all rows
     weight: Tensor | None = None,  # [G, M] how often a row counts as a key (0 where there is no pixel), None for once
     classes: Tensor | None = None,  # [G, M] int64, to sum over the own class and over the rest apart
     size: int | None = None,  # side of a tile, None for what suits the device
@@ -329,12 +293,8 @@ class UnitRows(Function):
     """Rows of unit length picked from a table, with the gradient of the raw rows."""
 
     @staticmethod
-    def forward(
-        ctx: Any,  # what PyTorch keeps for the backward pass
-        rows: Tensor,  # [P, C] of any float type, of any length
-        index: Tensor,  # [G, M] int64 into rows, -1 for none
-    ) -> Tensor:  # [G, M, C] float32 or float64, zeros for none
-        """Unit rows from a table; ValueError where a row is not finite."""
+    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
+        """Unit rows [G, M, C] by their `index` [G, M] in a table [P, C], zeros for -1, float32 or float64; ValueError where a row is not finite."""
         unit = rows.index_select(0, index.clamp(min=0).flatten()).to(torch.promote_types(rows.dtype, torch.float32))
         norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
         if not bool(torch.isfinite(norm).all()):
@@ -347,11 +307,8 @@ class UnitRows(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any,  # what forward kept
-        upstream: Tensor,  # [G, M, C] gradient of the unit rows
-    ) -> tuple[Tensor, None]:  # [P, C] of the raw rows, None for the index
-        """Gradient of the raw rows: what lies across each row, divided by its length."""
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        """Gradient of the raw rows [P, C]: what lies across each row, divided by its length."""
         unit, scale, index = ctx.saved_tensors
         shape, dtype = ctx.rows
         upstream = upstream.reshape(unit.shape)

@@ -8,12 +8,11 @@ import torch
 from torch.nn import functional
 
 
-def overlap_counts(
-    predicted: np.ndarray,  # label maps [...], integers
-    truth: np.ndarray,  # label maps [...] of the same shape
-    classes: int,  # number of classes, background among them
-) -> np.ndarray:  # int64 [3, classes]: true positives, predicted pixels, true pixels
-    """Count, for every class, the pixels that were found, predicted and there to be found; ValueError where sizes differ or a label is no class."""
+def overlap_counts(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """Of each class the pixels found, predicted and there to be found, int64 [3, classes], in label maps `predicted` and `truth` [...].
+
+    ValueError where sizes differ or a label is none of the `classes`, background among them.
+    """
     predicted, truth = np.asarray(predicted).ravel().astype(np.int64), np.asarray(truth).ravel().astype(np.int64)
     if predicted.shape != truth.shape:
         raise ValueError(f"predicted: found {predicted.size:,} pixels, expected the {truth.size:,} of truth")
@@ -24,45 +23,37 @@ def overlap_counts(
     return np.stack([np.bincount(labels, minlength=classes) for labels in (found, predicted, truth)])
 
 
-def dice_of(
-    counts: np.ndarray,  # [3, classes] from `overlap_counts`
-) -> np.ndarray:  # float64 [classes], nan where a class is neither predicted nor there
-    """Dice of every class from its three counts."""
+def dice_of(counts: np.ndarray) -> np.ndarray:
+    """Dice of every class [classes] float64 from its three `counts` [3, classes]; nan where a class is neither predicted nor there."""
     found, predicted, true = counts.astype(np.float64)
     total = predicted + true
     return np.divide(2 * found, total, out=np.full_like(total, np.nan), where=total > 0)
 
 
-def pooled_dice(
-    predicted: np.ndarray,  # label maps [n, H, W]
-    truth: np.ndarray,  # label maps [n, H, W]
-    classes: int,  # number of classes, background among them
-) -> float:  # 0 to 1; nan where no class is predicted or there
-    """The paper's Dice: counts pooled over all slices, then the mean over the foreground classes."""
+def pooled_dice(predicted: np.ndarray, truth: np.ndarray, classes: int) -> float:
+    """The paper's Dice, 0 to 1, of label maps `predicted` and `truth` [n, H, W] of so many `classes`, background among them.
+
+    Counts are pooled over all slices, then the mean is taken over the foreground; nan where no class is predicted or there.
+    """
     scores = dice_of(overlap_counts(predicted, truth, classes))[1:]
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if known.size else float("nan")
 
 
-def soft_dice_loss(
-    logits: torch.Tensor,  # [B, classes, H, W]
-    labels: torch.Tensor,  # [B, H, W] integers, 0 background
-) -> torch.Tensor:  # scalar, 0 (perfect) to 1
-    """One minus the soft Dice of the foreground classes, pooled over the batch."""
+def soft_dice_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """One minus the soft Dice of the foreground, pooled over the batch, of logits [B, classes, H, W] and labels [B, H, W]; a scalar, 0 is perfect."""
     shares = logits.softmax(1).flatten(2)[:, 1:]
     truth = functional.one_hot(labels.flatten(1).long(), logits.shape[1]).permute(0, 2, 1)[:, 1:].to(shares.dtype)
     shared, total = (shares * truth).sum((0, 2)), shares.sum((0, 2)) + truth.sum((0, 2))
     return 1 - ((2 * shared + 1) / (total + 1)).mean()
 
 
-def cross_entropy_dice(
-    logits: torch.Tensor,  # [B, classes, H, W]
-    labels: torch.Tensor,  # [B, H, W] integers, 0 background
-) -> torch.Tensor:  # scalar
-    """Cross entropy over all pixels plus soft Dice over the foreground: the loss of fine-tuning; ValueError where the shapes do not fit."""
+def cross_entropy_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross entropy over all pixels plus soft Dice over the foreground, a scalar: the loss of fine-tuning.
+
+    For logits [B, classes, H, W] and labels [B, H, W]; ValueError where the shapes do not fit.
+    """
     if logits.ndim != 4 or labels.shape != logits.shape[:1] + logits.shape[2:]:
-        raise ValueError(
-            f"labels: found shape {tuple(labels.shape)}, expected [B, H, W] to fit logits {tuple(logits.shape)}"
-        )
+        raise ValueError(f"labels: found shape {tuple(labels.shape)}, expected [B, H, W] to fit logits {tuple(logits.shape)}")
     logits = logits.float()
     return functional.cross_entropy(logits, labels.long()) + soft_dice_loss(logits, labels)

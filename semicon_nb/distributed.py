@@ -3,11 +3,9 @@
 __all__ = []  # a program: torchrun -m semicon_nb.distributed
 
 import argparse
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .data import Cohort, Split, labelled_indices, load, split, unlabelled_indices
-from .files import cache_folder, write_atomic
 from .loop import StageSettings, Step, fit, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .machine import chosen_precision, described
 from .methods import named_method, named_preset
-from .networks import build, load_weights, save_weights
-from .plan import stage_key
+from .networks import build, load_weights
+from .plan import in_cache, keep_stage, stage_key
 from .predict import at_precision
 from .stages import Preset, Stage, settings_for, with_precision
 from .strategies import FullResolution, Strategy
@@ -35,57 +32,39 @@ class Gather(torch.autograd.Function):
     """Rows of all ranks, whose gradients find their way back."""
 
     @staticmethod
-    def forward(
-        context: Any,  # what PyTorch keeps for the backward pass
-        rows: Tensor,  # [N, ...] of this rank, of one shape on all R ranks
-    ) -> Tensor:  # [R * N, ...] of all ranks, in their order
-        """Collect the rows of all ranks on each."""
+    def forward(context: Any, rows: Tensor) -> Tensor:
+        """Rows [R * N, ...] of all R ranks, in their order, from those of this one [N, ...], of one shape on all."""
         everyone = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
         dist.all_gather(everyone, rows.contiguous())
         context.count = len(rows)
         return torch.cat(everyone)
 
     @staticmethod
-    def backward(
-        context: Any,  # what forward kept
-        gradient: Tensor,  # [R * N, ...] of all rows, as this rank's loss has it
-    ) -> Tensor:  # [N, ...] of this rank's rows
-        """Gradient of this rank's rows, summed over the losses of all ranks."""
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        """Gradient [N, ...] of this rank's rows, summed over the losses of all ranks."""
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         start = dist.get_rank() * context.count
         return gradient[start : start + context.count]
 
 
-def gathered(
-    rows: Tensor,  # [N, ...] of this rank, of one shape on all
-) -> Tensor:
-    """Rows [R * N, ...] of all ranks; the rows themselves where there is one process."""
+def gathered(rows: Tensor) -> Tensor:
+    """Rows [R * N, ...] of all ranks, in their order, from those of this one [N, ...]; the rows themselves where there is one process."""
     return Gather.apply(rows) if dist.is_initialized() and dist.get_world_size() > 1 else rows
 
 
 class StageLoss(nn.Module):
     """A network with the contrastive loss of the batch of all ranks."""
 
-    def __init__(
-        self,
-        model: UNet,  # trained in place
-        stage: str,  # "global" or "local"
-        settings: StageSettings,  # temperature and precision
-        strategy: Strategy = FullResolution(),  # of the local stage
-    ):
+    def __init__(self, model: UNet, stage: str, settings: StageSettings, strategy: Strategy = FullResolution()):
         super().__init__()
         self.model, self.stage, self.settings, self.strategy = model, stage, settings, strategy
         unused = {"global": ("decoder", "pixel_head", "class_head"), "local": ("global_head", "class_head")}
         for part in unused[stage]:
             getattr(model, part).requires_grad_(False)
 
-    def forward(
-        self,
-        images: Tensor,  # [b, 2, 1, H, W] two views of this rank's slices
-        labels: Tensor | None,  # [b, 2, H, W], or None
-    ) -> Tensor:
-        """The loss of all ranks' views together, a scalar."""
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """The loss of all ranks' views together, a scalar, from two views of this rank's slices [b, 2, 1, H, W] and their labels [b, 2, H, W]."""
         embed = self.model.embed_images if self.stage == "global" else self.model.embed_pixels
         vectors = at_precision(embed, images.flatten(0, 1), self.settings.precision).unflatten(0, (-1, 2))
         vectors, heat = gathered(vectors), self.settings.temperature
@@ -101,11 +80,8 @@ def world() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def check_processes(
-    step: int,  # that this rank is at
-    batch: int,  # slices of all ranks
-) -> None:
-    """Raise an error unless all ranks are at the same step and get equal shares."""
+def check_processes(step: int, batch: int) -> None:
+    """Raise an error unless all ranks are at the same step and get equal shares of a `batch`."""
     _, ranks = world()
     if batch % ranks:
         raise ValueError(f"batch: {batch} slices can't be shared equally by {ranks} processes; use a multiple of {ranks}")
@@ -165,31 +141,20 @@ def process_group() -> Iterator[torch.device]:
 
 
 def shared_stage(
-    model: UNet,  # trained in place
-    stage: Stage,  # global or local
-    settings: StageSettings,  # its settings
-    cohort: Cohort,  # slices
-    split: Split,  # who may be learned from
-    seed: int,  # of slices and views
-    key: str,  # under which it is kept
-    progress: bool,  # the first process shows a bar
+    model: UNet, stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, seed: int, key: str, progress: bool
 ) -> None:
-    """Train one stage on all processes, or take it from the cache; the first process keeps it there."""
-    place, rank = cache_folder() / "stages" / f"{key}.pt", world()[0]
-    if bool(gathered(torch.tensor([float(place.exists())])).min()):
+    """Train one stage on all processes, or take it from the cache under its `key`; the first process keeps it there."""
+    place, rank = in_cache(key), world()[0]
+    if bool(gathered(torch.tensor([float(place is not None)])).min()) and place:
         load_weights(model, place)
         return
     how = {name: value for name, value in stage.options.items() if name in ("strategy", "supervised")}
     steps = run(train_shared(model, cohort, split, settings, stage.name, seed=seed, **how), progress and rank == 0)
     if rank == 0:
-        write_atomic(place.with_suffix(".jsonl"), "".join(json.dumps(asdict(step)) + "\n" for step in steps))
-        save_weights(place, model)
+        keep_stage(key, steps, model)
 
 
-def agreed(
-    preset: Preset,  # sizes and settings
-    device: torch.device | str,  # where this process trains
-) -> Preset:
+def agreed(preset: Preset, device: torch.device | str) -> Preset:
     """The preset with one precision in each stage, the same on all ranks."""
     mine = torch.tensor([float(chosen_precision(device) == "bf16")], device=device)
     return with_precision(preset, device, dict.fromkeys(preset.stages, "bf16" if bool(gathered(mine).min()) else "fp32"))

@@ -16,23 +16,23 @@ import torch
 from torch import nn
 
 from .files import cache_folder, content_key, write_atomic
+from .predict import evaluating
 from .show import PALETTE, SYMBOLS, style
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def as_slices(
-    images: np.ndarray | torch.Tensor | Sequence,  # [H, W], [S, H, W] or [S, 1, H, W], any intensities
-) -> np.ndarray:  # [S, H, W] float32
-    """Images of any accepted shape as a stack of slices; ValueError for other shapes, no pixel, or values that are not finite."""
+def as_slices(images: np.ndarray | torch.Tensor | Sequence) -> np.ndarray:
+    """Images [H, W], [S, H, W] or [S, 1, H, W], of any intensities, as a stack of slices [S, H, W] float32.
+
+    ValueError for other shapes, no pixel, or values that are not finite.
+    """
     array = np.asarray(images.detach().cpu() if isinstance(images, torch.Tensor) else images)
     if array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (2, 3):
-        raise ValueError(
-            f"images: found shape {array.shape}, expected one slice [H, W] or several [S, H, W]; cut a volume into slices"
-        )
+        raise ValueError(f"images: found shape {array.shape}, expected one slice [H, W] or several [S, H, W]; cut a volume into slices")
     stack = (array[None] if array.ndim == 2 else array).astype(np.float32)
     if 0 in stack.shape:
         raise ValueError(f"images: found shape {array.shape}, which holds no pixel")
@@ -41,11 +41,8 @@ def as_slices(
     return stack
 
 
-def layer_of(
-    model: nn.Module | Callable,  # maps [B, 1, H, W] to [B, C, H, W]
-    layer: str = "features",  # "features", "head" or "output"; networks without such a method use their output
-) -> Callable:
-    """The function of `model` that gives one vector for each pixel; TypeError or ValueError where it has none."""
+def layer_of(model: nn.Module | Callable, layer: str = "features") -> Callable:
+    """The function of `model` that gives one vector for each pixel: its own or its `layer`; TypeError or ValueError where it has none."""
     methods = {"features": "features", "head": "embed_pixels", "output": "__call__"}
     if layer not in methods:
         raise ValueError(f"layer: found {layer!r}, expected one of {', '.join(methods)}")
@@ -55,16 +52,10 @@ def layer_of(
     return found if callable(found) else model
 
 
-def check_output(
-    output: object,  # what the network gave
-    batch: int,  # slices that went in
-    shape: tuple[int, int],  # rows and columns that went in
-) -> torch.Tensor:  # [B, C, H, W] float32
-    """The network's output, if it has one vector for each pixel that went in; TypeError or ValueError where it has not."""
+def check_output(output: object, batch: int, shape: tuple[int, int]) -> torch.Tensor:
+    """What a network gave [B, C, H, W], as float32, if it is one vector for each pixel that went in; TypeError or ValueError where it is not."""
     if not isinstance(output, torch.Tensor):
-        raise TypeError(
-            f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap it in a function that picks one"
-        )
+        raise TypeError(f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap it in a function that picks one")
     if output.ndim != 4 or output.shape[0] != batch or tuple(output.shape[2:]) != tuple(shape):
         wanted = f"[{batch}, C, {shape[0]}, {shape[1]}]: one vector for each pixel"
         raise ValueError(f"model: gave {list(output.shape)} for images of {shape[0]} x {shape[1]}, expected {wanted}")
@@ -74,28 +65,20 @@ def check_output(
     return output.float()
 
 
-@torch.no_grad()
-def pixel_embeddings(
-    model: nn.Module | Callable,  # a network or a function [B, 1, H, W] -> [B, C, H, W]
-    images: np.ndarray,  # [H, W] or [S, H, W]
-    layer: str = "features",  # which output of a UNet: "features", "head" or "output"
-    batch: int = 16,  # slices at a time
-) -> np.ndarray:  # [S, H, W, C] float32, unit length over C
-    """The unit vector of every pixel of every slice."""
+def pixel_embeddings(model: nn.Module | Callable, images: np.ndarray, layer: str = "features", batch: int = 16) -> np.ndarray:
+    """The unit vector of every pixel of every slice [S, H, W, C] float32, for images [H, W] or [S, H, W].
+
+    `model` is a network or a function [B, 1, H, W] -> [B, C, H, W], `layer` an output of a UNet: "features", "head" or "output"; `batch`
+    slices go in at a time.
+    """
     stack, call = as_slices(images), layer_of(model, layer)
-    network = model if isinstance(model, nn.Module) else nn.Identity()
-    training, device = network.training, next((p.device for p in network.parameters()), torch.device("cpu"))
-    if training:
-        network.eval()
-    try:
-        parts = []
+    network, parts = model if isinstance(model, nn.Module) else nn.Identity(), []
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    with evaluating(network):
         for start in range(0, len(stack), batch):
             given = torch.from_numpy(stack[start : start + batch])[:, None].to(device)
             raw = check_output(call(given), len(given), stack.shape[1:])
             parts.append(nn.functional.normalize(raw, dim=1).permute(0, 2, 3, 1).cpu().numpy())
-    finally:
-        if training:
-            network.train()
     return np.ascontiguousarray(np.concatenate(parts))
 
 
@@ -123,11 +106,8 @@ class Sample:
         return f"A sample is shown: {len(self.index):,} of {total:,} pixels, {how}."
 
 
-def shares(
-    counts: Sequence[int],  # pixels there are of each class
-    wanted: int,  # pixels to draw in all
-) -> list[int]:
-    """Equal shares for each class; what a small class cannot fill goes to the others."""
+def shares(counts: Sequence[int], wanted: int) -> list[int]:
+    """Equal shares of the `wanted` pixels for each class of so many, `counts`; what a small class cannot fill goes to the others."""
     given, left = [0] * len(counts), min(wanted, sum(counts))
     for rank, c in enumerate(order := sorted(range(len(counts)), key=lambda c: counts[c])):
         given[c] = min(counts[c], left // (len(order) - rank))
@@ -136,13 +116,12 @@ def shares(
 
 
 def sample_pixels(
-    shape: tuple[int, int, int],  # slices, rows, columns
-    count: int = 4096,  # pixels wanted
-    labels: np.ndarray | None = None,  # [S, H, W], needed for a balanced sample
-    balanced: bool = True,  # equal shares for the classes, where labels are given
-    seed: int = 0,  # the same seed draws the same pixels
+    shape: tuple[int, int, int], count: int = 4096, labels: np.ndarray | None = None, balanced: bool = True, seed: int = 0
 ) -> Sample:
-    """A seeded sample of pixels without repetition."""
+    """A sample of `count` pixels out of slices, rows and columns, `shape`, without repetition; the same `seed` draws the same.
+
+    Where labels [S, H, W] are given and it is `balanced`, classes have equal shares.
+    """
     slices, rows, columns = shape
     total, random = slices * rows * columns, np.random.default_rng(seed)
     if count >= total:
@@ -154,24 +133,20 @@ def sample_pixels(
     return Sample(np.sort(np.concatenate(drawn)), (slices, rows, columns), True)
 
 
-def check_vectors(
-    vectors: np.ndarray,  # [N, C]
-    least: int = 3,  # fewest vectors that make sense
-) -> np.ndarray:  # [N, C] float32
-    """Vectors that a map can be made of; ValueError for another shape, too few, or values that are not finite or whose squares are not."""
+def check_vectors(vectors: np.ndarray, least: int = 3) -> np.ndarray:
+    """Vectors [N, C] that a map can be made of, float32.
+
+    ValueError for another shape, fewer than `least`, or values that are not finite or whose squares are not.
+    """
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.ndim != 2:
         raise ValueError(f"vectors: found shape {vectors.shape}, expected [pixels, channels]")
     if len(vectors) < least:
         raise ValueError(f"vectors: {len(vectors)} pixels are too few for a map, expected at least {least}; take a larger image")
     if not np.isfinite(vectors).all():
-        raise ValueError(
-            f"vectors: {int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} embeddings are NaN or infinite"
-        )
+        raise ValueError(f"vectors: {int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} embeddings are NaN or infinite")
     if vectors.size and np.abs(vectors).max() > 1e15:
-        raise ValueError(
-            f"vectors: hold values up to {np.abs(vectors).max():.3g}, whose squares are beyond 32 bits; give unit vectors"
-        )
+        raise ValueError(f"vectors: hold values up to {np.abs(vectors).max():.3g}, whose squares are beyond 32 bits; give unit vectors")
     return vectors
 
 
@@ -188,11 +163,8 @@ class Map:
 COLLAPSED = "The embeddings have collapsed: every pixel has the same vector, so the map is one point."
 
 
-def degenerate(
-    vectors: np.ndarray,  # [N, C]
-    near: int = 15,  # fewer different vectors than this are no ground for a map of neighbours
-) -> str:
-    """Why these vectors make no map of neighbours, in a sentence; empty where they do."""
+def degenerate(vectors: np.ndarray, near: int = 15) -> str:
+    """Why vectors [N, C] make no map of neighbours, fewer than `near` being different, in a sentence; empty where they do."""
     if np.ptp(vectors, axis=0).max() <= 1e-6 * max(float(np.abs(vectors).max()), 1e-6):
         return COLLAPSED
     if vectors.shape[1] == 1:
@@ -203,12 +175,11 @@ def degenerate(
     return ""
 
 
-def pca(
-    vectors: np.ndarray,  # [N, C]
-    dims: int = 2,  # dimensions of the map
-    fit_on: np.ndarray | None = None,  # [M, C] vectors that choose the directions, by default the same
-) -> Map:
-    """The shadow on the directions of largest spread, with signs that never flip."""
+def pca(vectors: np.ndarray, dims: int = 2, fit_on: np.ndarray | None = None) -> Map:
+    """The shadow of vectors [N, C] on the directions of largest spread, `dims` of them, with signs that never flip.
+
+    Other vectors, `fit_on` [M, C], may choose the directions.
+    """
     vectors = check_vectors(vectors)
     said = degenerate(vectors)
     base = vectors if fit_on is None else check_vectors(fit_on)
@@ -224,12 +195,8 @@ def pca(
     return Map(places, float(values[::-1][:dims].clip(0).sum() / spread), "PCA", said)
 
 
-def map_figure(
-    maps: Mapping[str, np.ndarray],  # title -> places [N, 2] of the same pixels
-    classes: np.ndarray,  # [N] class of each pixel
-    names: Sequence[str],  # name of each class
-) -> "go.Figure":
-    """Maps side by side, each class with its own colour and marker."""
+def map_figure(maps: Mapping[str, np.ndarray], classes: np.ndarray, names: Sequence[str]) -> "go.Figure":
+    """Maps, title -> places [N, 2] of the same pixels, side by side, each of the `classes` [N] with its own colour, marker and one of the `names`."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(cols=len(maps), subplot_titles=list(maps), horizontal_spacing=0.04)
@@ -239,34 +206,22 @@ def map_figure(
             x, y = unit[classes == c].T.round(3)
             look = {"color": PALETTE[c % len(PALETTE)], "symbol": SYMBOLS[c % len(SYMBOLS)], "size": 4, "opacity": 0.7}
             figure.add_scattergl(
-                x=x,
-                y=y,
-                mode="markers",
-                name=str(names[c]),
-                marker=look,
-                legendgroup=str(c),
-                showlegend=column == 1,
-                row=1,
-                col=column,
+                x=x, y=y, mode="markers", name=str(names[c]), marker=look, legendgroup=str(c), showlegend=column == 1, row=1, col=column
             )
     style(figure, height=340).update_layout(legend={"y": -0.02, "yanchor": "top"}, margin={"l": 20, "t": 40, "b": 50})
     return figure.update_xaxes(showticklabels=False, showgrid=False).update_yaxes(showticklabels=False, showgrid=False)
 
 
-def squared_distances(
-    rows: torch.Tensor,  # [R, C]
-    vectors: torch.Tensor,  # [N, C]
-) -> torch.Tensor:  # [R, N]
-    """Squared distances between all rows and all vectors."""
+def squared_distances(rows: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Squared distances [R, N] between all rows [R, C] and all vectors [N, C]."""
     return (rows.square().sum(1)[:, None] + vectors.square().sum(1)[None] - 2 * rows @ vectors.T).clamp_(min=0)
 
 
-def neighbours(
-    vectors: np.ndarray,  # [N, C]
-    count: int = 15,  # nearest others of each, fewer where there are fewer
-    block: int = 512,  # rows at a time
-) -> tuple[np.ndarray, np.ndarray]:  # indices [N, count] int64 and distances [N, count] float32
-    """The exact nearest neighbours of every vector, itself left out."""
+def neighbours(vectors: np.ndarray, count: int = 15, block: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest neighbours of every vector [N, C], exact, itself left out: indices [N, count] int64 and distances [N, count] float32.
+
+    There are fewer than `count` where there are fewer vectors; `block` rows are looked at at a time.
+    """
     data = torch.from_numpy(check_vectors(vectors, 2))
     count, found = min(count, len(data) - 1), []
     for start in range(0, len(data), block):
@@ -287,11 +242,11 @@ class UmapSettings:
     seed: int = 0  # the same seed gives the same map on the same machine
 
 
-def kept_file(
-    key: str,  # made of everything that the map depends on
-    make: Callable[[], np.ndarray],  # computes it, an array [...]
-) -> np.ndarray:
-    """Read the array [...] with this key from the cache, or make it and keep it where the cache can be written; one that is not finite is never kept."""
+def kept_file(key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array [...] with this key, of everything that it depends on, from the cache, or made and kept where the cache can be written.
+
+    One that is not finite is never kept.
+    """
     path = cache_folder() / "maps" / f"{key}.npy"
     try:
         found = np.load(path, allow_pickle=False)
@@ -311,12 +266,8 @@ UMAP_LOCK = threading.Lock()
 """One layout at a time: umap-learn compiles on first use and is not made for two threads."""
 
 
-def lay_out(
-    vectors: np.ndarray,  # [N, C] float32
-    settings: UmapSettings,  # how
-    say: Callable[[float, str], None],  # hears the share done and what is being done
-) -> np.ndarray:  # [N, 2] float32
-    """Run umap-learn once, on exact neighbours."""
+def lay_out(vectors: np.ndarray, settings: UmapSettings, say: Callable[[float, str], None]) -> np.ndarray:
+    """Run umap-learn once, on exact neighbours of vectors [N, C]: places [N, 2] float32; `say` hears the share done and what is being done."""
     say(0.05, "finding exact neighbours")
     near, far = neighbours(vectors, min(settings.neighbours, len(vectors) - 1) - 1)
     own = np.arange(len(vectors))[:, None]
@@ -343,11 +294,9 @@ def lay_out(
 
 
 def umap_map(
-    vectors: np.ndarray,  # [N, C]
-    settings: UmapSettings = UmapSettings(),  # neighbours, spread, epochs, seed
-    say: Callable[[float, str], None] = lambda share, text: None,  # hears the progress
+    vectors: np.ndarray, settings: UmapSettings = UmapSettings(), say: Callable[[float, str], None] = lambda share, text: None
 ) -> Map:
-    """A seeded UMAP, kept on disk by content; a PCA with a note where neighbours have nothing to tell."""
+    """A seeded UMAP of vectors [N, C], kept on disk by content; a PCA with a note where neighbours have nothing to tell; `say` hears the progress."""
     vectors = check_vectors(vectors, 4)
     if degenerate(vectors):
         return pca(vectors)

@@ -183,10 +183,8 @@ def versions() -> dict[str, str]:
     names = ("semicon_nb", "torch", "monai", "numpy", "scipy", "umap-learn", "plotly")
     found = {"python": platform.python_version()}
     for name in names:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

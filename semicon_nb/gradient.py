@@ -4,19 +4,17 @@ __all__ = ["loss_gradient", "agreement", "measure_gradients", "gradient_figure"]
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from .data import Cohort, Split, labelled_indices
-from .loop import StageSettings
 from .losses import supervised_local_contrastive_loss
 from .show import PALETTE, SYMBOLS, style
 from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
-from .train import allowed, at_step, pair_of, train_local
+from .train import at_step
 from .unet import UNet
 from .views import Views
 
@@ -45,13 +43,12 @@ CANDIDATES = (
 
 
 def loss_gradient(
-    pixels: torch.Tensor,  # [B, V, C, H, W] embeddings with a graph
-    labels: torch.Tensor,  # [B, V, H, W]
-    strategy: Strategy,  # which pixels meet
-    temperature: float,  # of the loss
-    background: bool,  # background pixels are keys, or left out
-) -> tuple[torch.Tensor, float, float]:  # gradient by the embeddings, loss, processor seconds
-    """Gradient by the embeddings [B, V, C, H, W], the loss, and the processor time of both in seconds."""
+    pixels: torch.Tensor, labels: torch.Tensor, strategy: Strategy, temperature: float, background: bool
+) -> tuple[torch.Tensor, float, float]:
+    """Gradient by the embeddings `pixels` [B, V, C, H, W] of labels [B, V, H, W], the loss, and the processor seconds of both.
+
+    `temperature` is the loss's; `background` pixels are keys, or left out.
+    """
     leaf = pixels.detach().requires_grad_()
     began = time.process_time()
     loss = supervised_local_contrastive_loss(leaf, labels, temperature=temperature, strategy=strategy, background=background)
@@ -59,11 +56,8 @@ def loss_gradient(
     return gradient, loss.item(), time.process_time() - began
 
 
-def agreement(
-    exact: torch.Tensor,  # [n] gradient by all weights
-    other: torch.Tensor,  # [n] the gradient that is judged
-) -> tuple[float, float]:  # cosine, length ratio
-    """Direction and length of a gradient, measured by the exact one; a gradient of zero agrees with nothing."""
+def agreement(exact: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
+    """Cosine and length ratio of the `other` gradient [n] to the exact one [n]; a gradient of zero agrees with nothing."""
     exact, other = exact.double(), other.double()
     lengths = exact.norm().item(), other.norm().item()
     cosine = (exact @ other).item() / (lengths[0] * lengths[1]) if min(lengths) > 0 else 0.0
@@ -99,65 +93,6 @@ def measure_gradients(
     return rows
 
 
-def follow(
-    model: UNet,  # fresh network, trained along the way
-    cohort: Cohort,  # slices
-    split: Split,  # who is labelled
-    settings: StageSettings,  # of the local stage
-    points: Sequence[int],  # numbers of steps after which to measure
-    batches: int,  # batches measured at each point
-    seed: int,  # of training and of measured batches
-    strategy: Strategy = RandomSampling(1024),  # that the network is trained with
-) -> Iterator[dict]:
-    """Measure all candidates at several points of the local stage."""
-    slices = allowed(cohort, split, labelled_indices(cohort, split), "labels")
-
-    def measured(point: int) -> Iterator[dict]:
-        for batch in range(batches):
-            pair = pair_of(slices, settings, batch, seed, "measured")
-            for background in (True, False):
-                for row in measure_gradients(model, pair, settings.temperature, background, seed=1000 * seed + batch):
-                    yield {"point": point, "seed": seed, "batch": batch, "background": background, **row}
-
-    if 0 in points:
-        yield from measured(0)
-    for step in train_local(model, cohort, split, settings, strategy, seed=seed):
-        if step.step in points:
-            yield from measured(step.step)
-
-
-def interval(
-    values: np.ndarray,  # [seeds, batches]
-    rounds: int = 2000,  # bootstrap samples
-) -> tuple[float, float, float]:  # mean, low, high
-    """Mean and 95 % interval of a two-level bootstrap."""
-    values = np.asarray(values, float)
-    random = np.random.Generator(np.random.PCG64(0))
-    seeds = random.integers(0, values.shape[0], (rounds, values.shape[0], 1))
-    batches = random.integers(0, values.shape[1], (rounds, *values.shape))
-    low, high = np.percentile(values[seeds, batches].mean((1, 2)), [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
-
-
-def summarise(
-    rows: Sequence[dict],  # from `follow`, perhaps of several cohorts and seeds
-) -> list[dict]:
-    """One entry a cohort, point, use of the background and candidate."""
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[k] for k in ("cohort", "point", "background", "family", "size")), []).append(row)
-    entries = []
-    for key, members in groups.items():
-        entry = dict(zip(("cohort", "point", "background", "family", "size"), key, strict=True), n=len(members))
-        seeds = sorted({m["seed"] for m in members})
-        for name in ("cosine", "ratio"):
-            values = np.array([[m[name] for m in members if m["seed"] == seed] for seed in seeds])
-            entry[name], entry[f"{name}_low"], entry[f"{name}_high"] = (round(v, 5) for v in interval(values))
-        entry |= {name: round(float(np.median([m[name] for m in members])), 3) for name in ("milliseconds", "pairs", "bytes")}
-        entries.append(entry | {"cosines": [round(m["cosine"], 4) for m in members]})
-    return entries
-
-
 @dataclass(frozen=True)
 class Look:
     """How a family is drawn."""
@@ -178,38 +113,26 @@ FAMILIES = {
 """Families in the order of the legend."""
 
 
-def height(
-    cosine: float,  # at most 1
-    floor: float = 1e-4,  # nothing is drawn closer to 1 than this
-) -> float:
-    """Distance of a cosine from 1, as drawn."""
+def height(cosine: float, floor: float = 1e-4) -> float:
+    """Distance of a cosine from 1, as drawn: nothing is closer to it than `floor`."""
     return max(1 - cosine, floor)
 
 
-def point_text(
-    entries: Sequence[dict],  # one family, the most expensive last
-    named: bool,  # write the family's name at the end
-) -> list[str]:
-    """What stands beside each point of a family."""
+def point_text(entries: Sequence[dict], named: bool) -> list[str]:
+    """What stands beside each point of a family, the most expensive last; `named` writes the family's name there."""
     texts = [f"{e['size']:,}" if e["size"] else "" for e in entries]
     return [*texts[:-1], FAMILIES[entries[0]["family"]].end.format(texts[-1])] if named else texts
 
 
-def hover_text(
-    entry: dict,  # one point
-) -> str:
-    """All numbers of a point."""
+def hover_text(entry: dict) -> str:
+    """All numbers of a point, `entry`."""
     name = FAMILIES[entry["family"]].name + (f", n = {entry['size']:,}" if entry["size"] else "")
     span = f"{entry['cosine']:.4f} ({entry['cosine_low']:.4f} to {entry['cosine_high']:.4f})"
     return f"{name}<br>cosine {span}<br>length {entry['ratio']:.2f}<br>{entry['milliseconds']:.0f} ms, {entry['pairs']:,.0f} pairs"
 
 
-def draw_family(
-    figure: "go.Figure",  # drawn into
-    entries: Sequence[dict],  # one family at one point of training
-    place: tuple[int, int],  # row and column of the panel
-) -> None:
-    """Add one family to a panel."""
+def draw_family(figure: "go.Figure", entries: Sequence[dict], place: tuple[int, int]) -> None:
+    """Add one family at one point of training to a panel, its row and column being `place`."""
     entries = sorted(entries, key=lambda e: e["pairs"])
     look = FAMILIES[entries[0]["family"]]
     colour = PALETTE[look.colour]
@@ -224,13 +147,8 @@ def draw_family(
     )  # fmt: skip
 
 
-def draw_exact(
-    figure: "go.Figure",  # drawn into
-    entry: dict,  # the exact loss at one point of training
-    place: tuple[int, int],  # row and column of the panel
-    top: float,  # where the panel ends, as 1 - cosine
-) -> None:
-    """Mark the exact loss: its direction is right by definition, its cost is what there is to save."""
+def draw_exact(figure: "go.Figure", entry: dict, place: tuple[int, int], top: float) -> None:
+    """Mark the exact loss, `entry`, up to `top`: its direction is right by definition, its cost is what there is to save."""
     cost = entry["milliseconds"]
     figure.add_scatter(
         x=[cost, cost], y=[top, 2], row=place[0], col=place[1], mode="lines", line={"dash": "dot", "width": 1, "color": PALETTE[0]},
@@ -269,12 +187,8 @@ def gradient_figure(
     return finish(figure, len(cohorts), top)
 
 
-def finish(
-    figure: "go.Figure",  # with all families drawn
-    rows: int,  # of panels
-    top: float,  # where the panels end, as 1 - cosine
-) -> "go.Figure":
-    """Axes, ticks and fonts."""
+def finish(figure: "go.Figure", rows: int, top: float) -> "go.Figure":
+    """Axes, ticks and fonts of so many `rows` of panels that end at `top`, as 1 - cosine."""
     style(figure, height=140 + 330 * rows)
     ticks = [10.0**k for k in range(round(math.log10(top)), 0)] + [0.5, 1.0]
     names = [f"{1 - t:.{max(1, -round(math.log10(t)))}f}" if t < 0.5 else f"{1 - t:g}" for t in ticks]

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from .files import check_kind, content_key, content_of, from_json, read_tensors, write_atomic
+from .graphs import Replayed, replayed, set_rate
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
 
@@ -102,9 +103,7 @@ def settings_from(
     plain: dict,  # what `dataclasses.asdict` or JSON made of the settings
 ) -> StageSettings:
     """Stage settings from plain values."""
-    views: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in plain["views"].items()
-    }
+    views: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plain["views"].items()}
     return StageSettings(**{**plain, "views": ViewSettings(**views)})
 
 
@@ -154,6 +153,7 @@ class State:
     smooth: torch.nn.Module | None = None  # running average of the network, where one is kept
     best: dict | None = None  # weights with the best validation Dice so far
     best_dice: float = -1.0  # that Dice
+    replayed: Replayed | None = None  # a step that a GPU has recorded
 
     @property
     def judged(self) -> torch.nn.Module:
@@ -164,33 +164,61 @@ class State:
 def start(
     model: torch.nn.Module,  # the network to train
     settings: StageSettings,  # rate, weight decay, averaging
+    loss_of: Callable | None = None,  # (model, batch) -> scalar loss, of a step that a GPU may record
 ) -> State:
     """The state before the first step; ValueError for precision 'auto'."""
     if settings.precision == "auto":
         raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
-    fused = all(weights.device.type in ("cpu", "cuda") for weights in model.parameters())
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=fused)
+    there = {weights.device.type for weights in model.parameters()}
+    gpu, fused = there == {"cuda"}, there <= {"cpu", "cuda"}
+    rate: Any = torch.tensor(settings.rate, device="cuda") if gpu else settings.rate  # where a recorded step finds it
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=fused, capturable=gpu)
     smooth = copy.deepcopy(model).requires_grad_(False) if settings.average else None
-    return State(model, optimiser, smooth=smooth)
+    state = State(model, optimiser, smooth=smooth)
+    state.replayed = replayed(lambda *batch: learn(state, loss_of(model, batch), settings), model) if loss_of else None
+    return state
 
 
-def advance(
-    state: State,  # changed in place
+def learn(
+    state: State,  # whose weights are changed
     loss: torch.Tensor,  # scalar with a graph
-    settings: StageSettings,  # schedule, clipping, averaging
-) -> tuple[float, float]:  # loss, learning rate
-    """Update the weights once; ValueError for a loss that is not finite."""
-    value, rate = loss.item(), rate_at(settings, state.step)
-    if not math.isfinite(value):
-        raise ValueError(
-            f"loss: {value} at step {state.step + 1}, expected a finite number; lower rate={settings.rate} or set clip=1.0"
-        )
-    state.optimiser.param_groups[0]["lr"] = rate
+    settings: StageSettings,  # clipping
+) -> torch.Tensor:
+    """Change the weights by the gradient of a loss, and return its value; nothing here waits for a GPU."""
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     if settings.clip:
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
     state.optimiser.step()
+    return loss.detach()
+
+
+def finite(
+    loss: torch.Tensor,  # scalar
+    step: int,  # from 1
+    settings: StageSettings,  # named in the error
+) -> float:
+    """The value of a loss; ValueError where it is not finite."""
+    value = loss.item()
+    if not math.isfinite(value):
+        raise ValueError(f"loss: {value} at step {step}, expected a finite number; lower rate={settings.rate} or set clip=1.0")
+    return value
+
+
+def advance(
+    state: State,  # changed in place
+    loss_of: Callable,  # (model, batch) -> scalar loss
+    batch: Any,  # what it takes; a tuple of tensors where the step is replayed
+    settings: StageSettings,  # schedule, clipping, averaging
+) -> tuple[float, float]:  # loss, learning rate
+    """Update the weights once; ValueError for a loss that is not finite."""
+    rate = rate_at(settings, state.step)
+    set_rate(state.optimiser, rate)
+    if state.replayed is None:
+        value = finite(loss := loss_of(state.model, batch), state.step + 1, settings)
+        learn(state, loss, settings)
+    else:
+        value = finite(state.replayed(*batch), state.step + 1, settings)
     state.step += 1
     if state.smooth is not None:
         blend(state.smooth, state.model, min(settings.average, state.step / (state.step + 9)))
@@ -368,7 +396,7 @@ def take_step(
     """Train on one batch, measure if that is due, and say what happened."""
     state.model.train()
     began = time.perf_counter()
-    loss, rate = advance(state, loss_of(state.model, batches(state.step)), settings)
+    loss, rate = advance(state, loss_of, batches(state.step), settings)
     seconds = time.perf_counter() - began
     return Step(stage, state.step, settings.steps, loss, rate, seconds, measure(state, settings, validate))
 
@@ -383,9 +411,10 @@ def fit(
     stage: str = "fit",  # names the checkpoint
     validate: Callable[[torch.nn.Module], float] | None = None,  # network -> validation Dice
     identity: dict | None = None,  # plain values that tell this run from others
+    steady: bool = False,  # batches are tuples of tensors, steps the same operations: an NVIDIA GPU then replays them faster
 ) -> Iterator[Step]:
     """Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto'."""
-    state = start(model, settings)
+    state = start(model, settings, loss_of if steady else None)
     identity = {"stage": stage, **(identity or {}), **plain(settings)}
     checkpoint, history = open_run(Path(folder), state, identity, resume) if folder else (None, None)
     try:

@@ -1,4 +1,4 @@
-"""Whole slices, pixels without labels, pixels with labels: one loss, and three answers to what a positive is
+"""One loss serves whole slices, pixels without labels and pixels with labels. Only the meaning of *positive* changes
 
 Docs: https://semicon-nb.github.io/semicon_nb/course/losses.html.md"""
 

@@ -35,10 +35,8 @@ def processor() -> str:
     return " ".join(name.split()) or platform.processor() or platform.machine() or "unknown"
 
 
-def machine(
-    device: torch.device | str = "cpu",  # where the network is
-) -> dict:
-    """What runs a training, as plain values."""
+def machine(device: torch.device | str = "cpu") -> dict:
+    """What runs a training on a `device`, as plain values."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     made = {"system": platform.system(), "processor": processor(), "architecture": platform.machine()}
     return {**made, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "device": str(device), "gpu": gpu}
@@ -50,10 +48,8 @@ def devices() -> list[str]:
     return [name for name, found in there.items() if found]
 
 
-def chosen_device(
-    device: str | torch.device = "auto",  # "auto", or a device's name as PyTorch says it
-) -> torch.device:
-    """CUDA, else Apple's MPS, else the CPU; or the device of this name, ValueError where it is not there."""
+def chosen_device(device: str | torch.device = "auto") -> torch.device:
+    """CUDA, else Apple's MPS, else the CPU; or the `device` of this name, ValueError where it is not there."""
     if str(device) == "auto":
         return torch.device(devices()[0])
     kind, _, number = str(device).partition(":")
@@ -63,17 +59,13 @@ def chosen_device(
     return torch.device(device)
 
 
-def chosen_precision(
-    device: torch.device | str = "cpu",  # where the network is
-) -> str:  # "fp32" or "bf16"
-    """What "auto" stands for on a device: bf16 where it is native and measured to pay, else fp32."""
+def chosen_precision(device: torch.device | str = "cpu") -> str:
+    """What "auto" stands for on a `device`: "bf16" where it is native and measured to pay, else "fp32"."""
     there = torch.device(device)
     return "bf16" if multiplies_bf16(there) and bf16_pays(there) else "fp32"
 
 
-def multiplies_bf16(
-    device: torch.device,  # any
-) -> bool:
+def multiplies_bf16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 itself; else PyTorch emulates it, many times slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -86,11 +78,8 @@ def multiplies_bf16(
 
 
 @lru_cache
-def bf16_pays(
-    device: torch.device,  # that multiplies it
-    rounds: int = 5,  # of each precision, in turns, after a first one that does not count
-) -> bool:
-    """Whether a convolution and its gradient are clearly faster in bf16 than in fp32; measured once in a process."""
+def bf16_pays(device: torch.device, rounds: int = 5) -> bool:
+    """Whether a convolution and its gradient are clearly faster in bf16 than in fp32; measured once in a process, `rounds` of each in turns."""
     with torch.random.fork_rng(devices=[]):
         convolution = torch.nn.Conv2d(64, 64, 3, padding=1).to(device)
     images = torch.zeros(4, 64, 32, 32, device=device, requires_grad=True)
@@ -107,9 +96,7 @@ def bf16_pays(
     return min(low for _, low in taken) < CLEARLY * min(full for full, _ in taken)
 
 
-def clock(
-    device: torch.device,  # that is waited for
-) -> float:
+def clock(device: torch.device) -> float:
     """Seconds of this thread's work on the CPU, which a busy machine does not stretch; of the clock on a GPU."""
     if device.type != "cuda":
         return time.thread_time()
@@ -128,18 +115,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def duration(
-    seconds: float,  # 0 or more
-) -> str:
-    """A time in words: 40 s, 3 min, 2.5 h."""
+def duration(seconds: float) -> str:
+    """So many `seconds` in words: 40 s, 3 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def described(
-    device: torch.device,  # where the network is
-) -> str:
+def described(device: torch.device) -> str:
     """A device in words, with what decides its speed."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

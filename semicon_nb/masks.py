@@ -15,36 +15,28 @@ __all__ = []
 ENDINGS = (".nii.gz", ".nii", ".png")
 
 
-def kind_of(
-    path: Path,  # of an image or a mask
-) -> str:
-    """ "nifti" or "png", by the name at the end; ValueError for any other."""
+def kind_of(path: Path) -> str:
+    """ "nifti" or "png", by the end of the name of an image or a mask; ValueError for any other."""
     name = path.name.lower()
     if not name.endswith(ENDINGS):
         raise ValueError(f"{path}: expected a name that ends in .nii, .nii.gz or .png")
     return "png" if name.endswith(".png") else "nifti"
 
 
-def check_image(
-    image: Path,  # to be segmented
-) -> None:
+def check_image(image: Path) -> None:
     """Raise FileNotFoundError or ValueError where this is no image file."""
     if not image.is_file():
         raise FileNotFoundError(f"{image}: there is no such file; name a NIfTI or PNG image")
     kind_of(image)
 
 
-def stem_of(
-    path: Path,  # of an image
-) -> str:
-    """The name without its ending, the same for names that a disk may hold to be the same."""
+def stem_of(path: Path) -> str:
+    """The name of an image without its ending, the same for names that a disk may hold to be the same."""
     name = unicodedata.normalize("NFC", path.name).casefold()
     return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)
 
 
-def scans_in(
-    folder: Path,  # of scans
-) -> list[Path]:
+def scans_in(folder: Path) -> list[Path]:
     """The scans of a folder itself, sorted, hidden files left out; ValueError for none, or for a folder of labels."""
     if folder.resolve().name.lower() in ("labels", "labelstr", "labelsts"):
         raise ValueError(f"{folder}: is a folder of labels, expected images; name the folder of images")
@@ -56,12 +48,11 @@ def scans_in(
     return found
 
 
-def plan_masks(
-    words: Sequence[Path],  # images, and folders of images
-    out: Path,  # the mask of one image, or a folder
-    force: bool = False,  # write over masks that are there
-) -> list[tuple[Path, Path]]:
-    """Each image with the mask to write; ValueError or FileNotFoundError where a file would be lost or two be one."""
+def plan_masks(words: Sequence[Path], out: Path, force: bool = False) -> list[tuple[Path, Path]]:
+    """Each image with the mask to write: `words` are images and folders of images, `out` is the mask of one image, or a folder.
+
+    ValueError or FileNotFoundError where a file would be lost, without `force`, or two be one.
+    """
     if len(words) == 1 and not words[0].is_dir() and not out.is_dir():
         check_image(words[0])
         if not out.name.lower().endswith(ENDINGS) or kind_of(words[0]) != kind_of(out):
@@ -76,10 +67,7 @@ def plan_masks(
     return pairs
 
 
-def check_pairs(
-    pairs: Sequence[tuple[Path, Path]],  # image and mask
-    force: bool,  # whether masks that are there may be overwritten
-) -> None:
+def check_pairs(pairs: Sequence[tuple[Path, Path]], force: bool) -> None:
     """Raise a ValueError where two masks have one name, an image would be overwritten, or a mask without `force`."""
     first: dict[str, Path] = {}
     for image, _ in pairs:
@@ -94,12 +82,11 @@ def check_pairs(
         raise ValueError(f"{there[0]}{more}: is there already and would be overwritten; choose another -o, or say --force")
 
 
-def mask_bytes(
-    mask: "np.ndarray",  # label map [X, Y, Z] of whole numbers, of the scan's shape
-    image: Path,  # the scan, a NIfTI file
-    compress: bool,  # gzip it
-) -> bytes:
-    """A NIfTI file with the scan's geometry and the mask's numbers, and none of the scan's words, where names of patients stand."""
+def mask_bytes(mask: "np.ndarray", image: Path, compress: bool) -> bytes:
+    """A NIfTI file with the geometry of a scan, `image`, and the whole numbers of a mask [X, Y, Z] of its shape.
+
+    It has none of the scan's words, where names of patients stand.
+    """
     import nibabel
 
     scan: Any = nibabel.load(image)
@@ -114,10 +101,8 @@ def mask_bytes(
     return gzip.compress(content, mtime=0) if compress else content
 
 
-def mask_picture(
-    mask: "np.ndarray",  # label map [H, W] of whole numbers
-) -> bytes:
-    """A PNG of label numbers with the colours of `show.PALETTE`, background black; 16-bit grey where they need it; ValueError beyond."""
+def mask_picture(mask: "np.ndarray") -> bytes:
+    """A PNG of a mask [H, W] with the colours of `show.PALETTE`, background black; 16-bit grey where its numbers need it; ValueError beyond."""
     from PIL import Image
 
     from .show import PALETTE, rgb
@@ -133,12 +118,8 @@ def mask_picture(
     return buffer.getvalue()
 
 
-def write_mask(
-    mask: "np.ndarray",  # label map [X, Y, Z] or [H, W] of whole numbers
-    image: Path,  # the scan
-    path: Path,  # the file to write, of the same kind
-) -> Path:
-    """Write a label map, whole or not at all."""
+def write_mask(mask: "np.ndarray", image: Path, path: Path) -> Path:
+    """Write a mask [X, Y, Z] or [H, W] of a scan, `image`, to a `path` of the same kind, whole or not at all."""
     from .files import write_atomic
 
     if kind_of(image) == "png":

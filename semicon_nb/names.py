@@ -65,32 +65,23 @@ WAYS = tuple(f"{score}_{way}" for score in ("pooled_dice", "volume_dice") for wa
 METRICS = ("pooled_dice", "volume_dice", "hd95", "validation", "seconds", "processor_seconds", *WAYS)
 
 
-def meant(
-    word: str,  # as it was written
-    names: Iterable[str],  # that it could have been
-) -> str:
-    """`; did you mean X?` where a name is close to the word or holds it, else nothing."""
+def meant(word: str, names: Iterable[str]) -> str:
+    """`; did you mean X?` where one of the `names` is close to the `word` or holds it, else nothing."""
     small = {name.lower(): name for name in names}
     near = difflib.get_close_matches(word.lower(), small, n=1, cutoff=0.6)
     near = near or [name for name in small if len(word) > 2 and word.lower() in name][:1]
     return f"; did you mean {small[near[0]]}?" if near else ""
 
 
-def check_name(
-    kind: str,  # what is named, such as "method"
-    word: str,  # as it was written
-    names: Iterable[str],  # those that there are
-) -> None:
-    """Raise a ValueError, with all names and the nearest, for a word that is none of them."""
+def check_name(kind: str, word: str, names: Iterable[str]) -> None:
+    """Raise a ValueError, with all `names` and the nearest, for a `word` that is none of them; `kind` says what is named, such as "method"."""
     names = list(names)
     if word not in names:
         raise ValueError(f"{kind}: found {word!r}, expected one of {', '.join(names)}{meant(word, names)}")
 
 
-def check_place(
-    word: str,  # a cohort's name, or a folder
-) -> None:
-    """Raise a FileNotFoundError that tells a misspelt cohort from a folder that is not there."""
+def check_place(word: str) -> None:
+    """Raise a FileNotFoundError that tells a misspelt cohort from a folder that is not there; `word` names either."""
     place = Path(word).expanduser()
     if word in COHORT_LINES or place.is_dir():
         return
@@ -103,10 +94,8 @@ def check_place(
     raise FileNotFoundError(f"{word}: neither a cohort ({', '.join(COHORT_LINES)}) nor a folder in {Path.cwd()}{near}")
 
 
-def check_run(
-    folder: Path,  # of a run
-) -> None:
-    """Raise a FileNotFoundError where no run was begun."""
+def check_run(folder: Path) -> None:
+    """Raise a FileNotFoundError where no run was begun in a `folder`."""
     if not (folder / "run.json").is_file():
         make = f"make one with `semicon-nb train METHOD --out {folder}`"
         raise FileNotFoundError(f"{folder}: is no RUN folder (no run.json); {make}")

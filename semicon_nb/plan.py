@@ -6,8 +6,8 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -110,13 +110,8 @@ def plan_run(
     return Plan(method, cohort, split, preset, seed, model, there, folder, tuple(stages), about)
 
 
-def check_network(
-    network: nn.Module,  # of your own
-    method: Method,  # that is to train it
-    classes: int,  # background included
-    shape: Sequence[int],  # rows and columns of a slice
-) -> None:
-    """Raise a ValueError that names what the method asks for and the network does not have."""
+def check_network(network: nn.Module, method: Method, classes: int, shape: Sequence[int]) -> None:
+    """Raise a ValueError that names what the method asks for and a network of your own, for slices of a `shape` and so many `classes`, does not have."""
     kind = type(network).__name__
     missing = {name: stage.name for stage in method.stages for name in stage.needs if not hasattr(network, name)}
     if missing:
@@ -128,16 +123,11 @@ def check_network(
         raise ValueError(f"model: {kind} makes {list(found.shape)} of two slices, expected logits {[2, classes, *shape]}")
 
 
-def stage_key(
-    stage: Stage,  # about to be trained
-    settings: StageSettings,  # its settings
-    cohort: Cohort,  # slices
-    split: Split,  # of which only what the stage sees matters
-    network: dict,  # arguments of UNet, or `network_facts`
-    seed: int,  # of weights, slices and views
-    before: str,  # key of the stage before, "" for the first
-) -> str:
-    """Sixteen digits that are the same for stages that would end with the same weights."""
+def stage_key(stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, network: dict, seed: int, before: str) -> str:
+    """Sixteen digits that are the same for stages that would end with the same weights.
+
+    `network` are the arguments of UNet, or `network_facts`; `before` is the key of the stage before, "" for the first.
+    """
     known: dict[str, tuple] = {"images": split.train if stage.images == "train" else split.labelled}
     known |= {"labels": split.labelled if stage.labels else ()}
     known |= {"outlined": split.outlined} if stage.labels and split.outlined is not None else {}
@@ -163,25 +153,26 @@ def in_cache(key: str) -> Path | None:
     return place if place.exists() and place.with_suffix(".jsonl").exists() else None
 
 
-def _from_cache(model: UNet, planned: PlannedStage, train: Callable[[], list[Step]]) -> tuple[list[Step], bool]:
-    """A stage's steps and whether its weights came from the cache; trains and keeps it where they aren't there."""
-    key = planned.key
+def keep_stage(key: str, steps: list[Step], model: UNet) -> None:
+    """Keep a stage's weights under its key, its history beside them."""
     place = cache_folder() / "stages" / f"{key}.pt"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{place}.lock"):
-        if in_cache(key):
-            try:
-                steps = read_history(place.with_suffix(".jsonl"))
-                if [step.step for step in steps] != [*range(1, planned.settings.steps + 1)]:
-                    raise ValueError("a step is missing")
-                load_weights(model, place)
-                return steps, True
-            except ValueError:
-                print(f"{place}: is damaged; this stage is trained anew")
-        steps = train()
-        write_atomic(place.with_suffix(".jsonl"), _lines(steps))
-        save_weights(place, model)
-    return steps, False
+    write_atomic(place.with_suffix(".jsonl"), _lines(steps))
+    save_weights(place, model)
+
+
+def _cached(model: UNet, planned: PlannedStage) -> list[Step] | None:
+    """A stage's steps, and its weights in the network, from the cache; None where they aren't there, or not whole."""
+    if not (place := in_cache(planned.key)):
+        return None
+    try:
+        steps = read_history(place.with_suffix(".jsonl"))
+        if [step.step for step in steps] != [*range(1, planned.settings.steps + 1)]:
+            raise ValueError("a step is missing")
+        load_weights(model, place)
+    except ValueError:
+        print(f"{place}: is damaged; this stage is trained anew")
+        return None
+    return steps
 
 
 def _lines(steps: list[Step]) -> str:
@@ -239,20 +230,24 @@ def _seconds_left(model: UNet, plan: Plan) -> dict[str, float]:
     return seconds
 
 
-def _on_cpu(plan: Plan) -> Plan:
-    """The same run, planned for the CPU."""
+def _ready(plan: Plan, progress: bool = False, timed: bool = True) -> tuple[Plan, UNet, dict[str, float]]:
+    """The plan, its first network where it will be trained, and `forecast`, if `timed`; for the CPU where Apple's MPS cannot train it."""
+    model = plan.first_weights()
+    try:
+        return plan, model.to(plan.device), _seconds_left(model, plan) if timed or plan.device.type == "mps" else {}
+    except UNABLE as error:
+        if plan.device.type != "mps":
+            raise
+        if progress:
+            print(f"device: Apple's MPS cannot train {plan.method} ({str(error).splitlines()[0]}); the CPU does")
     cache = any(planned.shared for planned in plan.stages)
-    return plan_run(plan.method, plan.cohort, plan.split, plan.preset, plan.seed, plan.folder, cache, plan.model, "cpu")
+    same = plan_run(plan.method, plan.cohort, plan.split, plan.preset, plan.seed, plan.folder, cache, plan.model, "cpu")
+    return _ready(same, progress, timed)
 
 
 def forecast(plan: Plan) -> dict[str, float]:
     """About how many seconds each stage of a run will take on this machine, 0 where nothing is left to do."""
-    try:
-        return _seconds_left(plan.first_weights().to(plan.device), plan)
-    except UNABLE:
-        if plan.device.type != "mps":
-            raise
-    return forecast(_on_cpu(plan))
+    return _ready(plan)[2]
 
 
 def _outlook(seconds: dict[str, float]) -> str:
@@ -279,7 +274,9 @@ def execute(plan: Plan, resume: bool = False, progress: bool = True) -> Run:
     lock = folder / ".lock"
     try:
         with FileLock(lock, timeout=0):
-            done = _execute(replace(plan, folder=folder), progress)
+            if not (folder / "model.pt").exists() or not read_settings(folder).get("finished"):
+                _train(replace(plan, folder=folder), progress)
+            done = replace(read_run(folder, plan.model), method=plan.method)
     except Timeout as error:
         todo = "wait for it, or choose another folder"
         raise ValueError(f"{folder}: another process is training this run; {todo}") from error
@@ -287,39 +284,21 @@ def execute(plan: Plan, resume: bool = False, progress: bool = True) -> Run:
     return done
 
 
-def _execute(plan: Plan, progress: bool) -> Run:
-    """Train what was planned into its folder, which is this process's own."""
-    started, folder = time.time(), cast(Path, plan.folder)
-    if (folder / "model.pt").exists() and read_settings(folder).get("finished"):
-        return replace(read_run(folder, plan.model), method=plan.method)
-    net = plan.first_weights()
-    try:
-        net.to(plan.device)
-        seconds = _seconds_left(net, plan) if progress or plan.device.type == "mps" else {}
-    except UNABLE as error:
-        if plan.device.type != "mps":
-            raise
-        if progress:
-            print(f"device: Apple's MPS cannot train {plan.method} ({str(error).splitlines()[0]}); the CPU does")
-        return _execute(_on_cpu(plan), progress)
+def _train(plan: Plan, progress: bool) -> None:
+    """Train all stages into the plan's folder, from run.json that says so to run.json that says it is finished."""
+    started, (plan, model, seconds) = time.time(), _ready(plan, progress, timed=progress)
     if progress:
         print(_first_line(plan, seconds))
-    return _train(plan, net, seconds, progress, started)
-
-
-def _train(plan: Plan, net: UNet, seconds: dict[str, float], progress: bool, started: float) -> Run:
-    """Train all stages, from run.json that says so to run.json that says it is finished."""
     folder = cast(Path, plan.folder)
     facts = {**plan.about, "seen": scan_profile(plan.cohort), "versions": versions(), "machine": machine(plan.device), "finished": False}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     save_split(plan.split, folder / "split.json")
-    save_weights(folder / "initial.pt", net)
-    times = _train_stages(net, plan, seconds, progress)
-    save_weights(folder / "model.pt", net)
+    save_weights(folder / "initial.pt", model)
+    times = _train_stages(model, plan, seconds, progress)
+    save_weights(folder / "model.pt", model)
     facts |= {"finished": True, "trained": times, "seconds": round(time.time() - started, 1)}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return replace(read_run(folder, plan.model), method=plan.method)
 
 
 def _train_stages(model: UNet, plan: Plan, seconds: dict[str, float], progress: bool) -> dict[str, dict]:
@@ -345,18 +324,21 @@ def _take_stage(model: UNet, plan: Plan, number: int, bar: tqdm, share: float) -
     The bar moves by `share` with each step.
     """
     planned, folder = plan.stages[number], cast(Path, plan.folder)
-    stage, place = planned.stage, folder / "checkpoints" / str(number)
-
-    def train() -> list[Step]:
-        own = {"seed": plan.seed, "folder": place, "resume": True, **stage.options}
-        run(stage.train(model, plan.cohort, plan.split, planned.settings, **own), bar=bar, share=share)
-        return read_history(place / "history.jsonl")
-
+    stage, place, kept = planned.stage, folder / "checkpoints" / str(number), cache_folder() / "stages"
     if (folder / f"{stage.name}.pt").exists():
         load_weights(model, folder / f"{stage.name}.pt")
         return False
-    steps, reused = _from_cache(model, planned, train) if planned.shared else (train(), False)
+    if planned.shared:
+        kept.mkdir(parents=True, exist_ok=True)
+    with FileLock(kept / f"{planned.key}.pt.lock") if planned.shared else nullcontext():
+        steps = _cached(model, planned) if planned.shared else None
+        if not (reused := steps is not None):
+            own = {"seed": plan.seed, "folder": place, "resume": True, **stage.options}
+            run(stage.train(model, plan.cohort, plan.split, planned.settings, **own), bar=bar, share=share)
+            steps = read_history(place / "history.jsonl")
+            if planned.shared:
+                keep_stage(planned.key, steps, model)
     others = [step for step in read_history(folder / "history.jsonl") if step.stage != stage.name]
-    write_atomic(folder / "history.jsonl", _lines([*others, *steps]))
+    write_atomic(folder / "history.jsonl", _lines([*others, *(steps or ())]))
     save_weights(folder / f"{stage.name}.pt", model)
     return reused

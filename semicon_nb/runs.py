@@ -141,10 +141,7 @@ class Run:
         return f"Run({self.folder}: {self.method}, {len(self.split.labelled)} labelled volumes, {len(self.history)} steps)"
 
 
-def learned_from(
-    run: Run,  # a finished one
-    cohort: Cohort,  # any
-) -> list[str] | None:
+def learned_from(run: Run, cohort: Cohort) -> list[str] | None:
     """The cohort's volumes with an image that the run trained on or was chosen by; None where run.json, being older, does not say."""
     if "learned" not in run.settings:
         return None
@@ -152,10 +149,8 @@ def learned_from(
     return [volume.name for volume in cohort.volumes if known & set(volume.content)]
 
 
-def read_history(
-    path: str | Path,  # history.jsonl
-) -> list[Step]:
-    """All steps in a history file; a line that was cut off in writing is left out."""
+def read_history(path: str | Path) -> list[Step]:
+    """All steps in a history file, `path`; a line that was cut off in writing is left out."""
     steps = []
     for line in content_of(path).splitlines() if Path(path).exists() else ():
         try:
@@ -230,10 +225,8 @@ def _check_sizes(network: dict, folder: Path) -> None:
         raise ValueError(f"{folder}: {found}; train the run again")
 
 
-def read_settings(
-    folder: str | Path | None,  # RUN folder
-) -> dict:
-    """What run.json says so far, nothing where there is none; ValueError where it is damaged."""
+def read_settings(folder: str | Path | None) -> dict:
+    """What run.json in a RUN `folder` says so far, nothing where there is none; ValueError where it is damaged."""
     path = Path(folder or "no folder yet") / "run.json"
     try:
         return from_json(content_of(path), dict) if path.is_file() else {}
@@ -241,12 +234,8 @@ def read_settings(
         raise ValueError(f"{path}: is damaged ({error}); delete the folder, or choose another") from error
 
 
-def difference(
-    found: dict,  # settings of one run
-    here: dict,  # settings of another
-    within: str = "",  # where they stand
-) -> str:
-    """The first setting in which two runs differ, in words; empty where none does."""
+def difference(found: dict, here: dict, within: str = "") -> str:
+    """The first setting in which one run, `found`, differs from another, `here`, in words; empty where none does."""
     for name in [*here, *(name for name in found if name not in here)]:
         one, other = found.get(name), here.get(name)
         if isinstance(one, dict) and isinstance(other, dict) and one != other:
@@ -256,12 +245,8 @@ def difference(
     return ""
 
 
-def open_folder(
-    out: str | Path | None,  # RUN folder, or None for a temporary one
-    about: dict,  # description of the run
-    resume: bool,  # go on with what is there
-) -> Path:
-    """Make a RUN folder ready, or refuse one that is in use or belongs to another run."""
+def open_folder(out: str | Path | None, about: dict, resume: bool) -> Path:
+    """Make a RUN folder ready, a temporary one for None, or refuse one that is in use or belongs to another run than `about` says."""
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="semicon-run-"))
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file, expected a new or empty folder; choose another")

@@ -44,11 +44,7 @@ class Batch:
 
 
 def semi_batches(
-    cohort: Cohort,  # slices
-    split: Split,  # who may be learned from
-    settings: StageSettings,  # batch size and augmentation
-    seed: int,  # of slices and views
-    device: torch.device | str = "cpu",  # where the network is
+    cohort: Cohort, split: Split, settings: StageSettings, seed: int, device: torch.device | str = "cpu"
 ) -> Callable[[int], Batch]:
     """Batches by step number: `batch` labelled slices, and half as many unlabelled ones."""
     known = allowed(cohort, split, labelled_indices(cohort, split), "labels", device)
@@ -119,21 +115,13 @@ class Context:
     temperature: float  # of a contrastive term
 
 
-def ramp(
-    step: int,  # steps done
-    steps: int,  # of the stage
-    share: float = 0.4,  # of the stage over which the weight rises
-) -> float:
-    """Weight of the added term: from 0.007 up to 1."""
+def ramp(step: int, steps: int, share: float = 0.4) -> float:
+    """Weight of the added term after `step` of `steps` steps: from 0.007 up to 1 over the first `share` of the stage."""
     return math.exp(-5 * (1 - min(1.0, step / max(1, share * steps))) ** 2)
 
 
-def logits_of(
-    model: nn.Module,  # network
-    images: Tensor,  # [B, 1, H, W]
-    context: Context,  # precision
-) -> Tensor:
-    """Logits [B, classes, H, W] in float32, computed in the stage's precision."""
+def logits_of(model: nn.Module, images: Tensor, context: Context) -> Tensor:
+    """Logits [B, classes, H, W] of images [B, 1, H, W] in float32, computed in the stage's precision."""
     return at_precision(model, images, context.precision)
 
 
@@ -154,41 +142,37 @@ def mixup(nets: Student, batch: Batch, context: Context, alpha: float = 0.4) -> 
     return share * cross_entropy_dice(logits, batch.labels) + (1 - share) * cross_entropy_dice(logits, batch.labels[other])
 
 
-def quarter_turn(
-    values: Tensor,  # [B, C, H, W]
-    quarters: int,  # quarter turns
-    mirror: bool,  # mirror the columns as well
-) -> Tensor:
-    """A turned and mirrored copy [B, C, H, W] (H and W change places in a quarter turn); exact, since no pixel falls between others."""
+def quarter_turn(values: Tensor, quarters: int, mirror: bool) -> Tensor:
+    """A turned and mirrored copy of values [B, C, H, W] (H and W change places in a quarter turn); exact, since no pixel falls between others."""
     values = torch.rot90(values, quarters, (2, 3))
     return values.flip(3) if mirror else values
 
 
-def mean_teacher(nets: Teacher, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and agreement of the student on the strong view with the teacher on the weak one; a scalar."""
+def mean_teacher(nets: Teacher, batch: Batch, context: Context, quarters: int = 0, mirror: bool = False) -> Tensor:
+    """Supervised loss, and agreement of the student on the strong view, turned, with the teacher's turned answer to the weak one; a scalar."""
     nets.follow(batch.step)
     with torch.no_grad():
-        target = logits_of(nets.teacher, batch.weak, context).softmax(1)
-    guess = logits_of(nets.student, batch.strong, context).softmax(1)
+        target = quarter_turn(logits_of(nets.teacher, batch.weak, context).softmax(1), quarters, mirror)
+    guess = logits_of(nets.student, quarter_turn(batch.strong, quarters, mirror), context).softmax(1)
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * F.mse_loss(guess, target)
 
 
 def tcsm(nets: Teacher, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and agreement of the student on a turned image with the teacher's turned answer; a scalar."""
-    nets.follow(batch.step)
+    """The loss of a mean teacher with a random turn; a scalar."""
     quarters, mirror = (int(torch.randint(high, (1,), generator=batch.generator)) for high in (4, 2))
-    with torch.no_grad():
-        target = quarter_turn(logits_of(nets.teacher, batch.weak, context).softmax(1), quarters, bool(mirror))
-    guess = logits_of(nets.student, quarter_turn(batch.strong, quarters, bool(mirror)), context).softmax(1)
-    return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * F.mse_loss(guess, target)
+    return mean_teacher(nets, batch, context, quarters, bool(mirror))
 
 
-def pseudo_labels(
-    logits: Tensor,  # [B, classes, H, W]
-) -> tuple[Tensor, Tensor]:
-    """The most likely class [B, H, W] and its probability [B, H, W]."""
+def pseudo_labels(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The most likely class [B, H, W] and its probability [B, H, W], from logits [B, classes, H, W]."""
     chance, label = logits.detach().softmax(1).max(1)
     return label, chance
+
+
+@torch.no_grad()
+def guessed(model: nn.Module, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
+    """What a network takes for the labels [U, H, W] of the weak views, and how probable each is [U, H, W]."""
+    return pseudo_labels(logits_of(model, batch.weak, context))
 
 
 def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
@@ -196,16 +180,13 @@ def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
     one, two = (logits_of(net, torch.cat([batch.images, batch.weak]), context) for net in (nets.student, nets.twin))
     known = len(batch.images)
     loss = cross_entropy_dice(one[:known], batch.labels) + cross_entropy_dice(two[:known], batch.labels)
-    crossed = F.cross_entropy(one[known:], pseudo_labels(two[known:])[0]) + F.cross_entropy(
-        two[known:], pseudo_labels(one[known:])[0]
-    )
+    crossed = F.cross_entropy(one[known:], pseudo_labels(two[known:])[0]) + F.cross_entropy(two[known:], pseudo_labels(one[known:])[0])
     return loss + context.weight * ramp(batch.step, context.steps) * crossed
 
 
 def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, and cross entropy of the strong view with the confident classes of the weak view; a scalar."""
-    with torch.no_grad():
-        label, chance = pseudo_labels(logits_of(nets.chosen, batch.weak, context))
+    label, chance = guessed(nets.chosen, batch, context)
     terms = F.cross_entropy(logits_of(nets.student, batch.strong, context), label, reduction="none")
     added = (terms * (chance >= context.threshold)).mean()
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * added
@@ -214,12 +195,7 @@ def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
 class Rounds(Student):
     """A student, and what it was when the round of self-training began."""
 
-    def __init__(
-        self,
-        student: UNet,  # the network to train
-        rounds: int = 2,  # of equal length, after the warm-up
-        warmup: float = 0.3,  # share of the steps before the first round
-    ):
+    def __init__(self, student: UNet, rounds: int = 2, warmup: float = 0.3):
         super().__init__(student)
         self.labeller, self.rounds, self.warmup = copy.deepcopy(student).requires_grad_(False), rounds, warmup
 
@@ -235,19 +211,14 @@ def self_training(nets: Rounds, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, and the same loss on the strong view with the labeller's classes of the weak view; a scalar."""
     if not nets.begin(batch.step, context.steps):
         return supervised(nets, batch, context)
-    with torch.no_grad():
-        label, _ = pseudo_labels(logits_of(nets.labeller, batch.weak, context))
+    label, _ = guessed(nets.labeller, batch, context)
     logits = logits_of(nets.student, torch.cat([batch.images, batch.strong]), context)
     known = len(batch.images)
     return cross_entropy_dice(logits[:known], batch.labels) + context.weight * cross_entropy_dice(logits[known:], label)
 
 
-def box(
-    shape: tuple[int, int],  # rows and columns of a slice
-    generator: torch.Generator,  # where it lies
-    share: float = 2 / 3,  # of rows and of columns
-) -> Tensor:
-    """A random rectangle, bool [H, W], True inside."""
+def box(shape: tuple[int, int], generator: torch.Generator, share: float = 2 / 3) -> Tensor:
+    """A random rectangle, bool [H, W], True inside, of a `share` of the rows and of the columns."""
     sides = [max(1, round(share * side)) for side in shape]
     first = [int(torch.randint(whole - side + 1, (1,), generator=generator)) for whole, side in zip(shape, sides, strict=True)]
     inside = torch.zeros(shape, dtype=torch.bool)
@@ -258,8 +229,7 @@ def box(
 def copy_paste(nets: Teacher, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, and the same loss on labelled slices with a box of unlabelled ones and the other way round; a scalar."""
     nets.follow(batch.step)
-    with torch.no_grad():
-        label, _ = pseudo_labels(logits_of(nets.teacher, batch.weak, context))
+    label, _ = guessed(nets.teacher, batch, context)
     count = min(len(batch.images), len(batch.strong))
     inside = box(tuple(batch.labels.shape[1:]), batch.generator).to(batch.images.device)
     ours, theirs = (batch.images[:count], batch.labels[:count]), (batch.strong[:count], label[:count])
@@ -270,13 +240,8 @@ def copy_paste(nets: Teacher, batch: Batch, context: Context) -> Tensor:
     return cross_entropy_dice(logits[:known], batch.labels) + context.weight * ramp(batch.step, context.steps) * added
 
 
-def chosen_pixels(
-    labels: Tensor,  # [P] classes
-    sure: Tensor,  # [P] bool, pixels that may take part
-    count: int,  # pixels wanted
-    generator: torch.Generator,  # which ones
-) -> Tensor:
-    """Positions [n] int64 of up to `count` sure pixels, as evenly over the classes as they allow."""
+def chosen_pixels(labels: Tensor, sure: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Positions [n] int64 of up to `count` pixels that are `sure` [P] bool, as evenly over the classes, `labels` [P], as they allow."""
     order = torch.randperm(len(labels), generator=generator).to(labels.device)
     order = order[sure[order]]
     classes = labels[order].unique()
@@ -309,8 +274,7 @@ def joint(nets: Student, batch: Batch, context: Context) -> Tensor:
 def recipe(nets: Teacher, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, cross entropy with the teacher's confident classes, and a tenth of the pixel contrast; a scalar."""
     nets.follow(batch.step)
-    with torch.no_grad():
-        label, chance = pseudo_labels(logits_of(nets.teacher, batch.weak, context))
+    label, chance = guessed(nets.teacher, batch, context)
     terms = F.cross_entropy(logits_of(nets.student, batch.strong, context), label, reduction="none")
     logits, contrast = pixel_contrast(nets, batch, context)
     added = (terms * (chance >= context.threshold)).mean() + 0.1 * contrast
@@ -374,14 +338,11 @@ def finetune_with(
     model.load_state_dict(nets.chosen.state_dict())
 
 
-def positional_loss(
-    vectors: Tensor,  # [N, D] raw embeddings of views
-    positions: Tensor,  # [N] 0 to 1, nan where unknown
-    slices: Tensor,  # [N] which slice each is a view of
-    temperature: float = 0.1,  # tau
-    near: float = 0.1,  # positions closer than this are positives
-) -> Tensor:
-    """Global contrast whose positives are views of slices from nearly the same position; a scalar; ValueError for other shapes."""
+def positional_loss(vectors: Tensor, positions: Tensor, slices: Tensor, temperature: float = 0.1, near: float = 0.1) -> Tensor:
+    """Global contrast of vectors [N, D] whose positives are views of one of the `slices` [N], or of `positions` [N] nearer than `near`; a scalar.
+
+    Positions are 0 to 1, nan where unknown; ValueError for other shapes.
+    """
     if vectors.ndim != 2 or len(vectors) != len(positions) or len(vectors) != len(slices):
         raise ValueError(f"vectors: found shape {list(vectors.shape)}, expected [{len(positions)}, D], a row for each position")
     check_temperature(temperature)
@@ -424,13 +385,8 @@ def train_positional(
     return fit(model, loss_of, batches, settings, folder, resume, "global", identity=identity)
 
 
-def hidden_squares(
-    shape: tuple[int, int, int],  # slices, rows and columns
-    share: float,  # of the squares that are hidden
-    side: int,  # of a square, pixels
-    generator: torch.Generator,  # which ones
-) -> Tensor:
-    """Which pixels are hidden, bool [n, 1, H, W]; squares at the border are smaller."""
+def hidden_squares(shape: tuple[int, int, int], share: float, side: int, generator: torch.Generator) -> Tensor:
+    """Which pixels are hidden, bool [n, 1, H, W]: a `share` of the squares, `side` pixels each; smaller at the border."""
     slices, rows, columns = shape
     chosen = torch.rand((slices, 1, -(-rows // side), -(-columns // side)), generator=generator) < share
     return chosen.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :rows, :columns]
@@ -439,12 +395,7 @@ def hidden_squares(
 class Painter(nn.Module):
     """A network and a head that paints a slice from its features."""
 
-    def __init__(
-        self,
-        model: UNet,  # the network to train
-        images: Tensor,  # [n, 1, H, W] any slices, which show how many features there are
-        seed: int = 0,  # of the head's first weights
-    ):
+    def __init__(self, model: UNet, images: Tensor, seed: int = 0):
         super().__init__()
         self.model = model
         with torch.random.fork_rng(devices=[]), evaluating(model):

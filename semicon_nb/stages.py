@@ -13,10 +13,9 @@ import torch
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .files import content_key
 from .identity import name_of
-from .loop import StageSettings, Step
+from .loop import STAGES, StageSettings, Step
 from .machine import chosen_precision
 from .predict import Prediction
-from .loop import STAGES
 
 
 Trainer = Callable[..., Iterator[Step]]
@@ -38,9 +37,7 @@ class Stage:
 
     def describe(self) -> dict:
         """Everything that decides what the stage does, as plain values."""
-        options = {
-            name: value if isinstance(value, (str, int, float)) else repr(value) for name, value in self.options.items()
-        }
+        options = {name: value if isinstance(value, (str, int, float)) else repr(value) for name, value in self.options.items()}
         seen = {"images": self.images, "labels": self.labels}
         return {
             "stage": self.name,
@@ -95,12 +92,7 @@ class Preset:
 
     def network(self, classes: int) -> dict:
         """Arguments of `UNet` for this many `classes`, background included."""
-        sizes = {
-            "width": self.width,
-            "decoder_norm": self.decoder_norm,
-            "global_dim": self.global_dim,
-            "pixel_dim": self.pixel_dim,
-        }
+        sizes = {"width": self.width, "decoder_norm": self.decoder_norm, "global_dim": self.global_dim, "pixel_dim": self.pixel_dim}
         return {"classes": classes, **sizes}
 
     def scaled(self, factor: float) -> "Preset":
@@ -108,42 +100,28 @@ class Preset:
         if factor == 1:
             return self
         stages = {name: scaled_stage(settings, factor) for name, settings in self.stages.items()}
-        return replace(
-            self, stages=stages, epochs={name: max(1, round(count * factor)) for name, count in self.epochs.items()}
-        )
+        return replace(self, stages=stages, epochs={name: max(1, round(count * factor)) for name, count in self.epochs.items()})
 
 
-def scaled_stage(
-    settings: StageSettings,  # of a stage
-    factor: float,  # multiplies its steps
-) -> StageSettings:
-    """Stage settings with more or fewer steps; ValueError for a factor that is not above 0."""
+def scaled_stage(settings: StageSettings, factor: float) -> StageSettings:
+    """Stage settings with the steps multiplied by a `factor`; ValueError for one that is not above 0."""
     if not 0 < factor < math.inf:
         raise ValueError(f"scale: found {factor}, expected a number above 0")
-    count = {
-        name: max(1, round(getattr(settings, name) * factor))
-        for name in ("steps", "validate_every")
-        if getattr(settings, name)
-    }
+    count = {name: max(1, round(getattr(settings, name) * factor)) for name in ("steps", "validate_every") if getattr(settings, name)}
     return replace(settings, warmup=round(settings.warmup * factor), **count)
 
 
-def preset_of(
-    name: str,  # what to call it
-    steps: tuple[int, int, int],  # of the global, local and finetune stages
-    batch: tuple[int, int, int],  # slices of a batch in each
-    precision: str = "auto",  # "auto", "fp32" or "bf16"
-    **network: Any,  # width, decoder_norm, global_dim, pixel_dim, epochs
-) -> Preset:
-    """A preset from the default stage settings with other steps and batches."""
+def preset_of(name: str, steps: tuple[int, int, int], batch: tuple[int, int, int], precision: str = "auto", **network: Any) -> Preset:
+    """A preset, `name`, from the default stage settings with other `steps` and slices of a `batch` in the global, local and finetune stages.
+
+    `precision` is "auto", "fp32" or "bf16"; `network`: width, decoder_norm, global_dim, pixel_dim, epochs.
+    """
     stages = {}
     for stage, count, size in zip(("global", "local", "finetune"), steps, batch, strict=True):
         usual = STAGES[stage]
         warmup = min(usual.warmup, max(1, count // 10))
         every = max(1, count // 5) if usual.validate_every else 0
-        stages[stage] = replace(
-            usual, steps=count, batch=size, warmup=warmup, validate_every=every, precision=precision
-        )
+        stages[stage] = replace(usual, steps=count, batch=size, warmup=warmup, validate_every=every, precision=precision)
     return Preset(name, stages, **network)
 
 
@@ -160,9 +138,7 @@ def paper_preset() -> Preset:
 def demo_preset() -> Preset:
     """A small network that learns generated scans in seconds: a high rate, steadied by a running average of the weights."""
     usual = preset_of("demo", (120, 60, 300), (24, 4, 8), width=8, pixel_dim=32)
-    return replace(
-        usual, stages={**usual.stages, "finetune": replace(usual.stages["finetune"], rate=8e-3, average=0.97)}
-    )
+    return replace(usual, stages={**usual.stages, "finetune": replace(usual.stages["finetune"], rate=8e-3, average=0.97)})
 
 
 PRESETS: dict[str, Preset] = {
@@ -176,12 +152,7 @@ validation people of one split, all labels) pooled Dice is .834 after 500, .856 
 with an average of the weights, smaller batches and slices of half the size in the first half were tried and are no better."""
 
 
-def settings_for(
-    stage: Stage,  # of a method
-    preset: Preset,  # sizes and settings
-    cohort: Cohort,  # slices
-    split: Split,  # who may be learned from
-) -> StageSettings:
+def settings_for(stage: Stage, preset: Preset, cohort: Cohort, split: Split) -> StageSettings:
     """A stage's settings: the preset's, with the method's own changes and length; ValueError for a stage that the preset does not have."""
     if stage.name not in preset.stages:
         raise ValueError(f"stage: found {stage.name!r}, expected one of the preset's {', '.join(preset.stages)}")
@@ -191,18 +162,15 @@ def settings_for(
         pool = stage.images == "train" and stage.name != "finetune"
         slices = unlabelled_indices(cohort, split) if pool else labelled_indices(cohort, split)
         per_epoch = math.ceil(len(slices) / settings.batch)
-        settings = replace(
-            settings, steps=epochs * per_epoch, validate_every=10 * per_epoch if settings.validate_every else 0
-        )
+        settings = replace(settings, steps=epochs * per_epoch, validate_every=10 * per_epoch if settings.validate_every else 0)
     return settings if stage.longer == 1 else scaled_stage(settings, stage.longer)
 
 
-def with_precision(
-    preset: Preset,  # sizes and settings
-    device: torch.device | str = "cpu",  # where the network will be
-    begun: dict[str, str] | None = None,  # stage -> precision that an interrupted run was begun in
-) -> Preset:
-    """The preset with "fp32" or "bf16" in each stage: as the run was begun, else what pays on the device."""
+def with_precision(preset: Preset, device: torch.device | str = "cpu", begun: dict[str, str] | None = None) -> Preset:
+    """The preset with "fp32" or "bf16" in each stage: as the run was begun, else what pays on the device.
+
+    `begun` has the precision of each stage of an interrupted run.
+    """
     stages = {}
     for name, settings in preset.stages.items():
         if settings.precision == "auto":

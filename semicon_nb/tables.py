@@ -1,24 +1,9 @@
 """What may be said of a handful of runs: means, intervals, and differences on the same splits"""
 
 __all__ = [
-    "NAMES",
-    "as_markdown",
-    "by_split",
-    "compare",
-    "failures",
-    "headroom",
-    "interval",
-    "judge",
-    "paired",
-    "plus_minus",
-    "read_lines",
-    "read_records",
-    "read_results",
-    "same_people",
-    "summary",
-    "table",
-    "verdicts",
-]
+    "NAMES", "as_markdown", "by_split", "compare", "failures", "headroom", "interval", "judge", "paired", "plus_minus", "read_lines",
+    "read_records", "read_results", "same_people", "summary", "table", "verdicts",
+]  # fmt: skip
 
 import os
 from collections import Counter
@@ -37,25 +22,12 @@ if TYPE_CHECKING:
 
 
 COLUMNS = (
-    "method",
-    "labels",
-    "split",
-    "seed",
-    "pooled_dice",
-    "volume_dice",
-    "hd95",
-    "validation",
-    "seconds",
-    "processor_seconds",
-    "preset",
-    "key",
-    "experiment",
-)
+    "method", "labels", "split", "seed", "pooled_dice", "volume_dice", "hd95", "validation", "seconds", "processor_seconds", "preset",
+    "key", "experiment",
+)  # fmt: skip
 
 
-def experiment_of(
-    record: dict,  # of a finished run
-) -> str:
+def experiment_of(record: dict) -> str:
     """What runs must share to be compared: the cohort, the preset and its scale, simulated defects, how outlines are spread, and a network of one's own."""
     data, scale = record.get("data"), record.get("scale") or 1
     cohort = str((data.get("cohort") if isinstance(data, dict) else data) or "")
@@ -67,11 +39,11 @@ def experiment_of(
     return ", ".join(word for word in words if word)
 
 
-def read_lines(
-    path: str | Path,  # results/NAME.jsonl
-    kind: Any = Any,  # of a line, as `files.check_kind` has it
-) -> list[dict]:
-    """Every line of a results file; a last one that was cut off in writing is left out; ValueError for any other broken line."""
+def read_lines(path: str | Path, kind: Any = Any) -> list[dict]:
+    """Every line of a results file, `path`, of a `kind` as `files.check_kind` has it; ValueError for a broken one.
+
+    A last one that was cut off in writing is left out.
+    """
     lines = content_of(path).split(b"\n")
     records = []
     for number, line in enumerate(lines, start=1):
@@ -126,12 +98,8 @@ class _FailedLine(TypedDict):
     error: str
 
 
-
-
-def read_records(
-    results: Results,  # a results file, a folder of them, or several files and records
-) -> list[dict]:
-    """Every finished run, once; FileNotFoundError or ValueError where there is none, or where a run does not say what it is of."""
+def read_records(results: Results) -> list[dict]:
+    """Every finished run in `results`, once; FileNotFoundError or ValueError where there is none, or where a run does not say what it is of."""
     found = []
     for item in [results] if isinstance(results, (str, os.PathLike)) else results:
         found += _records_at(Path(item)) if isinstance(item, (str, os.PathLike)) else [_checked(item, "results")]
@@ -174,10 +142,8 @@ def _checked(record: dict, source: str) -> dict:
     return record
 
 
-def read_results(
-    results: Results,  # a results file, a folder of them, several files, records or a table of runs
-) -> "pd.DataFrame":
-    """One row for each finished run; ValueError where there is none."""
+def read_results(results: Results) -> "pd.DataFrame":
+    """One row for each finished run in `results`; ValueError where there is none."""
     import pandas as pd
 
     if isinstance(results, pd.DataFrame):
@@ -196,11 +162,8 @@ def _both_ways(record: dict) -> dict[str, float]:
     return {name: np.nan if value is None else value for name, value in found.items()}
 
 
-def interval(
-    values: Iterable[float],  # one value for each split
-    sure: float = 0.95,  # how often such intervals hold the true mean
-) -> tuple[float, float, int]:
-    """Mean, half width of the t-interval (nan for a single value), and number of values."""
+def interval(values: Iterable[float], sure: float = 0.95) -> tuple[float, float, int]:
+    """Mean of `values`, half width of the t-interval (nan for a single one) that is `sure` to hold the true mean, and their number."""
     values = np.array([v for v in values if v is not None and np.isfinite(v)], dtype=float)
     if len(values) == 0:
         return float("nan"), float("nan"), 0
@@ -210,11 +173,8 @@ def interval(
     return float(values.mean()), float(half), len(values)
 
 
-def by_split(
-    results: Results,  # finished runs
-    metric: str = "pooled_dice",  # a column: pooled_dice, volume_dice, hd95, validation, seconds
-) -> "pd.DataFrame":
-    """Rows (labels, method), a column for each split, seeds averaged; ValueError for an unknown metric, or runs that cannot be compared."""
+def by_split(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
+    """Rows (labels, method) of a `metric`, a column for each split, seeds averaged; ValueError for an unknown one, or `results` that cannot be compared."""
     import pandas as pd
 
     runs = read_results(results)
@@ -227,11 +187,8 @@ def by_split(
     return runs.pivot_table(index=["labels", "method"], columns="split", values=metric, sort=False)
 
 
-def same_people(
-    scores: "pd.DataFrame",  # of `by_split`
-    baseline: str = "scratch",  # whose splits count
-) -> "pd.DataFrame":
-    """The scores with a gap wherever the baseline has none, so that no mean is over other people; as they are where it was not run."""
+def same_people(scores: "pd.DataFrame", baseline: str = "scratch") -> "pd.DataFrame":
+    """The scores of `by_split` with a gap wherever the `baseline` has none, so that no mean is over other people; as they are where it was not run."""
     kept = scores.copy()
     for share, method in scores.index:
         if (share, baseline) in scores.index:
@@ -239,11 +196,8 @@ def same_people(
     return kept
 
 
-def summary(
-    results: Results,  # finished runs
-    metric: str = "pooled_dice",  # what to average
-) -> "pd.DataFrame":
-    """Mean and half width of its 95 % interval over the splits that scratch was run on, for each labelled share and method."""
+def summary(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
+    """Mean and half width of its 95 % interval over the splits that scratch was run on, of a `metric`, for each labelled share and method of `results`."""
     scores = same_people(by_split(results, metric))
     rows = {place: interval(row) for place, row in zip(scores.index, scores.to_numpy(), strict=True)}
     return _frame(rows, scores, ["mean", "half", "splits"])
@@ -257,12 +211,11 @@ def _frame(rows: dict[tuple[float, str], tuple], scores: "pd.DataFrame", columns
     return pd.DataFrame(list(rows.values()), index=index, columns=columns)
 
 
-def paired(
-    results: Results,  # finished runs
-    against: str | dict[float, dict[str, str]] = "scratch",  # the method to subtract; or, for each share, each method's rival
-    metric: str = "pooled_dice",  # what to compare
-) -> "pd.DataFrame":
-    """Mean difference to another method on the same splits, and half width of its 95 % interval."""
+def paired(results: Results, against: str | dict[float, dict[str, str]] = "scratch", metric: str = "pooled_dice") -> "pd.DataFrame":
+    """Mean difference of a `metric` to another method on the same splits of `results`, and half width of its 95 % interval.
+
+    `against` is the method to subtract; or, for each share, each method's rival.
+    """
     scores = by_split(results, metric)
     rows = {}
     for share, method in scores.index:
@@ -273,9 +226,7 @@ def paired(
     return _frame(rows, scores, ["difference", "half", "splits", "against"])
 
 
-def best_other(
-    results: Results,  # finished runs
-) -> dict[float, dict[str, str]]:
+def best_other(results: Results) -> dict[float, dict[str, str]]:
     """For each labelled share and method, the other method with the best mean Dice on validation subjects."""
     means = summary(results, "validation")["mean"].dropna()
     rivals: dict[float, dict[str, str]] = {}
@@ -300,24 +251,23 @@ def _rooms(scores: "pd.DataFrame", metric: str) -> "dict[tuple[float, str], pd.S
     return {(f, m): scores.loc[(1.0, m)] - scores.loc[(f, m)] for f, m in there}
 
 
-def headroom(
-    results: Results,  # finished runs
-    metric: str = "pooled_dice",  # what to compare
-) -> "pd.DataFrame":
-    """What all labels bring to training from scratch: mean, half width of its 95 % interval, splits; no row where all labels were not run."""
+def headroom(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
+    """What all labels bring to training from scratch, in a `metric` of `results`: mean, half width of its 95 % interval, splits.
+
+    No row where all labels were not run.
+    """
     scores = by_split(results, metric)
     rows = {place: interval(gains) for place, gains in _rooms(scores, metric).items()}
     rows = {place: row for place, row in rows.items() if row[2]}
     return _frame(rows, scores, ["mean", "half", "splits"])
 
 
-def judge(
-    differences: Iterable[float],  # better less worse, one for each split; more is better
-    headroom: Iterable[float]
-    | None = (),  # what all labels bring, one for each split; none where not known, None where it is not asked for
-    sure: float = 0.95,  # how often the interval that must leave zero out holds the true difference
-) -> str:
-    """Whether a claim "holds", is "reversed", or the runs "cannot tell", or had "no room to tell"."""
+def judge(differences: Iterable[float], headroom: Iterable[float] | None = (), sure: float = 0.95) -> str:
+    """Whether a claim "holds", is "reversed", or the runs "cannot tell", or had "no room to tell".
+
+    `differences` are better less worse, one for each split; the interval that is `sure` to hold the true one must leave zero out.
+    `headroom` is what all labels bring, one for each split; none where not known, None where it is not asked for.
+    """
     gain, resolution, splits = interval(differences)
     least = interval(differences, sure)[1]
     room, spread, _ = (np.inf, 0.0, 0) if headroom is None else interval(headroom)
@@ -331,12 +281,8 @@ def judge(
 LESS_IS_BETTER = ("hd95", "seconds", "processor_seconds")
 
 
-def verdicts(
-    results: Results,  # finished runs
-    claims: Iterable[tuple[str, str]],  # (better, worse) as somebody claims
-    metric: str = "pooled_dice",  # what to compare
-) -> "pd.DataFrame":  # a row for each claim and labelled share that were run
-    """Which claims hold on these splits, which are reversed, and where the runs cannot tell or had no room to."""
+def verdicts(results: Results, claims: Iterable[tuple[str, str]], metric: str = "pooled_dice") -> "pd.DataFrame":
+    """Which claims (better, worse) about a `metric` of `results` hold, which are reversed, and where the runs cannot tell or had no room to."""
     import pandas as pd
 
     scores = by_split(results, metric)
@@ -354,12 +300,8 @@ def verdicts(
     return pd.DataFrame(rows, columns=names)
 
 
-def plus_minus(
-    value: float,  # mean
-    half: float,  # half width of the interval, nan where one split was run
-    signed: bool = False,  # write a plus sign
-) -> str:
-    """`0.812 ± 0.010`; nothing where there is no value."""
+def plus_minus(value: float, half: float, signed: bool = False) -> str:
+    """`0.812 ± 0.010` of a mean `value` and `half` an interval, nan where one split was run, `signed` with a plus; nothing where there is no value."""
     if not np.isfinite(value):
         return ""
     return f"{value:+.3f}" * signed + f"{value:.3f}" * (not signed) + (f" ± {half:.3f}" if np.isfinite(half) else "")
@@ -371,11 +313,8 @@ def _texts(rows: "pd.DataFrame", value: str, share: float, signed: bool) -> dict
     return {method: plus_minus(mean, half, signed) for (labels, method), mean, half in found if labels == share}
 
 
-def compare(
-    results: Results,  # finished runs
-    metric: str = "pooled_dice",  # what to compare
-) -> "pd.DataFrame":
-    """Scores with intervals, paired differences to scratch and to the best other method, and below them the headroom, as text."""
+def compare(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
+    """Scores of `results` in a `metric` with intervals, differences to scratch and to the best other method, and below them the headroom, as text."""
     import pandas as pd
 
     runs = read_results(results)
@@ -402,19 +341,15 @@ NAMES = {
 }
 
 
-def as_markdown(
-    rows: "pd.DataFrame",  # texts
-) -> str:
-    """A table in markdown."""
+def as_markdown(rows: "pd.DataFrame") -> str:
+    """A table of texts, `rows`, in markdown."""
     body = [[f"`{name}`", *row] for name, row in zip(rows.index, rows.to_numpy(), strict=True)]
     lines = [["", *rows.columns], ["---"] * (len(rows.columns) + 1), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def as_latex(
-    rows: "pd.DataFrame",  # texts
-) -> str:
-    """A table in LaTeX (booktabs)."""
+def as_latex(rows: "pd.DataFrame") -> str:
+    """A table of texts in LaTeX (booktabs)."""
     clean = {"%": r"\%", "_": r"\_", "&": r"\&", "±": r"$\pm$", "−": "--"}
     lines = [["", *rows.columns], *([name, *row] for name, row in zip(rows.index, rows.to_numpy(), strict=True))]
     body = [" & ".join("".join(clean.get(letter, letter) for letter in cell) for cell in line) + r" \\" for line in lines]
@@ -429,12 +364,8 @@ def _about_headroom(runs: "pd.DataFrame", metric: str) -> str:
     return " Headroom unknown: training from scratch was not run with few labels and with all." * (not metric.endswith("seconds"))
 
 
-def table_of_one(
-    runs: "pd.DataFrame",  # finished runs of one experiment
-    form: str,  # "markdown", "latex" or "html"
-    metric: str,  # pooled_dice, volume_dice or hd95
-) -> str:
-    """The table of one experiment, with a line that says what stands behind it."""
+def table_of_one(runs: "pd.DataFrame", form: str, metric: str) -> str:
+    """The table of one experiment, "markdown", "latex" or "html", with a line that says what stands behind it."""
     rows = compare(runs, metric)
     splits = summary(runs, metric)["splits"]
     splits = splits[splits > 0]
@@ -448,22 +379,19 @@ def table_of_one(
     return f"{as_latex(rows)}\n% {note}" if form == "latex" else f"{as_markdown(rows)}\n\n{note}"
 
 
-def table(
-    results: Results,  # finished runs
-    form: str = "markdown",  # "markdown", "latex" or "html"
-    metric: str = "pooled_dice",  # pooled_dice, volume_dice or hd95
-) -> str:
-    """The table of all methods and shares: one for each cohort, preset and set of defects, since these cannot be compared; ValueError for an unknown form."""
+def table(results: Results, form: str = "markdown", metric: str = "pooled_dice") -> str:
+    """The table of all methods and shares in `results`, by a `metric`: one for each cohort, preset and set of defects.
+
+    These cannot be compared. The form is "markdown", "latex" or "html"; ValueError for an unknown one.
+    """
     if form not in ("markdown", "latex", "html"):
         raise ValueError(f"form: found {form!r}, expected markdown, latex or html")
     parts = read_results(results).groupby("experiment", sort=False)
     return "\n\n".join(table_of_one(runs, form, metric) for _, runs in parts)
 
 
-def _failed_runs(
-    results: Path,  # results/NAME.jsonl, which need not be there, or a folder of such files
-) -> dict[Path, dict[str, str]]:  # file of failures -> key of a run -> its last error
-    """Runs that were tried and are not among the finished ones."""
+def _failed_runs(results: Path) -> dict[Path, dict[str, str]]:
+    """Runs of a results file, which need not be there, or of a folder, that were tried and not finished: file of failures -> key -> last error."""
     inside = sorted(results.glob("*.failed.jsonl")) if results.is_dir() else [results.with_suffix(".failed.jsonl")]
     found = {}
     for file in filter(Path.is_file, inside):
@@ -475,11 +403,8 @@ def _failed_runs(
     return found
 
 
-def failures(
-    results: Path,  # as for `_failed_runs`
-    keys: set[str] | None = None,  # of the runs that are asked about; None for all
-) -> list[str]:
-    """Why runs failed, a sentence for each file: the different reasons, most frequent first, with their counts."""
+def failures(results: Path, keys: set[str] | None = None) -> list[str]:
+    """Why runs of a results file or folder failed, of all or these `keys`, a sentence for each file: the reasons, most frequent first, with their counts."""
     sentences = []
     for file, runs in _failed_runs(results).items():
         reasons = Counter(error[:300] for key, error in runs.items() if keys is None or key in keys)

@@ -221,5 +221,5 @@ def finetune(
 
     return fit(
         model, loss_of, batches, settings, folder, resume, "finetune",
-        validate=validator(cohort, split, settings), identity=identity_of(model, cohort, split, indices, seed),
+        validate=validator(cohort, split, settings), identity=identity_of(model, cohort, split, indices, seed), steady=True,
     )  # fmt: skip

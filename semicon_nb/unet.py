@@ -1,4 +1,4 @@
-"""Encoder, decoder, one head for each stage, and weights that are carried between stages by name.
+"""The network has an encoder, a decoder and one head for each stage, and its weights are carried between stages by name.
 
 Docs: https://semicon-nb.github.io/semicon_nb/course/unet.html.md"""
 

@@ -1,4 +1,4 @@
-"""One slice, changed at random twice: what the two views have in common is what will be learned.
+"""One slice is changed at random twice, and the network learns what the two views have in common.
 
 Docs: https://semicon-nb.github.io/semicon_nb/course/views.html.md"""
 

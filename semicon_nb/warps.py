@@ -11,27 +11,18 @@ from torch import Tensor
 __all__ = ["Warp"]
 
 
-def uniform(
-    count: tuple[int, ...],  # shape of what is drawn
-    low: float,  # smallest value
-    high: float,  # largest value
-    generator: torch.Generator | None,  # source of randomness; None: torch's own
-    device: torch.device,  # where the values go
-) -> Tensor:
-    """Values [*count] between `low` and `high`, drawn on the generator's device."""
+def uniform(count: tuple[int, ...], low: float, high: float, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Values [*count] between `low` and `high`, drawn on the generator's device (None: torch's own) and put on this one."""
     source = generator.device if generator is not None else device
     return torch.rand(count, generator=generator, device=source).to(device) * (high - low) + low
 
 
 @lru_cache(maxsize=64)
-def spline_weights(
-    size: int,  # pixels along the side
-    knots: int,  # pieces of the spline along the side; it has three control points more
-    device: torch.device,  # where the weights go
-) -> Tensor:
+def spline_weights(size: int, knots: int, device: torch.device) -> Tensor:
     """Weights [size, knots + 3] of the cubic B-spline's control points at each pixel; each row sums to one.
 
-    A field is then a product of two small matrices, without filtering a noise image of full size.
+    The spline has `knots` pieces along `size` pixels. A field is then a product of two small matrices, without filtering a noise image
+    of full size.
     """
     place = (torch.arange(size, dtype=torch.float64) + 0.5) * knots / size
     distance = (place[:, None] - torch.arange(-1, knots + 2, dtype=torch.float64)).abs()
@@ -40,28 +31,31 @@ def spline_weights(
     return torch.where(distance < 1, near, far).float().to(device)
 
 
-def draw_spline(
-    control: Tensor,  # control points [*, knots + 3, knots + 3]
-    shape: tuple[int, int],  # height and width, pixels
-) -> Tensor:
-    """The smooth field [*, H, W] that the control points pull up and down."""
+def draw_spline(control: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The smooth field [*, *shape] that the control points [*, knots + 3, knots + 3] pull up and down."""
     rows, columns = (spline_weights(size, count - 3, control.device) for size, count in zip(shape, control.shape[-2:], strict=True))
     return rows @ (control @ columns.T)
 
 
-def draw_control(
-    count: tuple[int, ...],  # how many fields
-    shape: tuple[int, int],  # height and width of the fields, pixels
+@lru_cache(maxsize=64)
+def largest_control(
+    shape: tuple[int, int],  # height and width of a field, pixels
     knots: int,  # pieces of the spline along each side
-    generator: torch.Generator | None,  # source of randomness
-    device: torch.device,  # where the control points go
+    device: torch.device,  # where the weights of the spline are
+) -> float:
+    """Up to where uniform control points give a field whose root mean square is one."""
+    rows, columns = (spline_weights(size, knots, device).square().sum(1).mean().sqrt() for size in shape)
+    return math.sqrt(3) / float(rows * columns)
+
+
+def draw_control(
+    count: tuple[int, ...], shape: tuple[int, int], knots: int, generator: torch.Generator | None, device: torch.device
 ) -> Tensor:
-    """Control points [*count, knots + 3, knots + 3] of random fields whose root mean square is one.
+    """Control points [*count, knots + 3, knots + 3] of random fields, `shape` pixels large, whose root mean square is one.
 
     They are uniform, not Gaussian, so that no draw is extreme enough to fold a picture over itself.
     """
-    rows, columns = (spline_weights(size, knots, device).square().sum(1).mean().sqrt() for size in shape)
-    largest = math.sqrt(3) / float(rows * columns)
+    largest = largest_control(shape, knots, device)
     return uniform((*count, knots + 3, knots + 3), -largest, largest, generator, device)
 
 
@@ -88,36 +82,23 @@ class Warp:
         return draw_spline(self.control.flip(2) * reach[:, None, None], self.shape).permute(0, 1, 3, 4, 2)
 
 
-def lattice(
-    shape: tuple[int, int],  # height and width, pixels
-    knots: int,  # pieces of the spline along each side
-    device: torch.device,  # where the points go
-) -> Tensor:
+def lattice(shape: tuple[int, int], knots: int, device: torch.device) -> Tensor:
     """Row and column [2, knots + 3, knots + 3] of the control points of the warp that moves nothing."""
     axes = [(torch.arange(-1, knots + 2, device=device) / knots - 0.5) * side for side in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
-def sample(
-    values: Tensor,  # what is read, [B, H, W]
-    grid: Tensor,  # where, from `Warp.grid` [B, V, H, W, 2]
-    mode: str = "bilinear",  # "bilinear" for images, "nearest" for labels
-) -> Tensor:
-    """Each view's reading [B, V, H, W] of `values`; 0 outside the slice."""
+def sample(values: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
+    """Each view's reading [B, V, H, W] of values [B, H, W] at the places of `Warp.grid`, "bilinear" or "nearest"; 0 outside the slice."""
     repeated = values[:, None].expand(*grid.shape[:2], *values.shape[1:]).flatten(0, 1)
     read = F.grid_sample(repeated[:, None], grid.flatten(0, 1), mode=mode, padding_mode="zeros", align_corners=False)
     return read.view(grid.shape[:-1])
 
 
-def invert(
-    warp: Warp,  # warps of B slices
-    view: int,  # which view's warp
-    points: Tensor,  # row and column [B, 2, H, W] in the slice, pixels about its centre
-    rounds: int = 12,  # fixed-point steps
-) -> Tensor:
-    """Row and column [B, 2, H, W] in that view, about its centre, of each point of the slice.
+def invert(warp: Warp, view: int, points: Tensor, rounds: int = 12) -> Tensor:
+    """Row and column [B, 2, H, W] in a view, about its centre, of each point of the slice [B, 2, H, W], in pixels about the slice's centre.
 
-    The affine part is undone directly; e is smooth, so q <- r - e(q) closes in on the answer.
+    The affine part is undone directly; e is smooth, so q <- r - e(q) closes in on the answer in a few `rounds`.
     """
 
     def undo(places: Tensor) -> Tensor:
@@ -132,10 +113,8 @@ def invert(
     return found
 
 
-def _widened(
-    field: Tensor,  # smooth values [B, 2, H, W]
-) -> Tensor:
-    """The field with one more pixel on each side [B, 2, H + 2, W + 2], extrapolated linearly."""
+def _widened(field: Tensor) -> Tensor:
+    """A smooth field [B, 2, H, W] with one more pixel on each side [B, 2, H + 2, W + 2], extrapolated linearly."""
     for axis in (2, 3):
         lines = field.split(1, axis)
         inner = min(1, len(lines) - 1)
@@ -143,10 +122,7 @@ def _widened(
     return field
 
 
-def centred_pixels(
-    shape: tuple[int, int],  # height and width, pixels
-    device: torch.device,  # where the coordinates go
-) -> Tensor:
+def centred_pixels(shape: tuple[int, int], device: torch.device) -> Tensor:
     """Row and column [2, H, W] of each pixel, measured from the centre of the slice."""
     axes = [torch.arange(size, device=device) - (size - 1) / 2 for size in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))

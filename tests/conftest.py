@@ -66,6 +66,26 @@ def small_phantom():
 
 
 @pytest.fixture(scope="session")
+def cohort(small_phantom):
+    """The same, for tests that need no other."""
+    return small_phantom
+
+
+@pytest.fixture(scope="session")
+def part(cohort):
+    """Who is in which part of them, a third of the labels known."""
+    from semicon_nb.data import split
+
+    return split(cohort, labelled=0.3)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that no other test has written into."""
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
 def small_run(small_phantom, tmp_path_factory):
     """A finished run of three stages of two steps each."""
     from dataclasses import replace
@@ -78,6 +98,31 @@ def small_run(small_phantom, tmp_path_factory):
     stages = {name: replace(settings, steps=2, batch=2, warmup=0, precision="fp32") for name, settings in preset.stages.items()}
     preset, out = replace(preset, stages=stages), tmp_path_factory.mktemp("runs") / "RUN"
     return train_method("global+local(exact)", small_phantom, split(small_phantom, 0.5), preset, out=out, progress=False, cache=False)
+
+
+@pytest.fixture(scope="session")
+def made(small_run) -> Path:
+    """The folder of that run."""
+    return small_run.folder
+
+
+@pytest.fixture
+def scan(tmp_path: Path, small_phantom) -> Path:
+    """A scan of an odd shape, with an oblique affine, a slope and both orientation codes."""
+    import nibabel
+    import numpy as np
+    from small import AFFINE
+
+    voxels = np.moveaxis(small_phantom.images[:5, :29, :31].astype(np.float32) * 700, 0, 2).astype(np.int16)
+    image = nibabel.Nifti1Image(voxels, AFFINE)
+    image.set_sform(AFFINE, code=2)
+    image.set_qform(AFFINE, code=1, strip_shears=True)
+    image.header.set_slope_inter(2.0, 10.0)
+    for words in ("descrip", "db_name", "aux_file", "intent_name", "data_type"):
+        image.header[words] = b"SURNAME"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"SURNAME"))
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
 
 
 @pytest.fixture(scope="session")

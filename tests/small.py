@@ -1,10 +1,11 @@
-"""A preset of three steps and stages that break, for tests of runs."""
+"""A preset of three steps, stages that break, and commands that are refused, for tests of runs and of the command."""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from semicon_nb.cli import main
 from semicon_nb.identity import name_of
 from semicon_nb.loop import generator_of
 from semicon_nb.methods import train_method
@@ -71,3 +72,16 @@ def squared_error(model, batch):
 def line(seed=0):
     torch.manual_seed(seed)
     return torch.nn.Linear(1, 1)
+
+
+AFFINE = np.array([[0, 0.9, 0.1, -40], [0.8, 0, 0, 12], [0, 0.1, -1.1, 3], [0, 0, 0, 1.0]])
+"""An oblique one, in millimetres."""
+
+
+def refused(capsys, *arguments):
+    """Run a command that must fail: exit code 2, one line, nothing on the standard output."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith(f"semicon-nb {arguments[0]}: ") and "Traceback" not in err
+    return err

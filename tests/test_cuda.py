@@ -19,10 +19,11 @@ import torch
 from small import TINY, in_precision
 from torch.nn.functional import normalize
 
+from semicon_nb import graphs
 from semicon_nb.contrast import log_pair_sums
 from semicon_nb.data import phantom, split
 from semicon_nb.dice import cross_entropy_dice
-from semicon_nb.loop import STAGES, generator_of, run
+from semicon_nb.loop import STAGES, fit, generator_of, run
 from semicon_nb.losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from semicon_nb.machine import chosen_device, chosen_precision, machine
 from semicon_nb.methods import FINETUNE_STAGE, METHODS, train_method
@@ -224,6 +225,31 @@ def test_a_stage_in_bf16_stays_near_fp32(name, cohort, shares, card):
     full, low = (losses(stage(name, card, cohort, shares, replace(SETTINGS[name], precision=word))[1]) for word in ("fp32", "bf16"))
     assert full != low
     np.testing.assert_allclose(low, full, rtol=0.1)
+
+
+def test_a_replayed_step_is_the_ordinary_one(cohort, shares, card, monkeypatch):
+    """Twelve steps, nine of them replayed on a GPU: with rates that change, validation between them, and an average of the weights."""
+    settings, recorded = replace(SETTINGS["finetune"], steps=12), []
+    record = graphs.Replayed.record
+    monkeypatch.setattr(graphs.Replayed, "record", lambda *arguments: recorded.append(1) or record(*arguments))
+    found = {}
+    for warm in (3, 100):
+        monkeypatch.setattr(graphs, "WARM", warm)
+        model, steps = stage("finetune", card, cohort, shares, settings)
+        found[warm] = losses(steps), torch.cat([value.detach().flatten() for value in model.state_dict().values()])
+    assert len(recorded) == (card.type == "cuda")
+    np.testing.assert_allclose(found[3][0], found[100][0], rtol=5e-3)
+    assert relative(found[3][1], found[100][1]) < 0.01
+
+
+def test_a_replayed_loss_that_is_not_finite_is_refused(card):
+    """Also when it comes after the recording."""
+    model = torch.nn.Conv2d(1, 1, 1).to(card)
+    settings = replace(SETTINGS["finetune"], steps=8, validate_every=0)
+    batches = [(torch.full((2, 1, 4, 4), float("inf") if number == 6 else 1.0, device=card),) for number in range(8)]
+    steps = fit(model, lambda model, batch: model(batch[0]).square().mean(), batches.__getitem__, settings, steady=True)
+    with pytest.raises(ValueError, match="at step 7, expected a finite number"):
+        list(steps)
 
 
 @pytest.mark.parametrize("first, then", [("card", "card"), ("card", "cpu"), ("cpu", "card")])

@@ -10,6 +10,8 @@ from semicon_nb.embed import UmapSettings, aligned, as_slices, neighbours, pca, 
 from semicon_nb.trust import alignment, neighbour_agreement, trust, trustworthiness, uniformity
 from semicon_nb.unet import UNet
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 @pytest.fixture(scope="module")
 def clouds() -> tuple[np.ndarray, np.ndarray]:
@@ -18,11 +20,6 @@ def clouds() -> tuple[np.ndarray, np.ndarray]:
     labels = random.integers(0, 3, 300)
     vectors = random.normal(size=(300, 16)) + 4 * np.eye(16)[labels]
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), labels
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("shape, stack", [((5, 7), (1, 5, 7)), ((2, 5, 7), (2, 5, 7)), ((2, 1, 5, 7), (2, 5, 7))])

@@ -1,4 +1,4 @@
-"""A grid loses nothing and does nothing twice, whatever is killed; its tables say what the runs can bear."""
+"""A grid loses nothing and does nothing twice, whatever is killed."""
 
 import json
 import multiprocessing
@@ -15,29 +15,23 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
 
 from semicon_nb import experiment
-from semicon_nb.data import part_indices, phantom, split
+from semicon_nb.data import part_indices, split
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, todo
 from semicon_nb.machine import chosen_device, chosen_precision, duration, processor
 from semicon_nb.methods import METHODS, recipe_of
 from semicon_nb.stages import PRESETS, Method, Stage
-from semicon_nb.study.defects import method_with, resized_as_released, train_local_identical, with_defects
-from semicon_nb.tables import best_other, compare, interval, paired, read_lines, read_results, summary, table, verdicts
+from semicon_nb.tables import read_lines, read_results, table
 from semicon_nb.train import finetune
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 DATA = {"cohort": "phantom", "subjects": 6, "size": 32}
 TINY = replace(PRESETS["demo"], name="tiny", width=2).scaled(0.02)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
 
 
 def small_grid(name, methods, tmp_path, **how):
@@ -359,46 +353,6 @@ def test_killed_worker_costs_no_run(tmp_path):
     assert len({record["key"] for record in read_lines(tmp_path / "g.jsonl")}) == 4
 
 
-# ---- the released code's defects
-
-
-def test_bilinear_resizing_makes_labels_that_nobody_drew():
-    labels = np.zeros((10, 10, 1), np.uint8)
-    labels[3:7, 3:7] = 2
-    found = resized_as_released(labels, (16, 16))[0]
-    assert set(np.unique(found)) == {0, 1, 2}, "a rim of class 1 around class 2"
-
-
-def test_defects_change_what_they_say():
-    cohort = phantom(subjects=6, size=32)
-    leaky = with_defects(cohort, ["split_by_volume"])
-    parts = [split(leaky, 0.5, seed=seed) for seed in range(3)]
-    shared = [{name.split("-")[0] for name in part.train} & {name.split("-")[0] for name in part.test} for part in parts]
-    assert any(shared) and with_defects(cohort, ["identical_views"]) is cohort
-    assert with_defects(cohort, ["bilinear_labels"]).fingerprint != cohort.fingerprint
-    with pytest.raises(ValueError, match="defects: found typo"):
-        with_defects(cohort, ["typo"])
-    changed = method_with(METHODS["global+local(block)"], ["identical_views"])
-    assert changed.stages[1].train is train_local_identical and changed.key != METHODS["global+local(block)"].key
-
-
-def test_identical_views_are_identical(monkeypatch):
-    from semicon_nb.methods import train_method
-    from semicon_nb.study import defects
-
-    seen = []
-
-    def watched(model, pair, *rest):
-        seen.append(pair)
-        return model.embed_pixels(pair.images[:, 0]).square().mean()
-
-    monkeypatch.setattr(defects, "pixel_loss", watched)
-    cohort = phantom(subjects=6, size=32)
-    method = method_with(METHODS["local(stride)"], ["identical_views"])
-    train_method(method, cohort, split(cohort, 0.5), TINY, progress=False, cache=False)
-    assert seen and all((pair.images[:, 0] == pair.images[:, 1]).all() and (pair.labels[:, 0] == pair.labels[:, 1]).all() for pair in seen)
-
-
 def test_defective_run_is_measured_with_correct_labels(tmp_path):
     rows = small_grid("g", ["local(stride)"], tmp_path, splits=(0,), defects=("bilinear_labels", "identical_views", "split_by_volume"))
     record = read_lines(tmp_path / "g.jsonl")[0]
@@ -434,12 +388,6 @@ def test_outlines_over_slices_are_another_experiment_with_as_many_of_them(tmp_pa
     assert record["spread"] == "slices" and record["settings"]["labelled"] == list(split(cohort, 0.4, spread="slices").labelled)
 
 
-def test_a_way_that_was_not_measured_is_no_number():
-    old = {"method": "scratch", "labels": 0.05, "split": 0, "pooled_dice": 0.8}
-    (row,) = read_results([old]).to_dict("records")
-    assert row["pooled_dice_slice_by_slice"] == 0.8 and np.isnan(row["pooled_dice_with_neighbours"])
-
-
 def test_every_run_says_what_it_cost_and_where(tmp_path):
     """The clock goes on while a process is stopped; the seconds of its processor do not."""
     began, worked = time.time(), time.process_time()
@@ -450,104 +398,7 @@ def test_every_run_says_what_it_cost_and_where(tmp_path):
     assert record["processor"] == processor() and record["precision"] == chosen_precision("cpu")
 
 
-# ---- tables
-
-
-def invented(gains, splits=4, seeds=1, fraction=0.05):
-    base = np.linspace(0.78, 0.86, splits)
-    return [
-        {"method": method, "labels": fraction, "split": s, "seed": k, "pooled_dice": base[s] + gain[s % len(gain)] + 0.001 * k,
-         "volume_dice": base[s], "hd95": 2.0, "validation": base[s] + gain[s % len(gain)], "seconds": 1.0}
-        for method, gain in gains.items() for s in range(splits) for k in range(seeds)
-    ]  # fmt: skip
-
-
-GAINS = {"scratch": [0.0], "better": [0.010, 0.012, 0.009, 0.011], "noisy": [0.05, -0.04, 0.06, -0.03]}
-
-
-def test_interval_is_students():
-    values = [0.81, 0.84, 0.79, 0.83]
-    mean, half, count = interval(values)
-    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (mean - half, mean + half) == pytest.approx((expected.low, expected.high)) and count == 4
-    assert np.isnan(interval([0.8])[1]) and interval([])[2] == 0 and interval([0.8, None, 0.9])[2] == 2
-
-
-def test_paired_differences_are_students():
-    rows = paired(invented(GAINS))
-    for name in ("better", "noisy"):
-        base = np.linspace(0.78, 0.86, 4)
-        expected = stats.ttest_rel(base + np.array(GAINS[name]), base).confidence_interval(0.95)
-        found = rows.loc[(0.05, name)]
-        assert (found["difference"] - found["half"], found["difference"] + found["half"]) == pytest.approx((expected.low, expected.high))
-    assert (0.05, "scratch") not in rows.index
-
-
-def test_seeds_of_a_split_count_once():
-    one, three = summary(invented(GAINS)), summary(invented(GAINS, seeds=3))
-    assert three["splits"].tolist() == one["splits"].tolist() == [4, 4, 4]
-    assert three["half"].to_numpy() == pytest.approx(one["half"].to_numpy())
-
-
-def test_only_shared_splits_are_compared():
-    records = [record for record in invented(GAINS) if not (record["method"] == "better" and record["split"] == 0)]
-    assert paired(records).loc[(0.05, "better"), "splits"] == 3
-
-
-def test_means_keep_to_the_people_of_scratch_and_differences_use_all():
-    gains = {"scratch": [0.0], "a": [0.01, 0.02, 0.03, 0.04], "b": [0.0, 0.0, 0.01, 0.01]}
-    records = [record for record in invented(gains) if record["method"] != "scratch" or record["split"] < 2]
-    means = summary(records).loc[0.05]
-    base = np.linspace(0.78, 0.86, 4)[:2]
-    assert means["splits"].tolist() == [2, 2, 2]
-    assert means["mean"].tolist() == pytest.approx([base.mean(), (base + [0.01, 0.02]).mean(), base.mean()])
-    assert verdicts(records, [("a", "b"), ("a", "scratch")])["splits"].tolist() == [4, 2]
-    assert "over 2 splits by subject, differences over all that both have" in table(records)
-    assert "differences over" not in table([record for record in records if record["split"] < 2])
-    alone = [record for record in records if record["method"] != "scratch"]
-    assert summary(alone)["splits"].tolist() == [4, 4]
-
-
-def test_rival_is_chosen_on_validation_not_on_test():
-    records = invented({"scratch": [0.0], "a": [0.01], "b": [0.02]})
-    for record in records:
-        if record["method"] == "a":
-            record["validation"] += 0.5
-    assert best_other(records)[0.05] == {"scratch": "a", "a": "b", "b": "a"}
-
-
-@pytest.mark.parametrize("form, piece", [("markdown", "| `better` |"), ("latex", r"\begin{tabular}{lrrr}"), ("html", "<table")])
-def test_table_in_each_form(form, piece):
-    text = table(invented(GAINS), form)
-    assert piece in text and "4 splits by subject" in text and "better" in text
-    assert form != "latex" or all(line.count("&") == 3 for line in text.splitlines() if line.endswith(r"\\"))
-
-
-def test_single_split_has_no_interval_and_bad_arguments_are_named(tmp_path):
-    rows = compare(invented(GAINS, splits=1))
-    assert "±" not in "".join(rows.to_numpy().ravel())
-    with pytest.raises(ValueError, match="form: found 'pdf'"):
-        table(invented(GAINS), "pdf")
-    with pytest.raises(ValueError, match="metric: found 'dice'"):
-        table(invented(GAINS), metric="dice")
-    (tmp_path / "empty.jsonl").write_text("")
-    with pytest.raises(ValueError, match="no finished run"):
-        table(tmp_path / "empty.jsonl")
-
-
 def test_todo_is_what_has_no_line(tmp_path):
     rows = pd.DataFrame([{"key": "a"}, {"key": "b"}])
     (tmp_path / "g.jsonl").write_text(json.dumps({"key": "a"}) + "\n")
     assert todo(rows, tmp_path / "g.jsonl") == [{"key": "b"}] and len(todo(rows, tmp_path / "none.jsonl")) == 2
-
-
-def test_runs_of_different_experiments_are_never_averaged():
-    record = {"method": "scratch", "labels": 0.05, "split": 0, "seed": 0, "pooled_dice": 0.8, "validation": 0.8, "preset": "laptop"}
-    others = [{"data": {"cohort": "b"}}, {"data": {"cohort": "a"}, "scale": 0.5}, {"data": {"cohort": "a"}, "defects": ["identical_views"]}]
-    mixed = [record | {"data": {"cohort": "a"}}, *(record | other | {"pooled_dice": 0.5} for other in others)]
-    with pytest.raises(ValueError, match="cannot be compared.*a, laptop"):
-        summary(mixed)
-    found = table(mixed)
-    assert found.count("0.500") == 3 and found.count("0.800") == 1
-    for name in ("(a, laptop)", "(b, laptop)", "(a, laptop x 0.5)", "(a, laptop, identical_views)"):
-        assert name in found

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.gradient import follow, interval, summarise
 from semicon_nb.data import labelled_indices, phantom, split
-from semicon_nb.gradient import CANDIDATES, FAMILIES, agreement, follow, gradient_figure, interval, measure_gradients, summarise
+from semicon_nb.gradient import CANDIDATES, FAMILIES, agreement, gradient_figure, measure_gradients
 from semicon_nb.loop import STAGES
 from semicon_nb.losses import supervised_local_contrastive_loss
 from semicon_nb.strategies import Downsampling

@@ -6,27 +6,13 @@ import numpy as np
 import pytest
 from small import TINY, rows_of, same, trained
 
-from semicon_nb.data import phantom, split
 from semicon_nb.methods import METHODS, in_words, load_run, method_table, named_method, named_preset, recipe_of, train_method
 from semicon_nb.networks import build
 from semicon_nb.stages import PRESETS, Method, Stage, settings_for
 from semicon_nb.strategies import Downsampling, FullResolution, RandomSampling
 from semicon_nb.train import finetune
 
-
-@pytest.fixture(scope="module")
-def cohort():
-    return phantom(subjects=6, size=32)
-
-
-@pytest.fixture(scope="module")
-def part(cohort):
-    return split(cohort, labelled=0.3)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def trusting(method):

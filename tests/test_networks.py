@@ -6,7 +6,7 @@ from monai.networks.nets import BasicUNet
 from small import TINY, same
 from torch import nn
 
-from semicon_nb.data import part_indices, phantom, split
+from semicon_nb.data import part_indices
 from semicon_nb.evaluate import evaluate
 from semicon_nb.methods import METHODS, load_run, train_method
 from semicon_nb.networks import build, load_weights, network_facts
@@ -14,20 +14,7 @@ from semicon_nb.plan import NEEDS
 from semicon_nb.predict import prediction_of
 from semicon_nb.unet import UNet
 
-
-@pytest.fixture(scope="module")
-def cohort():
-    return phantom(subjects=6, size=32)
-
-
-@pytest.fixture(scope="module")
-def part(cohort):
-    return split(cohort, labelled=0.3)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def own(model, seed=0):

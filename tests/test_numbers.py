@@ -81,7 +81,7 @@ FACTS: dict[str, Callable[[], str]] = {
     r"`stats.t.ppf\(0.975, n - 1\)` is (\d\.\d+) for \$n = 4\$": lambda: f"{student.ppf(0.975, 3):.2f}",
     r"\*\*Play\*\*\\ (\d+ minute)\b": lambda: f"{round(minutes(PAGES['play/00_playground']))} minute",
     r"\*\*Learn\*\*\\ (\S+ hours)": lambda: {4: "2 hours", 5: "2½ hours", 6: "3 hours"}[math.ceil(sum(course().values()) / 30)],
-    r"hours\. (\w+) pages, from pixels": lambda: {12: "Twelve", 13: "Thirteen", 14: "Fourteen"}[len(course())],
+    r"hours\. (\w+) pages explain": lambda: {12: "Twelve", 13: "Thirteen", 14: "Fourteen"}[len(course())],
     r"Four splits need (\d\.\d+)": lambda: f"{student.ppf(0.975, 3):.2f}",
     r"trains (\w+) times as long in every stage": lambda: {4: "four"}[times_as_long()],
     r"The table: (\d+) steps": lambda: str(PRESETS["laptop"].stages["finetune"].steps),
@@ -103,7 +103,7 @@ GIVEN = {
     "made up, in a question": ['A paper says "Dice 0.85"', "has a Dice per volume of 0.84", "a true difference of 0.015"],
     "a setting of Student's t": ["`stats.t.ppf(0.975, n - 1)`", "t_{0.975,"],
     "the limits that the torture sets": ["within 10 s and 1 GB", "under 4 GB, the large volume under 2; in time"],
-    "another's machine": ["on a GPU of 80 GB", "has a card for ten minutes"],
+    "another's machine": ["on a GPU of 80 GB", "has another card for ten minutes"],
     "measured once, by hand": ["up to 15 minutes", "2 GB of disk", "takes about 2 GB"],
     "a way of speaking": ["Ten minutes with a contact sheet", "A film of ten seconds"],
 }

@@ -13,7 +13,7 @@ from filelock import FileLock
 from small import TINY, Breaking, Interrupted, in_precision, same, tiny_preset
 
 from semicon_nb import plan as plans
-from semicon_nb.data import phantom, split
+from semicon_nb.data import split
 from semicon_nb.loop import Step
 from semicon_nb.machine import chosen_device, processor
 from semicon_nb.methods import METHODS, load_run, train_method
@@ -22,20 +22,7 @@ from semicon_nb.stages import Method, Stage
 from semicon_nb.train import finetune, train_global
 from semicon_nb.unet import UNet
 
-
-@pytest.fixture(scope="module")
-def cohort():
-    return phantom(subjects=6, size=32)
-
-
-@pytest.fixture(scope="module")
-def part(cohort):
-    return split(cohort, labelled=0.3)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def foretold(*run, **how):
@@ -50,11 +37,19 @@ def machine_that_likes(word, monkeypatch):
 @pytest.mark.parametrize("progress", [False, True])
 def test_the_network_is_moved_whether_or_not_anything_is_said(progress, cohort, part, tmp_path, monkeypatch):
     """To PyTorch's device without memory, since a GPU is not at hand: it was left on the CPU in the silent runs of a grid."""
+    devices = []
+
+    def stop(path, net):
+        devices.extend({value.device.type for value in net.parameters()})
+        raise Interrupted
+
     monkeypatch.setattr(plans, "_seconds_left", lambda net, plan: {})
     monkeypatch.setattr(plans, "_first_line", lambda plan, seconds: "")
-    monkeypatch.setattr(plans, "_train", lambda plan, net, *rest: {value.device.type for value in net.parameters()})
+    monkeypatch.setattr(plans, "save_weights", stop)
     plan = replace(plan_run(METHODS["scratch"], cohort, part, TINY, out=tmp_path / "RUN", device="cpu"), device=torch.device("meta"))
-    assert plans.execute(plan, progress=progress) == {"meta"}
+    with pytest.raises(Interrupted):
+        plans.execute(plan, progress=progress)
+    assert devices == ["meta"]
 
 
 @pytest.mark.parametrize("stage, after", [(0, 2), (1, 1), (2, 2)])

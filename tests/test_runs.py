@@ -6,25 +6,12 @@ import shutil
 import pytest
 from small import TINY, same
 
-from semicon_nb.data import phantom, split
+from semicon_nb.data import split
 from semicon_nb.methods import METHODS, load_run, recipe_of, train_method
 from semicon_nb.predict import Prediction, prediction_of
 from semicon_nb.runs import difference, read_history
 
-
-@pytest.fixture(scope="module")
-def cohort():
-    return phantom(subjects=6, size=32)
-
-
-@pytest.fixture(scope="module")
-def part(cohort):
-    return split(cohort, labelled=0.3)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_run_folder_says_everything(cohort, part, tmp_path):

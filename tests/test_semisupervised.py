@@ -7,7 +7,6 @@ import pytest
 import torch
 from small import TINY, same
 
-from semicon_nb.data import phantom, split
 from semicon_nb.dice import cross_entropy_dice, soft_dice_loss
 from semicon_nb.losses import global_contrastive_loss
 from semicon_nb.networks import build
@@ -33,20 +32,7 @@ from semicon_nb.semisupervised import (
 )
 from semicon_nb.unet import UNet
 
-
-@pytest.fixture(scope="module")
-def cohort():
-    return phantom(subjects=6, size=32)
-
-
-@pytest.fixture(scope="module")
-def part(cohort):
-    return split(cohort, labelled=0.3)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture()

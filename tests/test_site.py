@@ -102,7 +102,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def pages(site) -> dict[str, Page]:
     """Every page of the site but the explorers and the demo's, which have tests of their own."""
     found = {p.relative_to(site).as_posix(): Page(p) for p in sorted(site.rglob("*.html"))}
-    return {name: page for name, page in found.items() if not name.startswith(("explorers/", "demo."))}
+    return {name: page for name, page in found.items() if not name.startswith("explorers/")}
 
 
 def test_every_notebook_has_its_page(site, pages):
@@ -534,3 +534,17 @@ def test_dark_mode_is_remembered(home, browser):
     tab.goto(f"{home}/reference.html")
     tab.wait_for_function(f"({ground}) === {json.dumps(night)}", timeout=60_000)
     context.close()
+
+
+@pytest.mark.browser
+def test_home_shows_doors_and_film_at_once_and_letters_that_a_telephone_can_show(home, browser):
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.goto(f"{home}/index.html")
+    bottoms = {name: tab.locator(name).bounding_box() for name in (".doors", 'img[src$="learning.webp"]')}
+    assert all(box["y"] + box["height"] <= 900 for box in bottoms.values()), bottoms
+    tab.set_viewport_size({"width": 390, "height": 844})
+    shown = tab.locator('img[src$="finding.svg"]').bounding_box()["width"]
+    figure = (ROOT / "nbs" / "images" / "finding.svg").read_text(encoding="utf-8")
+    smallest = min(float(size) for size in re.findall(r'font-size="([\d.]+)"', figure))
+    assert smallest * shown / float(re.search(r'viewBox="0 0 (\d+)', figure)[1]) >= 12
+    tab.close()

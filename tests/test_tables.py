@@ -1,4 +1,4 @@
-"""Headroom, and the one rule that gives a verdict: where there was room, and nowhere else."""
+"""What runs can bear: intervals, differences, headroom, and the one rule that gives a verdict."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from semicon_nb.explore.page import asset, script
-from semicon_nb.tables import compare, experiment_of, headroom, judge, read_results, table, verdicts
+from semicon_nb.tables import (
+    best_other,
+    compare,
+    experiment_of,
+    headroom,
+    interval,
+    judge,
+    paired,
+    read_results,
+    summary,
+    table,
+    verdicts,
+)  # fmt: skip
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 WORDS = {"holds", "reversed", "cannot tell", "no room to tell"}
@@ -83,6 +94,109 @@ def test_the_unit_does_not_matter_and_the_side_turns_the_word(gains: list, rooms
 def test_more_room_never_takes_a_verdict_back(gains: list, rooms: list, more: float) -> None:
     if (word := judge(gains, rooms)) in ("holds", "reversed"):
         assert judge(gains, [r + more for r in rooms]) == word
+
+
+# ------------------------------------------------------------------------------------------------ intervals, differences, tables
+
+
+def invented(gains, splits=4, seeds=1, fraction=0.05):
+    base = np.linspace(0.78, 0.86, splits)
+    return [
+        {"method": method, "labels": fraction, "split": s, "seed": k, "pooled_dice": base[s] + gain[s % len(gain)] + 0.001 * k,
+         "volume_dice": base[s], "hd95": 2.0, "validation": base[s] + gain[s % len(gain)], "seconds": 1.0}
+        for method, gain in gains.items() for s in range(splits) for k in range(seeds)
+    ]  # fmt: skip
+
+
+INVENTED = {"scratch": [0.0], **GAINS}
+
+
+def test_a_way_that_was_not_measured_is_no_number():
+    old = {"method": "scratch", "labels": 0.05, "split": 0, "pooled_dice": 0.8}
+    (row,) = read_results([old]).to_dict("records")
+    assert row["pooled_dice_slice_by_slice"] == 0.8 and np.isnan(row["pooled_dice_with_neighbours"])
+
+
+def test_interval_is_students():
+    values = [0.81, 0.84, 0.79, 0.83]
+    mean, half, count = interval(values)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (mean - half, mean + half) == pytest.approx((expected.low, expected.high)) and count == 4
+    assert np.isnan(interval([0.8])[1]) and interval([])[2] == 0 and interval([0.8, None, 0.9])[2] == 2
+
+
+def test_paired_differences_are_students():
+    rows = paired(invented(INVENTED))
+    for name in ("better", "noisy"):
+        base = np.linspace(0.78, 0.86, 4)
+        expected = stats.ttest_rel(base + np.array(INVENTED[name]), base).confidence_interval(0.95)
+        found = rows.loc[(0.05, name)]
+        assert (found["difference"] - found["half"], found["difference"] + found["half"]) == pytest.approx((expected.low, expected.high))
+    assert (0.05, "scratch") not in rows.index
+
+
+def test_seeds_of_a_split_count_once():
+    one, three = summary(invented(INVENTED)), summary(invented(INVENTED, seeds=3))
+    assert three["splits"].tolist() == one["splits"].tolist() == [4, 4, 4]
+    assert three["half"].to_numpy() == pytest.approx(one["half"].to_numpy())
+
+
+def test_only_shared_splits_are_compared():
+    records = [record for record in invented(INVENTED) if not (record["method"] == "better" and record["split"] == 0)]
+    assert paired(records).loc[(0.05, "better"), "splits"] == 3
+
+
+def test_means_keep_to_the_people_of_scratch_and_differences_use_all():
+    gains = {"scratch": [0.0], "a": [0.01, 0.02, 0.03, 0.04], "b": [0.0, 0.0, 0.01, 0.01]}
+    records = [record for record in invented(gains) if record["method"] != "scratch" or record["split"] < 2]
+    means = summary(records).loc[0.05]
+    base = np.linspace(0.78, 0.86, 4)[:2]
+    assert means["splits"].tolist() == [2, 2, 2]
+    assert means["mean"].tolist() == pytest.approx([base.mean(), (base + [0.01, 0.02]).mean(), base.mean()])
+    assert verdicts(records, [("a", "b"), ("a", "scratch")])["splits"].tolist() == [4, 2]
+    assert "over 2 splits by subject, differences over all that both have" in table(records)
+    assert "differences over" not in table([record for record in records if record["split"] < 2])
+    alone = [record for record in records if record["method"] != "scratch"]
+    assert summary(alone)["splits"].tolist() == [4, 4]
+
+
+def test_rival_is_chosen_on_validation_not_on_test():
+    records = invented({"scratch": [0.0], "a": [0.01], "b": [0.02]})
+    for record in records:
+        if record["method"] == "a":
+            record["validation"] += 0.5
+    assert best_other(records)[0.05] == {"scratch": "a", "a": "b", "b": "a"}
+
+
+@pytest.mark.parametrize("form, piece", [("markdown", "| `better` |"), ("latex", r"\begin{tabular}{lrrr}"), ("html", "<table")])
+def test_table_in_each_form(form, piece):
+    text = table(invented(INVENTED), form)
+    assert piece in text and "4 splits by subject" in text and "better" in text
+    assert form != "latex" or all(line.count("&") == 3 for line in text.splitlines() if line.endswith(r"\\"))
+
+
+def test_single_split_has_no_interval_and_bad_arguments_are_named(tmp_path):
+    rows = compare(invented(INVENTED, splits=1))
+    assert "±" not in "".join(rows.to_numpy().ravel())
+    with pytest.raises(ValueError, match="form: found 'pdf'"):
+        table(invented(INVENTED), "pdf")
+    with pytest.raises(ValueError, match="metric: found 'dice'"):
+        table(invented(INVENTED), metric="dice")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(ValueError, match="no finished run"):
+        table(tmp_path / "empty.jsonl")
+
+
+def test_runs_of_different_experiments_are_never_averaged():
+    record = {"method": "scratch", "labels": 0.05, "split": 0, "seed": 0, "pooled_dice": 0.8, "validation": 0.8, "preset": "laptop"}
+    others = [{"data": {"cohort": "b"}}, {"data": {"cohort": "a"}, "scale": 0.5}, {"data": {"cohort": "a"}, "defects": ["identical_views"]}]
+    mixed = [record | {"data": {"cohort": "a"}}, *(record | other | {"pooled_dice": 0.5} for other in others)]
+    with pytest.raises(ValueError, match="cannot be compared.*a, laptop"):
+        summary(mixed)
+    found = table(mixed)
+    assert found.count("0.500") == 3 and found.count("0.800") == 1
+    for name in ("(a, laptop)", "(b, laptop)", "(a, laptop x 0.5)", "(a, laptop, identical_views)"):
+        assert name in found
 
 
 # ------------------------------------------------------------------------------------------------ headroom of runs
@@ -159,10 +273,6 @@ def test_the_committed_rows_give_these_words() -> None:
     assert verdicts(both, [("best", "scratch(strong)")])["verdict"].tolist() == ["holds"]
     said = json.loads((RESULTS.parent / "semicon_nb/explore/assets/found.json").read_text(encoding="utf-8"))
     assert "no difference was found" in said["hippocampus"] and "2,000 steps" in said["hippocampus"]
-    page = (RESULTS.parent / "nbs/demo.html").read_text(encoding="utf-8")
-    assert all(words in page for words in said.values()), "nbs/demo.html quotes other rows: make demo, and copy its page there"
-    parts = [asset("demo.css"), script(asset("demo.js"))]
-    assert all(part in page for part in parts), "nbs/demo.html is of another page: make demo, and copy its page there"
 
 
 @pytest.mark.parametrize("metric", ["pooled_dice", "volume_dice", "hd95"])

@@ -134,7 +134,7 @@ def quarto(out: Path) -> list[str]:
 
 def pages_of(out: Path) -> list[Path]:
     """The pages of a site but the explorers and the demo's, which are whole as they are."""
-    return [path for path in sorted(out.rglob("*.html")) if path.relative_to(out).parts[0] not in ("explorers", "demo.html")]
+    return [path for path in sorted(out.rglob("*.html")) if path.relative_to(out).parts[0] != "explorers"]
 
 
 def with_skip_link(page: str) -> str:

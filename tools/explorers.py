@@ -1,8 +1,9 @@
-"""The explorers as pages that need no kernel, made for the site at build time.
+"""The explorers as pages that need no kernel, and the page of the demo, made for the site at build time.
 
 Where a notebook stores the picture of an explorer, the site shows its page instead (tools/processors.py knows it by its title).
 """
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from semicon_nb.explore import (
     TemperatureExplorer,
     TrainingReplay,
 )
+from semicon_nb.explore.demo_page import write_demo_page
 from semicon_nb.files import content_key
 from semicon_nb.methods import train_method
 from semicon_nb.runs import Run
@@ -24,6 +26,8 @@ from semicon_nb.stages import PRESETS
 
 PACKAGE = Path(__file__).resolve().parent.parent / "semicon_nb"
 RESULTS = PACKAGE.parent / "results"
+DEMO = PACKAGE.parent / "nbs" / "demo.json"
+"""What `make demo` left in demo/demo.json."""
 PLOTLY = "../site_libs/plotly/plotly.min.js"
 
 
@@ -53,11 +57,11 @@ def page_of(title: str) -> str | None:
 
 
 def build_explorers(folder: Path) -> None:
-    """Write every explorer's page into `folder`, unless the package has not changed since."""
-    sources = [path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html")]
+    """Write every explorer's page and the demo's into `folder`, unless the package has not changed since."""
+    sources = [DEMO, *(path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".js", ".css", ".html", ".json"))]
     key = content_key(*(path.read_text(encoding="utf-8") for path in sources), *(str(path.read_bytes()) for path in PACKAGE.rglob("*.npz")))
     stamp = folder / "built-from.txt"
-    whole = all((folder / f"{name}.html").exists() for name, _ in EXPLORERS.values())
+    whole = all((folder / f"{name}.html").exists() for name in ("demo", *(name for name, _ in EXPLORERS.values())))
     if whole and stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         return
     for name, make in EXPLORERS.values():
@@ -65,4 +69,5 @@ def build_explorers(folder: Path) -> None:
         if explorer.problem:
             raise RuntimeError(f"the explorer {name} cannot be built: {explorer.problem}\n{explorer.trace}")
         explorer.to_html(folder / f"{name}.html", plotly=PLOTLY)
+    write_demo_page(folder / "demo.html", json.loads(DEMO.read_text(encoding="utf-8")))
     stamp.write_text(key, encoding="utf-8")

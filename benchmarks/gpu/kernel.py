@@ -167,6 +167,11 @@ def _backward(
     tl.store(gradient + i[:, None] * CHANNELS + column[None, :], out, mask=i[:, None] < count)
 
 
+def usual_shape(mode: str, channels: int) -> Shape:
+    """A program whose rows and keys fit the 227 kB that a multiprocessor of an H100 holds."""
+    return Shape(64, 64, 4, 2) if channels > 64 and MODES[mode].dtype == torch.float32 else Shape()
+
+
 def parts(
     rows: Tensor,  # [M, C] float32, scaled
     mode: Mode,  # how they are multiplied
@@ -237,7 +242,7 @@ def fused_loss(
     labels: Tensor,  # [P] int64 classes, 0 background
     temperature: float,  # t, so large that float32 holds P exp(1/t); at least 0.05 for float16
     mode: str = "bf16x3",  # of MODES
-    shape: Shape = Shape(),  # of a program  # noqa: B008
+    shape: Shape | None = None,  # of a program; None: one that fits an H100
 ) -> Tensor:  # scalar
     """Supervised local contrastive loss of every pixel with every other, background as keys; 0 where there is no anchor."""
     unit = normalize(rows.float(), dim=1)
@@ -246,5 +251,5 @@ def fused_loss(
         return unit.mul(0).sum()
     if order is not None:
         unit, labels = unit.index_select(0, order), labels[order]
-    logs = LogSums.apply(unit, temperature, anchors, mode, shape)
+    logs = LogSums.apply(unit, temperature, anchors, mode, shape or usual_shape(mode, unit.shape[1]))
     return logs.mean() - mean_positive(unit[:anchors], labels[:anchors], temperature)

@@ -3,12 +3,14 @@
 import os
 import shutil
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 
 from .desk import Desk
 from .results import known
+from .service import shared
 
 LARGE = 3
 """Runs of 64 filters at once."""
@@ -47,7 +49,7 @@ def table_of(name: str, tiny: bool) -> tuple[pd.DataFrame, object]:
     return rows, named_preset(parts[0]["preset"])
 
 
-def run(desk: Desk, name: str, workers: int) -> None:
+def run(desk: Desk, name: str, workers: int, mps: bool = False) -> None:
     """Runs of a grid until the time is over: then this process ends, and its workers with it; finished rows are on the disk."""
     if why := missing(desk):
         desk.note(name, left_out=why)
@@ -67,7 +69,8 @@ def run(desk: Desk, name: str, workers: int) -> None:
     clock.start()
     methods = {method: named_method(method) for method in rows["method"].unique()}
     how = {"workers": workers, "folder": desk.work / "runs" / name, "progress": False, "device": desk.device}
-    run_rows(rows, path, methods, preset, **how)
+    with shared(desk.work / "service") if mps else nullcontext():
+        run_rows(rows, path, methods, preset, **how)
     clock.cancel()
     told(desk, name, path, before)
 
@@ -90,8 +93,9 @@ def give_up(desk: Desk, name: str, path: Path, before: int) -> None:
 
 def thorough(desk: Desk) -> None:
     """The grid that leaves room for an answer, with as many processes as train most together."""
-    best = [row["processes"] for row in known(desk.out) if row["what"] == "best"]
-    run(desk, "hippocampus-thorough", best[-1] if best else 2 if desk.tiny else min(8, os.cpu_count() or 1))
+    usual = {"processes": 2 if desk.tiny else min(8, os.cpu_count() or 1), "mps": False}
+    best = [usual, *(row for row in known(desk.out) if row["what"] == "best")][-1]
+    run(desk, "hippocampus-thorough", best["processes"], best["mps"])
 
 
 def paper(desk: Desk) -> None:

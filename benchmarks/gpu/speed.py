@@ -28,6 +28,7 @@ from semicon_nb.train import finetune, train_global, train_local
 from semicon_nb.unet import UNet
 
 from .desk import Desk, milliseconds, wait_for
+from .service import shared
 
 STAGES: dict[str, tuple[str, Callable[..., Iterator[Step]], dict]] = {
     "global": ("global", train_global, {}),
@@ -231,10 +232,9 @@ def in_streams(desk: Desk, count: int, patience: float) -> float:
     return sum(done) / patience
 
 
-def many(desk: Desk) -> None:
-    """One to sixteen small runs at once, in processes and in streams; how many processes train most together."""
-    cores, patience = os.cpu_count() or 1, 0.3 if desk.tiny else max(1.0, min(3.0, desk.left() / 20))
-    counts = [1, 2] if desk.tiny else [count for count in (8, 1, 16, 4, 12, 2) if count <= max(1, cores)]
+def crowd(desk: Desk, counts: list[int], patience: float, **said: Any) -> dict[int, float]:
+    """Slices a second of so many processes at once, for each of the counts; one set of processes serves them all."""
+    desk.work.mkdir(exist_ok=True)
     command = [sys.executable, str(Path(__file__).resolve().parents[1] / "gpu.py"), "--job", "worker", "--out", str(desk.out)]
     command += ["--work", str(desk.work), "--seconds", str(desk.left()), *["--tiny"] * desk.tiny]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -242,20 +242,38 @@ def many(desk: Desk) -> None:
     found: dict[int, float] = {}
     try:
         ready = [desk.work / f"ready-{number}" for number in range(max(counts))]
-        if not wait_until(lambda: all(path.exists() for path in ready), desk.left() / 2):
-            desk.note("processes", error=f"{sum(path.exists() for path in ready)} of {len(ready)} got ready in time")
+        if not wait_until(lambda: all(path.exists() for path in ready), max(desk.left() / 2, min(25.0, desk.left() - 5))):
+            desk.note("processes", **said, error=f"{sum(path.exists() for path in ready)} of {len(ready)} got ready in time")
             counts = [count for count in counts if all(path.exists() for path in ready[:count])]
         for turn, count in enumerate(counts):
-            with desk.trying("processes", count=count):
+            with desk.trying("processes", count=count, **said):
                 found[count] = at_once(desk, turn, count, patience)
-                desk.note("processes", count=count, slices_a_second=found[count])
+                desk.note("processes", count=count, **said, slices_a_second=found[count])
     finally:
         write(desk.work / f"turn-{len(counts)}", json.dumps({"stop": True}))
         for job in jobs:
             stop(job)
+    return found
+
+
+def many(desk: Desk) -> None:
+    """One to sixteen small runs at once: in processes, in processes that share the GPU through its MPS service, in streams of one process."""
+    cores, patience = os.cpu_count() or 1, 0.3 if desk.tiny else max(1.5, min(3.0, desk.left() / 30))
+    counts = [1, 2] if desk.tiny else [count for count in (16, 8, 1) if count <= max(1, cores)]
+    found = {(count, False): speed for count, speed in crowd(desk, counts, patience).items()}
+    with desk.trying("MPS"), shared(desk.work / "service") as why:
+        if why:
+            desk.note("MPS", left_out=why)
+        else:
+            fast = [count for count in counts if count > 1]
+            found |= {(count, True): speed for count, speed in crowd(replace(desk, work=desk.work / "mps"), fast, patience, mps=True).items()}
     if found:
-        desk.note("best", processes=max(found, key=lambda count: found[count]))
-    for count in (1, 2) if desk.tiny else (1, 4, 8):
+        count, mps = max(found, key=lambda way: found[way])
+        desk.note("best", processes=count, mps=mps)
+    for count in (1, 2) if desk.tiny else (4,):
+        if not desk.tiny and desk.left() < 3 * patience:
+            desk.note("streams", count=count, left_out="no time")
+            continue
         with desk.trying("streams", count=count):
             desk.note("streams", count=count, slices_a_second=in_streams(desk, count, patience))
 

@@ -27,6 +27,7 @@ from ..stages import PRESETS, Preset
 from ..tables import interval, judge
 from ..trust import neighbour_agreement
 from .demo_page import Repeat, data_shown, known_from, largest_slices, page_texts, sample_slice, write_demo_page
+from .page import written
 
 __all__ = ["make_demo"]
 
@@ -35,11 +36,8 @@ CONTENDERS = {"from scratch": "scratch", "three stages": "global+local(block)", 
 """What is trained, and by which method; the last one sees the labels of all training volumes."""
 
 
-def preset_for(
-    cohort: Cohort,  # what will be learned from
-    factor: float = 1.0,  # multiplies all steps
-) -> Preset:
-    """The demo's small network in fp32, trained longer on real scans than on generated ones."""
+def preset_for(cohort: Cohort, factor: float = 1.0) -> Preset:
+    """The demo's small network in fp32, trained longer on real scans than on generated ones; `factor` multiplies all steps."""
     usual = PRESETS["demo"].scaled(factor if cohort.source.get("cohort") == "phantom" else 2 * factor)
     return replace(usual, stages={name: replace(stage, precision="fp32") for name, stage in usual.stages.items()})
 
@@ -47,13 +45,11 @@ def preset_for(
 REPEATS = {"phantom": 12}  # and 5 of any other cohort
 
 
-def repeats_of(
-    place: str,  # a cohort's name, or a folder
-    labelled: float,  # share of the training volumes whose labels may be used
-    seed: int,  # of the first repeat
-    count: int | None = None,  # repeats; None for the usual number
-) -> Iterator[Repeat]:
-    """Rounds that share no seed with those of another `seed`; generated people are new in each; ValueError for a count below 1."""
+def repeats_of(place: str, labelled: float, seed: int, count: int | None = None) -> Iterator[Repeat]:
+    """Rounds on a cohort's name or a folder, `place`, that share no seed with those of another `seed`; generated people are new in each.
+
+    `count` is None for the usual number; ValueError for one below 1.
+    """
     usual = REPEATS.get(place, 5)
     if count is not None and count < 1:
         raise ValueError(f"repeats: found {count}, expected 1 or more")
@@ -63,27 +59,21 @@ def repeats_of(
         yield Repeat(cohort, split(cohort, labelled, number), split(cohort, 1.0, number), number)
 
 
-def claim_folder(
-    out: Path,  # folder of the page and the runs
-) -> Path:
-    """Make the demo's folder; ValueError where it holds something else."""
+def claim_folder(out: Path) -> Path:
+    """Make the demo's folder, and the file in it that keeps what its page shows; ValueError where it holds something else."""
     mark = out / "demo.json"
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file, expected a folder for the demo; choose another --out")
     if out.is_dir() and any(out.iterdir()) and not mark.is_file():
         raise ValueError(f"{out}: this folder is in use by something else; choose another --out")
-    return write_atomic(mark, json.dumps({"made by": "semicon-nb demo"}))
+    return mark if mark.is_file() else write_atomic(mark, json.dumps({"made by": "semicon-nb demo"}))
 
 
-def train_one(
-    title: str,  # a key of CONTENDERS
-    source: dict,  # load(**source) gives the cohort
-    chosen: Split,  # who may be learned from
-    seed: int,  # of weights and views
-    preset: Preset,  # network and steps
-    out: Path,  # folder for the runs
-) -> tuple[Path, Report]:
-    """Train a contender, or find it finished, and measure it on the test subjects: RUN folder and scores."""
+def train_one(title: str, source: dict, chosen: Split, seed: int, preset: Preset, out: Path) -> tuple[Path, Report]:
+    """Train a contender, a key of CONTENDERS, or find it finished, and measure it on the test subjects: RUN folder and scores.
+
+    The cohort is what `load(**source)` gives; who is chosen may be learned from.
+    """
     cohort = load_once(source)
     key = content_key(CONTENDERS[title], cohort.fingerprint, chosen, preset, seed, code_key(train_one))
     folder = out / "runs" / f"{title.replace(' ', '-')}-{seed}-{key[:8]}"
@@ -92,13 +82,9 @@ def train_one(
 
 
 def train_all(
-    repeats: Sequence[Repeat],  # on whom
-    preset: Preset,  # network and steps
-    out: Path,  # folder for the runs
-    workers: int = 1,  # processes; 1 trains in this one
-    progress: bool = True,  # show a bar
+    repeats: Sequence[Repeat], preset: Preset, out: Path, workers: int = 1, progress: bool = True
 ) -> tuple[dict[str, list[Path]], dict[str, list[Report]]]:
-    """RUN folders and scores of each contender, in the order of the repeats."""
+    """RUN folders and scores of each contender, in the order of the repeats; one of the `workers` is this process."""
     with local_pool(workers) if workers > 1 else Serial() as pool:
         waiting = {
             (title, one.seed): pool.submit(train_one, title, one.cohort.source, one.split_of(title), one.seed, preset, out)
@@ -128,28 +114,21 @@ class Verdict:
     repeats: int
 
 
-def verdict(
-    reports: dict[str, list[Report]],  # by contender, in the order of the repeats
-) -> Verdict:
-    """Compare within each repeat, over all repeats."""
+def verdict(reports: dict[str, list[Report]]) -> Verdict:
+    """Compare the contenders' reports within each repeat, over all repeats."""
     base, other, full = (np.array([report.pooled_dice for report in reports[title]]) for title in CONTENDERS)
     (gain, half, count), (room, spread, _) = interval(other - base), interval(full - base)
     return Verdict(judge(other - base, full - base, _SURE), gain, half, room, spread, count)
 
 
-def between(
-    value: float,  # mean
-    half: float,  # half width of its interval; nan for a single repeat
-) -> str:
-    """A mean difference and its interval in words."""
+def between(value: float, half: float) -> str:
+    """A mean difference and its interval in words; half its width is nan for a single repeat."""
     ends = f" (95 % interval {value - half:+.3f} to {value + half:+.3f})" if np.isfinite(half) else ""
     return f"{value:+.3f}{ends}".replace("-", "−")
 
 
-def sentence(
-    found: Verdict,  # on three stages against scratch
-) -> str:
-    """The verdict in words, with its interval and the room there was."""
+def sentence(found: Verdict) -> str:
+    """The verdict on three stages against scratch in words, with its interval and the room there was."""
     gain, room = between(found.gain, found.half), between(found.room, found.spread)
     count, both = found.repeats, "three stages against scratch"
     if count < 2:
@@ -164,12 +143,8 @@ def sentence(
     }[found.word]
 
 
-def agreement_of(
-    network: torch.nn.Module,  # after any stage
-    cohort: Cohort,  # slices
-    row: int,  # which slice
-) -> float:
-    """Share of a pixel's 15 nearest neighbours that are of its own class, each class counting the same."""
+def agreement_of(network: torch.nn.Module, cohort: Cohort, row: int) -> float:
+    """Share of a pixel's 15 nearest neighbours that are of its own class, each class counting the same, in the slice of this row."""
     vectors, classes, _ = sample_slice(network, cohort, row)
     return neighbour_agreement(neighbours(vectors, 15)[0], classes)
 
@@ -177,11 +152,8 @@ def agreement_of(
 MOMENTS = {"before training": "initial", "after the local stage": "local", "after fine-tuning": "finetune"}
 
 
-def agreement_over(
-    folders: Sequence[Path],  # RUNs of three stages, in the order of the repeats
-    repeats: Sequence[Repeat],  # on whom
-) -> np.ndarray:  # [repeats, moments]
-    """Neighbours alike at each moment, on the largest test slice of each repeat."""
+def agreement_over(folders: Sequence[Path], repeats: Sequence[Repeat]) -> np.ndarray:
+    """Neighbours alike at each moment [repeats, moments], on the largest test slice of each repeat; the folders are RUNs of three stages."""
     found = []
     for folder, repeat in zip(folders, repeats, strict=True):
         run, row = load_run(folder), largest_slices(repeat.cohort, repeat.few.test[:1])[0]
@@ -189,10 +161,8 @@ def agreement_over(
     return np.array(found)
 
 
-def change_sentence(
-    shares: np.ndarray,  # [repeats, moments] of `agreement_over`
-) -> str:
-    """What the contrastive stages do to the embedding, in words."""
+def change_sentence(shares: np.ndarray) -> str:
+    """What the contrastive stages do to the embedding, in words, from the shares [repeats, moments] of `agreement_over`."""
     gain, half, _ = interval(shares[:, 1] - shares[:, 0], sure=0.99)
     first, local, last = (f"{100 * share:.0f} %" for share in shares.mean(0))
     lead = "What the stages do change is the embedding" if gain > half else "The embedding"
@@ -202,9 +172,7 @@ def change_sentence(
     )
 
 
-def score_rows(
-    reports: dict[str, list[Report]],  # by contender, in the order of the repeats
-) -> list[dict[str, str]]:
+def score_rows(reports: dict[str, list[Report]]) -> list[dict[str, str]]:
     """One row for each contender and class, as text: means over the repeats."""
     import pandas as pd
 
@@ -218,10 +186,8 @@ def score_rows(
     return rows
 
 
-def as_text(
-    rows: Sequence[dict[str, str]],  # the same keys in each
-) -> str:
-    """A table for a terminal."""
+def as_text(rows: Sequence[dict[str, str]]) -> str:
+    """Rows with the same keys as a table for a terminal."""
     lines = [[*rows[0]], *([*row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -229,11 +195,7 @@ def as_text(
     )
 
 
-def announcement(
-    repeats: Sequence[Repeat],  # on whom
-    preset: Preset,  # network and steps
-    workers: int,  # processes
-) -> str:
+def announcement(repeats: Sequence[Repeat], preset: Preset, workers: int) -> str:
     """What is about to be trained, on what, and about how long it will take."""
     first, precision = repeats[0], preset.stages["finetune"].precision
     plans = [plan_run(METHODS[method], first.cohort, first.few, preset, cache=False) for method in CONTENDERS.values()]
@@ -254,30 +216,28 @@ def make_demo(
     progress: bool = True,  # show a bar
 ) -> str:
     """Train the three contenders in each repeat, compare, write the page; the table and what to run next come back as text."""
-    started, out = time.time(), claim_folder(Path(out)).parent
+    started, mark = time.time(), claim_folder(Path(out))
     repeats = list(repeats_of(place, labelled, seed, count))
     preset = preset_for(repeats[0].cohort, factor)
     workers = (os.cpu_count() or 1) if factor >= 0.5 else 1
     if progress:
         print(announcement(repeats, preset, workers), flush=True)
-    folders, reports = train_all(repeats, preset, out, workers, progress)
+    folders, reports = train_all(repeats, preset, mark.parent, workers, progress)
     runs = {title: load_run(found[0]) for title, found in folders.items()}
     said = {"verdict": sentence(verdict(reports)), "changed": change_sentence(agreement_over(folders["three stages"], repeats))}
     shown = Path(place).name if Path(place).is_absolute() else str(place)  # where scans lie on this machine is nobody's business
     command = f"semicon-nb demo --data {shlex.quote(shown)} --labels {labelled:g} --seed {seed}"
     rows, data = score_rows(reports), data_shown(repeats[0], runs, reports)
-    texts = page_texts(repeats, runs["three stages"], reports, said, command, shown)
-    page = write_demo_page(out / "index.html", texts, data, rows)
+    kept = {"texts": page_texts(repeats, runs["three stages"], reports, said, command, shown), "data": data, "rows": rows}
+    write_atomic(mark, written(kept))
+    page = write_demo_page(mark.with_name("index.html"), kept)
     told = [*said.values(), known_from("phantom"), known_from("hippocampus")]
     lines = ["", as_text(rows), "", *told, "", f"{time.time() - started:.0f} seconds.", *next_steps(page, runs)]
     return "\n".join(lines)
 
 
-def next_steps(
-    page: Path,  # index.html
-    runs: dict[str, Run],  # of the first repeat
-) -> list[str]:
-    """Where the page is, and what to type next."""
+def next_steps(page: Path, runs: dict[str, Run]) -> list[str]:
+    """Where the page, index.html, is, and what to type next with the runs of the first repeat."""
     folder = shlex.quote(str(runs["three stages"].folder))
     return [
         f"Next: open {page} in a browser; it needs no network.",

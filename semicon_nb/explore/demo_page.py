@@ -32,26 +32,18 @@ class Repeat:
     all: Split  # the same people with the labels of all training volumes
     seed: int  # of people, split, weights and views
 
-    def split_of(
-        self,
-        title: str,  # of a contender
-    ) -> Split:
-        """Who a contender may learn from."""
+    def split_of(self, title: str) -> Split:
+        """Who the contender of this title may learn from."""
         return self.all if title == "all labels" else self.few
 
 
-def bytes_of(
-    images: np.ndarray,  # [n, H, W] in [0, 1]
-) -> np.ndarray:
-    """Grey levels [n, H, W] uint8."""
+def bytes_of(images: np.ndarray) -> np.ndarray:
+    """Grey levels [n, H, W] uint8 of images [n, H, W] in [0, 1]."""
     return (np.clip(np.nan_to_num(images.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
 
 
-def largest_slices(
-    cohort: Cohort,  # slices
-    names: Sequence[str],  # volumes, of which one slice each is wanted
-) -> np.ndarray:
-    """The slice of each volume that shows most of its structures [n]."""
+def largest_slices(cohort: Cohort, names: Sequence[str]) -> np.ndarray:
+    """The slice of each of these volumes, by their `names`, that shows most of its structures [n]."""
     found = []
     for name in names:
         rows = np.flatnonzero((cohort.volume == [v.name for v in cohort.volumes].index(name)) & cohort.labelled)
@@ -59,24 +51,16 @@ def largest_slices(
     return np.array(found)
 
 
-def scans_shown(
-    cohort: Cohort,  # slices
-    who: Split,  # who is in which part
-    count: int = 6,  # pictures
-) -> dict:
-    """Slices of different training subjects, and their labels."""
+def scans_shown(cohort: Cohort, who: Split, count: int = 6) -> dict:
+    """Slices of so many different training subjects, and their labels."""
     people = {volume.name: volume.subject for volume in cohort.volumes}
     names = list({people[name]: name for name in reversed(who.train)}.values())[:count]
     rows = largest_slices(cohort, names)
     return {"images": bytes_of(cohort.images[rows]), "labels": cohort.labels[rows], "names": names}
 
 
-def views_shown(
-    cohort: Cohort,  # slices
-    row: int,  # which slice
-    seed: int,  # of the views
-) -> dict:
-    """Two views of a slice, their labels, and where each pixel of the first lies in the second."""
+def views_shown(cohort: Cohort, row: int, seed: int) -> dict:
+    """Two views of the slice in this row, their labels, and where each pixel of the first lies in the second."""
     image, labels = torch.tensor(cohort.images[[row]], dtype=torch.float32)[:, None], torch.tensor(cohort.labels[[row]])
     pair = views(image, labels, GLOBAL, generator=torch.Generator().manual_seed(seed))
     where = correspondence(pair, 0, 1)[0].numpy().round(1)
@@ -103,12 +87,8 @@ SAYS = {
 }
 
 
-def stage_shown(
-    run: Run,  # with its history
-    name: str,  # "global", "local" or "finetune"
-    seen: str,  # what the stage saw, in words
-) -> dict:
-    """Loss and validation Dice of a stage, and what to say about it."""
+def stage_shown(run: Run, name: str, seen: str) -> dict:
+    """Loss and validation Dice of a stage ("global", "local" or "finetune"), what to say about it, and what it has seen, in words."""
     steps = [step for step in run.history if step.stage == name]
     measured = [(step.step, round(step.dice, 4)) for step in steps if step.dice is not None]
     about = {
@@ -125,11 +105,7 @@ def stage_shown(
     }
 
 
-def stages_shown(
-    run: Run,  # of three stages
-    cohort: Cohort,  # slices
-    who: Split,  # who may be learned from
-) -> list[dict]:
+def stages_shown(run: Run, cohort: Cohort, who: Split) -> list[dict]:
     """What each stage of a run did."""
     images = f"{len(unlabelled_indices(cohort, who)):,} slices, and no label"
     labels = f"{len(who.labelled)} labelled volumes"
@@ -139,36 +115,24 @@ def stages_shown(
 TITLES = {"initial": "Before training", "global": "After global", "local": "After local", "finetune": "After fine-tuning"}
 
 
-def sample_slice(
-    network: torch.nn.Module,  # after any stage
-    cohort: Cohort,  # slices
-    row: int,  # which slice
-    count: int = 600,  # pixels
-) -> tuple[np.ndarray, np.ndarray, Sample]:
-    """Unit vectors [N, C] of some pixels of a slice, their classes [N], and which pixels they are."""
+def sample_slice(network: torch.nn.Module, cohort: Cohort, row: int, count: int = 600) -> tuple[np.ndarray, np.ndarray, Sample]:
+    """Unit vectors [N, C] of some pixels of the slice in this row, after any stage, their classes [N], and which pixels they are."""
     labels = cohort.labels[row]
     sample = sample_pixels((1, *labels.shape), count, labels[None])
     vectors = pixel_embeddings(network, cohort.images[row])[0].reshape(labels.size, -1)
     return vectors[sample.index], labels.ravel()[sample.index], sample
 
 
-def map_shown(
-    vectors: np.ndarray,  # [N, C] unit vectors
-    classes: np.ndarray,  # class of each [N]
-) -> dict:
-    """Places in the unit square, the share of variance they keep, and the share of neighbours alike."""
+def map_shown(vectors: np.ndarray, classes: np.ndarray) -> dict:
+    """Places of unit vectors [N, C] in the unit square, the share of variance they keep, and the share of neighbours of one of the classes [N]."""
     flat = pca(vectors)
     low, high = flat.places.min(0), flat.places.max(0)
     pure = neighbour_agreement(neighbours(vectors, 15)[0], classes)
     return {"places": (flat.places - low) / np.maximum(high - low, 1e-9), "kept": round(flat.kept, 3), "pure": round(pure, 3)}
 
 
-def embeddings_shown(
-    run: Run,  # of three stages
-    cohort: Cohort,  # slices
-    row: int,  # which slice
-) -> dict:
-    """The embeddings of some pixels of a slice before training and after each stage."""
+def embeddings_shown(run: Run, cohort: Cohort, row: int) -> dict:
+    """The embeddings of some pixels of the slice in this row before training and after each stage of a run."""
     maps = []
     for stage in run.stages:
         vectors, classes, sample = sample_slice(run.after(stage), cohort, row)
@@ -177,21 +141,17 @@ def embeddings_shown(
     return {"maps": maps, "classes": classes, "index": sample.index.astype(np.int32), **picture}
 
 
-def volume_scores(
-    report: Report,  # of a run
-) -> np.ndarray:
-    """Mean Dice over the foreground classes of each volume [n]; nan where no class is known."""
+def volume_scores(report: Report) -> np.ndarray:
+    """Mean Dice over the foreground classes of each volume of a report [n]; nan where no class is known."""
     rows = [[value for value in volume["dice"].values() if value is not None and np.isfinite(value)] for volume in report.volumes]
     return np.array([np.mean(row) if row else np.nan for row in rows])
 
 
-def segmentations_shown(
-    cohort: Cohort,  # slices
-    runs: dict[str, Run],  # all contenders
-    reports: dict[str, Report],  # on the same test volumes
-    count: int = 4,  # volumes
-) -> dict:
-    """Test slices with the truth and with what each contender makes of them, from the worst volume to the best."""
+def segmentations_shown(cohort: Cohort, runs: dict[str, Run], reports: dict[str, Report], count: int = 4) -> dict:
+    """Slices of so many test volumes with the truth and with what each contender makes of them, from the worst volume to the best.
+
+    Runs and reports are by contender, the reports on the same volumes.
+    """
     mean = np.mean([np.nan_to_num(volume_scores(report)) for report in reports.values()], axis=0)
     order = np.argsort(mean)[np.unique(np.linspace(0, len(mean) - 1, min(count, len(mean))).round().astype(int))]
     names = [next(iter(reports.values())).volumes[i]["name"] for i in order]
@@ -201,10 +161,8 @@ def segmentations_shown(
     return {"images": bytes_of(cohort.images[rows]), "truth": cohort.labels[rows], "found": found, "scores": scores, "names": names}
 
 
-def repeats_shown(
-    reports: dict[str, list[Report]],  # by contender, in the order of the repeats
-) -> dict:
-    """Pooled Dice of every training, and the mean of each contender."""
+def repeats_shown(reports: dict[str, list[Report]]) -> dict:
+    """Pooled Dice of every training, by contender in the order of the repeats, and the mean of each contender."""
     scores = {title: [round(report.pooled_dice, 4) for report in found] for title, found in reports.items()}
     return {
         "scores": scores,
@@ -212,16 +170,12 @@ def repeats_shown(
     }
 
 
-def known_from(
-    cohort: str,  # "hippocampus", or "phantom" for longer training on generated people
-) -> str:
-    """What the package's own experiments found, in words."""
+def known_from(cohort: str) -> str:
+    """What the package's own experiments found on a cohort, in words: "hippocampus", or "phantom" for longer training on generated people."""
     return json.loads(asset("found.json"))[cohort]
 
 
-def counts_of(
-    repeat: Repeat,  # whose numbers
-) -> dict[str, str]:
+def counts_of(repeat: Repeat) -> dict[str, str]:
     """How many people, volumes and slices there are, as text."""
     cohort, few = repeat.cohort, repeat.few
     lists = {"subjects": cohort.subjects, "volumes": cohort.volumes, "slices": cohort.images, "train": few.train}
@@ -232,33 +186,27 @@ def counts_of(
 
 
 def page_texts(
-    repeats: Sequence[Repeat],  # on whom
-    run: Run,  # of three stages, in the first repeat
-    reports: dict[str, list[Report]],  # by contender, in the order of the repeats
-    said: dict[str, str],  # sentences: "verdict", "changed"
-    command: str,  # that made the demo
-    place: str,  # of the scans, as a page names it
+    repeats: Sequence[Repeat], run: Run, reports: dict[str, list[Report]], said: dict[str, str], command: str, place: str
 ) -> dict[str, str]:
-    """The texts of the page, safe inside HTML, by the names that demo.html uses."""
+    """The texts of the page, by the names that demo.html uses.
+
+    The run is that of three stages in the first repeat; reports are by contender, in the order of the repeats; `said` has the sentences
+    "verdict" and "changed"; `command` made the demo, `place` is that of the scans, as a page names it.
+    """
     first, means, where = repeats[0], repeats_shown(reports)["means"], run.folder.resolve()
-    texts = counts_of(first) | said | {
+    return counts_of(first) | said | {
         "scratch": f"{means['from scratch']:.3f}", "stages": f"{means['three stages']:.3f}", "all": f"{means['all labels']:.3f}",
-        "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans", "real": known_from("hippocampus"), "longer": known_from("phantom"),
+        "kind": "Generated scans" if first.cohort.source["cohort"] == "phantom" else "Real scans",
         "repeats": f"{len(repeats)}", "command": command, "place": shlex.quote(place),
         "run": shlex.quote(where.relative_to(where.parents[2]).as_posix()), "seed": f"{first.seed}", "filters": f"{run.settings['network']['width']}",
         "steps": f"{run.settings['stages']['finetune']['steps']:,}",
         "machine": f"{run.settings['stages']['finetune']['precision']} on {run.settings['machine']['processor']}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }  # fmt: skip
-    return {name: text(value) for name, value in texts.items()}
 
 
-def data_shown(
-    repeat: Repeat,  # the first
-    runs: dict[str, Run],  # its contenders
-    reports: dict[str, list[Report]],  # by contender, in the order of the repeats
-) -> dict:
-    """Everything that the page's script paints."""
+def data_shown(repeat: Repeat, runs: dict[str, Run], reports: dict[str, list[Report]]) -> dict:
+    """Everything that the page's script paints: the first repeat, its runs, and all reports in the order of the repeats, by contender."""
     cohort, who = repeat.cohort, repeat.few
     test_row, train_row = (largest_slices(cohort, names[:1])[0] for names in (who.test, who.labelled))
     looks = zip(cohort.classes, PALETTE, SYMBOLS, strict=False)
@@ -272,15 +220,14 @@ def data_shown(
     }  # fmt: skip
 
 
-def write_demo_page(
-    path: Path,  # index.html
-    texts: dict[str, str],  # of `page_texts`
-    data: dict,  # of `data_shown`
-    rows: list[dict[str, str]],  # scores, as text
-) -> Path:
-    """Write the page: template, style, data and script in one file."""
-    parts = texts | {
-        "style": asset("demo.css"), "table": html_table(rows, "Means over the repeats, on test subjects", "scores"),
-        "data": json_element(data, "demo-data"), "script": script(asset("demo.js")),
+def write_demo_page(path: Path, kept: dict) -> Path:
+    """Write the page: template, style, data and script in one file, with what the package's own experiments say today.
+
+    `kept` is what demo.json holds: "texts" of `page_texts`, "data" of `data_shown`, "rows" of scores, as text.
+    """
+    texts = kept["texts"] | {"real": known_from("hippocampus"), "longer": known_from("phantom")}
+    parts = {name: text(value) for name, value in texts.items()} | {
+        "style": asset("demo.css"), "table": html_table(kept["rows"], "Means over the repeats, on test subjects", "scores"),
+        "data": json_element(kept["data"], "demo-data"), "script": script(asset("demo.js")),
     }  # fmt: skip
     return write_template(path, "demo.html", parts)

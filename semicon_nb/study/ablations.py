@@ -76,10 +76,8 @@ def variant(
     return replace(method, name=f"{method.name} {words}", stages=stages, source="this package")
 
 
-def variants(
-    methods: Mapping[str, Method],  # METHODS
-) -> dict[str, Method]:
-    """Our own experiments with one knob turned, by name: five of local(stride), two of global."""
+def variants(methods: Mapping[str, Method]) -> dict[str, Method]:
+    """Our own experiments with one knob of `methods` (METHODS) turned, by name: five of local(stride), two of global."""
     local, whole = methods["local(stride)"], methods["global"]
     turned = (
         variant(local, "tau 0.05", "local", temperature=0.05),

@@ -24,19 +24,14 @@ from ..views import Views
 DEFECTS = ("bilinear_labels", "identical_views", "split_by_volume")
 
 
-def resized_as_released(
-    labels: np.ndarray,  # [X, Y, Z] classes
-    shape: tuple[int, int],  # rows and columns wanted
-) -> np.ndarray:
-    """Label maps [Z, *shape] resized bilinearly and truncated to whole numbers."""
+def resized_as_released(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The `labels` [X, Y, Z] as maps [Z, *shape], resized bilinearly and truncated to whole numbers."""
     stack = torch.from_numpy(np.moveaxis(labels, 2, 0).astype(np.float32))[:, None]
     return torch.nn.functional.interpolate(stack, size=shape, mode="bilinear", align_corners=False)[:, 0].to(torch.uint8).numpy()
 
 
-def bilinear_labels(
-    cohort: Cohort,  # whose slices were resized
-) -> np.ndarray:
-    """All label maps [S, H, W] as the released code makes them; ValueError where slices were cut without resampling."""
+def bilinear_labels(cohort: Cohort) -> np.ndarray:
+    """All label maps [S, H, W] of a cohort as the released code makes them; ValueError where slices were cut without resampling."""
     if cohort.grid.fit != "resize":
         raise ValueError(f"defects: bilinear_labels needs resized slices, but those of {cohort.name} are cut without resampling")
     labels = cohort.labels.copy()
@@ -45,11 +40,8 @@ def bilinear_labels(
     return labels
 
 
-def with_defects(
-    cohort: Cohort,  # as it should be
-    defects: Sequence[str],  # names in DEFECTS
-) -> Cohort:
-    """The cohort as the released code would see it; ValueError for an unknown one."""
+def with_defects(cohort: Cohort, defects: Sequence[str]) -> Cohort:
+    """The cohort as the released code would see it with these `defects`, names in DEFECTS; ValueError for an unknown one."""
     if unknown := set(defects) - set(DEFECTS):
         raise ValueError(f"defects: found {', '.join(sorted(unknown))}, expected some of {', '.join(DEFECTS)}")
     changes: dict[str, Any] = {}
@@ -88,11 +80,8 @@ def train_local_identical(
     return fit(model, loss_of, batches, settings, folder, resume, "local", identity=identity)
 
 
-def method_with(
-    method: Method,  # as it should be
-    defects: Sequence[str],  # names in DEFECTS
-) -> Method:
-    """The method as the released code would train it."""
+def method_with(method: Method, defects: Sequence[str]) -> Method:
+    """The method as the released code would train it with these `defects`."""
     if "identical_views" not in defects:
         return method
     stages = (replace(stage, train=train_local_identical) if stage.train is train_local else stage for stage in method.stages)

@@ -20,6 +20,7 @@ from semicon_nb.data import Volume, load, split
 from semicon_nb.evaluate import report_of
 from semicon_nb.explore.demo import (
     CONTENDERS,
+    REPEATS,
     as_text,
     change_sentence,
     claim_folder,
@@ -29,7 +30,7 @@ from semicon_nb.explore.demo import (
     sentence,
     verdict,
 )  # fmt: skip
-from semicon_nb.explore.demo_page import largest_slices, volume_scores
+from semicon_nb.explore.demo_page import known_from, largest_slices, volume_scores, write_demo_page
 from semicon_nb.methods import load_run
 
 
@@ -201,6 +202,39 @@ def test_the_page_shows_the_numbers_of_the_runs(shown: tuple[Path, str]) -> None
     assert all(len(values) == 2 for values in data["repeats"]["scores"].values())
     first = re.search(r"from scratch +([0-9.]+)", shown[1])[1]
     assert f"<dd>{first}</dd>" in text
+
+
+KEPT = json.loads((Path(__file__).parent.parent.parent / "nbs" / "demo.json").read_text(encoding="utf-8"))
+"""What the site's page of the demo is made of."""
+
+
+def form(value: object) -> object:
+    """What JSON holds without its numbers and words: names, kinds, and of a list its first."""
+    if isinstance(value, dict):
+        return {name: form(part) for name, part in value.items() if name != "data" or not isinstance(part, str)}
+    return [form(part) for part in value[:1]] if isinstance(value, list) else type(value).__name__
+
+
+def words_of(kept: dict) -> list:
+    """What the code, and no training, says on the page."""
+    data = kept["data"]
+    stages = [(stage["name"], stage["title"], stage["text"]) for stage in data["stages"]]
+    return [data["classes"], stages, [found["title"] for found in data["embeddings"]["maps"]], [row[""] for row in kept["rows"]]]
+
+
+def test_what_the_site_keeps_of_a_demo_is_what_a_demo_leaves_today(shown: tuple[Path, str], tmp_path: Path) -> None:
+    made = json.loads((shown[0] / "demo.json").read_text(encoding="utf-8"))
+    renew = "nbs/demo.json is of another demo: make demo, and copy demo/demo.json there"
+    assert form(KEPT["texts"]) == form(made["texts"]) and form(KEPT["data"]) == form(made["data"]), renew
+    assert words_of(KEPT) == words_of(made), renew
+    usual = preset_for(load("phantom", subjects=3, size=32))
+    said = {"filters": str(usual.width), "steps": str(usual.stages["finetune"].steps), "repeats": str(REPEATS["phantom"])}
+    assert {name: KEPT["texts"][name] for name in said} == said, renew
+    page = write_demo_page(tmp_path / "demo.html", KEPT).read_text(encoding="utf-8")
+    assert all(known_from(cohort) in page for cohort in ("phantom", "hippocampus"))
+    assert write_demo_page(tmp_path / "made.html", made).read_text(encoding="utf-8") == (shown[0] / "index.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_slices_shown_are_those_that_show_most() -> None:

@@ -1,0 +1,48 @@
+"""The released code's defects do what they are named after, and nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from semicon_nb.data import phantom, split
+from semicon_nb.methods import METHODS, train_method
+from semicon_nb.stages import PRESETS
+from semicon_nb.study import defects
+from semicon_nb.study.defects import method_with, resized_as_released, train_local_identical, with_defects
+
+TINY = replace(PRESETS["demo"], name="tiny", width=2).scaled(0.02)
+
+
+def test_bilinear_resizing_makes_labels_that_nobody_drew():
+    labels = np.zeros((10, 10, 1), np.uint8)
+    labels[3:7, 3:7] = 2
+    found = resized_as_released(labels, (16, 16))[0]
+    assert set(np.unique(found)) == {0, 1, 2}, "a rim of class 1 around class 2"
+
+
+def test_defects_change_what_they_say():
+    cohort = phantom(subjects=6, size=32)
+    leaky = with_defects(cohort, ["split_by_volume"])
+    parts = [split(leaky, 0.5, seed=seed) for seed in range(3)]
+    shared = [{name.split("-")[0] for name in part.train} & {name.split("-")[0] for name in part.test} for part in parts]
+    assert any(shared) and with_defects(cohort, ["identical_views"]) is cohort
+    assert with_defects(cohort, ["bilinear_labels"]).fingerprint != cohort.fingerprint
+    with pytest.raises(ValueError, match="defects: found typo"):
+        with_defects(cohort, ["typo"])
+    changed = method_with(METHODS["global+local(block)"], ["identical_views"])
+    assert changed.stages[1].train is train_local_identical and changed.key != METHODS["global+local(block)"].key
+
+
+def test_identical_views_are_identical(monkeypatch):
+    seen = []
+
+    def watched(model, pair, *rest):
+        seen.append(pair)
+        return model.embed_pixels(pair.images[:, 0]).square().mean()
+
+    monkeypatch.setattr(defects, "pixel_loss", watched)
+    cohort = phantom(subjects=6, size=32)
+    method = method_with(METHODS["local(stride)"], ["identical_views"])
+    train_method(method, cohort, split(cohort, 0.5), TINY, progress=False, cache=False)
+    assert seen and all((pair.images[:, 0] == pair.images[:, 1]).all() and (pair.labels[:, 0] == pair.labels[:, 1]).all() for pair in seen)
