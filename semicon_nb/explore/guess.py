@@ -26,7 +26,7 @@ class GuessingGame:
         self,
         results: Results,  # finished runs of one or more experiments
         claims: Mapping[str, Iterable[tuple[str, str]]],  # a claim in words -> the (better, worse) methods that are compared for it
-        labels: float | None = None,  # the labelled share, the smallest that was run where None
+        labels: float | None = None,  # the labelled share; None: the smallest at which any claim was compared
     ):
         """The game, ready to be shown."""
         runs, pairs = read_results(results), {text: list(compared) for text, compared in claims.items()}
@@ -48,8 +48,10 @@ class GuessingGame:
 
 def _played(runs: "pd.DataFrame", claims: Mapping[str, list[tuple[str, str]]], labels: float | None) -> dict:
     """One experiment as the reader plays it: the claims that were compared in it, their scale, and what it is called."""
-    share = min(runs["labels"]) if labels is None else labels
-    rows = {text: _points(runs, pairs, share) for text, pairs in claims.items()}
+    compared = {text: verdicts(runs, pairs) for text, pairs in claims.items()}
+    shares = [share for rows in compared.values() for share in rows["labels"]]
+    share = min(shares or runs["labels"]) if labels is None else labels
+    rows = {text: _points(every[every["labels"] == share]) for text, every in compared.items()}
     kept = [{"text": text, "found": found} for text, found in rows.items() if found]
     said = f"{share:.0%}".replace("%", "\u00a0%")
     return {"claims": kept, "labels": said, "about": f"{runs['experiment'].iloc[0]}, {said} labelled", "scale": _scale(kept)}
@@ -61,10 +63,8 @@ def _had_room(played: dict) -> bool:
     return any(not math.isnan(row["room"]) and row["verdict"] != "no room to tell" for row in rows)
 
 
-def _points(runs: "pd.DataFrame", pairs: list[tuple[str, str]], share: float) -> list[dict]:
-    """What `verdicts` says of each pair at a labelled share, in points of Dice, rounded as the tables are."""
-    rows = verdicts(runs, pairs)
-    rows = rows[rows["labels"] == share]
+def _points(rows: "pd.DataFrame") -> list[dict]:
+    """What `verdicts` says in its `rows`, in points of Dice, rounded as the tables are."""
     numbers = ("difference", "half", "headroom", "headroom_half")
     points = [{name: round(100 * round(row[name], 3), 1) for name in numbers} for row in rows.to_dict("records")]
     names = {"headroom": "room", "headroom_half": "room_half"}

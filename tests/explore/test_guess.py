@@ -112,6 +112,11 @@ def test_the_reader_chooses_which_runs_to_guess(static_page, tmp_path):  # noqa:
     assert second.get_attribute("aria-pressed") == "true" and second.evaluate("e => e === document.activeElement")
 
 
+def test_a_share_at_which_nothing_was_compared_is_passed_over():
+    scores = {**SCORES, ("best", 0.02): SCORES["local", 0.05]}
+    assert GuessingGame(runs_of(scores), CLAIMS).data == GuessingGame(runs_of(SCORES), CLAIMS).data
+
+
 def test_one_split_has_no_interval():
     game = GuessingGame(runs_of({place: dice[:1] for place, dice in SCORES.items()}), CLAIMS)
     found = first_of(game._repr_html_())["claims"][0]["found"][0]
