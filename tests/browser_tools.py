@@ -41,6 +41,7 @@ READY = """async (path) => {
   await panel.context.ready; await panel.sessionContext.ready;
   await panel.sessionContext.session.kernel.info;
   window.semiconPanel = panel;
+  window.semiconBegun = performance.now();
   app.commands.execute('notebook:run-all-cells');
 }"""
 PROMPTS = """() => window.semiconPanel.content.widgets.filter(c => c.model.type === 'code' && c.model.sharedModel.source.trim())

@@ -181,6 +181,13 @@ def test_a_page_shows_its_explorer_and_not_a_note_about_one(site, page, explorer
     assert f'src="../explorers/{explorer}.html"' in text and "Alive in Jupyter" not in text
 
 
+def test_a_page_to_play_with_begins_with_its_toy(site):
+    for path in in_order(site):
+        text = path.read_text(encoding="utf-8")
+        begun = text[text.index("<main") : text.index('class="explorer"')]
+        assert "<summary>The code that opens it</summary>" in begun and "Open in Colab" not in begun, path.name
+
+
 def test_long_exported_code_is_folded_under_its_names(site):
     text = (site / "course" / "stages.html").read_text(encoding="utf-8")
     for name in ("allowed", "train_global", "train_local", "finetune"):
@@ -481,7 +488,7 @@ def test_explorers_follow_the_pages_colours(home, browser):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("page", ["course/map", "course/stages", "play/strategies"])
+@pytest.mark.parametrize("page", ["course/map", "course/stages", "play/playground", "play/strategies"])
 def test_frames_of_explorers_fit_what_they_hold(home, browser, page, width):
     tab = browser.new_page(viewport={"width": width, "height": 900})
     tab.goto(f"{home}/{page}.html")

@@ -138,6 +138,14 @@ def after_its_names(cells: list) -> list:
     return ordered + ([waiting] if waiting is not None else [])
 
 
+def toy_first(cells: list) -> list:
+    """A page to play with: what one plays with right below the title, under the folded code that opens it, then the words."""
+    toys = [cell for cell in cells if any(page_of(joined(out.get("data", {}).get("text/plain", ""))) for out in cell.get("outputs", []))]
+    for cell in toys:
+        cell.source = f'#| code-fold: true\n#| code-summary: "The code that opens it"\n{cell.source}'
+    return cells[:1] + toys + [cell for cell in cells[1:] if cell not in toys]
+
+
 def imports_only(source: str) -> bool:
     """Whether a cell does nothing but import."""
     try:
@@ -168,6 +176,8 @@ class Pages(Processor):
         self.nb.cells = after_its_names(self.nb.cells)
         config = get_config()
         place = Path(self.nb.path_).resolve().relative_to(config.nbs_path.resolve())
+        if place.parts[0] == "play":
+            self.nb.cells = toy_first(self.nb.cells)
         self.up = "../" * (len(place.parts) - 1)
         self.home = config.doc_url.rstrip("/") + "/"
         self.near, self.figures, self.section, self.module = "", 0, False, ""

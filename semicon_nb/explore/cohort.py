@@ -14,8 +14,8 @@ import torch
 
 from .canvas import beside, mixed, still, swatches
 from .page import text
-from .scene import Scene, as_json, class_looks, write_scene
-from .widgets import Explorer, frame, in_place
+from .scene import class_looks
+from .widgets import Explorer, LiveScript, frame, in_place, script_page
 from ..data import Cohort, Split, check_split, phantom, split
 from ..show import METHOD_LOOKS, PALETTE, SYMBOLS
 from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
@@ -125,7 +125,7 @@ def _scene_data(shown: _Browsed, held: Sequence[int], stored: Sequence[dict], no
     volumes = zip(cohort.volumes, np.bincount(cohort.volume, minlength=len(cohort.volumes)), strict=True)
     settings = {name: asdict(kind) for name, kind in SETTINGS.items()}
     return {
-        "kind": "cohort", "classes": list(cohort.classes), "height": height, "width": width,
+        "classes": list(cohort.classes), "height": height, "width": width,
         "subjects": len(cohort.subjects),
         "volumes": [{"name": v.name, "subject": v.subject, "count": int(n)} for v, n in volumes],
         "places": volume_places(cohort), "parts": list(shown.parts), "uses": list(USES), "looks": LOOKS,
@@ -175,18 +175,19 @@ class CohortBrowser(Explorer):
         if not 0 < labelled <= 1:
             raise ValueError(f"labelled: found {labelled!r}, expected a share above 0 and up to 1")
         self.shown = shown = _browsed(phantom(subjects=24, size=64) if cohort is None else cohort, split, labelled, seed)
-        self.scene = Scene(_SCRIPTS, _scene_data(shown, range(len(shown.cohort.volumes)), [volume_data(shown.cohort, 0)], ""))
-        self.scene.observe(self._send, "wanted")
-        self.widget = frame(self.title, ipywidgets.HTML(text(_LEAD)), self.scene)
+        data = _scene_data(shown, range(len(shown.cohort.volumes)), [volume_data(shown.cohort, 0)], "")
+        self.live = LiveScript(_SCRIPTS, data, "scene")
+        self.live.observe(self._send, "asked")
+        self.widget = frame(self.title, ipywidgets.HTML(text(_LEAD)), self.live)
 
     @property
     def state(self) -> dict:
         """What the reader has chosen: `volume`, `slice`, place of the `labelled` share, `kind` of views, and so on."""
-        return self.scene.state
+        return self.live.state
 
     def _send(self, change: dict) -> None:
         """Give the browser the volume that it asks for."""
-        self.scene.volume = as_json(volume_data(self.shown.cohort, change["new"]))
+        self.live.tell(volume_data(self.shown.cohort, change["new"]["volume"]))
 
     def picture(self) -> "go.Figure":
         """The slice in sight and two views of it, for pages that are read and not run."""
@@ -221,8 +222,8 @@ class CohortBrowser(Explorer):
         state = self.state if self.state["volume"] in held else self.state | {"volume": held[0], "slice": 0, "pixel": None}
         every = "every slice" if np.bincount(cohort.volume).max() <= most else f"at most {most} slices"
         note = f"This page holds {len(held)} of {len(cohort.volumes)} volumes, {every} of each." if len(held) < len(cohort.volumes) else ""
-        data = _scene_data(shown, held, [volume_data(cohort, v, most) for v in held], note)
-        return write_scene(path, self.title, f"{_describe(cohort)} {_LEAD}", _SCRIPTS, data, state)
+        data = _scene_data(shown, held, [volume_data(cohort, v, most) for v in held], note) | {"state": state}
+        return script_page(path, self.title, data, _SCRIPTS, "scene", f"{_describe(cohort)} {_LEAD}")
 
 
 def _describe(cohort: Cohort) -> str:

@@ -18,24 +18,24 @@ _INSTEAD = "Here you guess what the runs below will say. Run this cell, or open 
 class GuessingGame:
     """A slider for each claim, in points of Dice; on request the interval of each comparison, its verdict and the headroom.
 
-    ValueError where no comparison was run at the labelled share, or where the runs cannot be compared.
+    The reader plays one experiment at a time, first one that had room to tell. ValueError where no comparison was run at the
+    labelled share, or where the runs of an experiment cannot be compared.
     """
 
     def __init__(
         self,
-        results: Results,  # finished runs of one experiment
+        results: Results,  # finished runs of one or more experiments
         claims: Mapping[str, Iterable[tuple[str, str]]],  # a claim in words -> the (better, worse) methods that are compared for it
-        labels: float | None = None,  # the labelled share, the smallest that was run where None
+        labels: float | None = None,  # the labelled share; None: the smallest at which any claim was compared
     ):
         """The game, ready to be shown."""
-        runs = read_results(results)
-        share = min(runs["labels"]) if labels is None else labels
-        rows = {text: _points(runs, list(pairs), share) for text, pairs in claims.items()}
-        kept = [{"text": text, "found": found} for text, found in rows.items() if found]
-        said = f"{share:.0%}".replace("%", "\u00a0%")
-        if not kept:
-            raise ValueError(f"claims: found none that was run at {said}, expected methods of `results`; look at its methods and shares")
-        self.data = {"claims": kept, "labels": said, "about": f"{runs['experiment'].iloc[0]}, {said} labelled", "scale": _scale(kept)}
+        runs, pairs = read_results(results), {text: list(compared) for text, compared in claims.items()}
+        played = [_played(part, pairs, labels) for _, part in runs.groupby("experiment", sort=False)]
+        found = sorted((each for each in played if each["claims"]), key=_had_room, reverse=True)
+        if not found:
+            said = f"none that was run at {played[0]['labels']}, expected methods of `results`; look at its methods and shares"
+            raise ValueError(f"claims: found {said}")
+        self.data = {"experiments": found}
 
     def _repr_html_(self) -> str:
         """The place of the game with its data, its looks and its script, for notebooks and the site."""
@@ -46,10 +46,25 @@ class GuessingGame:
         return f"{place}<style>{page.asset('guess.css')}</style>{page.script(code)}"
 
 
-def _points(runs: "pd.DataFrame", pairs: list[tuple[str, str]], share: float) -> list[dict]:
-    """What `verdicts` says of each pair at a labelled share, in points of Dice, rounded as the tables are."""
-    rows = verdicts(runs, pairs)
-    rows = rows[rows["labels"] == share]
+def _played(runs: "pd.DataFrame", claims: Mapping[str, list[tuple[str, str]]], labels: float | None) -> dict:
+    """One experiment as the reader plays it: the claims that were compared in it, their scale, and what it is called."""
+    compared = {text: verdicts(runs, pairs) for text, pairs in claims.items()}
+    shares = [share for rows in compared.values() for share in rows["labels"]]
+    share = min(shares or runs["labels"]) if labels is None else labels
+    rows = {text: _points(every[every["labels"] == share]) for text, every in compared.items()}
+    kept = [{"text": text, "found": found} for text, found in rows.items() if found]
+    said = f"{share:.0%}".replace("%", "\u00a0%")
+    return {"claims": kept, "labels": said, "about": f"{runs['experiment'].iloc[0]}, {said} labelled", "scale": _scale(kept)}
+
+
+def _had_room(played: dict) -> bool:
+    """Whether any comparison of an experiment could have been decided."""
+    rows = [row for claim in played["claims"] for row in claim["found"]]
+    return any(not math.isnan(row["room"]) and row["verdict"] != "no room to tell" for row in rows)
+
+
+def _points(rows: "pd.DataFrame") -> list[dict]:
+    """What `verdicts` says in its `rows`, in points of Dice, rounded as the tables are."""
     numbers = ("difference", "half", "headroom", "headroom_half")
     points = [{name: round(100 * round(row[name], 3), 1) for name in numbers} for row in rows.to_dict("records")]
     names = {"headroom": "room", "headroom_half": "room_half"}

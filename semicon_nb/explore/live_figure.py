@@ -2,14 +2,34 @@
 
 __all__ = []
 
+import gzip
+import sys
 from copy import deepcopy
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import plotly
 import plotly.graph_objects as go
 import traitlets
 
 from .page import asset
+
+
+def _without_nbformat() -> None:
+    """Import what shows plotly's figures: of nbformat it asks the version only, and that takes over a second of a processor to import."""
+    if "nbformat" in sys.modules or not find_spec("nbformat"):
+        return
+    sys.modules["nbformat"] = ModuleType("nbformat")
+    vars(sys.modules["nbformat"])["__version__"] = metadata.version("nbformat")
+    try:
+        import_module("plotly.io._renderers")
+    finally:
+        del sys.modules["nbformat"]
+
+
+_without_nbformat()
 
 CONFIG = {
     "responsive": True, "displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "",
@@ -18,8 +38,8 @@ CONFIG = {
 """Plotly's settings everywhere: its button that uploads a chart to its makers is gone."""
 
 
-BUNDLE = Path(plotly.__file__).with_name("package_data").joinpath("widgetbundle.js").read_text(encoding="utf-8")
-"""Plotly's widget for the browser."""
+BUNDLE = gzip.compress(Path(plotly.__file__).with_name("package_data").joinpath("widgetbundle.js").read_bytes(), 1)
+"""Plotly's widget for the browser: packed, for each figure brings it, and a busy server takes seconds for five megabytes."""
 
 
 class LiveFigure(go.FigureWidget):
@@ -29,7 +49,7 @@ class LiveFigure(go.FigureWidget):
     """
 
     _esm = asset("figure.js")
-    _bundle = traitlets.Unicode(BUNDLE).tag(sync=True)
+    _bundle = traitlets.Bytes(BUNDLE).tag(sync=True)
     _asked = traitlets.Int(0).tag(sync=True)
     _answered = traitlets.Int(0).tag(sync=True)
     _complete = False

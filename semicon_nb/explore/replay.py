@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,17 @@ def vote_words(film: Film) -> str:
     )
 
 
+def curve_words(film: Film) -> str:
+    """How its losses are drawn, and why a film's Dice falls where fine-tuning begins, if it does."""
+    said = "The stages have losses of different kinds, so each is drawn anew, as a share of its largest."
+    for before, after in pairwise(film.recording.snapshots):
+        if before.stage != "finetune" == after.stage and after.dice < before.dice:
+            said += " Dice falls where fine-tuning begins: from there it is that of a new class head, which starts from chance."
+            if after.agreement < before.agreement:
+                said += " The first steps of that head pull the embedding about, too, so neighbour agreement falls with it."
+    return said
+
+
 def lengths(values: np.ndarray) -> dict:
     """Whole numbers [n] as runs: their values (one byte) and how long each is."""
     starts = np.flatnonzero(np.diff(values, prepend=-1))
@@ -144,7 +156,13 @@ def replay_data(films: Sequence[Film], method: str, methods: Sequence[str] = _ME
         "methods": list(methods),
         "seconds": 10,
     }
-    return {"kind": "replay", "films": [film_data(film) for film in films], "note": vote_words(films[0]), **look}
+    return {
+        "kind": "replay",
+        "films": [film_data(film) for film in films],
+        "note": vote_words(films[0]),
+        "why": curve_words(films[0]),
+        **look,
+    }
 
 
 class TrainingReplay(Explorer):

@@ -2,54 +2,23 @@
 
 __all__ = []
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import anywidget
 import ipywidgets
 import numpy as np
 import torch
-import traitlets
 
 from . import page
 from .slices import Slice, checked_anchor, chosen_slice
-from .widgets import Explorer, frame, in_place
+from .widgets import Explorer, LiveScript, frame, in_place, script_page
 from ..show import PALETTE, PULL, PUSH, SYMBOLS
 
 DARK, BRIGHT = "#10141c", "#ffffff"
 TINTS = (DARK, PULL, PUSH, BRIGHT)
 """Of a pixel that the anchor never meets, pulls, pushes, and of the anchor itself."""
-
-_PARTS = ("canvas.js", "chart.js", "parts.js", "scene.js")
-
-
-class Scene(anywidget.AnyWidget):
-    """An explorer as the browser draws it from its `data`; `state` is what the reader chose, both sides set it."""
-
-    _esm = traitlets.Unicode().tag(sync=True)
-    _css = traitlets.Unicode(page.asset("scene.css")).tag(sync=True)
-    data = traitlets.Unicode().tag(sync=True)  # JSON
-    state = traitlets.Dict().tag(sync=True)
-    wanted = traitlets.Int(-1).tag(sync=True)  # number of the volume that the browser asks for
-    volume = traitlets.Unicode("").tag(sync=True)  # that volume as JSON
-
-    def __init__(self, scripts: Sequence[str], data: Mapping[str, object]):
-        """A scene that `scripts` of assets draw from `data`, whose "kind" names it and whose "state" it begins with."""
-        names = ("markers.js", *_PARTS, *scripts, "scene_live.js")
-        super().__init__(_esm="".join(map(page.asset, names)), data=as_json(data), state=data["state"])
-
-
-def as_json(data: object) -> str:
-    """`data` with arrays packed and nan as null, as JSON."""
-    return json.dumps(page.without_nan(data), default=page.encode, separators=(",", ":"), allow_nan=False)
-
-
-def write_scene(path: str | os.PathLike, title: str, lead: str, scripts: Sequence[str], data: Mapping[str, object], state: Mapping) -> Path:
-    """Write the page that draws `data` with `scripts`, beginning with this `state`, to `path`; it needs no plotly."""
-    body = f'<style>{page.asset("scene.css")}</style><div id="explorer" class="semicon-scene"></div>'
-    return page.write_page(path, title, body, {**data, "state": dict(state)}, (*_PARTS, *scripts, "scene_page.js"), lead, plotly="")
 
 
 def slice_data(piece: Slice) -> dict:
@@ -63,6 +32,17 @@ def class_looks(count: int) -> dict[str, list[str]]:
     """Colour of the outline and marker of each of `count` classes, background first."""
     which = [0, *(1 + k % (len(PALETTE) - 1) for k in range(count - 1))]
     return {"colours": [PALETTE[k] for k in which], "symbols": [SYMBOLS[k] for k in which]}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the reader wants to look at."""
+
+    slice: Slice  # that is looked at
+    features: torch.Tensor | np.ndarray | None  # [C, H, W]
+    model: torch.nn.Module | None  # gives them instead
+    anchor: tuple[int, int] | None  # row and column to begin with; None: one that tells most
+    temperature: float  # of the loss
 
 
 class SliceExplorer(Explorer):
@@ -84,26 +64,19 @@ class SliceExplorer(Explorer):
     ):
         piece = chosen_slice(image, labels, classes)
         place = None if anchor is None else checked_anchor(anchor, piece.labels.shape)
-        self.data = self._open(piece, features, model, place, temperature)
-        self.scene = Scene(self.scripts, self.data)
-        self.widget = frame(self.title, ipywidgets.HTML(page.text(self.lead)), self.scene)
+        self.data = self._open(Asked(piece, features, model, place, temperature))
+        self.live = LiveScript(self.scripts, self.data, "scene")
+        self.widget = frame(self.title, ipywidgets.HTML(page.text(self.lead)), self.live)
 
-    def _open(
-        self,
-        piece: Slice,  # that is looked at
-        features: torch.Tensor | np.ndarray | None,  # [C, H, W]
-        model: torch.nn.Module | None,  # gives them instead
-        place: tuple[int, int] | None,  # row and column of the anchor; None: one that tells most
-        temperature: float,  # of the loss
-    ) -> dict:
+    def _open(self, asked: Asked) -> dict:
         """Measure what is shown, keep it in `self.shown`, and return what the browser needs of it."""
         raise NotImplementedError
 
     @property
     def state(self) -> dict:
         """What the reader has chosen: `anchor`, row and column, and the place of each slider."""
-        return self.scene.state
+        return self.live.state
 
     def write(self, path: str | os.PathLike, plotly: str = "") -> Path:
         """Write the page that explores without a kernel to `path`; it needs no `plotly`."""
-        return write_scene(path, self.title, self.lead, self.scripts, self.data, self.state)
+        return script_page(path, self.title, self.data | {"state": self.state}, self.scripts, "scene", self.lead)

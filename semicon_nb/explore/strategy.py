@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..gradient import agreement, loss_gradient
 from .canvas import beside, mixed, still, swatches
-from .scene import TINTS, SliceExplorer, class_looks, slice_data
+from .scene import TINTS, Asked, SliceExplorer, class_looks, slice_data
 from .slices import Slice, slice_features, small_network
 from ..show import METHOD_LOOKS
 from ..strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
@@ -132,7 +132,7 @@ def measure_families(
     settings: list[tuple[str, str, int, list[tuple[Strategy, int]]]] = [
         ("Downsampling", "Stride", 2, [(Downsampling(s), s) for s in strides if s < side]),
         ("Block division", "Block size", 2, [(BlockDivision(s), s) for s in blocks if s < side]),
-        ("Random sampling", "Pixels", 4, [(RandomSampling(n), n) for n in samples if n < count]),
+        ("Random, balanced", "Pixels", 4, [(RandomSampling(n), n) for n in samples if n < count]),
     ]
     families = [Family("Full resolution", "", (first,), 0)]
     for name, control, start, strategies in settings:
@@ -196,7 +196,7 @@ def _scene_data(shown: _Strategies) -> dict:
     names = shown.slice.classes
     looks = [dict(zip(("colour", "symbol", "dash"), look, strict=True)) for look in METHOD_LOOKS]
     return {
-        **slice_data(shown.slice), "kind": "strategy", "looks": looks, "note": shown.note, "state": shown.start(),
+        **slice_data(shown.slice), "looks": looks, "note": shown.note, "state": shown.start(),
         "families": [
             {"name": f.name, "control": f.control, "stops": [_stop_data(s, names) for s in f.stops]}
             for f in shown.families
@@ -214,17 +214,10 @@ class StrategyExplorer(SliceExplorer):
     lead = SliceExplorer.lead + " Sliders set what is left out."
     scripts = ("strategy.js",)
 
-    def _open(
-        self,
-        piece: Slice,
-        features: Tensor | np.ndarray | None,
-        model: torch.nn.Module | None,
-        place: tuple[int, int] | None,
-        temperature: float,
-    ) -> dict:
+    def _open(self, asked: Asked) -> dict:
         """Measure all settings, the anchor at first where structures meet."""
-        families, note = _measure_slice(piece, features, model, temperature)
-        self.shown = _Strategies(piece, families, note, place or first_anchor(piece.labels, families))
+        families, note = _measure_slice(asked)
+        self.shown = _Strategies(asked.slice, families, note, asked.anchor or first_anchor(asked.slice.labels, families))
         return _scene_data(self.shown)
 
     def picture(self) -> "go.Figure":
@@ -241,14 +234,13 @@ class StrategyExplorer(SliceExplorer):
         return beside(pictures, texts, self.state["anchor"])
 
 
-def _measure_slice(
-    piece: Slice, features: Tensor | np.ndarray | None, model: torch.nn.Module | None, temperature: float
-) -> tuple[tuple[Family, ...], str]:
-    """All settings measured on a slice, with its `features` [C, H, W] or those of a model, and a note on how."""
-    if model is None and features is None:
+def _measure_slice(asked: Asked) -> tuple[tuple[Family, ...], str]:
+    """All settings measured on a slice, with its features [C, H, W] or those of a model, and a note on how."""
+    piece, model = asked.slice, asked.model
+    if model is None and asked.features is None:
         model = small_network(len(piece.classes))
-    found = slice_features(piece.image, features, model)
-    parameters = [] if features is not None or model is None else [p for p in model.parameters() if p.requires_grad]
+    found = slice_features(piece.image, asked.features, model)
+    parameters = [] if asked.features is not None or model is None else [p for p in model.parameters() if p.requires_grad]
     by = "parameters" if parameters else "embeddings"
-    note = f"Gradients are by the {by}, at temperature {temperature:g}; times are of the machine that measured them."
-    return measure_families(_Measure(found, piece.labels, temperature, parameters)), note
+    note = f"Gradients are by the {by}, at temperature {asked.temperature:g}; times are of the machine that measured them."
+    return measure_families(_Measure(found, piece.labels, asked.temperature, parameters)), note

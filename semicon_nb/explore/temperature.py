@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from .canvas import DOT, beside, mixed, still, swatches
-from .scene import TINTS, SliceExplorer, class_looks, slice_data
+from .scene import TINTS, Asked, SliceExplorer, class_looks, slice_data
 from .slices import Slice, embed_slice, slice_features, small_network
 from ..losses import supervised_local_contrastive_loss
 from ..strategies import RandomSampling
@@ -139,7 +139,7 @@ def _scene_data(shown: _Attention) -> dict:
     piece, (codes, step, error) = shown.slice, compact(shown.vectors)
     note = f"All {piece.labels.size:,} pixels are compared; similarities are rounded, by at most {error:.1g}.{shown.note}"
     return {
-        **slice_data(piece), "kind": "temperature", "codes": codes, "step": step, "temperatures": list(TEMPERATURES),
+        **slice_data(piece), "codes": codes, "step": step, "temperatures": list(TEMPERATURES),
         "note": note, "state": {"anchor": list(shown.anchor), "stop": shown.stop},
     }  # fmt: skip
 
@@ -154,20 +154,13 @@ class TemperatureExplorer(SliceExplorer):
     lead = SliceExplorer.lead + " The slider sets the temperature."
     scripts = ("temperature.js",)
 
-    def _open(
-        self,
-        piece: Slice,
-        features: Tensor | np.ndarray | None,
-        model: torch.nn.Module | None,
-        place: tuple[int, int] | None,
-        temperature: float,
-    ) -> dict:
+    def _open(self, asked: Asked) -> dict:
         """Embed the slice, by a network trained for a moment where there is no other; the anchor is at first deep inside."""
-        stop, note = nearest_stop(temperature), ""
-        if features is None and model is None:
+        piece, features, stop, note = asked.slice, asked.features, nearest_stop(asked.temperature), ""
+        if features is None and asked.model is None:
             features, note = _train_briefly(piece), " The embeddings are of a small network after 8 steps."
-        vectors = unit(slice_features(piece.image, features, model))
-        self.shown = _Attention(piece, vectors, place or middle_anchor(piece.labels), stop, note)
+        vectors = unit(slice_features(piece.image, features, asked.model))
+        self.shown = _Attention(piece, vectors, asked.anchor or middle_anchor(piece.labels), stop, note)
         return _scene_data(self.shown)
 
     def picture(self) -> "go.Figure":

@@ -171,8 +171,8 @@ def labelled(widget: ipywidgets.Widget, width: str = "260px") -> ipywidgets.Widg
     return widget
 
 
-DRAWN = ("markers.js", "parts.js", "dots.js")
-"""Scripts of every explorer that the browser runs by itself."""
+DRAWN = {"dots": ("parts.js", "dots.js"), "scene": ("canvas.js", "chart.js", "parts.js", "scene.js")}
+"""Scripts of every explorer that the browser runs by itself, by its look; the styles have the name of the look."""
 
 
 class LiveScript(anywidget.AnyWidget):
@@ -184,10 +184,10 @@ class LiveScript(anywidget.AnyWidget):
     state = traitlets.Dict({}).tag(sync=True)  # what the reader did
     asked = traitlets.Dict({}).tag(sync=True)  # what the reader wants and the browser has not
 
-    def __init__(self, scripts: tuple[str, ...], data: dict):
-        """`scripts` are names of assets, the last of which defines `explorer`; `data` is what that starts from."""
-        source = "".join(asset(name) for name in (*DRAWN, *scripts, "dots_live.js"))
-        super().__init__(_esm=source, _css=asset("dots.css"), data=written(data))
+    def __init__(self, scripts: tuple[str, ...], data: dict, look: str = "dots"):
+        """`scripts` are assets, the last of which defines `explorer`; `data` is what that starts from, with its "state" if it has one."""
+        source = "".join(asset(name) for name in ("markers.js", *DRAWN[look], *scripts, "script_live.js"))
+        super().__init__(_esm=source, _css=asset(f"{look}.css"), data=written(data), state=data.get("state", {}))
 
     def show(self, data: dict) -> None:
         """Start again from other `data`."""
@@ -198,7 +198,7 @@ class LiveScript(anywidget.AnyWidget):
         self.send({"news": written(news)})
 
 
-def script_page(path: str | os.PathLike, title: str, data: dict, scripts: tuple[str, ...]) -> Path:
-    """Write the page at `path` that runs the same `scripts` on the same `data` under its `title`, without a kernel and without plotly."""
-    body = f'<style>{asset("dots.css")}</style><div id="explorer"></div>'
-    return write_page(path, title, body, data, (*DRAWN[1:], *scripts, "dots_page.js"), plotly="")
+def script_page(path: str | os.PathLike, title: str, data: dict, scripts: tuple[str, ...], look: str = "dots", lead: str = "") -> Path:
+    """Write the page at `path` that runs the same `scripts` on the same `data` under its `title` and `lead`, without a kernel and plotly."""
+    body = f'<style>{asset(f"{look}.css")}</style><div id="explorer"></div>'
+    return write_page(path, title, body, data, (*DRAWN[look], *scripts, "script_page.js"), lead, plotly="")

@@ -55,9 +55,11 @@ def test_a_given_split_is_shown_as_it_is(small_phantom):
     assert len(browser.shown.parts) == 1 and np.array_equal(browser.shown.parts[0], volume_parts(small_phantom, chosen))
 
 
-def test_a_volume_is_sent_when_the_browser_asks(browser_of, small_phantom):
-    browser_of.scene.wanted = 5
-    sent = json.loads(browser_of.scene.volume)
+def test_a_volume_is_sent_when_the_browser_asks(browser_of, small_phantom, monkeypatch):
+    told = []
+    monkeypatch.setattr(browser_of.live, "send", told.append)
+    browser_of.live.asked = {"volume": 5, "serial": 1}
+    sent = json.loads(told[0]["news"])
     assert sent["index"] == 5 and [s["number"] for s in sent["slices"]] == list(range(1, (small_phantom.volume == 5).sum() + 1))
 
 
@@ -86,24 +88,24 @@ def test_stored_and_exported_are_small(browser_of, small_phantom, tmp_path):
 
 def first_of(tab, small_phantom) -> np.ndarray:
     """Numbers of the slices of the volume that the page shows."""
-    return np.flatnonzero(small_phantom.volume == tab.page.evaluate("explorer.state().volume"))
+    return np.flatnonzero(small_phantom.volume == tab.page.evaluate("semicon.shown.state().volume"))
 
 
 @pytest.mark.browser
 def test_the_page_holds_the_cohorts_labels_and_answers(browser_of, small_phantom, static_page, tmp_path):  # noqa: F811
     tab = static_page(browser_of.to_html(tmp_path / "c.html"), size=(1440, 900))
-    tab.page.evaluate("explorer.ready")
+    tab.page.evaluate("semicon.shown.ready")
     tab.shot("cohort-page-before")
-    state = tab.page.evaluate("explorer.state()")
+    state = tab.page.evaluate("semicon.shown.state()")
     here = first_of(tab, small_phantom)[state["slice"] - 1]
-    assert np.array_equal(tab.page.evaluate("explorer.labels()"), small_phantom.labels[here].ravel())
+    assert np.array_equal(tab.page.evaluate("semicon.shown.labels()"), small_phantom.labels[here].ravel())
     tab.press("#slice", "Home")
-    tab.wait(lambda: tab.page.evaluate("explorer.state().slice") == 1, "the first slice")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().slice") == 1, "the first slice")
     tab.page.select_option("#volume", "3")
-    tab.wait(lambda: tab.page.evaluate("explorer.state().volume") == 3, "another volume")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().volume") == 3, "another volume")
     assert small_phantom.volumes[3].name in tab.page.locator(".said").text_content()
     tab.pick("canvas.pixels >> nth=0", 10, 12, (32, 32))
-    here = first_of(tab, small_phantom)[tab.page.evaluate("explorer.state().slice") - 1]
+    here = first_of(tab, small_phantom)[tab.page.evaluate("semicon.shown.state().slice") - 1]
     name, bright = small_phantom.classes[small_phantom.labels[here][10, 12]], float(small_phantom.images[here][10, 12])
     tab.wait(
         lambda: f"Row 10, column 12: {name}, intensity {bright:.2f}" in tab.page.locator(".said").text_content(),
@@ -115,33 +117,33 @@ def test_the_page_holds_the_cohorts_labels_and_answers(browser_of, small_phantom
         lambda: f"{(parts == 0).sum()} of {(parts < 2).sum()}" in tab.page.locator(".three").text_content(),
         "all labels used",
     )
-    dots = tab.page.evaluate("explorer.charts()[0]")
+    dots = tab.page.evaluate("semicon.shown.charts()[0]")
     assert [dots["y"]["names"][int(y)] for y in dots["lines"][0]["y"]] == [USES[k] for k in parts]
-    shares = tab.page.evaluate("explorer.charts()[1].lines.map(l => l.y)")
+    shares = tab.page.evaluate("semicon.shown.charts()[1].lines.map(l => l.y)")
     rows = first_of(tab, small_phantom)
     assert np.allclose(shares[0], 100 * (small_phantom.labels[rows] == 1).mean((1, 2)))
     tab.page.locator(".chart >> nth=1").locator("[data-point='0 1']").click()
-    tab.wait(lambda: tab.page.evaluate("explorer.state().slice") == 2, "the slice that was clicked")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().slice") == 2, "the slice that was clicked")
     tab.page.locator(".chart >> nth=0").locator("[data-point='0 1']").click()
-    tab.wait(lambda: tab.page.evaluate("explorer.state().volume") == 1, "the volume that was clicked")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().volume") == 1, "the volume that was clicked")
     tab.shot("cohort-page-after")
 
 
 @pytest.mark.browser
 def test_the_views_are_of_the_slice_that_is_shown(browser_of, small_phantom, static_page, tmp_path):  # noqa: F811
     tab = static_page(browser_of.to_html(tmp_path / "c.html"), size=(1440, 900))
-    tab.page.evaluate("explorer.ready")
+    tab.page.evaluate("semicon.shown.ready")
     for number in (1, 2):  # local views keep every pixel in its place
-        tab.page.evaluate(f"explorer.put({{slice: {number}}})")
+        tab.page.evaluate(f"semicon.shown.put({{slice: {number}}})")
         here = first_of(tab, small_phantom)[number - 1]
-        first, other = tab.page.evaluate("explorer.views()")
+        first, other = tab.page.evaluate("semicon.shown.views()")
         assert first["labels"] == other["labels"] == small_phantom.labels[here].ravel().tolist()
         assert all(np.corrcoef(view["image"], small_phantom.images[here].ravel())[0, 1] > 0.7 for view in (first, other))
         heard = tab.page.locator("canvas.pixels").nth(1).get_attribute("aria-label")
         assert heard.startswith(f"One view of slice {number}")
-    assert tab.page.evaluate("explorer.views()") == [first, other]
+    assert tab.page.evaluate("semicon.shown.views()") == [first, other]
     tab.page.locator("#again").click()
-    tab.wait(lambda: tab.page.evaluate("explorer.views()") != [first, other], "other views")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.views()") != [first, other], "other views")
 
 
 @pytest.mark.browser
@@ -202,7 +204,7 @@ def test_names_from_files_are_text(small_phantom, static_page, tmp_path):  # noq
     bad = "<img src=x onerror=alert(1)>"
     volumes = tuple(replace(volume, name=f"{bad}{i}") for i, volume in enumerate(small_phantom.volumes))
     tab = static_page(CohortBrowser(replace(small_phantom, volumes=volumes, classes=("background", bad, "b"))).to_html(tmp_path / "c.html"))
-    tab.page.evaluate("explorer.ready")
+    tab.page.evaluate("semicon.shown.ready")
     assert tab.page.locator("#explorer img").count() == 0 and bad in tab.page.locator(".said").text_content()
 
 
@@ -218,8 +220,8 @@ LEVELS = """(number) => {
 @pytest.mark.browser
 def test_window_and_labels_reach_the_picture(browser_of, small_phantom, static_page, tmp_path):  # noqa: F811
     tab = static_page(browser_of.to_html(tmp_path / "c.html"), size=(1440, 900))
-    tab.page.evaluate("explorer.ready")
-    here = first_of(tab, small_phantom)[tab.page.evaluate("explorer.state().slice") - 1]
+    tab.page.evaluate("semicon.shown.ready")
+    here = first_of(tab, small_phantom)[tab.page.evaluate("semicon.shown.state().slice") - 1]
     image, labels = small_phantom.images[here], small_phantom.labels[here]
     tinted = np.array(tab.page.evaluate(LEVELS, 0)).reshape(32, 32, 3)
     alone = np.logical_and.reduce([np.roll(labels, step, axis) == labels for step in (1, -1) for axis in (0, 1)])  # no outline
@@ -231,7 +233,7 @@ def test_window_and_labels_reach_the_picture(browser_of, small_phantom, static_p
         tab.page.locator(f"#{name}").focus()
         for key in keys:
             tab.page.keyboard.press(key)
-    tab.wait(lambda: np.allclose(tab.page.evaluate("explorer.state().window"), [0.2, 0.6]), "the window")
+    tab.wait(lambda: np.allclose(tab.page.evaluate("semicon.shown.state().window"), [0.2, 0.6]), "the window")
     grey = np.array(tab.page.evaluate(LEVELS, 0)).reshape(32, 32, 3)
     wanted = 255 * np.clip((np.rint(255 * image.clip(0, 1)) / 255 - 0.2) / 0.4, 0, 1)
     assert np.abs(grey - wanted[..., None]).max() <= 1
@@ -249,7 +251,7 @@ def test_structures_are_told_by_colour_and_by_mark(static_page, tmp_path):  # no
         labels[:, 4 * k : 4 * k + 3, 4:28] = k + 1
     names = ("background", *(f"structure {k}" for k in range(8)))
     tab = static_page(CohortBrowser(replace(cohort, labels=labels, classes=names)).to_html(tmp_path / "c.html"), size=(1440, 900))
-    tab.page.evaluate("explorer.ready")
+    tab.page.evaluate("semicon.shown.ready")
     outlines = tab.page.locator(".meanings .outline").evaluate_all("all => all.map(i => getComputedStyle(i).borderTopColor)")
     assert len(outlines) == 8 and len(set(outlines)) == 7 and outlines[:2] == ["rgb(230, 159, 0)", "rgb(86, 180, 233)"]
     shapes = """() => { const c = document.querySelector('canvas.pixels'), pen = c.getContext('2d'), s = c.width / 32;

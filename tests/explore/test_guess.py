@@ -42,13 +42,18 @@ def told(markup: str) -> dict:
     return json.loads(html.unescape(re.search(r'data-guess="([^"]*)"', markup)[1]))
 
 
+def first_of(markup: str) -> dict:
+    """The experiment that is played first."""
+    return told(markup)["experiments"][0]
+
+
 def in_points(dice: str) -> list[float]:
     return [float(number) for number in dice.split(" ± ")]
 
 
 def test_numbers_are_those_of_the_tables():
     runs = runs_of(SCORES)
-    shown = [row for claim in GuessingGame(runs, CLAIMS).data["claims"] for row in claim["found"]]
+    shown = [row for claim in GuessingGame(runs, CLAIMS).data["experiments"][0]["claims"] for row in claim["found"]]
     rows = verdicts(runs, [pair for pairs in CLAIMS.values() for pair in pairs]).to_dict("records")
     assert len(shown) == len(rows) == 3
     for found, row in zip(shown, rows, strict=True):
@@ -64,27 +69,63 @@ def test_the_page_stores_the_numbers_of_the_committed_rows():
     stored = told(cells[place].outputs[0]["data"]["text/html"])
     claims = ast.literal_eval(re.search(r"CLAIMS = (\{.*?\n\})", cells[place].source, re.S)[1])
     runs = read_results(ROOT / "results")
-    runs = runs[runs["experiment"] == stored["about"].rpartition(", ")[0]]
-    assert stored == GuessingGame(runs, claims).data
+    played = [each["about"].rpartition(", ")[0] for each in stored["experiments"]]
+    assert stored == GuessingGame(runs[runs["experiment"].isin(played)], claims).data
     assert place < 4, "the guess stands at the head of the page"
 
 
 def test_where_all_labels_were_not_run_the_room_is_unknown():
     scores = {place: found for place, found in SCORES.items() if place[1] < 1}
     assert all(
-        row["room"] is None for claim in told(GuessingGame(runs_of(scores), CLAIMS)._repr_html_())["claims"] for row in claim["found"]
+        row["room"] is None for claim in first_of(GuessingGame(runs_of(scores), CLAIMS)._repr_html_())["claims"] for row in claim["found"]
     )
+
+
+def two_experiments() -> pd.DataFrame:
+    """One where all labels bring nothing, and one with room and a single claim."""
+    cramped = {**SCORES, ("scratch", 1.0): SCORES["scratch", 0.05]}
+    roomy = {place: found for place, found in SCORES.items() if place[0] != "local"}
+    return pd.concat([runs_of(cramped), runs_of(roomy).assign(experiment="mice, thorough")])
+
+
+def test_the_experiment_with_room_is_played_first():
+    found = GuessingGame(two_experiments(), CLAIMS).data["experiments"]
+    assert [(each["about"], len(each["claims"])) for each in found] == [
+        ("mice, thorough, 5\u00a0% labelled", 1),
+        ("mice, laptop, 5\u00a0% labelled", 2),
+    ]
+    assert found[1] == GuessingGame(two_experiments().query("experiment == 'mice, laptop'"), CLAIMS).data["experiments"][0]
+
+
+@pytest.mark.browser
+def test_the_reader_chooses_which_runs_to_guess(static_page, tmp_path):  # noqa: F811
+    path = tmp_path / "guess.html"
+    path.write_text(f"<!doctype html><html lang='en'><body>{GuessingGame(two_experiments(), CLAIMS)._repr_html_()}</body></html>")
+    tab = static_page(path)
+    first, second = tab.page.get_by_role("group", name="Which runs").get_by_role("button").all()
+    assert first.get_attribute("aria-pressed") == "true" and tab.page.locator(".claim").count() == 1
+    tab.press(".claim input", "ArrowRight", times=3)
+    tab.page.locator(".look").click()
+    assert "points for “Slices help”" in tab.page.locator(".told").inner_text()
+    second.click()
+    assert tab.page.locator(".claim").count() == 2 and tab.page.locator(".told").inner_text() == ""
+    assert second.get_attribute("aria-pressed") == "true" and second.evaluate("e => e === document.activeElement")
+
+
+def test_a_share_at_which_nothing_was_compared_is_passed_over():
+    scores = {**SCORES, ("best", 0.02): SCORES["local", 0.05]}
+    assert GuessingGame(runs_of(scores), CLAIMS).data == GuessingGame(runs_of(SCORES), CLAIMS).data
 
 
 def test_one_split_has_no_interval():
     game = GuessingGame(runs_of({place: dice[:1] for place, dice in SCORES.items()}), CLAIMS)
-    found = told(game._repr_html_())["claims"][0]["found"][0]
+    found = first_of(game._repr_html_())["claims"][0]["found"][0]
     assert found["half"] is None and found["verdict"] == "cannot tell"
 
 
 def test_what_was_not_run_is_left_out_and_nothing_at_all_is_an_error():
     claims = {**CLAIMS, "Nobody ran this": [("mixup", "scratch")]}
-    assert [claim["text"] for claim in GuessingGame(runs_of(SCORES), claims).data["claims"]] == list(CLAIMS)
+    assert [claim["text"] for claim in GuessingGame(runs_of(SCORES), claims).data["experiments"][0]["claims"]] == list(CLAIMS)
     with pytest.raises(ValueError, match="claims: found none that was run at 5 %, expected"):
         GuessingGame(runs_of(SCORES), {"Nobody ran this": [("mixup", "scratch")]})
     with pytest.raises(ValueError, match="claims: found none that was run at 100 %"):
@@ -94,7 +135,7 @@ def test_what_was_not_run_is_left_out_and_nothing_at_all_is_an_error():
 @pytest.mark.parametrize("gain", [0.0, -0.4, 0.4])
 def test_the_scale_holds_every_interval(gain):
     scores = {**SCORES, ("local", 0.05): tuple(dice + gain for dice in SCORES["scratch", 0.05])}
-    data = GuessingGame(runs_of(scores), CLAIMS).data
+    data = GuessingGame(runs_of(scores), CLAIMS).data["experiments"][0]
     scale, rows = data["scale"], [row for claim in data["claims"] for row in claim["found"]]
     assert scale["low"] <= min(-5, *(row["difference"] - row["half"] for row in rows))
     assert scale["high"] >= max(15, *(row["difference"] + row["half"] for row in rows))
@@ -135,7 +176,7 @@ def drag_to(tab, row: int, points: float, scale: dict) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1440])
 def test_a_guess_is_dragged_and_the_intervals_appear_beside_it(static_page, page, width):  # noqa: F811
-    tab, data = static_page(page, size=(width, 900)), told(page.read_text())
+    tab, data = static_page(page, size=(width, 900)), first_of(page.read_text())
     first = tab.page.locator(".semicon-guess").first
     assert first.locator(".lane").first.bounding_box()["height"] == 0 and "±" not in first.inner_text()
     drag_to(tab, 1, 9, data["scale"])

@@ -1,7 +1,7 @@
 """Strategy, temperature, cohort and results explorers in a real JupyterLab: real pointers and keys, state read from the kernel."""
 
 import pytest
-from browser_tools import lab, static_page, swift  # noqa: F401
+from browser_tools import lab, static_page, swift, used_by_others  # noqa: F401
 from test_results import Threshold
 
 from semicon_nb.data import part_indices, phantom, split
@@ -32,7 +32,7 @@ def test_strategies(lab):  # noqa: F811
     assert len({tuple(pair) for pair in counts}) > 2
     for sentence, (pulled, pushed) in zip(said, counts, strict=True):
         assert (f"Pulls {pulled:,} of" in sentence and f"pushes {pushed:,} of" in sentence) or (not pulled and "Not kept" in sentence)
-    tab.kernel("explorer.scene.state = {'anchor': [24, 29], 'stops': [0, 0, 0, 0]}")  # the browser follows Python, too
+    tab.kernel("explorer.live.state = {'anchor': [24, 29], 'stops': [0, 0, 0, 0]}")  # the browser follows Python, too
     tab.wait(
         lambda: tab.page.locator("canvas.pixels").first.get_attribute("aria-label").find("row 24, column 29") > 0, "the anchor of Python"
     )
@@ -126,6 +126,31 @@ def test_results(lab):  # noqa: F811
     tab.kernel_until("explorer.menus['volume'].value", 2)
     tab.kernel_until(f"{worst[2][0]!r} in explorer.table.value and explorer.problem == ''")
     tab.shot("results-live-after")
+    assert not tab.errors and not tab.outside
+    tab.close()
+
+
+FIRST = {
+    "StrategyExplorer": "canvas.pixels",
+    "TemperatureExplorer": "canvas.pixels",
+    "CohortBrowser": "canvas.pixels",
+    "PixelExplorer": ".semicon-dots canvas",
+    "TrainingReplay": ".semicon-dots canvas",
+    "ResultsExplorer": ".js-plotly-plot .main-svg",
+}
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("name", FIRST)
+def test_the_first_widget_is_alive_within_15_seconds(name, lab):  # noqa: F811
+    """From the press on Run, in a fresh kernel, with the import, where others leave a core of two; always by the kernel's processor time."""
+    others = used_by_others()
+    tab = lab.open(lab.notebook(f"first-{name}.ipynb", f"from semicon_nb.explore import {name}\n\n{name}()"))
+    tab.wait(lambda: tab.page.locator(FIRST[name]).count(), "the first picture")
+    taken = tab.page.evaluate("performance.now() - window.semiconBegun") / 1000
+    used, busy = tab.value("__import__('time').process_time()"), others()
+    print(f"{name}: first picture after {taken:.1f} s, {used:.1f} s of the kernel's processor time; others kept {busy:.2f} cores busy")
+    assert used < 6 and (taken < 15 or busy > 1)
     assert not tab.errors and not tab.outside
     tab.close()
 

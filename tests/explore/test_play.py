@@ -153,13 +153,48 @@ def test_the_painted_task_ends_well_for_ten_seeds(room):
     assert min(found) > 0.75 and np.mean(found) > 0.88
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (1440, 900)])
-def test_slice_sphere_brush_and_sentence_are_in_sight_at_once(size, tab):
+SEEN = ("#go", "#said", "#slice", "#ball", "#brush-2")
+CONTROLS = ("#strategy-3", "#size", "#temperature", "#background", "#dims-1", "#picture", "#clear", "#mine", "#loss")
+
+
+@pytest.mark.parametrize(("size", "parts"), [((1280, 720), SEEN), ((1440, 900), SEEN + CONTROLS)])
+def test_slice_sphere_and_controls_are_in_sight_at_once(size, parts, tab):
     tab.page.set_viewport_size({"width": size[0], "height": size[1]})
     tab.wait(lambda: tab.page.locator("#slice").bounding_box()["width"] < size[1] - 200, "the squares to fit the window")
-    for part in ("#go", "#said", "#slice", "#ball", "#brush-2"):
+    for part in parts:
         box = tab.page.locator(part).bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= size[1], part
+
+
+def test_the_curve_marks_a_change_and_a_restart_says_why(tab):
+    page, curve = tab.page, lambda: tab.page.get_attribute("#loss", "aria-label")
+    page.click("#go")
+    tab.wait(lambda: state(tab)["steps"] > 5, "some steps")
+    assert "After step" not in curve()
+    page.click("#strategy-2")
+    page.focus("#size")
+    page.keyboard.press("ArrowRight")
+    page.focus("#temperature")
+    page.keyboard.press("End")
+    tab.wait(lambda: re.search(r"After step \d+: blocks, 32 × 32\. After step \d+: temperature 1\.$", curve()), "one mark a control")
+    page.click("#dims-0")
+    tab.wait(lambda: page.inner_text("#said").startswith("A circle takes 2 numbers a pixel, so a new network starts again. After "), "why")
+    assert "blocks" not in curve(), "a new curve has no marks"
+
+
+def test_an_erased_pixel_is_told_from_one_that_was_never_painted(tab):
+    page, said = tab.page, lambda: tab.page.get_attribute("#slice", "aria-label")
+    assert "erased: 0 pixels" in said()
+    before = page.evaluate("document.getElementById('ball').toDataURL()")
+    page.click("#brush-3")
+    box = page.locator("#slice").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.wait(lambda: 0 < int(re.search(r"erased: (\d+) pixels", said())[1]) < 60, "hollow pixels")
+    page.click("#brush-0")
+    page.mouse.click(box["x"] + 9, box["y"] + 9)
+    assert "erased: 0 pixels" not in said() and page.evaluate("document.getElementById('ball').toDataURL()") != before
+    page.click("#clear")
+    assert "erased: 0 pixels" in said()
 
 
 def test_play_trains_moves_and_recolours(tab):
@@ -169,8 +204,9 @@ def test_play_trains_moves_and_recolours(tab):
     before = page.evaluate("document.getElementById('slice').toDataURL()")
     page.click("#go")
     tab.wait(lambda: state(tab)["steps"] > 60 and state(tab)["frames"] > 10, "sixty steps")
-    assert page.inner_text("#go") == "❚❚ Pause" and "steps the colours of the slice agree" in page.inner_text("#said")
+    assert page.inner_text("#go") == "❚❚ Pause" and "Dice of tint and paint (1 where" in page.inner_text("#said")
     assert "1,024 of 4,096 pixels" in page.inner_text("#compared") and "pulls" in page.inner_text("#compared")
+    assert "An anchor is a painted pixel" in page.inner_text(".compared")
     page.click("#go")
     tab.wait(lambda: not state(tab)["playing"], "the pause")
     assert page.evaluate("document.getElementById('slice').toDataURL()") != before

@@ -1,5 +1,7 @@
 """TrainingReplay: one layout for all moments, and one ribbon for everything."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from recordings import parts, recorded, watched  # noqa: F401
 from semicon_nb.data import phantom, split
 from semicon_nb.explore import Recorder, TrainingReplay
 from semicon_nb.explore.record import save_recording
-from semicon_nb.explore.replay import Film, curve_data, film_data
+from semicon_nb.explore.replay import Film, curve_data, curve_words, film_data
 from semicon_nb.train import StageSettings, train_local
 from semicon_nb.unet import UNet
 
@@ -110,6 +112,22 @@ def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):
     box = tab.steady(".ribbon")
     tab.page.mouse.click(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
     tab.wait(lambda: tab.page.evaluate(f"{STATE}.moment") == 6, "the last moment, by a click on the ribbon")
+
+
+def test_the_fall_of_dice_is_explained_where_there_is_one():
+    film = TrainingReplay().films[0]
+    assert "a new class head, which starts from chance" in curve_words(film) and "pull the embedding about" in curve_words(film)
+    snaps = [replace(snap, dice=0.5, agreement=0.5) for snap in film.recording.snapshots]
+    film.recording = replace(film.recording, snapshots=tuple(snaps))
+    assert curve_words(film).endswith("as a share of its largest.")
+
+
+@pytest.mark.browser
+def test_the_words_of_the_ribbon_fit_on_a_telephone(static_page, tmp_path):  # noqa: F811
+    tab = opened(static_page, TrainingReplay().write(tmp_path / "replay.html", "", methods=("PCA",)), size=(390, 844))
+    fits = "bands => bands.filter((b) => b.textContent && b.scrollWidth <= b.clientWidth).map((b) => b.textContent)"
+    assert tab.page.locator(".ribbon .band").evaluate_all(fits) == ["Global", "Local", "Fine-tuned"]
+    assert "drawn anew" in tab.page.inner_text("#why")
 
 
 @pytest.mark.browser

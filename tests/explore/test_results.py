@@ -1,7 +1,10 @@
 """The results explorer: its numbers are those of the tables to the last digit, its way down ends at the right slice, its page agrees."""
 
+import gzip
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -435,3 +438,19 @@ def test_what_the_page_reads_holds_every_experiment():
     explorer = ResultsExplorer(RESULTS)
     data = results_data(explorer)
     assert [e["name"] for e in data["experiments"]] == list(explorer.experiments) and data["slices"] == []
+
+
+def test_live_figures_do_not_load_what_plotly_asks_for_its_version_only():
+    code = (
+        "import sys, semicon_nb.explore.live_figure; assert not {'nbformat', 'jsonschema'} & set(sys.modules); "
+        "import nbformat, plotly.io._renderers as shown; assert shown.nbformat.__version__ == nbformat.__version__; "
+        "import plotly.graph_objects as go; go.Figure().show('plotly_mimetype')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_figure_brings_plotly_packed():
+    from semicon_nb.explore.live_figure import BUNDLE
+
+    assert b"plotly" in gzip.decompress(BUNDLE) and len(BUNDLE) < 2.2e6

@@ -1,6 +1,7 @@
 """The strategy explorer agrees with the strategies and with the loss, in Python and in the page."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -8,7 +9,7 @@ import pytest
 import torch
 from browser_tools import static_page  # noqa: F401
 
-from semicon_nb.explore.slices import small_network
+from semicon_nb.explore.slices import chosen_slice, slice_features, small_network
 from semicon_nb.explore.strategy import (
     StrategyExplorer,
     _Measure,
@@ -19,8 +20,9 @@ from semicon_nb.explore.strategy import (
     short,
     stop_numbers,
 )
+from semicon_nb.gradient import agreement
 from semicon_nb.losses import supervised_local_contrastive_loss
-from semicon_nb.strategies import BlockDivision, Downsampling, FullResolution, RandomSampling
+from semicon_nb.strategies import BlockDivision, Downsampling, FullResolution, Groups, RandomSampling, Strategy
 
 STRATEGIES = (FullResolution(), Downsampling(3), BlockDivision(7), RandomSampling(100))
 
@@ -111,6 +113,31 @@ def test_structures_thinner_than_the_stride_are_counted_as_lost():
     assert lost_structures(labels, group_map(Downsampling(5), labels)) == 2
 
 
+@dataclass(frozen=True)
+class Moved(Strategy):
+    """Blocks of 16 whose borders lie a few pixels further down and to the right."""
+
+    down: int
+    right: int
+
+    def groups(self, labels, shape):
+        rows, columns = (torch.arange(moved, moved + side) // 16 for moved, side in zip((self.down, self.right), shape[2:], strict=True))
+        block = (10 * rows[:, None] + columns).flatten()
+        return tuple(Groups(torch.nonzero(block == number).T) for number in block.unique())
+
+
+def test_where_the_borders_of_blocks_fall_counts_for_more_than_their_size():
+    """What the explorer says below its chart, of the slice that it opens with."""
+    piece, network = chosen_slice(None, None, None), small_network(3)
+    features = slice_features(piece.image, None, network)
+    measure = _Measure(features, piece.labels, 0.1, list(network.parameters()))
+    (exact, *_), places = measure.gradient(FullResolution()), [(down, right) for down in (0, 4, 8, 12) for right in (0, 4, 8, 12)]
+    moved = [agreement(exact, measure.gradient(Moved(*place))[0])[0] for place in places]
+    sizes = [agreement(exact, measure.gradient(BlockDivision(size))[0])[0] for size in (4, 8, 16)]
+    assert moved[0] == pytest.approx(sizes[-1], abs=1e-4) and sizes == sorted(sizes, reverse=True), "the line falls"
+    assert np.ptp(moved) > 1.5 * np.ptp(sizes) and max(moved) > 0.8
+
+
 def test_numbers_are_readable_and_the_three_in_sight_come_first(explorer):
     assert [short(v, "B") for v in (41_000_000, 12, 0.096, 0)] == ["41 MB", "12 B", "96 mB", "0 B"]
     found = stop_numbers(explorer.shown.families[0].stops[0], explorer.shown.slice.classes)
@@ -169,7 +196,7 @@ def test_the_page_compares_as_python_does(explorer, static_page, tmp_path):  # n
         for i, stop in enumerate(family.stops):
             for _ in range(4):
                 place = tuple(int(rng.integers(n)) for n in shape)
-                found = np.array(tab.page.evaluate(f"explorer.compared({k}, {i}, {place[0]}, {place[1]})"))
+                found = np.array(tab.page.evaluate(f"semicon.shown.compared({k}, {i}, {place[0]}, {place[1]})"))
                 assert np.array_equal(found.reshape(shape), compare(stop.strategy, explorer.shown.slice.labels, place))
 
 
@@ -186,11 +213,16 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
     labels = explorer.shown.slice.labels
     tab = static_page(explorer.to_html(tmp_path / "s.html"), size=(1440, 900))
     tab.shot("strategy-page-before")
+    assert (
+        tab.page.locator(".strategy h3").nth(3).text_content() == "Random, balanced"
+        and explorer.shown.families[3].stops[0].strategy.balanced
+    )
+    assert "its parts never meet" in tab.page.locator("#dip").inner_text()
     tab.pick(".strategy canvas >> nth=3", 10, 16, labels.shape)
-    tab.wait(lambda: tab.page.evaluate("explorer.state().anchor") == [10, 16], "the anchor")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().anchor") == [10, 16], "the anchor")
     tab.page.keyboard.press("ArrowDown")
     tab.page.keyboard.press("ArrowRight")
-    tab.wait(lambda: tab.page.evaluate("explorer.state().anchor") == [11, 17], "the anchor moved by keys")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().anchor") == [11, 17], "the anchor moved by keys")
     tab.press("#stop1", "End")
     stop = explorer.shown.families[1].stops[-1]
     said = tab.page.locator(".strategy .said")
@@ -203,7 +235,7 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
     tab.pick(".strategy canvas >> nth=0", 0, 0, labels.shape)
     tab.wait(lambda: said.nth(0).text_content().startswith("Background: never an anchor"), "the sentence on the background")
     tab.page.locator("[data-point='2 0']").click()
-    tab.wait(lambda: tab.page.evaluate("explorer.state().stops")[2] == 0, "the setting whose mark was clicked")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().stops")[2] == 0, "the setting whose mark was clicked")
     tab.page.locator("summary").first.click()
     tab.wait(lambda: tab.page.locator("details[open]").count() == 4, "all numbers of all panels")
     tab.shot("strategy-page-after")

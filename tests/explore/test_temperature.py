@@ -114,7 +114,7 @@ def test_stored_and_exported_are_small(explorer, tmp_path):
 def test_the_page_computes_what_python_computes(explorer, static_page, tmp_path, place):  # noqa: F811
     tab = static_page(explorer.to_html(tmp_path / "t.html"))
     for t in (0.01, 0.1, 1.0):
-        found = tab.page.evaluate(f"explorer.felt({place[0]}, {place[1]}, {t})")
+        found = tab.page.evaluate(f"semicon.shown.felt({place[0]}, {place[1]}, {t})")
         wanted = feel(explorer.shown.vectors, explorer.shown.slice.labels, place, t)
         assert found["loss"] == pytest.approx(wanted.loss, rel=2e-3) and found["keys"] == pytest.approx(wanted.keys, rel=2e-2)
         assert np.allclose(found["weight"], wanted.weight.ravel(), atol=2e-3)
@@ -129,19 +129,19 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
     tab = static_page(explorer.to_html(tmp_path / "t.html"), size=(1440, 900))
     tab.shot("temperature-page-before")
     tab.press("#temperature", "Home")
-    tab.wait(lambda: tab.page.evaluate("explorer.rings()[0][0]") == 0.01, "the ring at 0.01")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.rings()[0][0]") == 0.01, "the ring at 0.01")
     tab.pick("canvas.pixels >> nth=1", 10, 15, labels.shape)
-    tab.wait(lambda: tab.page.evaluate("explorer.state().anchor") == [10, 15], "the anchor")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().anchor") == [10, 15], "the anchor")
     wanted = feel(vectors, labels, (10, 15), 0.01)
     tab.wait(
         lambda: f"{wanted.loss:.2f}" in tab.page.locator(".three").text_content(),
         f"the loss {wanted.loss:.2f} in the numbers",
     )
-    positive, negative = tab.page.evaluate("explorer.bars()")
+    positive, negative = tab.page.evaluate("semicon.shown.bars()")
     assert sum(positive) == pytest.approx(wanted.positives, abs=2e-3) and sum(positive) + sum(negative) == pytest.approx(1)
     losses = [feel(vectors, labels, (10, 15), t).loss for t in TEMPERATURES]
-    tab.near("explorer.curves()[1]", losses, "the curve of the new anchor", 0.02)
-    tab.near("explorer.rings()[1][1]", losses[0], "its ring", 0.02)
+    tab.near("semicon.shown.curves()[1]", losses, "the curve of the new anchor", 0.02)
+    tab.near("semicon.shown.rings()[1][1]", losses[0], "its ring", 0.02)
     assert tab.page.locator(".three > div").count() == 3 and tab.page.locator("table:visible").count() == 0
     tab.pick("canvas.pixels >> nth=0", 0, 0, labels.shape)
     tab.wait(lambda: "Background" in tab.page.locator(".said").text_content(), "the sentence on the background")
@@ -188,8 +188,8 @@ def test_pulled_is_teal_and_pushed_is_magenta(temperature, static_page, tmp_path
 def test_the_bars_hold_all_of_the_weight_and_of_the_pixels(explorer, static_page, tmp_path):  # noqa: F811
     tab = static_page(explorer.to_html(tmp_path / "t.html"))
     for stop in (0, 20, 40):
-        tab.page.evaluate(f"explorer.put({{stop: {stop}}})")
+        tab.page.evaluate(f"semicon.shown.put({{stop: {stop}}})")
         found = feel(explorer.shown.vectors, explorer.shown.slice.labels, explorer.shown.anchor, TEMPERATURES[stop])
-        positive, negative = map(sum, tab.page.evaluate("explorer.bars()"))
+        positive, negative = map(sum, tab.page.evaluate("semicon.shown.bars()"))
         assert positive == pytest.approx(found.positives, abs=2e-3) and positive + negative == pytest.approx(1)
-        assert sum(tab.page.evaluate("explorer.share()")) == pytest.approx(1)
+        assert sum(tab.page.evaluate("semicon.shown.share()")) == pytest.approx(1)

@@ -1,10 +1,10 @@
 // A cohort, browsed: slices, labels, window, split, and views of the very slice that is shown.
 "use strict";
-var scenes = globalThis.semiconScenes ??= {};
 
-scenes.cohort = (root, data, host) => {
+function explorer(root, data, host) {
+  root.className = "semicon-scene";
   const { height, width } = data, tints = data.colours.map(bytesOf), places = unpack(data.places), parts = data.parts.map(unpack), kinds = Object.keys(data.settings);
-  const loaded = new Map(), foreground = data.classes.slice(1);
+  const loaded = new Map(), waiting = new Map(), foreground = data.classes.slice(1);
   let state = { ...data.state }, volume = null;
 
   // One slice as it is stored: its labels are values and lengths of runs
@@ -16,7 +16,7 @@ scenes.cohort = (root, data, host) => {
 
   async function load(index) {
     if (!loaded.has(index)) {
-      const found = data.stored.find((stored) => stored.index === index) || await host.volume(index);
+      const found = data.stored.find((stored) => stored.index === index) || await new Promise((given) => { waiting.set(index, given); host.ask({ volume: index }); });
       loaded.set(index, { ...data.volumes[index], index, slices: found.slices.map(slice) });
     }
     return loaded.get(index);
@@ -141,8 +141,9 @@ scenes.cohort = (root, data, host) => {
   return {
     ready, state: () => ({ ...state }),
     put: (fresh) => { state = { ...state, ...fresh }; controls.labelled.put(state.labelled); controls.kind.put(state.kind); return choose(state.volume, state.slice); },
+    news: (found) => waiting.get(found.index)?.(found),
     stop: () => [...canvases, ...charts].forEach((shown) => shown.stop()),
     labels: () => Array.from(here().labels), views: () => pair().map((view) => ({ image: Array.from(view.image), labels: Array.from(view.labels) })),
     charts: () => charts.map((c) => c.now()),
   };
-};
+}

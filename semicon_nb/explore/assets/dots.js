@@ -1,5 +1,5 @@
 // What PixelExplorer and TrainingReplay draw with, the same in a notebook and in an exported page. Used after markers.js.
-// A `host` (dots_live.js or dots_page.js) tells what differs: {id(name), timed(name, work), changed(state), ask(what)}.
+// A `host` (script_live.js or script_page.js) tells what differs: {id(name), timed(name, work), changed(state), ask(what)}.
 "use strict";
 
 const percent = (x) => (100 * x).toFixed(0) + " %";

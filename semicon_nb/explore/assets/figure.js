@@ -1,7 +1,8 @@
 // Plotly's widget, loaded once for all figures of a page instead of once for each: five megabytes of script take a slow machine
 // longer than the two seconds that anywidget grants a figure to start.
 const shared = (model) => (globalThis.semiconPlotly ??= (async () => {
-  const address = URL.createObjectURL(new Blob([model.get("_bundle")], { type: "text/javascript" }));
+  const script = new Response(new Blob([model.get("_bundle")]).stream().pipeThrough(new DecompressionStream("gzip")));
+  const address = URL.createObjectURL(new Blob([await script.arrayBuffer()], { type: "text/javascript" }));
   const module = await import(address);
   URL.revokeObjectURL(address);
   return module.default;

@@ -87,7 +87,18 @@ function sharing() {
   return { element, put: (said) => { text.textContent = said; element.hidden = !said; button.textContent = "Copy the sentence"; } };
 }
 
-function guessing(root, data, name) {
+// The runs that are played, and a button for each other experiment, which begins anew
+function experiments(root, all, name, which) {
+  const note = make("p", { class: "note", text: `The runs: ${all[which].about}.` });
+  if (all.length < 2) return note;
+  const buttons = all.map((one, k) => make("button", { type: "button", "aria-pressed": String(k === which), text: `${one.about}: ${one.claims.length} ${one.claims.length === 1 ? "claim" : "claims"}` }));
+  buttons.forEach((button, k) => button.addEventListener("click", () => { guessing(root, all, name, k); root.querySelectorAll(".runs button")[k].focus(); }));
+  return make("div", { class: "runs", role: "group", "aria-label": "Which runs" }, make("span", { class: "note", text: "The runs: " }), ...buttons);
+}
+
+function guessing(root, all, name, which = 0) {
+  root.classList.remove("shown", "begun");
+  const data = all[which];
   const share = sharing(), status = make("div", { class: "told", role: "status" });
   const look = make("button", { type: "button", class: "look", text: "Show what was measured" }), shown = () => root.classList.contains("shown");
   const heard = () => root.classList.add("begun");
@@ -105,11 +116,10 @@ function guessing(root, data, name) {
     if (open) status.scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" });
   });
   const lead = make("p", { class: "invite" }, make("b", { text: "Drag each dot" }), " to the gain that you expect, in points of Dice: one point is 0.01. Then look.");
-  const runs = make("p", { class: "note", text: `The runs: ${data.about}.` });
-  root.replaceChildren(lead, runs, key, ...rows.map((row) => row.element), axis, make("p", { class: "ends", "aria-hidden": "true" }, make("span", { text: "← points lost" }), make("span", { text: "points gained →" })), make("div", { class: "press" }, look), status, share.element);
+  root.replaceChildren(lead, experiments(root, all, name, which), key, ...rows.map((row) => row.element), axis, make("p", { class: "ends", "aria-hidden": "true" }, make("span", { text: "← points lost" }), make("span", { text: "points gained →" })), make("div", { class: "press" }, look), status, share.element);
 }
 
 document.querySelectorAll(".semicon-guess:not([data-alive])").forEach((root, k) => {
   root.dataset.alive = "true";
-  guessing(root, JSON.parse(root.dataset.guess), `guess-${document.querySelectorAll(".semicon-guess").length}-${k}`);
+  guessing(root, JSON.parse(root.dataset.guess).experiments, `guess-${document.querySelectorAll(".semicon-guess").length}-${k}`);
 });

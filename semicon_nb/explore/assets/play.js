@@ -5,13 +5,13 @@
   const root = document.getElementById("play"), { size, pictures, palette, pull, push } = semicon.data, many = size * size;
   const host = { id: (name) => name, timed: (name, work) => semicon.timed(name, work) };
   const room = pixelLoss(), calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const STRATEGIES = [["every", "every pixel"], ["stride", "stride"], ["block", "blocks"], ["random", "random sample"]];
+  const STRATEGIES = [["every", "every pixel"], ["stride", "stride"], ["block", "blocks"], ["random", "random, balanced"]];
   const SIZES = { every: [1], stride: [2, 3, 4, 6, 8], block: [4, 8, 16, 32], random: [256, 512, 1024, 2048] };
   const TEMPERATURES = [0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1];
   const NAMES = ["unpainted", "orange", "blue", "green"];
   const usual = { picture: 0, strategy: "random", size: 1024, temperature: 0.2, dims: 3, background: true, seed: 0 };
-  let state = { ...usual }, image = null, labels = new Uint8Array(many), preset = null, brush = 1, wide = 3, cursor = [size >> 1, size >> 1], painting = null;
-  let playing = false, worker = null, news = null, curve = [], spin = [0.5, -0.35], dragging = null, shown = null, task = 0, keyboard = false;
+  let state = { ...usual }, image = null, labels = new Uint8Array(many), erased = new Uint8Array(many), preset = null, brush = 1, wide = 3, cursor = [size >> 1, size >> 1], painting = null;
+  let playing = false, worker = null, news = null, curve = [], marks = [], fresh = "", spin = [0.5, -0.35], dragging = null, shown = null, task = 0, keyboard = false;
 
   // ------------------------------------------------------------------------------------------------ the address
   // Runs of equal labels: a count in base 36, then A to D for the label
@@ -72,7 +72,7 @@
     };
   }
   const taskNow = () => ({ image: Float64Array.from(image), labels, height: size, width: size, strategy: { kind: state.strategy, size: state.size }, temperature: state.temperature, dims: state.dims, background: state.background, seed: state.seed });
-  function begin() {
+  function begin(words = "") {
     if (!worker) {
       const address = URL.createObjectURL(new Blob([body], { type: "text/javascript" }));
       worker = new Worker(address);
@@ -80,7 +80,7 @@
       worker.onerror = (event) => semicon.fail(event);
     }
     task += 1;
-    curve = [];
+    [curve, marks, fresh] = [[], [], words];
     worker.postMessage({ kind: "task", number: task, task: taskNow() });
     remember();
   }
@@ -89,12 +89,19 @@
     if (data.number !== task) return;
     if (!shown || shown.length !== data.unit.length || !news || data.steps === 0) shown = Float32Array.from(data.unit);
     news = data;
-    curve.push(...data.losses);
+    data.losses.forEach((loss, k) => curve.push([data.steps - data.losses.length + k + 1, loss]));
     if (curve.length > 4000) curve = curve.filter((_, k) => k % 2);
     tell();
     draw();
   }
-  const change = () => { worker.postMessage({ kind: "change", task: taskNow() }); remember(); };
+  // A setting changed, in `words`: the loss now measures something else, which the curve marks; a moving slider leaves one mark
+  function change(kind, words) {
+    const step = news?.steps ?? 0, last = marks.at(-1);
+    if (last && last.kind === kind && step - last.step < 40) last.words = words; else if (step) marks.push({ kind, step, words });
+    worker.postMessage({ kind: "change", task: taskNow() });
+    remember();
+    drawLoss();
+  }
   function play(on) {
     if (on && !labels.some(Boolean)) { tell("Paint something first: choose a colour and draw on the slice."); return; }
     playing = on;
@@ -137,8 +144,13 @@
     pen.drawImage(small, 0, 0, across, across);
     const s = across / size;
     if (labels.some(Boolean)) pixelOutlines(pen, labels, size, size, s, palette);
+    erased.forEach((label, i) => {
+      if (!label) return;
+      pen.fillStyle = palette[label];
+      pixelMark(pen, 7, (i % size) * s, Math.floor(i / size) * s, s);
+    });
     if (keyboard && document.activeElement === slice) pixelCursor(pen, cursor, s, size, size);
-    slice.setAttribute("aria-label", `A slice of ${size} by ${size} pixels. Painted: ${[1, 2, 3].map((k) => `${NAMES[k]} ${labels.filter((l) => l === k).length}`).join(", ")} pixels. Arrow keys move the brush, Space paints, 0 to 3 choose the colour.`);
+    slice.setAttribute("aria-label", `A slice of ${size} by ${size} pixels. Painted: ${[1, 2, 3].map((k) => `${NAMES[k]} ${labels.filter((l) => l === k).length}`).join(", ")}; erased: ${erased.filter(Boolean).length} pixels. Arrow keys move the brush, Space paints, 0 to 3 choose the colour.`);
   }
 
   function drawBall() {
@@ -162,7 +174,7 @@
         const band = 0.8 + 0.12 * (((i * 7919) % 1000) / 1000); // dots of one direction beside one another: how far out says nothing
         [x, y, depth] = [shown[2 * i] * band, shown[2 * i + 1] * band, 1];
       }
-      order.push([depth, middle + radius * x, middle - radius * y, labels[i]]);
+      order.push([depth, middle + radius * x, middle - radius * y, labels[i] || -erased[i]]);
     }
     for (const front of dims === 3 ? [false, true] : [true]) for (const label of [0, 1, 2, 3]) {
       const [r, g, bl] = colourOf(label);
@@ -170,8 +182,15 @@
       const side = label ? 1.7 * dot : dot;
       for (const [depth, x, y, own] of order) if (own === label && (dims === 2 || depth >= 0 === front)) pen.fillRect(x - side / 2, y - side / 2, side, side);
     }
+    pen.lineWidth = 1.3;
+    for (const [depth, x, y, own] of order) if (own < 0) { // erased: hollow
+      pen.globalAlpha = dims === 2 || depth >= 0 ? 1 : 0.35;
+      pen.strokeStyle = palette[-own];
+      pen.strokeRect(x - dot, y - dot, 2 * dot, 2 * dot);
+    }
+    pen.globalAlpha = 1;
     const where = dims === 3 ? "sphere" : "circle";
-    ball.setAttribute("aria-label", `The ${many} pixels on a ${where}, each where its embedding of ${dims} numbers points, in the colour that it was painted with. ${dims === 3 ? "Arrow keys turn it." : ""}`);
+    ball.setAttribute("aria-label", `The ${many} pixels on a ${where}, each where its embedding of ${dims} numbers points, in the colour that it was painted with, hollow where that was erased. ${dims === 3 ? "Arrow keys turn it." : ""}`);
   }
 
   // A few circles of the sphere, faint, so that its turning is seen
@@ -192,20 +211,30 @@
   function drawLoss() {
     const [pen, across, high] = fit(loss, () => 120);
     pen.clearRect(0, 0, across, high);
-    const ink = semicon.colour("soft"), top = Math.max(...curve, 0.001), low = Math.min(...curve), span = top - low || 1, left = 34;
+    const ink = semicon.colour("soft"), values = curve.map(([, loss]) => loss), top = Math.max(...values, 0.001), low = Math.min(...values), span = top - low || 1, left = 34;
+    const end = Math.max(curve.at(-1)?.[0] ?? 1, 2), at = (step) => left + ((across - left - 4) * (step - 1)) / (end - 1);
     pen.font = "11px system-ui, sans-serif";
     pen.fillStyle = ink;
-    if (curve.length) { pen.fillText(top.toFixed(1), 2, 12); pen.fillText(low.toFixed(1), 2, high - 4); }
+    if (curve.length) { pen.fillText(top.toFixed(1), 2, 26); pen.fillText(low.toFixed(1), 2, high - 4); }
+    pen.strokeStyle = ink;
+    pen.lineWidth = 1;
+    pen.setLineDash([3, 3]);
+    marks.forEach(({ step, words }, k) => {
+      pen.beginPath(); pen.moveTo(at(step), 14); pen.lineTo(at(step), high); pen.stroke();
+      if (k === marks.length - 1) pen.fillText(words, Math.min(at(step), across - pen.measureText(words).width - 2), 10);
+    });
+    pen.setLineDash([]);
     pen.strokeStyle = semicon.colour("accent");
     pen.lineWidth = 1.6;
     pen.beginPath();
-    const count = Math.max(curve.length - 1, 1), stride = Math.max(1, Math.floor(curve.length / (2 * across)));
+    const stride = Math.max(1, Math.floor(curve.length / (2 * across)));
     for (let k = 0; k < curve.length; k += stride) {
-      const x = left + ((across - left - 4) * k) / count, y = 6 + (high - 14) * (1 - (curve[k] - low) / span);
-      if (k) pen.lineTo(x, y); else pen.moveTo(x, y);
+      const y = 20 + (high - 28) * (1 - (values[k] - low) / span);
+      if (k) pen.lineTo(at(curve[k][0]), y); else pen.moveTo(at(curve[k][0]), y);
     }
     pen.stroke();
-    loss.setAttribute("aria-label", curve.length ? `The loss after ${news.steps} steps: from ${curve[0].toFixed(2)} to ${curve.at(-1).toFixed(2)}.` : "The loss of each step, empty before the first.");
+    const changed = marks.map(({ step, words }) => ` After step ${step}: ${words}.`).join("");
+    loss.setAttribute("aria-label", curve.length ? `The loss after ${news.steps} steps: from ${values[0].toFixed(2)} to ${values.at(-1).toFixed(2)}.${changed}` : "The loss of each step, empty before the first.");
   }
 
   function drawMet() {
@@ -255,17 +284,22 @@
     hint = words || (news && news.steps ? "" : hint);
     const there = [1, 2, 3].filter((k) => labels.includes(k)), steps = news ? news.steps : 0;
     const scores = steps ? there.map((k) => `${NAMES[k]} ${room.dice(news.named, labels, k).toFixed(2)}`).join(", ") : "";
-    said.textContent = hint || (!there.length ? "Nothing is painted: paint a colour, then press Play." : steps ? `After ${inWords(steps)} steps the colours of the slice agree with the paint: Dice ${scores}.` : "Before the first step: the pixels lie where chance puts them.");
+    const now = !there.length ? "Nothing is painted: paint a colour, then press Play." : steps ? `After ${inWords(steps)} ${steps === 1 ? "step" : "steps"}, Dice of tint and paint (1 where they cover each other): ${scores}.` : "Before the first step: the pixels lie where chance puts them.";
+    said.textContent = hint || (steps < 300 ? fresh : "") + now;
     if (!news || !steps || !there.length || !news.index.length) { compared.textContent = "Nothing yet."; return; }
     const speed = playing && news.rate ? ` ${Math.round(news.rate)} steps a second.` : "";
-    compared.replaceChildren(`${inWords(news.index.length)} of ${inWords(many)} pixels, ${inWords(news.anchors)} of them anchors. `,
+    compared.replaceChildren(`${inWords(news.index.length)} of ${inWords(many)} pixels, ${inWords(news.anchors)} of them anchors: `,
       make("b", { class: "pull", text: `+ ${inWords(news.pulls)} pulls` }), ", ", make("b", { class: "push", text: `− ${inWords(news.pushes)} pushes` }), `.${speed}`);
   }
 
   // ------------------------------------------------------------------------------------------------ painting
   function dab([row, column]) {
     for (let r = Math.max(0, Math.ceil(row - wide)); r <= Math.min(size - 1, row + wide); r++) for (let c = Math.max(0, Math.ceil(column - wide)); c <= Math.min(size - 1, column + wide); c++)
-      if ((r - row) ** 2 + (c - column) ** 2 <= wide * wide) labels[r * size + c] = brush;
+      if ((r - row) ** 2 + (c - column) ** 2 <= wide * wide) {
+        const i = r * size + c;
+        erased[i] = brush ? 0 : labels[i] || erased[i];
+        labels[i] = brush;
+      }
   }
   function stroke(from, to) {
     const steps = Math.max(1, Math.ceil(Math.hypot(to[0] - from[0], to[1] - from[1])));
@@ -275,12 +309,12 @@
   const pointed = (event) => { const box = slice.getBoundingClientRect(); return [((event.clientY - box.top) / box.height) * size - 0.5, ((event.clientX - box.left) / box.width) * size - 0.5]; };
   slice.addEventListener("pointerdown", (event) => { if (event.button) return; slice.setPointerCapture(event.pointerId); painting = pointed(event); stroke(painting, painting); });
   slice.addEventListener("pointermove", (event) => { if (!painting) return; const here = pointed(event); stroke(painting, here); painting = here; });
-  for (const kind of ["pointerup", "pointercancel"]) slice.addEventListener(kind, () => { if (painting) { painting = null; change(); draw(); } });
+  for (const kind of ["pointerup", "pointercancel"]) slice.addEventListener(kind, () => { if (painting) { painting = null; change("paint", "paint changed"); draw(); } });
   const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   slice.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (STEPS[event.key]) cursor = cursor.map((value, k) => Math.max(0, Math.min(size - 1, value + (event.shiftKey ? 8 : 1) * STEPS[event.key][k])));
-    else if (event.key === " " || event.key === "Enter") { dab(cursor); change(); }
+    else if (event.key === " " || event.key === "Enter") { dab(cursor); change("paint", "paint changed"); }
     else if ("0123".includes(event.key)) controls.brush.put(brush = Number(event.key));
     else return;
     keyboard = true;
@@ -308,6 +342,7 @@
     image = values;
     preset = outlines;
     labels = outlines ? Uint8Array.from(outlines) : new Uint8Array(many);
+    erased = new Uint8Array(many);
   }
   const own = async (file) => {
     try {
@@ -392,24 +427,25 @@ for k in there:
     return { element: make("div", { class: "control" }, make("label", { for: name, text: label }), input), put: (value) => { input.value = value; } };
   }
   const sizeWords = () => SIZES[state.strategy].map((n) => ({ every: "all", stride: `every ${n}${n === 2 ? "nd" : n === 3 ? "rd" : "th"}`, block: `${n} × ${n}`, random: inWords(n) }[state.strategy]));
-  const anew = () => { begin(); if (playing) worker.postMessage({ kind: "run", on: true }); };
+  const meeting = () => STRATEGIES.find(([key]) => key === state.strategy)[1] + (state.strategy === "every" ? "" : `, ${sizeWords()[SIZES[state.strategy].indexOf(state.size)]}`);
+  const anew = (words) => { begin(words); if (words) semicon.say(words); if (playing) worker.postMessage({ kind: "run", on: true }); };
   const controls = {
     play: button("go", "▶ Play", () => play(!playing), { class: "go" }),
     step: button("step", "One step", () => { play(false); worker.postMessage({ kind: "step" }); }),
-    reset: button("reset", "Start again", () => { state.seed = (state.seed + 1) % 100000; anew(); }),
+    reset: button("reset", "Start again", () => { state.seed = (state.seed + 1) % 100000; anew(`New random weights, seed ${state.seed}. `); }),
     copy: button("copy", "Copy as Python", copy),
-    clear: button("clear", "Clear the paint", () => { play(false); labels.fill(0); change(); draw(); tell(); }),
-    undo: button("paint", "The outlines again", () => { if (preset) { labels = Uint8Array.from(preset); change(); draw(); tell(); } }),
+    clear: button("clear", "Clear the paint", () => { play(false); labels.fill(0); erased.fill(0); change("paint", "paint cleared"); draw(); tell(); }),
+    undo: button("paint", "The outlines again", () => { if (preset) { labels = Uint8Array.from(preset); erased.fill(0); change("paint", "outlines again"); draw(); tell(); } }),
     mine: button("mine", "Your own picture…", () => file.click()),
     brush: choice("brush", "Brush", [[1, "● orange"], [2, "● blue"], [3, "● green"], [0, "○ erase"]], 1, (value) => { brush = value; }),
-    picture: menu("picture", "Slice", [...pictures.map((p, k) => [String(k), p.name]), ["own", "your own"]], (value) => { if (value === "own") file.click(); else { state.picture = Number(value); load(null); anew(); } }),
-    strategy: choice("strategy", "Which pixels meet", STRATEGIES, state.strategy, (value) => { state.strategy = value; state.size = SIZES[value].includes(1024) ? 1024 : SIZES[value][Math.floor(SIZES[value].length / 2)]; sizes(); change(); }),
-    dims: choice("dims", "Embedding", [[2, "circle"], [3, "sphere"]], 3, (value) => { state.dims = value; shown = null; anew(); }),
+    picture: menu("picture", "Slice", [...pictures.map((p, k) => [String(k), p.name]), ["own", "your own"]], (value) => { if (value === "own") file.click(); else { state.picture = Number(value); load(null); anew("Another slice, so it starts again. "); } }),
+    strategy: choice("strategy", "Which pixels meet", STRATEGIES, state.strategy, (value) => { state.strategy = value; state.size = SIZES[value].includes(1024) ? 1024 : SIZES[value][Math.floor(SIZES[value].length / 2)]; sizes(); change("strategy", meeting()); }),
+    dims: choice("dims", "Embedding (a change starts again)", [[2, "circle"], [3, "sphere"]], 3, (value) => { state.dims = value; shown = null; anew(`${value === 2 ? "A circle takes 2 numbers a pixel" : "A sphere takes 3 numbers a pixel"}, so a new network starts again. `); }),
   };
-  controls.size = slider(host, "size", "How many", ["1"], 0, (at) => { state.size = SIZES[state.strategy][at]; change(); });
-  controls.temperature = slider(host, "temperature", "Temperature", TEMPERATURES.map(String), 0, (at) => { state.temperature = TEMPERATURES[at]; change(); });
+  controls.size = slider(host, "size", "How many", ["1"], 0, (at) => { state.size = SIZES[state.strategy][at]; change("strategy", meeting()); });
+  controls.temperature = slider(host, "temperature", "Temperature", TEMPERATURES.map(String), 0, (at) => { state.temperature = TEMPERATURES[at]; change("temperature", `temperature ${state.temperature}`); });
   const rest = make("input", { type: "checkbox", id: "background" });
-  rest.addEventListener("input", () => { state.background = rest.checked; change(); });
+  rest.addEventListener("input", () => { state.background = rest.checked; change("background", rest.checked ? "unpainted pushed" : "unpainted left out"); });
   const names = { every: "All pixels", stride: "Rows and columns", block: "Pixels of a block", random: "Pixels of the sample" };
   function sizes() {
     controls.size.element.querySelector("label").textContent = names[state.strategy];
@@ -438,12 +474,12 @@ for k in there:
     make("div", { class: "bar" }, controls.play, controls.step, controls.reset, said),
     make("div", { class: "boards" },
       panel("paint", "The slice: paint here", make("div", { class: "board" }, slice), controls.brush.element,
-        make("div", { class: "line" }, controls.clear, controls.undo, controls.mine, file), controls.picture.element),
-      panel("space", "Its pixels: watch here", make("div", { class: "board" }, ball), make("p", { class: "note", text: "A dot is a pixel, in the colour it was painted with. Directions are the embedding itself: nothing is projected. Drag to turn." }))),
-    make("div", { class: "boards three" },
-      panel("choose", "What the loss compares", controls.strategy.element, controls.size.element, controls.temperature.element, make("div", { class: "control" }, make("label", { for: "background" }, rest, " unpainted pixels are pushed away, too")), controls.dims.element),
-      panel("compared", "What this step compared", make("div", { class: "met" }, met), compared),
-      panel("curve", "The loss, step by step", make("div", { class: "board" }, loss), make("ol", { class: "tries" },
+        make("div", { class: "line" }, controls.clear, controls.undo, controls.mine, file)),
+      panel("space", "Its pixels: watch here", make("div", { class: "board" }, ball), make("p", { class: "note", text: "A dot is a pixel, in the colour that it was painted with; a hollow one was erased, and counts as unpainted. Directions are the embedding itself: nothing is projected. Drag to turn." })),
+      panel("choose", "What the loss compares", controls.strategy.element, controls.size.element, controls.temperature.element, make("div", { class: "control" }, make("label", { for: "background" }, rest, " unpainted pixels are pushed away, too")), controls.dims.element, controls.picture.element),
+      panel("curve", "The loss, step by step", make("div", { class: "board" }, loss), make("p", { class: "note", text: "A dashed line: you changed something. The loss then compares other pixels or weighs them otherwise, so it may jump." })),
+      panel("compared", "What this step compared", make("div", { class: "met" }, met), make("div", {}, compared, make("p", { class: "note", text: "An anchor is a painted pixel that takes part, with another of its colour to pull: it pulls its own colour and pushes all others." }))),
+      panel("tries", "Three things to try", make("ol", {},
         make("li", { text: "Choose blocks. Pixels of far blocks never meet: where does colour appear that nobody painted?" }),
         make("li", { text: "Lower the temperature to 0.05, then raise it to 1. What does each do to the slice?" }),
         make("li", { text: "Erase one colour while it plays. Where do its pixels go?" })))),

@@ -16,7 +16,7 @@ function stretches(names) {
   return found;
 }
 
-const LINES = [[/^loss/, [], 1.2, 0.55, "loss, each stage's as a share of its largest"], [/^Dice/, [], 2.6, 1, "Dice of the slices"], [/^validation/, [2, 4], 2.2, 0.9, "validation Dice"], [/^neighbour/, [8, 4], 2, 0.8, "neighbour agreement"]];
+const LINES = [[/^loss/, [], 1.2, 0.55, "loss, drawn anew for each stage"], [/^Dice/, [], 2.6, 1, "Dice of the slices"], [/^validation/, [2, 4], 2.2, 0.9, "validation Dice"], [/^neighbour/, [8, 4], 2, 0.8, "neighbour agreement"]];
 
 // One training: its pictures, and show(t) for any time between two moments
 function reel(film, data, host) {
@@ -174,7 +174,7 @@ function explorer(root, data, host) {
     make("p", { class: "guide", text: "Watch the pixels of one colour find each other, or drag along the ribbon to any moment." }),
     make("div", { class: "film-bar" }, button, ribbon, ...(data.methods.length > 1 ? [methods.element] : [])),
     names,
-    ...reels.map((r) => make("section", { class: "reel" }, r.words, make("div", { class: "pair three" }, r.map.place, r.slices.place, make("div", { class: "curves" }, r.curves.place, ...(r === first ? [lines] : []))))),
+    ...reels.map((r) => make("section", { class: "reel" }, r.words, make("div", { class: "pair three" }, r.map.place, r.slices.place, make("div", { class: "curves" }, r.curves.place, ...(r === first ? [lines, make("p", { class: "note", id: host.id("why"), text: data.why })] : []))))),
     note,
   );
   const state = () => ({ moment: Math.round(time), method });

@@ -1,5 +1,5 @@
 // What the strategy, temperature and cohort explorers are made of. They are the same in a notebook and in an exported page: a
-// `host` (scene_page.js or scene_live.js) tells what differs, {id(name), timed(name, work), changed(state), say(text), volume(v)}.
+// `host` (script_page.js or script_live.js) tells what differs, {id(name), timed(name, work), changed(state), say(text), ask(what)}.
 "use strict";
 
 const threeDigits = (x) => String(Number(x.toPrecision(3)));

@@ -1,8 +1,8 @@
 // What each strategy compares one anchor with: masks of any anchor from the labels and each setting's map of groups.
 "use strict";
-var scenes = globalThis.semiconScenes ??= {};
 
-scenes.strategy = (root, data, host) => {
+function explorer(root, data, host) {
+  root.className = "semicon-scene";
   const [height, width] = data.image.shape, image = unpack(data.image), labels = unpack(data.labels), tints = data.tints.map(bytesOf);
   const families = data.families.map((family) => ({ ...family, stops: family.stops.map((stop) => ({ ...stop, groups: unpack(stop.groups) })) }));
   let { anchor, stops } = data.state;
@@ -66,7 +66,8 @@ scenes.strategy = (root, data, host) => {
   root.append(
     meanings(data, [["+", "pulled: the anchor's own class", data.tints[1]], ["−", "pushed: another class", data.tints[2]], ["", "never compared", data.tints[0]]]),
     make("div", { class: "row quarters" }, ...panels.map((panel) => panel.element)),
-    part("Fewer pairs, and how true the gradient stays", trade, make("p", { class: "note", text: "Up and to the left is better. Click a mark to choose that setting; rings are the settings shown. " + data.note })),
+    part("Fewer pairs, and how true the gradient stays", make("p", { class: "said", id: host.id("dip"), text: "Up and to the left is better. The line of block division can fall: where the borders of the blocks cut a structure, its parts never meet, and where they happen to cut counts for more than how large the blocks are." }), trade,
+      make("p", { class: "note", text: "Click a mark to choose that setting; rings are the settings shown. " + data.note })),
   );
   families.forEach((_, k) => show(k));
   ring();
@@ -76,4 +77,4 @@ scenes.strategy = (root, data, host) => {
     stop: () => { panels.forEach((panel) => panel.canvas.stop()); drawn.stop(); },
     compared: (...at) => Array.from(compared(...at)),
   };
-};
+}

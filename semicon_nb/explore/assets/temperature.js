@@ -1,8 +1,8 @@
 // What the temperature does to one anchor: similarities, weights, forces and loss of any anchor, computed here from stored embeddings.
 "use strict";
-var scenes = globalThis.semiconScenes ??= {};
 
-scenes.temperature = (root, data, host) => {
+function explorer(root, data, host) {
+  root.className = "semicon-scene";
   const [height, width] = data.image.shape, pixels = height * width, rank = data.codes.shape[1], bins = 40;
   const image = unpack(data.image).map((grey) => 0.45 * grey), labels = unpack(data.labels), codes = unpack(data.codes), tints = data.tints.map(bytesOf);
   let { anchor, stop } = data.state, similarity, sweep;
@@ -142,4 +142,4 @@ scenes.temperature = (root, data, host) => {
     felt: (row, column, t) => { const here = row * width + column, f = felt(similarities(here), here, t); return { ...f, weight: Array.from(f.weight), force: Array.from(f.force) }; },
     bars: () => charts[0].now().bars.map((b) => b.y), share: () => charts[0].now().lines[0].y, curves: () => charts.slice(1).map((c) => c.now().lines[0].y), rings: () => charts.slice(1).map((c) => c.now().rings[0]),
   };
-};
+}
