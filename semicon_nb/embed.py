@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from .files import cache_folder, content_key, write_atomic
+from .machine import device_of
 from .show import PALETTE, SYMBOLS, style
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def pixel_embeddings(
     """The unit vector of every pixel of every slice."""
     stack, call = as_slices(images), layer_of(model, layer)
     network = model if isinstance(model, nn.Module) else nn.Identity()
-    training, device = network.training, next((p.device for p in network.parameters()), torch.device("cpu"))
+    training, device = network.training, device_of(network)
     if training:
         network.eval()
     try:
