@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -381,6 +382,32 @@ def test_failed_loading_leaves_no_cache(tmp_path):
     with pytest.raises(DataError, match="scan_003"):
         folder(place)
     assert kept(tmp_path) == []
+
+
+def peak_of(job) -> tuple[object, int]:
+    """What a job gives, and the most bytes of memory that it had at once."""
+    tracemalloc.start()
+    try:
+        return job(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_loading_takes_little_more_memory_than_what_it_holds(tmp_path, monkeypatch):
+    """One array that grows, and one volume at a time in each thread: never all volumes and the array beside them."""
+    luck = np.random.default_rng(0)
+    for k in range(80):
+        for side, most in (("images", 250), ("labels", 3)):
+            nifti(tmp_path / "f" / side / f"{k}.nii", luck.integers(0, most, (64, 64, 16), np.uint8))
+    folder(tmp_path / "f", size=16)  # imports what it needs
+    with monkeypatch.context() as patch:
+        patch.setattr(slices, "_keep", lambda *_: None)  # which writes in pieces of 16 MB
+        from_files, most = peak_of(lambda: folder(tmp_path / "f", size=64))
+    held = sum(getattr(from_files, name).nbytes for name in slices._ARRAYS)
+    assert held > 15e6 and most < 1.35 * held, f"{most / held:.2f} times what it holds"
+    folder(tmp_path / "f", size=64)
+    from_cache, most = peak_of(lambda: folder(tmp_path / "f", size=64))
+    assert same(from_cache, from_files) and most < 1.1 * held, f"{most / held:.2f} times what it holds"
 
 
 @pytest.mark.slow
