@@ -55,10 +55,12 @@ def large_slice(work: Path, size: int) -> Callable[[], dict]:
         found: dict[str, Any] = {}
         for strategy in (Downsampling(stride=32), BlockDivision(size=16), RandomSampling(2000)):
             began = time.monotonic()
-            for loss in (local_contrastive_loss(features, 0.1, strategy), supervised_local_contrastive_loss(features, labels, 0.1, strategy)):
+            for loss_of, given in ((local_contrastive_loss, ()), (supervised_local_contrastive_loss, (labels,))):
+                loss = loss_of(features, *given, 0.1, strategy)
                 (gradient,) = torch.autograd.grad(loss, features)
                 if not (loss.isfinite() and gradient.isfinite().all()):
                     raise ValueError(f"{strategy}: not finite")
+                del loss, gradient  # else both losses' graphs are in memory at once
             found[type(strategy).__name__] = round(time.monotonic() - began, 1)
         picture = np.random.default_rng(0).random((size, size, 1)).astype(np.float32)
         found["segment"] = list(segment(UNet(classes=3, width=4), picture, Grid(128)).shape)

@@ -112,7 +112,8 @@ def _read_all(
 ) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
     """The arrays [S, ...] of a cohort by name, and its volumes with their native shapes."""
     known: list[Volume] = []
-    arrays = {name: np.empty((0, *(grid.size,) * 2 * (name in ("images", "labels"))), kind) for name, kind in _ARRAYS.items()}
+    sides: dict[str, tuple[int, ...]] = {"images": (grid.size, grid.size), "labels": (grid.size, grid.size)}
+    arrays: dict[str, np.ndarray] = {name: np.empty((0, *sides.get(name, ())), kind) for name, kind in _ARRAYS.items()}
     start = 0
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
         for one in pool.map(lambda one: (_load_pictures if one.files else _load_scan)(one, grid, codes), volumes):
