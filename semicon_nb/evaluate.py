@@ -9,8 +9,9 @@ __all__ = ['Report', 'evaluate']
 
 # %% ../nbs/course/09_how_good.ipynb #8109aa90
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,21 +26,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% ../nbs/course/09_how_good.ipynb #85e099ea
+def pieces(
+    surface: np.ndarray,  # [X, Y(, Z)] bool
+    most: int,  # voxels of a piece
+) -> Iterator[np.ndarray]:  # [X, Y(, Z)] bool each
+    """The surface piece by piece: noise is all surface, and searching it takes memory for every voxel."""
+    places = np.flatnonzero(surface)
+    for part in np.array_split(places, 1 + len(places) // most):
+        piece = np.zeros_like(surface)
+        piece.flat[part] = True
+        yield piece
+
+
 def ways(
     start: np.ndarray,  # [X, Y(, Z)] bool, voxels of one surface
     end: np.ndarray,  # [X, Y(, Z)] bool, voxels of the other
     spacing: Sequence[float],  # mm, or pixels of a picture
-    most: int = 2**22,  # voxels at a time: noise is all surface
+    most: int = 2**22,  # voxels at a time
 ) -> np.ndarray:  # [k] float32, in the unit of the spacing
     """The way from each voxel of one surface to the nearest of the other, by MONAI."""
     from monai.metrics import get_surface_distance
 
-    places, found = np.flatnonzero(start), []
-    for part in np.array_split(places, 1 + len(places) // most):
-        some = np.zeros_like(start)
-        some.flat[part] = True
-        found.append(get_surface_distance(some, end, spacing=list(spacing)))
-    return np.concatenate(found)
+    def nearest(some: np.ndarray) -> np.ndarray:
+        return reduce(np.minimum, (get_surface_distance(some, other, spacing=list(spacing)) for other in pieces(end, most)))
+
+    return np.concatenate([nearest(some) for some in pieces(start, most)])
 
 
 def surface_distance(
