@@ -48,7 +48,8 @@ def ways(
     from monai.metrics import get_surface_distance
 
     def nearest(some: np.ndarray) -> np.ndarray:
-        return reduce(np.minimum, (get_surface_distance(some, other, spacing=list(spacing)) for other in pieces(end, most)))
+        every = (get_surface_distance(some, other, spacing=list(spacing)) for other in pieces(end, most))
+        return reduce(np.minimum, map(np.asarray, every))
 
     return np.concatenate([nearest(some) for some in pieces(start, most)])
 
