@@ -38,7 +38,7 @@ def pieces(
         yield piece
 
 
-def ways(
+def nearest_distances(
     start: np.ndarray,  # [X, Y(, Z)] bool, voxels of one surface
     end: np.ndarray,  # [X, Y(, Z)] bool, voxels of the other
     spacing: Sequence[float],  # mm, or pixels of a picture
@@ -66,7 +66,7 @@ def surface_distance(
     there = [np.flatnonzero(found.any(rest) | true.any(rest)) for rest in others]
     box = tuple(slice(int(at[0]), int(at[-1]) + 1) for at in there)
     one, other = get_mask_edges(*(np.pad(mask[box], 1) for mask in (found, true)), crop=False)
-    both = (ways(*pair, spacing) for pair in ((one, other), (other, one)))
+    both = (nearest_distances(*pair, spacing) for pair in ((one, other), (other, one)))
     far = (torch.quantile(torch.from_numpy(way), 0.95) if len(way) < 2**24 else np.quantile(way, 0.95) for way in both)
     return max(float(way) for way in far)
 

@@ -21,10 +21,10 @@ from semicon_nb.dice import dice_of, overlap_counts
 from semicon_nb.evaluate import (
     evaluate,
     mean_known,
+    nearest_distances,
     overlap_and_distance,
     report_of,
     score_volume,
-    ways,
 )
 from semicon_nb.files import without_nan
 from semicon_nb.predict import Prediction, blend_slices, native_map, predict, predict_slices, segment, with_prediction
@@ -128,11 +128,11 @@ def test_a_noisy_surface_is_measured_in_pieces():
     random, peaks = np.random.default_rng(0), []
     surface, other = random.random((40, 60, 50)) < 0.5, np.zeros((40, 60, 50), bool)
     other[20] = True
-    expected = ways(surface, other, (1.0, 2.0, 0.5))
+    expected = nearest_distances(surface, other, (1.0, 2.0, 0.5))
     assert len(expected) == surface.sum() and expected.max() == 20
     for most in (2**22, 1000):
         tracemalloc.start()
-        np.testing.assert_array_equal(ways(surface, other, (1.0, 2.0, 0.5), most), expected)
+        np.testing.assert_array_equal(nearest_distances(surface, other, (1.0, 2.0, 0.5), most), expected)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] / 2
