@@ -4,8 +4,8 @@
 
 The sections:
   files  2,400 malformed files over every reader that a user's or a stranger's file can reach: a right answer or one clear sentence
-  kills  100 processes killed at random instants; two writers, a full disk, a folder that cannot be written, a clock set back, Ctrl-C
-  load   2,000 volumes, one of 512 x 512 x 400 and 8 classes, a slice of 2,048 x 2,048, thousands of tiny steps: time and memory
+  kills  100 processes killed at random instants; two at once, a full disk, a folder that cannot be written, a clock set back, Ctrl-C
+  load   2,000 volumes, one of 512 x 512 x 400 and 8 noisy classes, a slice of 2,048 x 2,048, thousands of tiny steps: time and memory
   loss   10,000 random inputs of the loss against dense float64
 Every try has a fixed seed and a process of its own. It prints the figures, writes them as JSON, and ends with exit code 1 where
 something that must not be was found. Under 30 minutes on two cores; it needs fork, so Linux or macOS. --short is what the tests run.

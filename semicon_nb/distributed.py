@@ -17,14 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 from .data import Cohort, Split, labelled_indices, load, split, unlabelled_indices
 from .loop import StageSettings, Step, fit, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
-from .machine import chosen_precision, described
+from .machine import chosen_precision, described, device_of
 from .methods import named_method, named_preset
 from .networks import build, load_weights
 from .plan import in_cache, keep_stage, stage_key
 from .predict import at_precision
 from .stages import Preset, Stage, settings_for, with_precision
 from .strategies import FullResolution, Strategy
-from .train import allowed, device_of, identity_of, pair_of, train_global, train_local
+from .train import allowed, identity_of, pair_of, train_global, train_local
 from .unet import UNet
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from .files import cache_folder, content_key, write_atomic
+from .machine import device_of
 from .predict import evaluating
 from .show import PALETTE, SYMBOLS, style
 
@@ -73,7 +74,7 @@ def pixel_embeddings(model: nn.Module | Callable, images: np.ndarray, layer: str
     """
     stack, call = as_slices(images), layer_of(model, layer)
     network, parts = model if isinstance(model, nn.Module) else nn.Identity(), []
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
     with evaluating(network):
         for start in range(0, len(stack), batch):
             given = torch.from_numpy(stack[start : start + batch])[:, None].to(device)

@@ -9,8 +9,9 @@ __all__ = ['Report', 'evaluate']
 
 # %% ../nbs/course/09_how_good.ipynb #8109aa90
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,20 +26,48 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% ../nbs/course/09_how_good.ipynb #85e099ea
+def pieces(
+    surface: np.ndarray,  # [X, Y(, Z)] bool
+    most: int,  # voxels of a piece
+) -> Iterator[np.ndarray]:  # [X, Y(, Z)] bool each
+    """The surface piece by piece: noise is all surface, and searching it takes memory for every voxel."""
+    places = np.flatnonzero(surface)
+    for part in np.array_split(places, 1 + len(places) // most):
+        piece = np.zeros_like(surface)
+        piece.flat[part] = True
+        yield piece
+
+
+def nearest_distances(
+    start: np.ndarray,  # [X, Y(, Z)] bool, voxels of one surface
+    end: np.ndarray,  # [X, Y(, Z)] bool, voxels of the other
+    spacing: Sequence[float],  # mm, or pixels of a picture
+    most: int = 2**22,  # voxels at a time
+) -> np.ndarray:  # [k] float32, in the unit of the spacing
+    """The way from each voxel of one surface to the nearest of the other, by MONAI."""
+    from monai.metrics import get_surface_distance
+
+    def nearest(some: np.ndarray) -> np.ndarray:
+        every = (get_surface_distance(some, other, spacing=list(spacing)) for other in pieces(end, most))
+        return reduce(np.minimum, map(np.asarray, every))
+
+    return np.concatenate([nearest(some) for some in pieces(start, most)])
+
+
 def surface_distance(
     found: np.ndarray,  # mask [X, Y(, Z)] bool, not empty
     true: np.ndarray,  # mask [X, Y(, Z)] bool of the same shape, not empty
     spacing: Sequence[float],  # mm, or pixels of a picture
 ) -> float:  # in the unit of the spacing
     """The 95 % Hausdorff distance of two masks, by MONAI's surfaces and distances."""
-    from monai.metrics import get_mask_edges, get_surface_distance
+    from monai.metrics import get_mask_edges
 
-    either, axes = found | true, range(found.ndim)
-    there = [np.flatnonzero(either.any(tuple(b for b in axes if b != a))) for a in axes]
+    others = [tuple(b for b in range(found.ndim) if b != a) for a in range(found.ndim)]
+    there = [np.flatnonzero(found.any(rest) | true.any(rest)) for rest in others]
     box = tuple(slice(int(at[0]), int(at[-1]) + 1) for at in there)
     one, other = get_mask_edges(*(np.pad(mask[box], 1) for mask in (found, true)), crop=False)
-    ways = (get_surface_distance(*pair, spacing=list(spacing)) for pair in ((one, other), (other, one)))
-    far = (torch.quantile(torch.from_numpy(way), 0.95) if len(way) < 2**24 else np.quantile(way, 0.95) for way in ways)
+    both = (nearest_distances(*pair, spacing) for pair in ((one, other), (other, one)))
+    far = (torch.quantile(torch.from_numpy(way), 0.95) if len(way) < 2**24 else np.quantile(way, 0.95) for way in both)
     return max(float(way) for way in far)
 
 # %% ../nbs/course/09_how_good.ipynb #9549db42

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .machine import device_of
+
 __all__ = []
 
 WARM = 3
@@ -72,7 +74,7 @@ def replayed(
     model: nn.Module,  # that it trains
 ) -> Replayed | None:
     """The step, ready to be recorded; None where the network is not on an NVIDIA GPU."""
-    return Replayed(step) if next(model.parameters()).device.type == "cuda" else None
+    return Replayed(step) if device_of(model).type == "cuda" else None
 
 
 def set_rate(

@@ -1,5 +1,6 @@
 """What this machine is and does well: its processor's name, the device to train on, the precision that pays there."""
 
+import itertools
 import os
 import platform
 import subprocess
@@ -46,6 +47,14 @@ def devices() -> list[str]:
     """The kinds of device that are there, the fastest first."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [name for name, found in there.items() if found]
+
+
+def device_of(
+    model: torch.nn.Module,  # any network
+) -> torch.device:
+    """Where a network's weights are, or its buffers; the CPU for one that has neither."""
+    held = itertools.chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in held), torch.device("cpu"))
 
 
 def chosen_device(device: str | torch.device = "auto") -> torch.device:

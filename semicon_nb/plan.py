@@ -22,7 +22,7 @@ from .data import Cohort, Split, save_split, scan_profile
 from .files import cache_folder, content_key, versions, write_atomic
 from .identity import code_key
 from .loop import StageSettings, Step, run
-from .machine import UNABLE, chosen_device, chosen_precision, described, duration, machine
+from .machine import UNABLE, chosen_device, chosen_precision, described, device_of, duration, machine
 from .networks import Builder, build, network_facts, path_of, load_weights, save_weights
 from .predict import evaluating
 from .runs import Run, open_folder, read_history, read_run, read_settings
@@ -221,7 +221,7 @@ def _seconds_left(model: UNet, plan: Plan) -> dict[str, float]:
         every, seconds[planned.stage.name] = settings.validate_every, 0.0
         if done < settings.steps:
             alike = replace(settings, steps=0, warmup=0, validate_every=bool(every))
-            place = str(next(model.parameters()).device), torch.get_num_threads()
+            place = str(device_of(model)), torch.get_num_threads()
             what = replace(planned.stage, longer=1.0, changes={}).describe()
             key = content_key(alike, what, plan.about["network"], plan.cohort.fingerprint, place)
             step, look = _TIMES[key] = _TIMES.get(key) or _time_stage(model, plan, number)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .data import Cohort, Grid, Scan, from_grid, normalise, read_scan, reorient, to_grid
+from .machine import device_of
 
 __all__ = [
     "Prediction",
@@ -127,7 +128,7 @@ def _parts(
     stack = stack[:, None] if stack.ndim == 3 else stack
     if stack.ndim != 4 or stack.shape[1] != 1 or 0 in stack.shape:
         raise ValueError(f"images: found shape {tuple(np.shape(images))}, expected [n, H, W] or [n, 1, H, W] with n > 0")
-    device, start = next(model.parameters()).device, 0
+    device, start = device_of(model), 0
     for part in stack.split(max(1, min(how.batch, _AT_ONCE // stack[0].numel()))):
         with evaluating(model):
             shares = _shares(model, part.to(device, torch.float32), how).cpu()

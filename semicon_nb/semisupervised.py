@@ -21,8 +21,9 @@ from .dice import cross_entropy_dice
 from .identity import declared
 from .loop import StageSettings, Step, blend, draw, fit, generator_of
 from .losses import supervised_local_contrastive_loss
+from .machine import device_of
 from .predict import at_precision, evaluating
-from .train import allowed, device_of, identity_of, pair_of, validator
+from .train import allowed, identity_of, pair_of, validator
 from .unet import UNet
 from .views import ViewSettings, augment
 

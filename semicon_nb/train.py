@@ -22,6 +22,7 @@ from .files import content_key
 from .identity import declared
 from .loop import STAGES, StageSettings, Step, draw, fit, generator_of
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
+from .machine import device_of
 from .predict import Prediction, at_precision, predict
 from .strategies import FullResolution, Strategy
 from .unet import UNet
@@ -89,13 +90,6 @@ def identity_of(
         "seed": seed,
         **{name: str(value) for name, value in more.items()},
     }
-
-
-def device_of(
-    model: torch.nn.Module,  # any network
-) -> torch.device:
-    """Where a network's weights are."""
-    return next(model.parameters()).device
 
 # %% ../nbs/course/08_stages.ipynb #efb943d6
 @declared("semicon_nb.train.train_global")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 
 import hypothesis.strategies as st
@@ -20,6 +21,7 @@ from semicon_nb.dice import dice_of, overlap_counts
 from semicon_nb.evaluate import (
     evaluate,
     mean_known,
+    nearest_distances,
     overlap_and_distance,
     report_of,
     score_volume,
@@ -119,6 +121,21 @@ def test_scores_of_any_two_masks_are_symmetric_and_those_of_scipy(shape, spacing
         edges = [mask & ~ndimage.binary_erosion(mask) for mask in (one, other)]
         ways = [ndimage.distance_transform_edt(~b, sampling=spacing)[a] for a, b in (edges, edges[::-1])]
         assert hd95[c - 1] == pytest.approx(max(np.percentile(way, 95) for way in ways), rel=1e-5, abs=1e-6)
+
+
+def test_a_noisy_surface_is_measured_in_pieces():
+    """Any piece gives the same ways, and takes the memory of a piece."""
+    random, peaks = np.random.default_rng(0), []
+    surface, other = random.random((40, 60, 50)) < 0.5, np.zeros((40, 60, 50), bool)
+    other[20] = True
+    expected = nearest_distances(surface, other, (1.0, 2.0, 0.5))
+    assert len(expected) == surface.sum() and expected.max() == 20
+    for most in (2**22, 1000):
+        tracemalloc.start()
+        np.testing.assert_array_equal(nearest_distances(surface, other, (1.0, 2.0, 0.5), most), expected)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] / 2
 
 
 def test_empty_cases():

@@ -276,6 +276,15 @@ def test_any_executor_and_own_methods(tmp_path):
     assert sorted(rows["method"]) == ["own", "own", "scratch", "scratch"]
 
 
+def test_the_number_of_workers_decides_nothing(tmp_path):
+    """Two processes, or none of its own: the same runs with the same scores."""
+    found = []
+    for how in ({}, {"executor": None, "workers": 2}):
+        rows = small_grid("g", ["scratch"], tmp_path / str(len(how)), **how)
+        found.append(rows.sort_values("key")[["key", "pooled_dice", "volume_dice", "hd95", "validation"]].to_numpy().tolist())
+    assert found[0] == found[1] and len(found[0]) == 2
+
+
 @pytest.mark.parametrize("ahead", [1, 3])
 def test_lost_worker_is_replaced_and_its_runs_start_again(ahead):
     """A worker that dies once costs nothing; a run whose workers die twice is an error, and the others go on."""

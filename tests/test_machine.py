@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from semicon_nb.machine import (
     chosen_device,
     chosen_precision,
     described,
+    device_of,
     duration,
     machine,
     multiplies_bf16,
@@ -26,6 +28,19 @@ CPU = torch.device("cpu")
 
 
 # ---- the device
+
+
+def test_a_network_is_where_its_numbers_are():
+    """Of parameters, else of buffers; a network that has neither works where the images are, on the CPU."""
+    counts = torch.nn.BatchNorm1d(2, affine=False)
+    assert device_of(torch.nn.Linear(1, 1, device="meta")) == device_of(counts.to("meta")) == torch.device("meta")
+    assert device_of(torch.nn.Identity()) == CPU
+
+
+def test_nobody_looks_for_a_device_in_a_way_of_their_own(root):
+    own = re.compile(r"next\([^\n]*(parameters|buffers)\(\)")
+    found = [path.name for path in (root / "semicon_nb").rglob("*.py") if own.search(path.read_text(encoding="utf-8"))]
+    assert found == ["unet.py"]  # a UNet always has parameters
 
 
 @pytest.mark.parametrize("cuda, mps, best", [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")])

@@ -4,23 +4,26 @@ import linecache
 import random
 import re
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import HealthCheck, given, settings
 from small import TINY, Breaking, Interrupted, in_precision, same, tiny_preset
 
 from semicon_nb import plan as plans
 from semicon_nb.data import split
-from semicon_nb.loop import Step
+from semicon_nb.loop import StageSettings, Step
 from semicon_nb.machine import chosen_device, processor
 from semicon_nb.methods import METHODS, load_run, train_method
 from semicon_nb.plan import forecast, plan_run, stage_key
 from semicon_nb.stages import Method, Stage
 from semicon_nb.train import finetune, train_global
 from semicon_nb.unet import UNet
+from semicon_nb.views import FINETUNE, GLOBAL
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -294,6 +297,25 @@ def test_stage_key_changes_with_what_matters(cohort, part):
         stage_key(replace(stage, labels=True), settings, cohort, part, network, 0, ""),
     ]
     assert len({key, *others}) == 9
+
+
+VALUES = {
+    "steps": (3, 4), "batch": (2, 4), "rate": (1e-3, 2e-3), "weight_decay": (0.0, 1e-4), "schedule": ("constant", "cosine"), "warmup": (0, 1),
+    "clip": (0.0, 1.0), "precision": ("fp32", "bf16"), "temperature": (0.1, 0.5), "views": (FINETUNE, GLOBAL, replace(GLOBAL, noise=0.06)),
+    "validate_every": (0, 1), "average": (0.0, 0.9), "save_every": (1, 2),
+}  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_other_setting_of_a_stage_is_another_key_and_the_same_is_the_same(cohort, part, monkeypatch, data):
+    monkeypatch.setattr(plans, "code_key", lambda *roots: "the same code")  # which takes a while
+    assert set(VALUES) == {field.name for field in fields(StageSettings)}, "what does a new setting do to the key?"
+    one = StageSettings(**{name: data.draw(st.sampled_from(values), name) for name, values in VALUES.items()})
+    name = data.draw(st.sampled_from(list(VALUES)), "changed")
+    other = replace(one, **{name: data.draw(st.sampled_from(VALUES[name]), "value")})
+    keys = [stage_key(METHODS["global"].stages[0], own, cohort, part, TINY.network(3), 0, "") for own in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other or name == "save_every"), "save_every decides nothing about the outcome"
 
 
 def test_stage_with_labels_hangs_on_which_slices_have_outlines(cohort):

@@ -11,8 +11,10 @@ from small import TINY
 
 from semicon_nb.data import part_indices, phantom, split
 from semicon_nb.dice import pooled_dice
+from semicon_nb.embed import pixel_embeddings
 from semicon_nb.evaluate import evaluate
 from semicon_nb.experiment import measure
+from semicon_nb.explore.embeddings import head_probabilities
 from semicon_nb.methods import load_run, recipe_of, train_method
 from semicon_nb.predict import LOOKS, Prediction, evaluating, look, predict, predict_slices, prediction_of, segment, with_prediction
 from semicon_nb.unet import UNet
@@ -93,6 +95,23 @@ def test_a_network_is_asked_as_it_wants_unless_it_is_said(cohort):
 def test_what_cannot_be_meant_is_refused(name, wrong):
     with pytest.raises(ValueError, match=f"{name}: found"):
         replace(Prediction(), **{name: wrong})
+
+
+class Shades(torch.nn.Module):
+    """The class of a pixel by its brightness: a network without parameters."""
+
+    def forward(self, images):
+        return -50 * (images - torch.linspace(0, 1, 3)[:, None, None]).square()
+
+
+def test_a_network_without_parameters_is_asked_like_any_other(cohort):
+    images = cohort.images[:3].astype(np.float32)
+    expected = np.rint(2 * images)
+    np.testing.assert_array_equal(predict(Shades(), images).argmax(1), expected)
+    assert 0 < evaluate(Shades(), cohort, np.arange(11)).pooled_dice < 1
+    assert segment(Shades(), np.moveaxis(images, 0, 2), cohort.grid).max() == 2
+    assert pixel_embeddings(Shades(), images, "output").shape == (3, 32, 32, 3)
+    assert head_probabilities(Shades(), images).shape == (3, 32, 32, 3)
 
 
 def test_evaluation_mode_is_left_as_it_was():

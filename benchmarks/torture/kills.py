@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from .files import warm
-from .readers import cached_slices, make_folder, train, weights_of
+from .readers import cached_slices, make_folder, train, weights_of, with_cache
 from .trial import attempt
 
 STEPS = 10
@@ -140,7 +140,7 @@ def caching(work: Path, kills: int, luck: random.Random) -> dict:
 def trouble(work: Path) -> dict[str, str]:
     """What is said, or done, where something is not as it should be."""
     return {
-        "two processes on one run": _second(work), "full disk": _full(work), "folder that cannot be written": _closed(work),
+        "two processes on one run": _second(work), "two processes on one cache": _sharing(work), "full disk": _full(work), "folder that cannot be written": _closed(work),
         "clock set back": _clock(work), "Ctrl-C": _interrupted(work),
     }  # fmt: skip
 
@@ -164,6 +164,22 @@ def _second(work: Path) -> str:
     finally:
         os.kill(first, signal.SIGKILL)
         os.waitpid(first, 0)
+
+
+def _sharing(work: Path, times: int = 3) -> str:
+    whole = attempt(lambda: weights_of(train(work / "apart")), (), patience=120).words
+
+    def job(cache: Path, name: str) -> None:
+        (cache / f"{name}.txt").write_text(with_cache(cache, lambda: weights_of(train(cache / name, cache=True))))
+
+    for number in range(times):
+        cache = work / f"shared-{number}"
+        cache.mkdir()
+        ended = [os.waitpid(child, 0)[1] for child in [fork(lambda: job(cache, name)) for name in "ab"]]  # noqa: B023
+        found = {path.read_text() for path in cache.glob("*.txt")}
+        if any(ended) or found != {whole}:
+            raise RuntimeError(f"two processes on one cache: ended with {ended}, {found}, expected {whole}")
+    return "the same bits"
 
 
 def _full(work: Path) -> str:

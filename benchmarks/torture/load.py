@@ -38,13 +38,14 @@ def many_volumes(work: Path, count: int) -> Callable[[], dict]:
 
 
 def large_slice(work: Path, size: int) -> Callable[[], dict]:
-    """A large slice through every strategy with both local losses, forwards and backwards, and through `segment`."""
+    """A large slice through every strategy with both local losses, forwards and backwards, through `segment` and PixelExplorer."""
 
     def job() -> dict:
         import numpy as np
         import torch
 
         from semicon_nb.data import Grid
+        from semicon_nb.explore import PixelExplorer
         from semicon_nb.losses import local_contrastive_loss, supervised_local_contrastive_loss
         from semicon_nb.predict import segment
         from semicon_nb.strategies import BlockDivision, Downsampling, RandomSampling
@@ -55,13 +56,17 @@ def large_slice(work: Path, size: int) -> Callable[[], dict]:
         found: dict[str, Any] = {}
         for strategy in (Downsampling(stride=32), BlockDivision(size=16), RandomSampling(2000)):
             began = time.monotonic()
-            for loss in (local_contrastive_loss(features, 0.1, strategy), supervised_local_contrastive_loss(features, labels, 0.1, strategy)):
+            for loss_of, given in ((local_contrastive_loss, ()), (supervised_local_contrastive_loss, (labels,))):
+                loss = loss_of(features, *given, 0.1, strategy)
                 (gradient,) = torch.autograd.grad(loss, features)
                 if not (loss.isfinite() and gradient.isfinite().all()):
                     raise ValueError(f"{strategy}: not finite")
+                del loss, gradient  # else both losses' graphs are in memory at once
             found[type(strategy).__name__] = round(time.monotonic() - began, 1)
         picture = np.random.default_rng(0).random((size, size, 1)).astype(np.float32)
-        found["segment"] = list(segment(UNet(classes=3, width=4), picture, Grid(128)).shape)
+        model = UNet(classes=3, width=4)
+        found["segment"] = [list(segment(model, picture, Grid(grid)).shape) for grid in (128, size)]
+        PixelExplorer(model, picture[..., 0], labels[0, 0].numpy()).to_html(work / "page.html")
         return found
 
     return job
@@ -78,8 +83,8 @@ def large_volume(work: Path, size: int, slices: int) -> Callable[[], dict]:
     for name, kind in (("images", np.int16), ("labels", np.uint8)):
         (folder / name).mkdir(parents=True)
         voxels = np.broadcast_to(steps.astype(kind)[:, None, None] * (100 if name == "images" else 1), shape).copy()
-        if name == "images":
-            voxels += luck.integers(0, 50, (size, size, 1), kind)
+        for number in range(slices * (name == "images")):
+            voxels[..., number] += luck.integers(0, 800, (size, size), kind)  # so much that the masks are noise
         nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / name / "one.nii")
     classes = {"background": 0, **{f"part {k}": k for k in range(1, 8)}}
     (folder / "dataset.json").write_text(json.dumps({"labels": classes}))
@@ -96,12 +101,8 @@ def large_volume(work: Path, size: int, slices: int) -> Callable[[], dict]:
         class Shades(torch.nn.Module):
             """The class of each pixel by its brightness: what is measured is not the network."""
 
-            def __init__(self) -> None:
-                super().__init__()
-                self.levels = torch.nn.Parameter(torch.linspace(0, 1, 8)[:, None, None])
-
             def forward(self, images: torch.Tensor) -> torch.Tensor:
-                return -100 * (images - self.levels).square()
+                return -100 * (images - torch.linspace(0, 1, 8)[:, None, None]).square()
 
         def peak() -> float:
             return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / (1 << 20), 2)
@@ -160,4 +161,5 @@ def good(found: dict) -> bool:
     """Whether the figures keep within 4 GB, 2 of them for a volume, in time linear in volumes, and show no growth."""
     volumes, epochs = found["volumes"], found["epochs"]
     steady = epochs["grown_megabytes"] < 20 and epochs["files"] <= 2 and epochs["slower"] < 2
-    return volumes["gigabytes"] < 4 and volumes["times_of_half"] < 3 and volumes["measured"] > 0 and found["volume"]["gigabytes"] < 2 and steady
+    small = volumes["gigabytes"] < 4 and found["slice"]["gigabytes"] < 4 and found["volume"]["gigabytes"] < 2
+    return small and volumes["times_of_half"] < 3 and volumes["measured"] > 0 and steady

@@ -245,7 +245,7 @@ def go_on(folder: Path) -> str:
 
 
 # caches, results, archives --------------------------------------------------------------------------------------------
-def _caching(folder: Path, job: Callable[[], str]) -> str:
+def with_cache(folder: Path, job: Callable[[], str]) -> str:
     """What a job gives with its cache in a folder."""
     os.environ["SEMICON_CACHE"] = str(folder)
     return job()
@@ -253,12 +253,12 @@ def _caching(folder: Path, job: Callable[[], str]) -> str:
 
 def cached_slices(folder: Path) -> str:
     """A cohort whose slices are in the cache."""
-    return _caching(folder, lambda: read_folder(scans_above(folder)))
+    return with_cache(folder, lambda: read_folder(scans_above(folder)))
 
 
 def cached_stages(folder: Path) -> str:
     """A run whose first stages are in the cache."""
-    return _caching(folder, lambda: weights_of(train(folder, cache=True)))
+    return with_cache(folder, lambda: weights_of(train(folder, cache=True)))
 
 
 def make_stages(folder: Path) -> None:

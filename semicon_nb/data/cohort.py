@@ -129,6 +129,11 @@ def read_labels(path: str | Path, codes: Codes, image: Scan) -> np.ndarray:
     return codes(mask.voxels, str(path))
 
 
+def without_voxels(scan: Scan) -> Scan:
+    """The scan with a voxel in place of all: its shape and geometry are all that `read_labels` asks."""
+    return replace(scan, voxels=np.broadcast_to(np.float32(0), scan.voxels.shape))
+
+
 def complete_slices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Classes [n, h, w] uint8, 0 all over a slice that holds an UNJUDGED pixel; [n] bool, which slices hold none."""
     whole = ~(labels == _UNJUDGED).any((1, 2))
@@ -205,8 +210,7 @@ def native_labels(
     if not volume.label:
         return np.zeros(volume.shape, np.uint8)
     if not volume.files:
-        image = reorient(read_scan(volume.image), cohort.grid.orientation)
-        image = replace(image, voxels=np.broadcast_to(np.float32(0), image.voxels.shape))  # its shape is all that is asked
+        image = without_voxels(reorient(read_scan(volume.image), cohort.grid.orientation))
         outlines = np.moveaxis(read_labels(volume.label, cohort.codes, image), cohort.grid.along(image.voxels.shape), 0)
         return np.moveaxis(complete_slices(outlines)[0], 0, 2)
     out = np.zeros(volume.shape, np.uint8)

@@ -222,9 +222,10 @@ def phantom(
     volumes = [Volume(f"{who}-{side}".rstrip("-"), who, shape=shape, spacing=apart) for who, side in names]
     scans = [_scan_of(recipe, size, seed, person, side) for person in people for side in sides]
     images, labels = (np.concatenate(arrays) for arrays in zip(*scans, strict=True))
-    n, shades = len(volumes), images.astype(np.float64) / 255
+    del scans  # as large as images and labels
+    n, shades = len(volumes), (np.arange(256) / 255).astype(np.float16)
     return Cohort(
-        "phantom", recipe.classes, shades.astype(np.float16), labels, np.ones(len(images), bool),
+        "phantom", recipe.classes, shades[images], labels, np.ones(len(images), bool),
         np.repeat(np.arange(n, dtype=np.int32), recipe.slices),
         np.tile(np.linspace(0, 1, recipe.slices, dtype=np.float32), n),
         tuple(volumes), grid, content_key(kind, seed, images, labels),

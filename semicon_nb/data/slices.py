@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from ..files import cache_folder, content_key, from_json, write_atomic
-from .cohort import Codes, Cohort, Volume, complete_slices, read_labels
+from .cohort import Codes, Cohort, Volume, complete_slices, read_labels, without_voxels
 from .reading import DataError, png_header, read_scan, reorient, stored_orientation, times
 from .scans import Grid, normalise, to_grid, without_padding
 
@@ -111,24 +111,27 @@ def _read_all(
     volumes: Sequence[Volume], grid: Grid, codes: Codes
 ) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
     """The arrays [S, ...] of a cohort by name, and its volumes with their native shapes."""
+    known: list[Volume] = []
+    sides: dict[str, tuple[int, ...]] = {"images": (grid.size, grid.size), "labels": (grid.size, grid.size)}
+    arrays: dict[str, np.ndarray] = {name: np.empty((0, *sides.get(name, ())), kind) for name, kind in _ARRAYS.items()}
+    start = 0
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-        loaded = list(pool.map(lambda one: (_load_pictures if one.files else _load_scan)(one, grid, codes), volumes))
-    known, counts = tuple(one.volume for one in loaded), [len(one.images) for one in loaded]
-    parts = {name: [getattr(one, name) for one in loaded] for name in _ARRAYS if name != "volume"}
-    del loaded
-    arrays = {name: _joined(parts[name]) for name in parts}
-    arrays["volume"] = np.repeat(np.arange(len(known), dtype=np.int32), counts)
-    return arrays, known
+        for one in pool.map(lambda one: (_load_pictures if one.files else _load_scan)(one, grid, codes), volumes):
+            for name, whole in arrays.items():
+                _put(whole, start, np.full(len(one.images), len(known)) if name == "volume" else getattr(one, name))
+            start += len(one.images)
+            known.append(one.volume)
+    for whole in arrays.values():
+        whole.resize((start, *whole.shape[1:]), refcheck=False)
+    return arrays, tuple(known)
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """One array of arrays [n, ...] behind each other; `parts` is empty afterwards, so both never are in memory whole."""
-    whole, start = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype), 0
-    while parts:
-        part = parts.pop(0)
-        whole[start : start + len(part)] = part
-        start += len(part)
-    return whole
+def _put(whole: np.ndarray, start: int, part: np.ndarray) -> None:
+    """Write a part [n, ...] from `start` on; an array that is too short grows where it is, so that it never is in memory twice."""
+    stop = start + len(part)
+    if stop > len(whole):
+        whole.resize((stop + stop // 8, *whole.shape[1:]), refcheck=False)
+    whole[start:stop] = part
 
 
 def _load_scan(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
@@ -139,15 +142,16 @@ def _load_scan(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
     slices = np.moveaxis(normalise(scan.voxels, volume.image), axis, 0)
     (n, h, w), images = slices.shape, to_grid(slices, grid).astype(np.float16)
     del slices  # as large as the scan
+    levels, content = _levels(scan.voxels), (_imprint(reorient(stored, "RAS").voxels),)
+    scan, orientation = without_voxels(scan), stored.orientation
+    del stored
     labels, whole = np.zeros((n, h, w), np.uint8), np.full(n, bool(volume.label))
     if volume.label:
         labels, whole = complete_slices(np.moveaxis(read_labels(volume.label, codes, scan), axis, 0))
     down, along = (a for a in range(3) if a != axis)
     known = replace(
         volume, shape=(h, w, n), spacing=(scan.spacing[down], scan.spacing[along], scan.spacing[axis]), unit=scan.unit,
-        orientation=stored.orientation, levels=_levels(scan.voxels),
-        outline=_count_classes(labels[whole]) if volume.label else (),
-        content=(_imprint(reorient(stored, "RAS").voxels),),
+        orientation=orientation, levels=levels, outline=_count_classes(labels[whole]) if volume.label else (), content=content,
     )  # fmt: skip
     position = np.linspace(0, 1, n, dtype=np.float32) if n > 1 else np.full(1, np.nan, np.float32)
     return _Loaded(known, images, to_grid(labels, grid, labels=True), whole, position)
@@ -226,7 +230,9 @@ def _digest(paths: Sequence[Path]) -> str:
     """Checksum of the bytes of files, one after the other."""
     total = hashlib.sha256()
     for path in paths:
-        total.update(path.read_bytes())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
     return total.hexdigest()
 
 
@@ -330,7 +336,7 @@ def _silent_files(cohort: Cohort) -> list[str]:
 def _absent_classes(cohort: Cohort) -> list[str]:
     """A sentence where no complete slice shows some classes."""
     drawn = {c for volume in cohort.volumes for c, count in enumerate(volume.outline) if count}
-    there = {int(c) for c in np.unique(cohort.labels)} | drawn
+    there = {c for c, count in enumerate(_count_classes(cohort.labels)) if count} | drawn
     absent = [name for c, name in enumerate(cohort.classes) if c and c not in there]
     if not absent or not cohort.labelled.any():
         return []
@@ -341,7 +347,7 @@ def _lost_classes(cohort: Cohort) -> list[str]:
     """A sentence for every class that is so small in some volumes that the grid loses it."""
     told = []
     for c, name in enumerate(cohort.classes[1:], 1):
-        there = set(cohort.volume[(cohort.labels == c).any((1, 2))].tolist())
+        there = set(cohort.volume[[(one == c).any() for one in cohort.labels]].tolist())
         holding = [v for v, volume in enumerate(cohort.volumes) if volume.outline[c : c + 1] > (0,)]
         if lost := [v for v in holding if v not in there]:
             voxels = [cohort.volumes[v].outline[c] for v in lost]

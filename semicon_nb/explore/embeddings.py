@@ -11,6 +11,7 @@ from torch import nn
 
 from ..data import Codes, Cohort, class_order, match_classes, part_indices
 from ..embed import Sample, as_slices, check_vectors, pixel_embeddings, sample_pixels, squared_distances
+from ..machine import device_of
 from ..runs import Run, read_run
 from ..show import PALETTE, SYMBOLS, rgb
 from ..unet import UNet
@@ -133,8 +134,7 @@ def head_probabilities(
     images: np.ndarray,  # [S, H, W]
 ) -> np.ndarray:  # [S, H, W, classes]
     """What the class head says, as probabilities; ValueError where it says nothing."""
-    device = next(model.parameters()).device
-    was, given = model.training, torch.from_numpy(as_slices(images))[:, None].to(device)
+    was, given = model.training, torch.from_numpy(as_slices(images))[:, None].to(device_of(model))
     model.eval()
     said = torch.cat([model(part).softmax(1).cpu() for part in given.split(16)]).permute(0, 2, 3, 1).numpy()
     model.train(was)

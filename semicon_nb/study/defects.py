@@ -14,9 +14,10 @@ from ..data import Cohort, Split, labelled_indices, native_labels, unlabelled_in
 from ..files import content_key
 from ..identity import declared
 from ..loop import StageSettings, Step, fit
+from ..machine import device_of
 from ..stages import Method
 from ..strategies import FullResolution, Strategy
-from ..train import allowed, device_of, identity_of, pair_of, pixel_loss, train_local
+from ..train import allowed, identity_of, pair_of, pixel_loss, train_local
 from ..unet import UNet
 from ..views import Views
 

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -169,6 +170,15 @@ def test_pixel_classifier_fails(cohort):
     found, truth = model.predict(features(cohort, test)), cohort.labels[test].ravel()
     reached = [dice(found == k, truth == k) for k in range(1, len(cohort.classes))]
     assert 0.1 < np.mean(reached) < 0.65, reached
+
+
+def test_making_takes_little_more_memory_than_what_it_holds():
+    tracemalloc.start()
+    cohort = phantom(subjects=60, size=64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    held = cohort.images.nbytes + cohort.labels.nbytes
+    assert held > 10e6 and peak < 1.6 * held, f"{peak / held:.2f} times"
 
 
 def test_refuses_nonsense():

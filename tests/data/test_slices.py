@@ -3,13 +3,18 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
+import tracemalloc
 import warnings
 from pathlib import Path
 
+import hypothesis.strategies as st
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from semicon_nb.data import (
     DataError,
@@ -28,6 +33,7 @@ from semicon_nb.data import (
     unlabelled_indices,
 )
 from semicon_nb.data.cohort import take
+from semicon_nb.files import cache_folder
 
 from .samples import disc, hearts, nifti, png, scan, scans, task
 
@@ -245,6 +251,80 @@ def test_cache_notices_changed_files_and_settings(tmp_path, monkeypatch):
     assert folder(place).fingerprint != first.fingerprint and len(calls) == 3
 
 
+SETTINGS = {"size": (16, 17, 24), "fit": ("resize", "centre"), "orientation": ("", "LPS")}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_voxel_or_a_setting_more_is_another_key_and_the_same_is_the_same(tmp_path_factory, data):
+    """Whatever changes, of files or of what is asked, neither meets the cache of before nor has its fingerprint."""
+    place = task(tmp_path_factory.mktemp("keys") / "t", 2)
+    asked = {name: data.draw(st.sampled_from(values), name) for name, values in SETTINGS.items()}
+    first, before = folder(place, **asked), set(cache_folder().rglob("*.npz"))
+    assert same(folder(place, **asked), first) and set(cache_folder().rglob("*.npz")) == before
+    what = data.draw(st.sampled_from(["image", "label", *SETTINGS]), "what")
+    if what in SETTINGS:
+        asked[what] = data.draw(st.sampled_from([value for value in SETTINGS[what] if value != asked[what]]), "value")
+    else:
+        number = data.draw(st.integers(1, 2), "scan")
+        arrays = dict(zip(("image", "label"), scan(number), strict=True))
+        at = data.draw(st.integers(0, arrays[what].size - 1), "voxel")
+        arrays[what].flat[at] = 2 - arrays[what].flat[at] if arrays[what].flat[at] != 1 else 0
+        nifti(place / f"{what}sTr" / f"scan_{number:03d}.nii.gz", arrays[what])
+    second = folder(place, **asked)
+    assert second.fingerprint != first.fingerprint and len(set(cache_folder().rglob("*.npz")) - before) == 1
+    assert same(folder(place, **asked), second)
+
+
+@pytest.mark.parametrize("make", [task, hearts])
+def test_the_number_of_threads_that_read_decides_nothing(tmp_path, monkeypatch, make):
+    place, found = make(tmp_path / "t"), []
+    for cores in (1, 2, 7):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / f"cache{cores}"))
+        found.append(folder(place))
+    assert all(same(one, found[0]) for one in found)
+
+
+TOGETHER = """
+import json, sys, time
+from pathlib import Path
+import semicon_nb.methods
+from small import TINY, train_method
+from semicon_nb.data import load, split
+from semicon_nb.files import content_key
+place, out = Path(sys.argv[1]), Path(sys.argv[2])
+(out / "ready").write_text("")
+while not (place / "go").exists():
+    time.sleep(0.001)
+cohort = load(place / "t", size=16)
+run = train_method("global", cohort, split(cohort, 1.0), TINY, out=out / "RUN", progress=False)
+weights = [value.numpy() for value in run.model.state_dict().values()]
+print(json.dumps([cohort.fingerprint, content_key(cohort.images, cohort.labels, cohort.position), content_key(*weights)]))
+"""
+
+
+def test_two_processes_on_one_cache_give_what_one_gives(tmp_path, root):
+    """Both read the same scans and train the same first stage at once, into one cache that is empty; nothing is left behind."""
+    place, environment = tmp_path, {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
+    task(place / "t", 6)
+
+    def start(name: str, cache: str) -> subprocess.Popen:
+        (place / name).mkdir()
+        words = [sys.executable, "-c", TOGETHER, str(place), str(place / name)]
+        return subprocess.Popen(words, env={**environment, "SEMICON_CACHE": str(place / cache)}, stdout=subprocess.PIPE, text=True)
+
+    jobs = [start("one", "shared"), start("two", "shared"), start("alone", "its own")]
+    deadline = time.monotonic() + 120
+    while not all((place / name / "ready").exists() for name in ("one", "two", "alone")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (place / "go").write_text("")
+    said = [job.communicate(timeout=240)[0].splitlines()[-1] for job in jobs]
+    assert said[0] == said[1] == said[2] and [job.returncode for job in jobs] == [0, 0, 0]
+    left = [path.suffix for path in (place / "shared").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert sorted(left) == [".jsonl", ".npz", ".pt"], "one of each, and nothing half-written"
+
+
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "text"])
 def test_damaged_cache_is_made_again(tmp_path, monkeypatch, damage):
     calls = counting(monkeypatch)
@@ -381,6 +461,32 @@ def test_failed_loading_leaves_no_cache(tmp_path):
     with pytest.raises(DataError, match="scan_003"):
         folder(place)
     assert kept(tmp_path) == []
+
+
+def peak_of(job) -> tuple[object, int]:
+    """What a job gives, and the most bytes of memory that it had at once."""
+    tracemalloc.start()
+    try:
+        return job(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_loading_takes_little_more_memory_than_what_it_holds(tmp_path, monkeypatch):
+    """One array that grows, and one volume at a time in each thread: never all volumes and the array beside them."""
+    luck = np.random.default_rng(0)
+    for k in range(80):
+        for side, most in (("images", 250), ("labels", 3)):
+            nifti(tmp_path / "f" / side / f"{k}.nii", luck.integers(0, most, (64, 64, 16), np.uint8))
+    folder(tmp_path / "f", size=16)  # imports what it needs
+    with monkeypatch.context() as patch:
+        patch.setattr(slices, "_keep", lambda *_: None)  # which writes in pieces of 16 MB
+        from_files, most = peak_of(lambda: folder(tmp_path / "f", size=64))
+    held = sum(getattr(from_files, name).nbytes for name in slices._ARRAYS)
+    assert held > 15e6 and most < 1.35 * held, f"{most / held:.2f} times what it holds"
+    folder(tmp_path / "f", size=64)
+    from_cache, most = peak_of(lambda: folder(tmp_path / "f", size=64))
+    assert same(from_cache, from_files) and most < 1.1 * held, f"{most / held:.2f} times what it holds"
 
 
 @pytest.mark.slow
