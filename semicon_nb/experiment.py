@@ -141,8 +141,9 @@ def append(
         heal(path)
         if path.exists() and record["key"] in {known["key"] for known in read_lines(path)}:
             return False
+        plain = json.loads(json.dumps(record))  # as it will be read
         with path.open("ab") as file:
-            file.write((json.dumps(record, sort_keys=True) + "\n").encode())
+            file.write((json.dumps(plain | {"check": content_key(plain)}, sort_keys=True) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
     return True

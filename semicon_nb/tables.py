@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 import numpy as np
 from scipy.special import stdtrit
 
-from .files import check_kind, content_of, from_json
+from .files import check_kind, content_key, content_of, from_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def experiment_of(record: dict) -> str:
 
 
 def read_lines(path: str | Path, kind: Any = Any) -> list[dict]:
-    """Every line of a results file, `path`, of a `kind` as `files.check_kind` has it; ValueError for a broken one.
+    """Every line of a results file, `path`, of a `kind` as `files.check_kind` has it; ValueError for a broken or damaged one.
 
     A last one that was cut off in writing is left out.
     """
@@ -52,7 +52,15 @@ def read_lines(path: str | Path, kind: Any = Any) -> list[dict]:
         except ValueError as error:
             if number < len(lines):
                 raise ValueError(f"{path}, line {number}: is not JSON ({error}); restore the file or remove that line") from error
+            continue
+        if line.strip() and isinstance(records[-1], dict) and not _as_written(records[-1]):
+            raise ValueError(f"{path}, line {number}: damaged or changed since it was written; restore the file or remove that line")
     return records
+
+
+def _as_written(record: dict) -> bool:
+    """Whether a run is as its checksum says; `check` is taken out, and older runs have none."""
+    return (check := record.pop("check", None)) is None or check == content_key(record)
 
 
 Results: TypeAlias = "str | os.PathLike | pd.DataFrame | Iterable"

@@ -123,6 +123,20 @@ def test_torn_line_is_healed_wherever_it_was_cut(cut, tmp_path):
     assert heal(path) == 0
 
 
+@pytest.mark.parametrize("old, new", [(b"0.8125", b"0.8135"), (b'"one"', b'"onf"'), (b'"2": 1', b'"2": 3')])
+def test_a_line_that_was_changed_is_refused_by_its_number(old, new, tmp_path):
+    """One turned bit that leaves whole JSON; a line of before, without a checksum, is taken."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"key": "before", "pooled_dice": 0.8125}\n')
+    for key in ("one", "two"):
+        append(path, {"key": key, "pooled_dice": 0.8125, "per": {10: (1, 2), 2: 1}, "half": 1 / 3})
+    assert [set(record) for record in read_lines(path)][1:] == [{"key", "pooled_dice", "per", "half"}] * 2
+    first, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(first + b"\n" + rest.replace(old, new, 1))
+    with pytest.raises(ValueError, match="a.jsonl, line 2: damaged or changed"):
+        read_lines(path)
+
+
 def test_broken_line_in_the_middle_is_an_error(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"key": "one"}\n{"key": \n{"key": "two"}\n')
