@@ -37,7 +37,7 @@ PROMISES = {
         "explore/test_results.py::test_names_from_data_reach_the_page_as_text",
         "explore/test_strategy.py::test_names_from_files_are_text",
     ),
-    "Masks hold no free text of a scan's header;": ("test_cli.py::test_a_mask_lies_on_its_scan",),
+    "Masks hold no free text of a scan's header;": ("test_masks.py::test_a_mask_lies_on_its_scan",),
     "pages and tables hold no path of the machine;": (
         "test_security.py::test_no_page_and_no_table_says_where_the_files_lie",
         "test_tables.py::test_a_folder_is_named_by_its_last_part_and_its_content",
