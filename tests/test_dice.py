@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from semicon_nb.dice import cross_entropy_dice, dice_of, overlap_counts, pooled_dice, soft_dice_loss
 
@@ -15,6 +17,42 @@ def test_dice_of_a_hand_computed_example():
     assert counts.tolist() == [[2, 2, 1, 0], [4, 3, 1, 0], [3, 3, 2, 0]]
     assert dice_of(counts)[:3].tolist() == [4 / 7, 4 / 6, 2 / 3] and math.isnan(dice_of(counts)[3])
     assert pooled_dice(predicted, truth, 4) == pytest.approx((4 / 6 + 2 / 3) / 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 5), st.integers(1, 60))
+def test_dice_has_the_properties_of_an_overlap(seed, classes, pixels):
+    random = np.random.default_rng(seed)
+    one, two = random.integers(0, classes, (2, pixels))
+    counts = overlap_counts(one, two, classes)
+    scores, shuffle, renamed = dice_of(counts), random.permutation(pixels), random.permutation(classes)
+    assert ((scores >= 0) & (scores <= 1) | np.isnan(scores)).all()
+    np.testing.assert_array_equal(scores, dice_of(overlap_counts(two, one, classes)))  # it has no sides
+    np.testing.assert_array_equal(counts, overlap_counts(one[shuffle], two[shuffle], classes))  # nor places
+    np.testing.assert_array_equal(scores, dice_of(overlap_counts(renamed[one], renamed[two], classes))[renamed])  # nor names
+    half = pixels // 2
+    np.testing.assert_array_equal(counts, sum(overlap_counts(a, b, classes) for a, b in ((one[:half], two[:half]), (one[half:], two[half:]))))
+    assert np.nan_to_num(dice_of(overlap_counts(one, one, classes)), nan=1.0).tolist() == [1.0] * classes
+    for c in range(classes):
+        mine, theirs = set(np.flatnonzero(one == c)), set(np.flatnonzero(two == c))
+        assert math.isnan(scores[c]) if not mine | theirs else scores[c] == pytest.approx(2 * len(mine & theirs) / (len(mine) + len(theirs)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 4), st.sampled_from([1e-3, 1.0, 30.0, 1e4]))
+def test_the_loss_of_finetuning_has_its_properties(seed, classes, scale):
+    """At least zero, the same for logits with something added to all classes, for slices in another order, and with a finite gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = (scale * torch.randn(3, classes, 5, 4, generator=generator)).requires_grad_()
+    labels = torch.randint(0, classes, (3, 5, 4), generator=generator)
+    loss = cross_entropy_dice(logits, labels)
+    loss.backward()
+    assert loss >= 0 and logits.grad.isfinite().all()
+    torch.testing.assert_close(logits.grad.sum(1), torch.zeros(3, 5, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(cross_entropy_dice(logits.flip(0), labels.flip(0)), loss, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(cross_entropy_dice(logits + scale, labels), loss, rtol=1e-3, atol=1e-4)
+    right = torch.nn.functional.one_hot(labels, classes).movedim(3, 1) * 100.0
+    assert cross_entropy_dice(right, labels) < 1e-3
 
 
 def test_pooled_dice_of_nothing_is_unknown():

@@ -18,6 +18,8 @@ from semicon_nb.views import (
     ViewSettings,
     augment,
     blur,
+    change_contrast,
+    change_intensities,
     correspondence,
     draw_warp,
     views,
@@ -246,6 +248,47 @@ def test_any_shape_and_count(batch: int, height: int, width: int, count: int, pr
     pair = views(torch.rand(batch, 1, height, width), torch.ones(batch, height, width, dtype=torch.int16), preset, count)
     assert pair.images.shape == (batch, count, 1, height, width) and pair.images.isfinite().all()
     assert count == 1 or pair.where.shape == (batch, height, width, 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 5), st.sampled_from([GLOBAL, LOCAL, FINETUNE]))
+def test_contrast_keeps_the_order_of_pixels_and_looks_at_one_slice(seed: int, count: int, preset: ViewSettings) -> None:
+    stack = torch.rand(count, 12, 9, generator=seeded(seed))
+    before, changed = stack.clone(), change_contrast(stack, preset, seeded(seed))
+    assert torch.equal(stack, before)
+    order = stack.flatten(1).argsort(1)
+    assert (changed.flatten(1).gather(1, order).diff(dim=1) >= -1e-6).all()  # a bright pixel stays brighter than a dark one
+    other = torch.cat([stack[:1], torch.rand(count - 1, 12, 9)])
+    assert torch.equal(change_contrast(other, preset, seeded(seed))[0], changed[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, 3), st.floats(0, 3))
+def test_blur_is_a_mean_of_neighbours(seed: int, first: float, second: float) -> None:
+    """Linear, between the smallest and the largest pixel, mirrored with the picture, and nothing for a width of nothing."""
+    generator, sigma = seeded(seed), torch.tensor([first, second])
+    one, two = torch.rand(2, 14, 11, generator=generator), torch.rand(2, 14, 11, generator=generator)
+    found = blur(one, sigma, 3.0)
+    torch.testing.assert_close(blur(one + 2 * two, sigma, 3.0), found + 2 * blur(two, sigma, 3.0))
+    low, high = one.amin((1, 2), keepdim=True), one.amax((1, 2), keepdim=True)
+    assert (found >= low - 1e-6).all() and (found <= high + 1e-6).all()
+    torch.testing.assert_close(blur(one.flip(2), sigma, 3.0), found.flip(2))
+    torch.testing.assert_close(blur(torch.full_like(one, 0.3), sigma, 3.0), torch.full_like(one, 0.3))
+    torch.testing.assert_close(blur(one, torch.zeros(2), 3.0), one)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0.01, 0.5), st.floats(0, 0.2))
+def test_bias_brightens_and_noise_is_added(seed: int, bias: float, noise: float) -> None:
+    still = replace(IDENTITY, bias=bias)
+    stack = torch.rand(3, 16, 16, generator=seeded(seed))
+    field = change_intensities(stack, still, seeded(seed))
+    assert (field > 0).eq(stack > 0).all()  # a factor above zero
+    twice = change_intensities(2 * stack, still, seeded(seed))
+    torch.testing.assert_close(twice, 2 * field)
+    grain = change_intensities(stack, replace(IDENTITY, noise=noise), seeded(seed)) - stack
+    assert grain.abs().max() <= 6 * noise + 1e-6
+    torch.testing.assert_close(grain, change_intensities(stack + 1, replace(IDENTITY, noise=noise), seeded(seed)) - stack - 1, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
