@@ -60,7 +60,7 @@ PROMISES = {
         "data/test_cohorts.py::test_truncated_wrong_and_oversized_archives",
     ),
     "A damaged file is refused in one sentence that names it;": (
-        "test_torture.py::test_malformed_files_are_refused_in_one_sentence_or_read_rightly",
+        "test_torture.py::test_malformed_files_of_every_reader",
         "data/test_reading.py::test_a_turned_bit_anywhere_is_refused_or_changes_nothing",
         "test_files.py::test_a_turned_bit_of_tensors_is_found_wherever_a_number_stands",
         "test_plan.py::test_a_damaged_stage_in_the_cache_is_trained_anew",

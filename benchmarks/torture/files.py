@@ -113,15 +113,13 @@ def prepare(reader: Reader, work: Path) -> tuple[Path, str]:
     return sound, value
 
 
-def bad_files(work: Path, count: int = 2400, seed: int = 0, only: tuple[str, ...] = ()) -> list[dict]:
+def bad_files(work: Path, count: int = 2400, seed: int = 0) -> list[dict]:
     """What came of so many tries over all readers, in a folder `work` that may be thrown away."""
     warm()
     os.environ["SEMICON_CACHE"] = str(work / "cache")
     make_folder(work / "scans")
     rows = []
     for reader in READERS:
-        if only and reader.name not in only:
-            continue
         sound, value = prepare(reader, work)
         for name, luck, target in tries(reader, -(-count * reader.share // 1000), seed):
             rows.append(one_try(reader, sound, value, name, luck, target))
