@@ -34,6 +34,14 @@ class Replayed:
         *tensors: Tensor,  # a batch: tensors [*] of the same shapes each time
     ) -> Tensor:  # scalar, what the step returns; the next call writes over it
         """Take the step once; ValueError for a batch of another shape than the one that was recorded."""
+        with torch.cuda.device(tensors[0].device):  # which need not be the first GPU
+            return self.take(tensors)
+
+    def take(
+        self,
+        tensors: tuple[Tensor, ...],  # a batch: tensors [*] on the current GPU
+    ) -> Tensor:  # scalar
+        """Take the step as it is, or record it, or replay it; ValueError for a batch of another shape."""
         self.taken += 1
         if self.taken <= WARM:
             return self.aside(tensors)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from .files import check_kind, content_key, content_of, from_json, read_tensors, write_atomic
 from .graphs import Replayed, replayed, set_rate
+from .machine import device_of
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
 
@@ -171,7 +172,7 @@ def start(
         raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
     there = {weights.device.type for weights in model.parameters()}
     gpu, fused = there == {"cuda"}, there <= {"cpu", "cuda"}
-    rate: Any = torch.tensor(settings.rate, device="cuda") if gpu else settings.rate  # where a recorded step finds it
+    rate: Any = torch.tensor(settings.rate, device=device_of(model)) if gpu else settings.rate  # where a recorded step finds it
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=fused, capturable=gpu)
     smooth = copy.deepcopy(model).requires_grad_(False) if settings.average else None
     state = State(model, optimiser, smooth=smooth)
