@@ -9,7 +9,7 @@ The sections, in this order, each with its share of the minutes and what earlier
   compiled  the same with compiled tiles
   stages    slices a second of each stage, 16 and 64 filters, fp32 and bf16
   ways      a step as it is, as a CUDA graph, compiled
-  many      many small runs at once: in processes, in streams
+  many      many small runs at once: in processes, with and without NVIDIA's MPS, in streams
   grid      rows of the grid hippocampus-thorough, as many at once as pay
   paper     rows of the grid hippocampus-paper
 Every section is a process of its own, since a GPU's error leaves nothing usable behind in the one that met it. A failure is printed and

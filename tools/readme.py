@@ -129,7 +129,8 @@ def ahead(found: pd.DataFrame) -> str:
 
     won = found[found["verdict"] == "holds"]
     gains = {name: plus_minus(row["difference"], row["half"], signed=True) for name, row in won.iterrows()}
-    return "".join(f" `{name}`, which learns from the scans without outlines during fine-tuning, brought {gain}." for name, gain in gains.items())
+    how = "which learns from the scans without outlines during fine-tuning"
+    return "".join(f" `{name}`, {how}, brought {gain} with as many steps, though costlier ones." for name, gain in gains.items())
 
 
 def recipe(row: pd.Series) -> str:
