@@ -71,6 +71,7 @@ GRIDS = {
         *spread("best", 0.05),
         *spread("best", 0.02),
     ],
+    "hippocampus-longer": [{"methods": ["scratch"], "labels": (0.05,), "splits": range(5), "preset": "thorough", "scale": 2.5}],
     "hippocampus-rivals": [
         {"methods": RIVALS, "labels": (0.05,), "full": ["scratch(strong)"]},
         {"methods": ["best", "scratch(strong)"], "labels": (0.05,), "splits": range(3, 10)},
@@ -88,7 +89,7 @@ GRIDS = {
     ],
 }
 """For each file of results what is run, in this order; the cohort's name comes first."""
-LONG = ("hippocampus-thorough", "hippocampus-outlines", "hippocampus-paper")
+LONG = ("hippocampus-thorough", "hippocampus-outlines", "hippocampus-longer", "hippocampus-paper")
 """What is run only when it is asked for."""
 
 
