@@ -58,6 +58,7 @@ GRIDS = {
     "hippocampus-thorough": [
         *thorough("scratch global+local(block) self-training", "scratch"),
         *thorough("global local(block) global+local(exact) mean-teacher"),
+        {"methods": ["scratch averaged"], "labels": (0.05,), "splits": range(5), "preset": "thorough"},
         *thorough("best scratch(strong)", "scratch(strong)"),
         *thorough("copy-paste masked"),
         *thorough("local(stride) global+local(stride) global+local(self) mixup tcsm"),

@@ -77,7 +77,7 @@ def variant(
 
 
 def variants(methods: Mapping[str, Method]) -> dict[str, Method]:
-    """Our own experiments with one knob of `methods` (METHODS) turned, by name: five of local(stride), two of global."""
+    """Our own experiments with one knob of `methods` (METHODS) turned, by name: five of local(stride), two of global, one of scratch."""
     local, whole = methods["local(stride)"], methods["global"]
     turned = (
         variant(local, "tau 0.05", "local", temperature=0.05),
@@ -87,5 +87,6 @@ def variants(methods: Mapping[str, Method]) -> dict[str, Method]:
         variant(local, "4x local", "local", longer=4),
         variant(whole, "tau 0.5", "global", temperature=0.5),
         variant(whole, "3x global", "global", longer=3),
+        variant(methods["scratch"], "averaged", "finetune", average=0.99),
     )
     return {method.name: method for method in turned}
