@@ -253,14 +253,17 @@ def label_maps(
 
     ValueError where the network knows other classes than the cohort.
     """
-    shape, names = cohort.volumes[cohort.volume[rows[0]]].shape, cohort.classes
-    small, native = np.empty((len(rows), cohort.size, cohort.size), np.uint8), np.empty((len(rows), *shape[:2]), np.uint8)
-    for part, shares in _blended_parts(model, cohort.images[rows], _places(cohort, rows), how):
+    v, how = cohort.volume[rows[0]], how or prediction_of(model)
+    every = np.flatnonzero(cohort.volume == v) if how.neighbours else rows  # those beside, outlined or not, as `segment` has them
+    shape, names = cohort.volumes[v].shape, cohort.classes
+    small, native = np.empty((len(every), cohort.size, cohort.size), np.uint8), np.empty((len(every), *shape[:2]), np.uint8)
+    for part, shares in _blended_parts(model, cohort.images[every], _places(cohort, every), how):
         if shares.shape[1] != len(names):
             raise ValueError(f"model: predicts {shares.shape[1]} classes, expected the {len(names)} of {cohort.name}: {names}")
         small[part] = shares.argmax(1)
         native[part] = np.moveaxis(native_map(shares, shape, cohort.grid), 2, 0)
-    return small, np.moveaxis(native, 0, 2)
+    kept = np.searchsorted(every, rows) if how.neighbours else slice(None)
+    return small[kept], np.moveaxis(native[kept], 0, 2)
 
 
 def _open_scan(scan: str | Path | np.ndarray, grid: Grid, apart: float) -> Scan:
@@ -287,7 +290,7 @@ def segment(
     own = reorient(stored, grid.orientation)
     axis = grid.along(own.voxels.shape)
     stack = np.moveaxis(normalise(own.voxels, own.path), axis, 0)
-    images, found = to_grid(stack, grid), np.empty(stack.shape, np.uint8)
+    images, found = to_grid(stack, grid).astype(np.float16), np.empty(stack.shape, np.uint8)  # as a cohort keeps its slices
     del stack  # as large as the scan
     for part, shares in _blended_parts(model, images, np.arange(len(images)) * own.spacing[axis], how):
         found[part] = np.moveaxis(native_map(shares, found.shape[1:], grid), 2, 0)

@@ -3,20 +3,32 @@
 from dataclasses import replace
 
 import hypothesis.strategies as st
+import nibabel
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from small import TINY
 
-from semicon_nb.data import part_indices, phantom, split
+from semicon_nb.data import folder, part_indices, phantom, split
 from semicon_nb.dice import pooled_dice
 from semicon_nb.embed import pixel_embeddings
 from semicon_nb.evaluate import evaluate
 from semicon_nb.experiment import measure
 from semicon_nb.explore.embeddings import head_probabilities
 from semicon_nb.methods import load_run, recipe_of, train_method
-from semicon_nb.predict import LOOKS, Prediction, evaluating, look, predict, predict_slices, prediction_of, segment, with_prediction
+from semicon_nb.predict import (
+    LOOKS,
+    Prediction,
+    evaluating,
+    label_maps,
+    look,
+    predict,
+    predict_slices,
+    prediction_of,
+    segment,
+    with_prediction,
+)
 from semicon_nb.unet import UNet
 
 EVERY = [Prediction(), Prediction(flips=True), Prediction(looks=True), Prediction(True, True, 3.0), Prediction(neighbours=4.0)]
@@ -143,6 +155,24 @@ def test_whoever_asks_is_told_the_same(cohort, tmp_path, monkeypatch):
     shares = predict_slices(run.model, cohort, own)
     assert (np.moveaxis(found, 2, 0) == shares.argmax(1)).mean() > 0.99  # normalised once more, hence not all
     assert (found != plain).any()
+
+
+@pytest.mark.parametrize("how", [Prediction(), Prediction(neighbours=4.0)])
+def test_a_score_is_that_of_the_mask_that_is_written(how, tmp_path):
+    """Of files, of which only some slices are outlined too: the same class in every pixel."""
+    scans = phantom(subjects=2, size=40, seed=3)
+    for side in ("images", "labels"):
+        (tmp_path / "scans" / side).mkdir(parents=True)
+    for v, volume in enumerate(scans.volumes):
+        for side, stack in (("images", scans.images.astype(np.float32) * 3000 - 1000), ("labels", scans.labels)):
+            voxels = nibabel.Nifti1Image(np.moveaxis(stack[scans.volume == v], 0, 2), np.diag([1, 1, 3, 1]))
+            nibabel.save(voxels, tmp_path / "scans" / side / f"{volume.name}.nii.gz")
+    cohort, net = folder(tmp_path / "scans", size=32), network()
+    for v, volume in enumerate(cohort.volumes):
+        rows = np.flatnonzero(cohort.volume == v)[1::3]
+        _, found = label_maps(net, cohort, rows, how)
+        mask = segment(net, volume.image, cohort.grid, how)
+        np.testing.assert_array_equal(found, mask[:, :, 1::3])
 
 
 def test_predict_in_batches_and_restores_the_mode(cohort):
