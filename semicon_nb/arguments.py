@@ -58,6 +58,12 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", help="which channel, of a folder that has several")
 
 
+def add_axis(parser: argparse.ArgumentParser) -> None:
+    """How the scans of a folder are cut into slices."""
+    about = "the axis of a folder's scans that the slices are stacked along, 0, 1 or 2 (default: 2, the last)"
+    parser.add_argument("--axis", type=int, choices=(0, 1, 2), help=about)
+
+
 def spread(text: str) -> str | int:
     """A word or a number of `--spread`."""
     return int(text) if text.lstrip("+-").isdigit() else text
@@ -101,6 +107,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--download", action="store_true", help="fetch the cohort where it is not found (hippocampus, 27 MB)")
     parser.add_argument("--size", type=int, help="rows and columns of a slice (default: the cohort's own)")
     add_channel(parser)
+    add_axis(parser)
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet of slices with labels")
     add_json(parser)
 
@@ -109,6 +116,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     """Words of `semicon-nb train`."""
     parser.add_argument("method", metavar="METHOD", help='such as scratch, global, "global+local(block)"; `semicon-nb methods` lists all')
     add_cohort(parser, "phantom")
+    add_axis(parser)
     add_labels(parser)
     add_spread(parser)
     parser.add_argument("--split", type=Path, metavar="FILE.json", help="a split file, instead of --labels and the seed's")
@@ -155,6 +163,7 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", type=whole_numbers, default=(0, 1, 2), help="seeds of splits (default: 0,1,2)", metavar=listed)
     parser.add_argument("--seeds", type=whole_numbers, default=(0,), help="seeds of weights and views (default: 0)", metavar=listed)
     add_cohort(parser, "hippocampus")
+    add_axis(parser)
     add_preset(parser)
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of results files (default: %(default)s)")

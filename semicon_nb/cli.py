@@ -66,11 +66,12 @@ def show_cohorts(options: argparse.Namespace) -> list[str]:
 
 
 def load_named(
-    place: str, size: int | None = None, download: bool = False, run: "Run | None" = None, channel: str | None = None
+    place: str, size: int | None = None, download: bool = False, run: "Run | None" = None, **own: Any
 ) -> "Cohort":
     """The cohort that a word on the command line, `place`, means.
 
-    Its slices are `size` pixels large, else as the cohort has them; or brought to the grid of a `run`.
+    Its slices are `size` pixels large, else as the cohort has them; or brought to the grid of a `run`. `own` are a channel
+    or an axis of a folder, None where they are not named.
     """
     import inspect
 
@@ -79,13 +80,14 @@ def load_named(
     if run is not None and place == run.settings["data"].get("cohort"):
         return run.cohort
     settings: dict[str, Any] = {} if size is None else {"size": size}
+    reader = COHORTS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
+    takes = inspect.signature(reader).parameters
+    if strange := [name for name, value in own.items() if value is not None and name not in takes]:
+        raise ValueError(f"--{strange[0]}: {place} takes none, only a folder of your own does; leave it out")
     if run is not None:
-        reader = COHORTS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
         known = run.settings["grid"] | {"channel": run.settings["data"].get("channel")}
-        takes = inspect.signature(reader).parameters
         settings = {name: value for name, value in known.items() if name in takes and value is not None}
-    if channel is not None:
-        settings["channel"] = channel
+    settings |= {name: value for name, value in own.items() if value is not None}
     if download and place == "hippocampus":
         settings["download"] = True
     elif download:
@@ -100,7 +102,7 @@ def data(options: argparse.Namespace) -> list[str]:
     from .data import contact_sheet, describe
     from .files import write_atomic
 
-    cohort = load_named(options.place, options.size, options.download, channel=options.channel)
+    cohort = load_named(options.place, options.size, options.download, channel=options.channel, axis=options.axis)
     table = describe(cohort)
     if options.json:
         facts = {"name": cohort.name, "classes": cohort.classes, "slices": len(cohort), "subjects": cohort.subjects}
@@ -108,6 +110,11 @@ def data(options: argparse.Namespace) -> list[str]:
         print(json.dumps({**facts, "volumes": table.reset_index().to_dict("records")}))
     else:
         print(f"{cohort}\n\n{table.to_string(max_rows=20)}")
+    thick = [v for v in cohort.volumes if v.shape and v.spacing[2] * 1.5 < max(v.spacing[:2])]
+    if 2 * len(thick) > len(cohort.volumes):
+        high, wide, apart = thick[0].spacing
+        said = f"slices lie {apart:g} mm apart and have pixels of {high:g} x {wide:g} mm, so these scans were taken along another axis"
+        print(f"semicon-nb data: {cohort.name}: {said}; --axis cuts them along it", file=sys.stderr)
     if options.sheet:
         buffer = io.BytesIO()
         contact_sheet(cohort).save(buffer, "PNG")
@@ -121,6 +128,7 @@ def train_next(cohort: "Cohort", options: argparse.Namespace) -> list[str]:
 
     again = [f"--size {options.size}"] * bool(options.size)
     again += [f"--channel {shlex.quote(str(options.channel))}"] * bool(options.channel)
+    again += [f"--axis {options.axis}"] * (options.axis is not None)
     for share in (0.1, 0.2, 0.5, 1):
         try:
             split(cohort, share)
@@ -141,7 +149,7 @@ def train(options: argparse.Namespace) -> list[str]:
     preset = named_preset(options.preset).scaled(options.scale)
     if options.out.is_dir() and any(options.out.iterdir()) and not options.resume:
         raise ValueError(f"{options.out}: this folder is in use; go on with it by --resume, or choose another --out")
-    cohort = load_named(options.data, options.size, channel=options.channel)
+    cohort = load_named(options.data, options.size, channel=options.channel, axis=options.axis)
     chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed, spread=options.spread)
     how: dict[str, Any] = {"model": options.model, "device": options.device}
     how |= {"out": options.out, "resume": options.resume, "progress": not options.quiet}
@@ -239,6 +247,9 @@ def evaluate(options: argparse.Namespace) -> list[str]:
     columns = {"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit})"}
     print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
     print(report.table()[[*columns]].rename(columns=columns).to_string())
+    what = "Dice is 0 there, and where one side is empty, HD95 is the volume's diagonal."
+    lost = {name: f"{row['missed']} of {row['volumes']} volumes" for name, row in report.per_class.items() if row["missed"]}
+    print("".join(f"\n{name}: no overlap in {where}. {what}" for name, where in lost.items()) + "\n" * bool(lost), end="")
     return following
 
 
@@ -342,7 +353,8 @@ def experiment(options: argparse.Namespace) -> list[str]:
     from .methods import named_method, named_preset
 
     named(options.model)
-    source = {"cohort": options.data} | ({"channel": options.channel} if options.channel else {})
+    how = {"channel": options.channel, "axis": options.axis}
+    source = {"cohort": options.data} | {name: value for name, value in how.items() if value is not None}
     path = options.results / f"{options.name or Path(options.data).name}.jsonl"
     how = {"data": source, "preset": options.preset, "scale": options.scale, "model": options.model, "spread": options.spread}
     rows = grid(options.methods, options.labels, options.splits, options.seeds, **how)

@@ -100,6 +100,37 @@ def test_a_channel_is_passed_on_only_where_it_is_named(monkeypatch: pytest.Monke
         assert parse([*words.split(), "--channel", "1"]).channel == "1" and parse(words.split()).channel is None
 
 
+def test_scans_are_cut_along_an_axis_that_is_named(capsys: pytest.CaptureFixture, tmp_path: Path, tiny: None) -> None:
+    place, run = tmp_path / "scans", tmp_path / "RUN"
+    for v in range(4):
+        for side, top in (("images", 255), ("labels", 3)):
+            (place / side).mkdir(parents=True, exist_ok=True)
+            voxels = np.random.default_rng(v).integers(0, top, (4, 16, 16)).astype(np.uint8)
+            nibabel.save(nibabel.Nifti1Image(voxels, np.diag([3.0, 0.8, 0.8, 1])), place / side / f"p{v}.nii.gz")
+    assert main(["data", str(place), "--size", "16"]) == 0
+    assert "slices lie 0.8 mm apart and have pixels of 3 x 0.8 mm" in capsys.readouterr().err
+    assert main(["data", str(place), "--size", "16", "--axis", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert not err and "16 x 16 x 4" in out and "--axis 0 --out RUN" in out
+    words = f"train scratch --data {place} --axis 0 --size 16 --labels 1 --preset tiny --out {run} --quiet"
+    assert main(words.split()) == 0 and main(["evaluate", str(run), "--data", str(place), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["slices"] == 4
+    assert "--axis: phantom takes none, only a folder" in refused(capsys, "data", "phantom", "--axis", "1")
+
+
+def test_what_was_not_found_is_said_below_the_table(capsys: pytest.CaptureFixture, tmp_path: Path, tiny: None) -> None:
+    place, run = tmp_path / "scans", tmp_path / "RUN"
+    for v in range(4):
+        for side in ("images", "labels"):
+            (place / side).mkdir(parents=True, exist_ok=True)
+            voxels = np.random.default_rng(v).integers(0, 255, (16, 16, 3)) if side == "images" else np.zeros((16, 16, 3))
+            voxels[0, 0, 0] = 1
+            nibabel.save(nibabel.Nifti1Image(voxels.astype(np.uint8), AFFINE), place / side / f"p{v}.nii.gz")
+    assert main(f"train scratch --data {place} --size 16 --labels 1 --preset tiny --out {run} --quiet".split()) == 0
+    assert main(["evaluate", str(run)]) == 0
+    assert "label 1: no overlap in 1 of 1 volumes. Dice is 0 there" in capsys.readouterr().out
+
+
 def test_data_that_is_not_there(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     assert "nowhere" in refused(capsys, "data", "nowhere")
     assert str(tmp_path) in refused(capsys, "data", tmp_path)
