@@ -56,8 +56,8 @@ def plan_masks(words: Sequence[Path], out: Path, force: bool = False) -> list[tu
     if len(words) == 1 and not words[0].is_dir() and not out.is_dir():
         check_image(words[0])
         if not out.name.lower().endswith(ENDINGS) or kind_of(words[0]) != kind_of(out):
-            todo = "give it such a name, or name a folder that is there"
-            raise ValueError(f"{out}: the mask of {words[0].name} is a {kind_of(words[0])} file too; {todo}")
+            wanted = {"png": "a name that ends in .png", "nifti": "a name that ends in .nii or .nii.gz"}[kind_of(words[0])]
+            raise ValueError(f"{out}: found this name for the mask of {words[0].name}, expected {wanted}, or a folder that is there")
         pairs = [(words[0], out)]
     else:
         if not out.is_dir() and (out.exists() or out.name.lower().endswith(ENDINGS)):

@@ -67,7 +67,7 @@ def test_predict_refuses_what_it_cannot_do_and_leaves_nothing(
 ) -> None:
     mask = tmp_path / "out" / "mask.nii.gz"
     assert "missing.nii.gz" in refused(capsys, "predict", made, tmp_path / "missing.nii.gz", "-o", mask)
-    assert "nifti" in refused(capsys, "predict", made, scan, "-o", tmp_path / "out" / "mask.png")
+    assert "expected a name that ends in .nii or .nii.gz" in refused(capsys, "predict", made, scan, "-o", tmp_path / "out" / "mask.png")
     assert "overwritten" in refused(capsys, "predict", made, scan, "-o", scan)
     (tmp_path / "scan.txt").write_text("no scan")
     assert ".nii" in refused(capsys, "predict", made, tmp_path / "scan.txt", "-o", mask)

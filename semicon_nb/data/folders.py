@@ -174,6 +174,8 @@ def _find_classes(place: Path, volumes: list[Volume], most: int = 32) -> tuple[t
             _check_edges(path, voxels[..., 0])
         found.update(values.tolist())
     numbers = sorted(found - {0})
+    if found and not numbers:
+        raise DataError(f"{place}: its label files outline nothing, all of them hold only 0; expected a structure in some of them")
     _check_numbers(place, numbers, 0 in found)
     codes = Codes(((0, 0), *((number, i + 1) for i, number in enumerate(numbers))))
     return ("background", *(f"label {number}" for number in numbers)), codes

@@ -50,12 +50,12 @@ class Files:
 def pair(files: Files) -> list[Pair]:
     """Every case with its image, label and subject; DataError for what is ambiguous, left over or against index.csv."""
     if not files.images:
-        todo = "expected images/ and labels/ or a dataset.json"
+        todo = "put the scans into images/ and their label maps, named alike, into labels/, or add a dataset.json"
         raise DataError(f"{files.place}: holds no .nii, .nii.gz or .png file in images/; {todo}")
     chosen = _choose_images(files)
     used = {name for _, names in chosen.values() for name in names}
     if lonely := sorted(set(files.labels) - used):
-        todo = "add the image or remove the label"
+        todo = "name both alike, add the image or remove the label"
         raise DataError(f"{files.place}: the label {files.labels[lonely[0]].name} has no image of that name; {todo}")
     _check_index(files, [image for image, _ in chosen.values()])
     pairs = [_pair_of(files, key, image, names) for key, (image, names) in chosen.items()]

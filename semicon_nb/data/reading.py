@@ -317,7 +317,7 @@ def _pixels(path: Path, mask: bool) -> np.ndarray:
         raise DataError(f"{path}: {found}; save label numbers without alpha")
     if pixels.ndim == 3:
         if (pixels[..., 1:3] != pixels[..., :1]).any():
-            todo = "save the label numbers" if mask else "save it as greyscale"
+            todo = "save one number for each label: 0, 1, 2 and so on" if mask else "save it as greyscale"
             raise DataError(f"{path}: is a colour picture {pixels.shape}, expected one grey channel; {todo}")
         pixels = pixels[..., 0]
     if mask and colour == 0 and depth in (2, 4):  # the reader spreads them over 0 to 255

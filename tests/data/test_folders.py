@@ -80,6 +80,11 @@ def test_bad_folders(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: holds no .nii, .nii.gz or .png file"):
         folder(tmp_path / "empty")
+    for side in ("images", "labels"):
+        (tmp_path / "bare" / side).mkdir(parents=True)
+        Image.fromarray(np.eye(16, dtype=np.uint8) * (side == "images")).save(tmp_path / "bare" / side / "p1.png")
+    with pytest.raises(DataError, match="bare: its label files outline nothing, all of them hold only 0"):
+        folder(tmp_path / "bare")
 
 
 @pytest.mark.parametrize(
