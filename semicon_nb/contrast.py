@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from numbers import Real
 from typing import Any
 
 import torch
@@ -283,7 +284,7 @@ def log_pair_sums(
 
 def check_temperature(temperature: float) -> None:
     """Raise an error unless the temperature is a number that the sums can hold."""
-    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
+    if isinstance(temperature, bool) or not isinstance(temperature, Real):
         raise TypeError(f"temperature: found {type(temperature).__name__}, expected a positive number")
     if not 0.002 <= temperature < math.inf:
         raise ValueError(f"temperature: found {temperature}, expected a positive number of at least 0.002 (exp(1/t) must fit in float64)")

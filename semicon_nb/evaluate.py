@@ -20,6 +20,7 @@ import torch
 from .data import Cohort, DataError, native_labels
 from .dice import dice_of, overlap_counts
 from .files import without_nan
+from .names import check_type
 from .predict import Prediction, label_maps
 
 if TYPE_CHECKING:
@@ -143,7 +144,11 @@ def chosen_slices(
     chosen: np.ndarray | Sequence[int] | Sequence[str],  # [n] indices of slices, or names of volumes
 ) -> np.ndarray:  # [n] int64, sorted
     """Indices of the labelled slices among the chosen ones; ValueError for what is not in the cohort, DataError where none is labelled."""
+    if isinstance(chosen, str):
+        raise TypeError(f"chosen: found {chosen!r}, expected indices or names of volumes; part_indices(cohort, split, 'test') gives those of a part")
     chosen = np.asarray(chosen)
+    if chosen.size and chosen.dtype.kind not in "USiu":
+        raise TypeError(f"chosen: found {chosen.dtype} numbers, expected indices of slices or names of volumes; np.flatnonzero makes them of a mask")
     if chosen.dtype.kind in "US":
         names = [volume.name for volume in cohort.volumes]
         if unknown := sorted(set(chosen.tolist()) - set(names)):
@@ -164,6 +169,8 @@ def evaluate(
     how: Prediction | None = None,  # how it is asked; None: as the network's method says
 ) -> Report:
     """Segment volumes and compare with their outlines, pooled at the network's size and per volume on native grids; ValueError where their classes are others."""
+    check_type("model", model, torch.nn.Module, "of a run it is run.model")
+    check_type("cohort", cohort, Cohort, "load one, or make one with phantom()")
     indices, classes = chosen_slices(cohort, chosen), len(cohort.classes)
     counts, scores = np.zeros((3, classes), int), []
     for v in np.unique(cohort.volume[indices]):

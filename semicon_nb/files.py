@@ -164,6 +164,11 @@ def cache_folder() -> Path:
     return base / "semicon_nb"
 
 
+def plain(value: object) -> object:
+    """What JSON writes of a `value` that it does not know: a number of NumPy as one of Python, all else in words."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
 def content_key(*parts: object) -> str:
     """Sixteen hexadecimal digits that change whenever an array, dataclass or plain value among `parts` does."""
     digest = hashlib.sha256()
@@ -173,7 +178,7 @@ def content_key(*parts: object) -> str:
             digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         else:
             value = asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
-            digest.update(json.dumps(value, sort_keys=True, default=str).encode())
+            digest.update(json.dumps(value, sort_keys=True, default=plain).encode())
         digest.update(b"\0")
     return digest.hexdigest()[:16]
 

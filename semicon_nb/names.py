@@ -3,8 +3,9 @@
 import difflib
 import os
 from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["check_name", "check_place", "check_run"]
 
@@ -73,9 +74,26 @@ def meant(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {small[near[0]]}?" if near else ""
 
 
+def check_type(name: str, value: Any, kind: type, todo: str) -> None:
+    """Raise a TypeError for the argument `name` whose `value` is not of this `kind`; `todo` says what to give."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: found {type(value).__name__}, expected {kind.__name__}; {todo}")
+
+
+def check_whole(name: str, value: Any, least: int) -> int:
+    """The `value` of an argument `name` as Python's int; ValueError where it is no whole number of at `least` so much, as True is none."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name}: found {value!r}, expected a whole number from {least} upwards")
+    return int(value)
+
+
 def check_name(kind: str, word: str, names: Iterable[str]) -> None:
-    """Raise a ValueError, with all `names` and the nearest, for a `word` that is none of them; `kind` says what is named, such as "method"."""
+    """Raise a ValueError, with all `names` and the nearest, for a `word` that is none of them; `kind` says what is named, such as "method".
+
+    TypeError for what is no word.
+    """
     names = list(names)
+    check_type(kind, word, str, f"give one of {', '.join(names)}")
     if word not in names:
         raise ValueError(f"{kind}: found {word!r}, expected one of {', '.join(names)}{meant(word, names)}")
 

@@ -9,6 +9,7 @@ __all__ = ['Groups', 'pixel_grid', 'Strategy', 'FullResolution', 'Downsampling',
 
 # %% ../nbs/course/06_strategies.ipynb #73cb5ed6
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -122,7 +123,7 @@ def check_count(
     value: int,  # any object
 ) -> None:
     """Raise TypeError or ValueError unless the value is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}: found {value!r}, expected a whole number of at least 1")
     if value < 1:
         raise ValueError(f"{name}: found {value}, expected a whole number of at least 1")

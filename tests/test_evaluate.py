@@ -239,6 +239,21 @@ def test_a_wrong_choice_is_named(chosen, word, cohort):
         evaluate(Oracle(cohort), cohort, chosen)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (lambda cohort: (cohort, cohort, [0]), "model: found Cohort, expected Module; of a run it is run.model"),
+        (lambda cohort: (Oracle(cohort), UNet(classes=3, width=2, depth=1), [0]), "cohort: found UNet, expected Cohort"),
+        (lambda cohort: (Oracle(cohort), cohort, "test"), "chosen: found 'test', expected indices or names.*part_indices"),
+        (lambda cohort: (Oracle(cohort), cohort, np.array([0.0, 1.0])), "chosen: found float64 numbers"),
+        (lambda cohort: (Oracle(cohort), cohort, cohort.labelled), "chosen: found bool numbers.*flatnonzero"),
+    ],
+)
+def test_arguments_in_the_wrong_place_are_named(arguments, said, cohort):
+    with pytest.raises(TypeError, match=said):
+        evaluate(*arguments(cohort))
+
+
 def test_evaluation_sees_the_split_s_slices(cohort):
     shares = split(cohort, labelled=0.5, seed=0)
     report = evaluate(Oracle(cohort), cohort, part_indices(cohort, shares, "test"))

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+import numpy as np
 import pytest
 import torch
 
 from semicon_nb import files
-from semicon_nb.files import check_kind, content_of, from_json, read_tensors, write_atomic
+from semicon_nb.files import check_kind, content_key, content_of, from_json, read_tensors, write_atomic
 
 
 def test_what_killed_writers_left_goes_with_the_next_write_and_young_files_stay(tmp_path):
@@ -150,3 +151,7 @@ def test_a_tensor_cannot_claim_more_than_its_file(tmp_path):
     torch.save({"a": [torch.zeros(1).expand(1 << 40)]}, tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="a tensor claims 1099511627776 numbers"):
         read_tensors(tmp_path / "weights.pt")
+
+
+def test_numbers_of_numpy_have_the_keys_of_numbers():
+    assert content_key({"a": np.int64(2)}, [np.float64(0.5)]) == content_key({"a": 2}, [0.5]) != content_key({"a": "2"}, [0.5])

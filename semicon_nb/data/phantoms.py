@@ -6,7 +6,7 @@ import numpy as np
 
 from .cohort import Codes, Cohort, Volume
 from ..files import content_key
-from ..names import check_name
+from ..names import check_name, check_whole
 from .scans import Grid
 
 __all__ = ["phantom"]
@@ -213,9 +213,8 @@ def phantom(
     ValueError for an unknown kind or no subject.
     """
     check_name("kind", kind, _RECIPES)
-    if not isinstance(subjects, int) or subjects < 1:
-        raise ValueError(f"subjects: found {subjects!r}, expected a whole number of people from 1 upwards")
-    grid, recipe = Grid(size), _RECIPES[kind]
+    subjects, seed = check_whole("subjects", subjects, 1), check_whole("seed", seed, 0)
+    grid, recipe, size = Grid(size), _RECIPES[kind], int(size)
     people, sides = range(subjects), range(len(recipe.sides))
     names = [(f"subject{person + 1:02d}", side) for person in people for side in recipe.sides]
     shape, apart = (size, size, recipe.slices), recipe.spacing

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -87,8 +88,9 @@ class Grid:
     orientation: str = ""  # where the axes of every scan are made to run to, such as "RAS"; "" leaves them as stored
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or not 8 <= self.size <= _WIDEST:
+        if not isinstance(self.size, Integral) or not 8 <= self.size <= _WIDEST:
             raise ValueError(f"size: found {self.size!r}, expected a whole number of pixels from 8 to {_WIDEST}")
+        object.__setattr__(self, "size", int(self.size))
         if self.fit not in ("resize", "centre"):
             raise ValueError(f"fit: found {self.fit!r}, expected 'resize' or 'centre'")
         if self.axis not in (0, 1, 2):

@@ -12,6 +12,7 @@ __all__ = ['LeakError', 'Split', 'split', 'save_split', 'load_split', 'check_spl
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -20,7 +21,7 @@ import numpy as np
 from .cohort import Cohort
 from ..files import from_json, write_atomic
 from .reading import DataError
-from ..names import check_name
+from ..names import check_name, check_type, check_whole
 
 # %% ../../nbs/course/01_people.ipynb #8235b9a6
 class LeakError(DataError):
@@ -114,7 +115,7 @@ def split(
     DataError where there are too few.
     """
     check_spread(spread)
-    if not 0 < labelled <= 1:
+    if isinstance(labelled, bool) or not isinstance(labelled, Real) or not 0 < labelled <= 1:
         raise ValueError(f"labelled: found {labelled!r}, expected a share above 0 and up to 1")
     if len(ratio) != 3 or min(ratio) <= 0:
         raise ValueError(f"ratio: found {ratio!r}, expected three positive numbers such as (3, 1, 1)")
@@ -122,7 +123,7 @@ def split(
     if (people := len(by_subject)) < 3:
         todo = "expected at least 3 to train, validate and test; add subjects"
         raise DataError(f"{cohort.name}: {people} subjects have labels, {todo}")
-    order = shuffle(sorted(by_subject), seed)
+    order = shuffle(sorted(by_subject), check_whole("seed", seed, 0))
     n_train, n_val, _ = apportion(people, ratio)
     groups = [order[:n_train], order[n_train : n_train + n_val], order[n_train + n_val :]]
     train, val, test = ([name for who in group for name in by_subject[who]] for group in groups)
@@ -130,7 +131,7 @@ def split(
     kept_out = {*order[n_train:]}
     pool = [v.name for v in cohort.volumes if v.subject not in kept_out and v.name not in train]
     names = tuple(sorted(train + pool)), tuple(sorted(val)), tuple(sorted(test))
-    return Split(cohort.name, cohort.fingerprint, seed, labelled, *names, chosen, outlined)
+    return Split(cohort.name, cohort.fingerprint, int(seed), float(labelled), *names, chosen, outlined)
 
 # %% ../../nbs/course/01_people.ipynb #da41ba07
 def save_split(
@@ -237,6 +238,8 @@ def part_indices(
     part: str,  # "all", "train", "val" or "test"
 ) -> np.ndarray:
     """Labelled slices [n] int64 of a part; ValueError for an unknown part."""
+    check_type("cohort", cohort, Cohort, "it comes first")
+    check_type("split", split, Split, "split(cohort, ...) makes one")
     check_split(cohort, split)
     check_name("part", part, ("all", "train", "val", "test"))
     names = split.train + split.val + split.test if part == "all" else getattr(split, part)

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 import re
 import tracemalloc
 
@@ -181,11 +182,19 @@ def test_making_takes_little_more_memory_than_what_it_holds():
     assert held > 10e6 and peak < 1.6 * held, f"{peak / held:.2f} times"
 
 
+def test_numbers_of_numpy_are_numbers():
+    one, two = phantom(subjects=np.int64(2), size=np.int32(16), seed=np.int64(1)), phantom(subjects=2, size=16, seed=1)
+    assert one.fingerprint == two.fingerprint and json.dumps(one.source) == json.dumps(two.source)
+
+
 def test_refuses_nonsense():
     with pytest.raises(ValueError, match="kind: found 'liver', expected one of hippocampus, simple, cardiac"):
         phantom("liver")
-    with pytest.raises(ValueError, match="subjects"):
-        phantom(subjects=0)
+    for wrong in (0, True, 2.0, "2"):
+        with pytest.raises(ValueError, match="subjects: found .*, expected a whole number from 1 upwards"):
+            phantom(subjects=wrong)
+    with pytest.raises(ValueError, match="seed: found -1"):
+        phantom(seed=-1)
     with pytest.raises(ValueError, match="size"):
         phantom(size=3)
 

@@ -170,6 +170,27 @@ def test_fraction_that_leaves_nothing(cohort):
             split(cohort, bad)
 
 
+def test_what_is_no_share_or_seed_or_in_the_wrong_place_is_named(cohort):
+    for arguments, said in (
+        ((cohort, "0.5"), "labelled: found '0.5'"),
+        ((cohort, True), "labelled: found True"),
+        ((cohort, 0.5, -1), "seed: found -1, expected a whole number from 0 upwards"),
+        ((cohort, 0.5, 1.0), "seed: found 1.0"),
+        ((0.5, cohort), "labelled: found .*, expected a share"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=said):
+            split(*arguments)
+    with pytest.raises(TypeError, match="cohort: found Split, expected Cohort; it comes first"):
+        part_indices(split(cohort), cohort, "test")
+    with pytest.raises(TypeError, match="part: found int, expected str; give one of all, train, val, test"):
+        part_indices(cohort, split(cohort), 0)
+
+
+def test_numbers_of_numpy_are_numbers(cohort, tmp_path):
+    made = split(cohort, np.float64(0.5), np.int64(1))
+    assert made == split(cohort, 0.5, 1) and load_split(save_split(made, tmp_path / "split.json"), cohort) == made
+
+
 def test_bad_parts_and_too_few_subjects(cohort):
     for ratio in ((1, 1), (1, 0, 1), (3, 1, -1)):
         with pytest.raises(ValueError, match="ratio"):
