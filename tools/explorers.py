@@ -46,7 +46,7 @@ EXPLORERS: dict[type, tuple[str, Callable]] = {
     CohortBrowser: ("cohort", lambda: CohortBrowser()),
     ResultsExplorer: ("results", lambda: ResultsExplorer(sorted(RESULTS.glob("*.jsonl")), [trained()])),
 }
-HEIGHTS = {"play": 1110, "pixels": 740, "strategies": 1860, "temperature": 1510, "replay": 980, "cohort": 1120, "results": 1900}
+HEIGHTS = {"play": 1110, "pixels": 740, "strategies": 1860, "temperature": 1510, "replay": 980, "cohort": 1120, "results": 1460}
 """Of each page in pixels, in the width that a page of the site has for it."""
 
 
