@@ -28,7 +28,6 @@ PACKAGE = Path(__file__).resolve().parent.parent / "semicon_nb"
 RESULTS = PACKAGE.parent / "results"
 DEMO = PACKAGE.parent / "nbs" / "demo.json"
 """What `make demo` left in demo/demo.json."""
-PLOTLY = "../site_libs/plotly/plotly.min.js"
 
 
 @cache
@@ -47,7 +46,7 @@ EXPLORERS: dict[type, tuple[str, Callable]] = {
     CohortBrowser: ("cohort", lambda: CohortBrowser()),
     ResultsExplorer: ("results", lambda: ResultsExplorer(sorted(RESULTS.glob("*.jsonl")), [trained()])),
 }
-HEIGHTS = {"play": 1110, "pixels": 740, "strategies": 1860, "temperature": 1510, "replay": 980, "cohort": 1120, "results": 1900}
+HEIGHTS = {"play": 1110, "pixels": 740, "strategies": 1860, "temperature": 1510, "replay": 980, "cohort": 1120, "results": 1460}
 """Of each page in pixels, in the width that a page of the site has for it."""
 
 
@@ -68,6 +67,6 @@ def build_explorers(folder: Path) -> None:
         explorer = make()
         if explorer.problem:
             raise RuntimeError(f"the explorer {name} cannot be built: {explorer.problem}\n{explorer.trace}")
-        explorer.to_html(folder / f"{name}.html", plotly=PLOTLY)
+        explorer.to_html(folder / f"{name}.html")
     write_demo_page(folder / "demo.html", json.loads(DEMO.read_text(encoding="utf-8")))
     stamp.write_text(key, encoding="utf-8")

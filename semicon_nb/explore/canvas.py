@@ -1,4 +1,4 @@
-"""Pictures made of pixels and maps of points, live: bytes go to the browser, what the reader picked comes back."""
+"""Pictures made of pixels, for pages that are read and not run."""
 
 __all__ = []
 
@@ -7,12 +7,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import anywidget
 import numpy as np
-import traitlets
 from PIL import Image
 
-from .page import asset
 from ..show import edges, style
 from ..show import rgb as three
 
@@ -21,40 +18,6 @@ if TYPE_CHECKING:
 
 NONE, PLUS, MINUS, DOT = 0, 1, 2, 3
 """Marks drawn on pixels, so that colour never stands alone."""
-
-
-class PixelCanvas(anywidget.AnyWidget):
-    """An image [H, W] in colours, with a mark on each pixel, outlines between labels, and the picked pixel ringed."""
-
-    _esm = traitlets.Unicode(asset("canvas.js") + asset("canvas_live.js")).tag(sync=True)
-    shape = traitlets.List([1, 1]).tag(sync=True)
-    rgb = traitlets.Bytes(b"").tag(sync=True)
-    marks = traitlets.Bytes(b"").tag(sync=True)
-    labels = traitlets.Bytes(b"").tag(sync=True)
-    anchor: traitlets.List = traitlets.List([]).tag(sync=True)  # row and column that are ringed, [] for none
-    grid = traitlets.Int(0).tag(sync=True)
-    alt = traitlets.Unicode("").tag(sync=True)
-    picks = traitlets.Bool(True).tag(sync=True)
-    widest = traitlets.Int(520).tag(sync=True)
-    serial = traitlets.Int(0).tag(sync=True)
-
-    def show(
-        self,
-        colours: np.ndarray,  # [H, W, 3] uint8
-        marks: np.ndarray | None = None,  # [H, W] of NONE, PLUS, MINUS, DOT
-        labels: np.ndarray | None = None,  # [H, W] whose outlines are drawn
-        anchor: Sequence[int] = (),  # row and column that are ringed
-        grid: int = 0,  # lines every so many pixels, 0 for none
-        alt: str = "",  # the picture in words
-    ) -> None:
-        """Send one picture to the browser, in one message."""
-        with self.hold_sync():
-            self.shape = list(colours.shape[:2])
-            self.rgb = np.ascontiguousarray(colours, dtype=np.uint8).tobytes()
-            self.marks = b"" if marks is None else np.ascontiguousarray(marks, dtype=np.uint8).tobytes()
-            self.labels = b"" if labels is None else np.ascontiguousarray(labels, dtype=np.uint8).tobytes()
-            self.anchor, self.grid, self.alt = [int(v) for v in anchor], grid, alt
-            self.serial += 1
 
 
 def mixed(grey: np.ndarray, colours: np.ndarray, share: np.ndarray | float) -> np.ndarray:

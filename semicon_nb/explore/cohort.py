@@ -2,20 +2,17 @@
 
 __all__ = ["CohortBrowser"]
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ipywidgets
 import numpy as np
 import torch
 
 from .canvas import beside, mixed, still, swatches
-from .page import text
+from .page import grey_bytes, run_lengths
 from .scene import class_looks
-from .widgets import Explorer, LiveScript, frame, in_place, script_page
+from .widgets import DrawnExplorer, in_place
 from ..data import Cohort, Split, check_split, phantom, split
 from ..show import METHOD_LOOKS, PALETTE, SYMBOLS
 from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
@@ -23,8 +20,6 @@ from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_LEAD = "Choose a volume and a slice, by the controls or in the charts. Click a pixel to read it. The views are of the slice you see."
-_SCRIPTS = ("views.js", "cohort.js")
 PARTS = ("labelled", "train", "val", "test", "unused")
 USES = ("train, labels used", "train, images only", "validation", "test", "not in the split")
 LOOKS = tuple(zip([METHOD_LOOKS[k][0] for k in (1, 0, 3, 2)] + [PALETTE[0]], [SYMBOLS[k] for k in (6, 0, 2, 1, 5)], strict=True))
@@ -74,30 +69,15 @@ def deal(cohort: Cohort, share: float, seed: int) -> Split | None:
     return split(cohort, max(share, min(1.0, 0.51 / train)), seed)
 
 
-def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The `labels` [H, W] as values and lengths [n] of runs."""
-    flat = labels.ravel()
-    starts = np.flatnonzero(np.r_[True, flat[1:] != flat[:-1]])
-    return flat[starts].astype(np.uint8), np.diff(np.r_[starts, flat.size]).astype(np.uint16 if flat.size < 65536 else np.int32)
-
-
 def volume_data(cohort: Cohort, v: int, most: int | None = None) -> dict:
     """What the browser needs of volume number `v`: `most` of its slices, evenly spaced with both ends; None: all."""
     rows = np.flatnonzero(cohort.volume == v)
     kept = rows if most is None or len(rows) <= most else rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
-    slices = []
-    for i in kept:
-        values, lengths = runs(cohort.labels[i])
-        image = np.rint(np.clip(np.asarray(cohort.images[i], np.float32), 0, 1) * 255).astype(np.uint8)
-        slices.append(
-            {
-                "image": image,
-                "values": values,
-                "lengths": lengths,
-                "number": int(i - rows[0]) + 1,
-                "labelled": bool(cohort.labelled[i]),
-            }
-        )
+    slices = [
+        {"image": grey_bytes(cohort.images[i]), "labels": run_lengths(cohort.labels[i]),
+         "number": int(i - rows[0]) + 1, "labelled": bool(cohort.labelled[i])}
+        for i in kept
+    ]  # fmt: skip
     return {"index": int(v), "slices": slices}
 
 
@@ -144,23 +124,17 @@ def _browsed(cohort: Cohort, chosen: Split | None, labelled: float, seed: int) -
     parts = tuple(volume_parts(cohort, chosen or deal(cohort, share, seed)) for share in shares)
     count = int((cohort.volume == 0).sum())
     nearest = min(range(len(shares)), key=lambda k: abs(shares[k] - labelled))
-    start = {
-        "volume": 0,
-        "slice": count // 2 + 1,
-        "labelled": nearest,
-        "kind": 1,
-        "draws": seed,
-        "window": [0, 1],
-        "labels": True,
-        "pixel": None,
-    }
+    start: dict = {"volume": 0, "slice": count // 2 + 1, "labelled": nearest, "kind": 1, "draws": seed}
+    start |= {"window": [0, 1], "labels": True, "pixel": None}
     return _Browsed(cohort, shares, parts, start)
 
 
-class CohortBrowser(Explorer):
+class CohortBrowser(DrawnExplorer):
     """Subjects, volumes and slices with their labels; the split; and the views that the network sees."""
 
     title = "A cohort, browsed"
+    lead = "Choose a volume and a slice, by the controls or in the charts. Click a pixel to read it. The views are of the slice you see."
+    scripts = ("views.js", "cohort.js")
 
     @in_place
     def __init__(
@@ -175,55 +149,38 @@ class CohortBrowser(Explorer):
         if not 0 < labelled <= 1:
             raise ValueError(f"labelled: found {labelled!r}, expected a share above 0 and up to 1")
         self.shown = shown = _browsed(phantom(subjects=24, size=64) if cohort is None else cohort, split, labelled, seed)
-        data = _scene_data(shown, range(len(shown.cohort.volumes)), [volume_data(shown.cohort, 0)], "")
-        self.live = LiveScript(_SCRIPTS, data, "scene")
-        self.live.observe(self._send, "asked")
-        self.widget = frame(self.title, ipywidgets.HTML(text(_LEAD)), self.live)
+        self.lead = f"{_describe(shown.cohort)} {self.lead}"
+        self.begin(_scene_data(shown, range(len(shown.cohort.volumes)), [volume_data(shown.cohort, 0)], ""))
 
-    @property
-    def state(self) -> dict:
-        """What the reader has chosen: `volume`, `slice`, place of the `labelled` share, `kind` of views, and so on."""
-        return self.live.state
-
-    def _send(self, change: dict) -> None:
-        """Give the browser the volume that it asks for."""
-        self.live.tell(volume_data(self.shown.cohort, change["new"]["volume"]))
+    def answer(self, asked: dict) -> None:
+        """Give the browser the volume that it has `asked` for."""
+        self.live.tell(volume_data(self.shown.cohort, asked["volume"]))
 
     def picture(self) -> "go.Figure":
         """The slice in sight and two views of it, for pages that are read and not run."""
         cohort, state = self.shown.cohort, self.state
         row = int(np.flatnonzero(cohort.volume == state["volume"])[state["slice"] - 1])
-        image, labels = (
-            torch.as_tensor(np.asarray(cohort.images[row], np.float32)),
-            torch.as_tensor(cohort.labels[row].astype(np.int64)),
-        )
-        pair = views(
-            image[None, None],
-            labels[None],
-            list(SETTINGS.values())[state["kind"]],
-            2,
-            torch.Generator().manual_seed(state["draws"]),
-        )
+        image = torch.as_tensor(np.asarray(cohort.images[row], np.float32))
+        labels = torch.as_tensor(cohort.labels[row].astype(np.int64))
+        settings, generator = list(SETTINGS.values())[state["kind"]], torch.Generator().manual_seed(state["draws"])
+        pair = views(image[None, None], labels[None], settings, 2, generator)
         colours, pictures = swatches(*class_looks(len(cohort.classes))["colours"]), []
         maps = labels[None] if pair.labels is None else torch.cat([labels[None], pair.labels[0]])
         for shown, kinds in zip((image, *pair.images[0, :, 0]), maps.numpy(), strict=True):
             tinted = mixed(shown.clamp(0, 1).numpy(), colours[kinds], np.where(kinds > 0, 0.4, 0.0))
             pictures.append(still(tinted, np.zeros_like(kinds), kinds, colours))
-        return beside(
-            pictures,
-            [f"<b>Slice {state['slice']}</b> of {cohort.volumes[state['volume']].name}", "one view", "another view"],
-        )
+        named = f"<b>Slice {state['slice']}</b> of {cohort.volumes[state['volume']].name}"
+        return beside(pictures, [named, "one view", "another view"])
 
-    def write(self, path: str | os.PathLike, plotly: str = "") -> Path:
-        """Write the page that browses a sample of the cohort without a kernel to `path`; it needs no `plotly`."""
+    def stored(self) -> dict:
+        """The data of the page, which holds a sample of the cohort."""
         shown, cohort = self.shown, self.shown.cohort
         count, most = fit(cohort)
         held = sample_volumes(shown.parts[self.state["labelled"]], count)
         state = self.state if self.state["volume"] in held else self.state | {"volume": held[0], "slice": 0, "pixel": None}
         every = "every slice" if np.bincount(cohort.volume).max() <= most else f"at most {most} slices"
         note = f"This page holds {len(held)} of {len(cohort.volumes)} volumes, {every} of each." if len(held) < len(cohort.volumes) else ""
-        data = _scene_data(shown, held, [volume_data(cohort, v, most) for v in held], note) | {"state": state}
-        return script_page(path, self.title, data, _SCRIPTS, "scene", f"{_describe(cohort)} {_LEAD}")
+        return _scene_data(shown, held, [volume_data(cohort, v, most) for v in held], note) | {"state": state}
 
 
 def _describe(cohort: Cohort) -> str:

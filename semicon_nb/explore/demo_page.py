@@ -12,13 +12,13 @@ import torch
 from ..data import Cohort, Split, unlabelled_indices
 from ..embed import Sample, neighbours, pca, pixel_embeddings, sample_pixels
 from ..evaluate import Report
-from ..files import versions
+from ..files import versions, write_atomic
 from ..predict import predict
 from ..runs import Run
 from ..show import PALETTE, SYMBOLS
 from ..trust import neighbour_agreement
 from ..views import GLOBAL, correspondence, views
-from .page import asset, json_element, script, html_table, text, write_template
+from .page import asset, fill, grey_bytes, html_table, json_element, script, text
 
 __all__ = []
 
@@ -37,11 +37,6 @@ class Repeat:
         return self.all if title == "all labels" else self.few
 
 
-def bytes_of(images: np.ndarray) -> np.ndarray:
-    """Grey levels [n, H, W] uint8 of images [n, H, W] in [0, 1]."""
-    return (np.clip(np.nan_to_num(images.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
-
-
 def largest_slices(cohort: Cohort, names: Sequence[str]) -> np.ndarray:
     """The slice of each of these volumes, by their `names`, that shows most of its structures [n]."""
     found = []
@@ -56,7 +51,7 @@ def scans_shown(cohort: Cohort, who: Split, count: int = 6) -> dict:
     people = {volume.name: volume.subject for volume in cohort.volumes}
     names = list({people[name]: name for name in reversed(who.train)}.values())[:count]
     rows = largest_slices(cohort, names)
-    return {"images": bytes_of(cohort.images[rows]), "labels": cohort.labels[rows], "names": names}
+    return {"images": grey_bytes(cohort.images[rows]), "labels": cohort.labels[rows], "names": names}
 
 
 def views_shown(cohort: Cohort, row: int, seed: int) -> dict:
@@ -65,7 +60,7 @@ def views_shown(cohort: Cohort, row: int, seed: int) -> dict:
     pair = views(image, labels, GLOBAL, generator=torch.Generator().manual_seed(seed))
     where = correspondence(pair, 0, 1)[0].numpy().round(1)
     return {
-        "images": bytes_of(pair.images[0, :, 0].numpy()),
+        "images": grey_bytes(pair.images[0, :, 0].numpy()),
         "labels": torch.as_tensor(pair.labels)[0].numpy().astype(np.uint8),
         "where": np.nan_to_num(where, nan=-9),
     }
@@ -137,7 +132,7 @@ def embeddings_shown(run: Run, cohort: Cohort, row: int) -> dict:
     for stage in run.stages:
         vectors, classes, sample = sample_slice(run.after(stage), cohort, row)
         maps.append({"title": TITLES[stage], **map_shown(vectors, classes)})
-    picture = {"image": bytes_of(cohort.images[[row]]), "labels": cohort.labels[row], "note": sample.sentence}
+    picture = {"image": grey_bytes(cohort.images[[row]]), "labels": cohort.labels[row], "note": sample.sentence}
     return {"maps": maps, "classes": classes, "index": sample.index.astype(np.int32), **picture}
 
 
@@ -158,7 +153,7 @@ def segmentations_shown(cohort: Cohort, runs: dict[str, Run], reports: dict[str,
     rows = largest_slices(cohort, names)
     found = {title: predict(run.model, cohort.images[rows]).argmax(1).astype(np.uint8) for title, run in runs.items()}
     scores = {title: volume_scores(report)[order].round(3).tolist() for title, report in reports.items()}
-    return {"images": bytes_of(cohort.images[rows]), "truth": cohort.labels[rows], "found": found, "scores": scores, "names": names}
+    return {"images": grey_bytes(cohort.images[rows]), "truth": cohort.labels[rows], "found": found, "scores": scores, "names": names}
 
 
 def repeats_shown(reports: dict[str, list[Report]]) -> dict:
@@ -230,4 +225,4 @@ def write_demo_page(path: Path, kept: dict) -> Path:
         "style": asset("demo.css"), "table": html_table(kept["rows"], "Means over the repeats, on test subjects", "scores"),
         "data": json_element(kept["data"], "demo-data"), "script": script(asset("demo.js")),
     }  # fmt: skip
-    return write_template(path, "demo.html", parts)
+    return write_atomic(path, fill("demo.html", parts))

@@ -73,11 +73,3 @@ class LiveFigure(go.FigureWidget):
             self._complete = True
             self.open()
         return super().model_id
-
-
-def chart(figure: go.Figure, height: int) -> go.FigureWidget:
-    """A figure as a live widget, `height` screen pixels, that keeps its legend and margins and fills its column."""
-    figure.update_layout(template="none", autosize=True, height=height, font={"size": 13, "color": "#7a7a7a"})
-    widget = LiveFigure(figure)
-    widget._config = CONFIG
-    return widget

@@ -1,30 +1,20 @@
-"""The test slices of a run that was kept, worst first: what was found, missed and invented."""
+"""The test slices of a run that was kept, worst first."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .canvas import mixed, swatches
 from ..data import Cohort, part_indices
 from ..dice import dice_of, overlap_counts
 from ..evaluate import evaluate
 from ..predict import predict_slices
-from .cohort import runs as run_lengths
+from .page import grey_bytes, run_lengths
 from ..runs import Run, read_run
 
 __all__ = []
-
-TINTS = ("#7fb77e", "#d92b2b", "#f2d13c", "#ffffff")
-"""Of pixels that are right, missed, invented, and of the wrong class."""
-MARKS = (0, 2, 1, 6)
-"""The same, as marks of `canvas.js`: none, minus, plus, backslash."""
-STRENGTHS = (0.35, 0.75, 0.75, 0.75)
-"""The same: how much of the tint covers the slice."""
-
 
 @dataclass(frozen=True)
 class SliceScore:
@@ -96,27 +86,6 @@ def same_run(look: Look, record: dict) -> bool:
     return close and all(record.get(name) == mine[name] for name in names)
 
 
-def compared_slice(found: SliceScore) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [H, W, 3] and marks [H, W] of a slice, as TINTS and MARKS say; background untouched."""
-    truth, predicted = found.truth, found.predicted
-    kind = np.select([(truth > 0) & (predicted == 0), (truth == 0) & (predicted > 0), truth != predicted], [1, 2, 3], 0)
-    there = (truth > 0) | (predicted > 0)
-    share = np.where(there, np.array(STRENGTHS)[kind], 0.0)
-    marks = np.where(there, np.array(MARKS, np.uint8)[kind], 0).astype(np.uint8)
-    return mixed(np.asarray(found.image, np.float32), swatches(*TINTS)[kind], share), marks
-
-
-def slice_words(slices: Sequence[SliceScore], rank: int) -> str:
-    """What the picture of the slice of this `rank` (1 for the worst) shows, in words."""
-    chosen = slices[min(rank, len(slices)) - 1]
-    missed = int(((chosen.truth > 0) & (chosen.predicted == 0)).sum())
-    invented = int(((chosen.truth == 0) & (chosen.predicted > 0)).sum())
-    wrong = int((chosen.truth != chosen.predicted).sum()) - missed - invented
-    where = f"Slice {chosen.number} of {chosen.volume}, rank {rank} of {len(slices)} from the worst, Dice {chosen.dice:.2f}"
-    kinds = f"{missed} pixels missed (red −), {invented} invented (yellow +), {wrong} of the wrong class (white \\)"
-    return f"{where}: {kinds}. Light line: the true outline."
-
-
 def packed_slices(looks: dict[int, Look], budget: int = 400_000) -> list[dict]:
     """The worst slices of each look (by the number of its run), as many as fit into a `budget` of bytes."""
     if not looks:
@@ -127,8 +96,6 @@ def packed_slices(looks: dict[int, Look], budget: int = 400_000) -> list[dict]:
 
 
 def _packed(found: SliceScore) -> dict:
-    """Image, truth and prediction of one slice."""
-    maps = {name: [*run_lengths(labels)] for name, labels in (("truth", found.truth), ("predicted", found.predicted))}
-    grey = np.rint(np.clip(np.asarray(found.image, np.float32), 0, 1) * 255).astype(np.uint8)
+    """One slice as the browser reads it."""
     named = {"volume": found.volume, "number": found.number, "dice": found.dice}
-    return {**named, "image": grey, "height": grey.shape[0], "width": grey.shape[1], **maps}
+    return named | {"image": grey_bytes(found.image), "truth": run_lengths(found.truth), "predicted": run_lengths(found.predicted)}

@@ -2,28 +2,25 @@
 
 __all__ = ["PixelExplorer"]
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ipywidgets
 import numpy as np
 
 from ..data import Cohort
 from ..embed import Map, Sample, UmapSettings, map_figure, pca, sample_pixels, umap_map
 from ..trust import Number, trust
 from .embeddings import RAMP, TITLES, Colouring, View, compact, gather
+from .page import grey_bytes
 from .record import example_models
-from .widgets import Explorer, LiveScript, frame, in_place, safely, script_page
+from .widgets import DrawnExplorer, in_place, safely
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_SCRIPTS = ("pixels.js",)
 _METHODS = ("PCA", "UMAP")
 _TEMPERATURES = tuple(float(f"{t:.2g}") for t in np.geomspace(0.01, 1, 21))
 """From only near twins to nearly everything."""
@@ -146,12 +143,11 @@ def pixel_data(
     """All that the browser needs to explore."""
     goal = goal_of(view, sample)
     low, high = np.quantile(view.images, [0.005, 0.995])
-    grey = ((view.images - low) / max(high - low, 1e-6)).clip(0, 1) * 255
     first = next(iter(view.stages))
     near = int(np.abs(np.log(np.array(_TEMPERATURES) / start["temperature"])).argmin())
     return {
-        "kind": "pixels", "shape": list(view.mosaic.shape), "across": view.mosaic.across, "gap": view.mosaic.gap,
-        "names": list(view.names), "grey": grey.astype(np.uint8),
+        "shape": list(view.mosaic.shape), "across": view.mosaic.across, "gap": view.mosaic.gap,
+        "names": list(view.names), "grey": grey_bytes(view.images, low, high),
         "labels": None if view.labels is None else view.labels.astype(np.uint8),
         "sample": sample.index.astype(np.int32), "sentence": sample.sentence, "ramp": list(RAMP),
         "shared": {c.name: stored(c) for c in view.colours(first).values() if c.name in _SHARED},
@@ -197,10 +193,12 @@ def counts_of(total: int, count: int) -> list[int]:
     return sorted({min(c, total) for c in (512, 1024, 2048, 4096, count)} | ({total} if total <= 20000 else set()))
 
 
-class PixelExplorer(Explorer):
+class PixelExplorer(DrawnExplorer):
     """Slices beside the map of their pixels' embeddings: draw round some, point at one, change the stage."""
 
     title = "Pixels and their map"
+    scripts, look = ("pixels.js",), "dots"
+    methods = _METHODS  # whose maps a page holds
 
     @in_place
     def __init__(
@@ -220,31 +218,28 @@ class PixelExplorer(Explorer):
         if model is None and images is None:
             model, images, labels, classes = example_models()
         self.view, self.seed = gather(model, images, labels, classes, layer, seed), seed
-        self.maps, self.status = Maps(self.view, umap), ipywidgets.HTML()
+        self.maps = Maps(self.view, umap)
         self.start = {"method": method, "temperature": temperature, "stage": list(self.view.stages)[-1]}
         self.sample = sample_pixels(self.view.mosaic.shape, count, self.view.labels, seed=seed)
-        self.live = LiveScript(_SCRIPTS, first_data(self.view, self.sample, self.start))
-        self.live.observe(self._answer, "asked")
-        self.widget = frame(self.title, self.live, self.status)
+        self.begin(first_data(self.view, self.sample, self.start))
 
     @property
     def chosen(self) -> tuple[int, ...]:
         """Which of the shown pixels are lit, as positions in `sample.index`."""
-        return tuple(self.live.state.get("chosen") or ())
+        return tuple(self.state.get("chosen") or ())
 
     @property
     def anchor(self) -> int | None:
         """The pixel that others are compared with (position in the flattened stack); None before the reader points."""
-        return self.live.state.get("anchor")
+        return self.state.get("anchor")
 
     def select(self, chosen: Sequence[int] | np.ndarray | None) -> None:
         """Light up the `chosen` [n] of the shown pixels (positions in `sample.index`); None lights all."""
-        self.live.state = {**self.live.state, "chosen": None if chosen is None else [int(c) for c in chosen]}
+        self.live.state = {**self.state, "chosen": None if chosen is None else [int(c) for c in chosen]}
 
     @safely
-    def _answer(self, change: dict) -> None:
-        """The browser asks for another number of pixels, or for a map and its numbers."""
-        asked = change["new"]
+    def answer(self, asked: dict) -> None:
+        """The browser has `asked` for another number of pixels, or for a map and its numbers."""
         if asked["count"] != len(self.sample.index):
             self.sample = sample_pixels(self.view.mosaic.shape, asked["count"], self.view.labels, seed=self.seed)
             self.start |= {"stage": asked["stage"], "method": asked["method"]}
@@ -270,10 +265,9 @@ class PixelExplorer(Explorer):
         """The maps of all stages side by side, coloured by label."""
         return stage_figure(self.view, self.sample)
 
-    def write(self, path: str | os.PathLike, plotly: str, methods: Sequence[str] = _METHODS) -> Path:
-        """Write the page with a map by each of the `methods` for every stage; it draws by itself, without `plotly`."""
-        maps = {name: {m: self.maps.make(name, m, self.sample, self._say) for m in methods} for name in self.view.stages}
+    def stored(self) -> dict:
+        """The data of the page, with a map by each of the `methods` for every stage."""
+        maps = {name: {m: self.maps.make(name, m, self.sample, self._say) for m in self.methods} for name in self.view.stages}
         self._say(1.0, "written")
-        start = self.start if self.start["method"] in methods else {**self.start, "method": methods[0]}
-        data = pixel_data(self.view, self.sample, maps, start) | {"methods": list(methods)}
-        return script_page(path, self.title, data, _SCRIPTS)
+        start = self.start if self.start["method"] in self.methods else {**self.start, "method": self.methods[0]}
+        return pixel_data(self.view, self.sample, maps, start) | {"methods": list(self.methods)}

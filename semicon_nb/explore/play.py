@@ -10,7 +10,7 @@ import numpy as np
 
 from ..data import phantom
 from ..show import PALETTE, PULL, PUSH, overlay
-from .page import asset, page, text, write_page
+from .page import asset, grey_bytes, page, text, write_page
 from .widgets import Explorer
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ def _picture(name: str, made: dict, row: int | None) -> dict:
         counts = np.stack([np.bincount(labels.ravel(), minlength=4)[1:4] for labels in cohort.labels])
         row = int(counts.min(1).argmax())
     labels = np.where(cohort.labels[row] <= 3, cohort.labels[row], 0).astype(np.uint8)
-    image = np.rint(cohort.images[row].astype(np.float32) * 255).astype(np.uint8)
     words = ", ".join(f"{key}={value!r}" for key, value in made.items())
-    return {"name": name, "image": image, "labels": labels, "phantom": words, "row": row, "classes": len(cohort.classes)}
+    return {"name": name, "image": grey_bytes(cohort.images[row]), "labels": labels, "phantom": words, "row": row, "classes": len(cohort.classes)}
 
 
 LEAD = (
@@ -48,10 +47,10 @@ class Playground(Explorer):
 
     title = "Pixel contrast, trained in your browser"
 
-    def _parts(self) -> tuple[str, str, dict, tuple[str, ...], str, str]:
-        """Title, body, data, scripts, lead and plotly of the page."""
+    def _parts(self) -> tuple[str, str, dict, tuple[str, ...], str]:
+        """Title, body, data, scripts and lead of the page."""
         data = {"size": 64, "pictures": [_picture(*one) for one in SLICES], "palette": PALETTE[:4], "pull": PULL, "push": PUSH}
-        return self.title, f'<style>{asset("play.css")}</style><div id="play"></div>', data, SCRIPTS, LEAD, ""
+        return self.title, f'<style>{asset("play.css")}</style><div id="play"></div>', data, SCRIPTS, LEAD
 
     def picture(self) -> "go.Figure":
         """The slice with its paint, for pages that are read and not run."""
@@ -62,8 +61,8 @@ class Playground(Explorer):
         axes = {"visible": False, "scaleanchor": "x"}
         return go.Figure(go.Image(z=painted)).update_layout(xaxis={"visible": False}, yaxis=axes, height=420, margin={"t": 0, "b": 0})
 
-    def write(self, path: str | os.PathLike, plotly: str = "") -> Path:
-        """Write the page to `path`; it needs no `plotly`."""
+    def write(self, path: str | os.PathLike) -> Path:
+        """Write the page to `path`."""
         return write_page(path, *self._parts())
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:

@@ -2,27 +2,24 @@
 
 __all__ = ["TrainingReplay"]
 
-import os
 import threading
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ipywidgets
 import numpy as np
 
 from ..embed import UmapSettings, aligned, map_figure
 from ..show import PALETTE, SYMBOLS
 from .embeddings import TITLES, Mosaic, mosaic_of
 from .record import Recording, as_recording, example_recording
-from .widgets import Explorer, LiveScript, frame, in_place, safely, script_page
+from .page import grey_bytes, run_lengths
+from .widgets import DrawnExplorer, in_place, safely
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_SCRIPTS = ("replay.js",)
 _METHODS = ("PCA", "UMAP")
 
 
@@ -116,24 +113,18 @@ def curve_words(film: Film) -> str:
     return said
 
 
-def lengths(values: np.ndarray) -> dict:
-    """Whole numbers [n] as runs: their values (one byte) and how long each is."""
-    starts = np.flatnonzero(np.diff(values, prepend=-1))
-    return {"values": values[starts].astype(np.uint8), "lengths": np.diff(starts, append=len(values)).astype(np.uint32)}
-
-
 def film_data(film: Film) -> dict:
     """A film as the browser reads it."""
     recording, snaps, mosaic = film.recording, film.recording.snapshots, film.mosaic
     low, high = np.quantile(recording.images, [0.005, 0.995])
     return {
         "name": recording.name,
-        "grey": (((recording.images - low) / max(high - low, 1e-6)).clip(0, 1) * 255).astype(np.uint8),
+        "grey": grey_bytes(recording.images, low, high),
         "truth": recording.labels.astype(np.uint8),
         "marks": film.marks.astype(np.uint8),
         "curves": curve_data(film),
         "places": {method: packed_places(places) for method, places in film.places.items()},
-        "predicted": lengths(np.concatenate([s.prediction.reshape(-1) for s in snaps]).astype(int)),
+        "predicted": run_lengths(np.stack([s.prediction for s in snaps])),
         "steps": [s.step for s in snaps],
         "stages": [TITLES.get(s.stage, s.stage) for s in snaps],
         "shape": list(mosaic.shape), "across": mosaic.across, "gap": mosaic.gap,
@@ -149,26 +140,16 @@ def packed_places(places: np.ndarray) -> np.ndarray:
 
 def replay_data(films: Sequence[Film], method: str, methods: Sequence[str] = _METHODS) -> dict:
     """All that the browser needs to replay one film or two, first on the map of a `method`, of these `methods`."""
-    look = {
-        "palette": list(PALETTE),
-        "symbols": list(SYMBOLS),
-        "method": method,
-        "methods": list(methods),
-        "seconds": 10,
-    }
-    return {
-        "kind": "replay",
-        "films": [film_data(film) for film in films],
-        "note": vote_words(films[0]),
-        "why": curve_words(films[0]),
-        **look,
-    }
+    look = {"palette": list(PALETTE), "symbols": list(SYMBOLS), "method": method, "methods": list(methods), "seconds": 10}
+    return {"films": [film_data(film) for film in films], "note": vote_words(films[0]), "why": curve_words(films[0]), **look}
 
 
-class TrainingReplay(Explorer):
+class TrainingReplay(DrawnExplorer):
     """One training or two as a film of ten seconds: embedding, segmentation, loss and Dice at every moment."""
 
     title = "Replay of a training"
+    scripts, look = ("replay.js",), "dots"
+    methods = _METHODS  # whose maps a page holds
 
     @in_place
     def __init__(
@@ -182,14 +163,12 @@ class TrainingReplay(Explorer):
         if method not in _METHODS:
             raise ValueError(f"method: found {method!r}, expected 'PCA' or 'UMAP'")
         self.films = [Film(as_recording(given)) for given in recordings or (example_recording(),)]
-        self.settings, self.method, self.status = umap, method, ipywidgets.HTML()
+        self.settings, self.method = umap, method
         self.making: threading.Thread | None = None
-        self.live = LiveScript(_SCRIPTS, replay_data(self.films, "PCA"))
-        self.live.observe(self._answer, "asked")
-        self.widget = frame(self.title, self.live, self.status)
+        self.begin(replay_data(self.films, "PCA"))
         if method == "UMAP":
             self.live.state = {"method": "UMAP"}
-            self._answer()
+            self.answer(self.state)
 
     @property
     def moment(self) -> int:
@@ -197,8 +176,8 @@ class TrainingReplay(Explorer):
         return int(self.live.state.get("moment", 0))
 
     @safely
-    def _answer(self, change: object = None) -> None:
-        """The browser asks for the UMAP of all moments: make it in the background, once."""
+    def answer(self, asked: dict) -> None:
+        """The browser has `asked` for the UMAP of all moments: make it in the background, once."""
         if self.making is None:
             self.making = threading.Thread(target=self._make, daemon=True)
             self.making.start()
@@ -208,14 +187,8 @@ class TrainingReplay(Explorer):
         """Make the UMAP of every film, then show it."""
         for number, film in enumerate(self.films):
             film.places["UMAP"] = film.layout("UMAP", self.settings)
-            self.live.tell(
-                {
-                    "film": number,
-                    "method": "UMAP",
-                    "places": packed_places(film.places["UMAP"]),
-                    "note": vote_words(film),
-                }
-            )
+            found = {"places": packed_places(film.places["UMAP"]), "note": vote_words(film)}
+            self.live.tell({"film": number, "method": "UMAP", **found})
 
     def picture(self) -> "go.Figure":
         """The first film at its first, middle and last moment."""
@@ -224,9 +197,9 @@ class TrainingReplay(Explorer):
         shown = {f"{TITLES.get(snaps[t].stage, snaps[t].stage)}, step {snaps[t].step}": film.places["PCA"][t] for t in moments}
         return map_figure(shown, film.marks, film.recording.names)
 
-    def write(self, path: str | os.PathLike, plotly: str, methods: Sequence[str] = _METHODS) -> Path:
-        """Write the page with a map by each of the `methods`; it draws by itself, so that no plotly goes with it."""
+    def stored(self) -> dict:
+        """The data of the page, with a map by each of the `methods`."""
         for film in self.films:
-            film.places |= {m: film.layout(m, self.settings) for m in methods if m not in film.places}
-        start = self.live.state.get("method", self.method)
-        return script_page(path, self.title, replay_data(self.films, start if start in methods else methods[0], methods), _SCRIPTS)
+            film.places |= {m: film.layout(m, self.settings) for m in self.methods if m not in film.places}
+        start = self.state.get("method", self.method)
+        return replay_data(self.films, start if start in self.methods else self.methods[0], self.methods)

@@ -1,14 +1,14 @@
-"""What the results explorer knows and shows: the tables' numbers, the volumes behind them, and the reader's choices."""
+"""What the results explorer knows: the tables' numbers of each experiment, and what is shown of it first."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..methods import GROUPS
-from ..tables import by_split, paired, plus_minus, read_results, same_people, summary
+from ..tables import by_split, headroom, paired, plus_minus, read_results, same_people, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,26 +57,6 @@ class Cell:
         return plus_minus(self.difference, self.difference_half, True)
 
 
-@dataclass(frozen=True)
-class Volume:
-    """One test volume in one run."""
-
-    run: int  # its number among all runs
-    volume: str  # its name
-    subject: str  # whose it is
-    split: int  # seed of the split
-    seed: int  # of the weights
-    dice: Mapping[str, float | None]  # of each class
-    hd95: Mapping[str, float | None]  # mm
-    score: float  # what the list is ordered by
-
-    @property
-    def name(self) -> str:
-        """Who it is, and in which run."""
-        own = self.volume if self.volume.startswith(self.subject) else f"{self.subject}: {self.volume}"
-        return f"{own}, split {self.split}, seed {self.seed}"
-
-
 @dataclass(frozen=True, eq=False)
 class Experiment:
     """Runs that can be compared, as `tables.experiment_of` says."""
@@ -120,10 +100,16 @@ def invented() -> list[dict]:
     return [run("scratch", 0, 0.81), run("scratch", 1, 0.84), run("global", 0, 0.82), run("global", 1, 0.86)]
 
 
+def had_room(runs: "pd.DataFrame") -> bool:
+    """Whether all labels brought these runs of one experiment more than nothing, where the baseline had fewest."""
+    found = headroom(runs).query("method == @BASELINE")
+    return len(found) > 0 and bool(found["mean"].iloc[0] > found["half"].iloc[0])
+
+
 def experiments_of(records: Sequence[dict]) -> dict[str, Experiment]:
-    """The experiments among all runs, the `records`, by name; the one with most runs first."""
+    """The experiments among all runs, the `records`, by name: first those that had room to tell, of these the one with most runs."""
     parts = {str(name): part for name, part in read_results(records).groupby("experiment", sort=False)}
-    ordered = sorted(parts, key=lambda name: -len(parts[name]))
+    ordered = sorted(parts, key=lambda name: (not had_room(parts[name]), -len(parts[name])))
     return {name: Experiment(name, parts[name], {int(k): records[int(k)] for k in parts[name].index}) for name in ordered}
 
 
@@ -155,49 +141,10 @@ def opening(experiment: Experiment) -> tuple[str, ...]:
     return tuple(method or (left.pop(0) if left else NOBODY) for method in chosen)
 
 
-def volumes_of(experiment: Experiment, method: str, labels: float, metric: str, name: str) -> list[Volume]:
-    """The test volumes of a `method` at a labelled share (`labels`), the worst first by `metric` and class (`name`, or "mean")."""
-    found = []
-    for run, record in experiment.records.items():
-        for v in (record.get("volumes") or ()) if (record["method"], record["labels"]) == (method, labels) else ():
-            dice, hd95 = v.get("dice", {}), v.get("hd95", {})
-            scores = hd95 if metric == "hd95" else dice
-            known = [float(s) for s in (scores.values() if name == "mean" else [scores.get(name)]) if s is not None and np.isfinite(s)]
-            if known:
-                where = v["name"], v.get("subject", v["name"]), int(record["split"]), int(record.get("seed") or 0)
-                found.append(Volume(run, *where, dice, hd95, float(np.mean(known))))
-    return sorted(found, key=lambda v: v.score, reverse=metric == "hd95")
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a reader has chosen."""
-
-    experiment: str  # by name
-    metric: str  # of tables.NAMES
-    name: str  # a class, or "mean"
-    methods: tuple[str, ...]  # in the four places
-    method: str  # that is looked at closer
-    labels: float  # at this labelled share
-    volume: int = 0  # of its volumes, 0 the worst
-    rank: int = 1  # of its slices, 1 the worst
-
-
-def opened(experiment: Experiment, metric: str = "pooled_dice") -> Shown:
-    """What is shown first of an experiment, by this `metric`."""
+def opened(experiment: Experiment) -> dict:
+    """What is shown first of an experiment, as results.js names it."""
     methods = opening(experiment)
     method = next((m for m in methods if m and m != BASELINE), methods[0])
     labels = min(float(f) for f in experiment.runs.loc[experiment.runs["method"] == method, "labels"])
-    return Shown(experiment.name, metric, "mean", methods, method, labels)
-
-
-def placed(shown: Shown, place: int, method: str) -> Shown:
-    """The `method` in this `place`, 0 to 3; where it has another place, the two change places."""
-    methods = list(shown.methods)
-    if method and method in methods:
-        methods[methods.index(method)] = methods[place]
-    methods[place] = method
-    if not any(methods):
-        return shown
-    near = shown.method if shown.method in methods else next(m for m in (method, *methods) if m)
-    return replace(shown, methods=tuple(methods), method=near, volume=0, rank=1)
+    chosen = {"methods": methods, "method": method, "labels": labels, "volume": 0, "rank": 0}
+    return {"experiment": experiment.name, "metric": "pooled_dice", "name": "mean"} | chosen

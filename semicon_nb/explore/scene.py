@@ -2,18 +2,15 @@
 
 __all__ = []
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import ipywidgets
 import numpy as np
 import torch
 
-from . import page
+from .page import grey_bytes
 from .slices import Slice, checked_anchor, chosen_slice
-from .widgets import Explorer, LiveScript, frame, in_place, script_page
+from .widgets import DrawnExplorer, in_place
 from ..show import PALETTE, PULL, PUSH, SYMBOLS
 
 DARK, BRIGHT = "#10141c", "#ffffff"
@@ -23,9 +20,8 @@ TINTS = (DARK, PULL, PUSH, BRIGHT)
 
 def slice_data(piece: Slice) -> dict:
     """What the browser needs of one slice: image and labels as bytes, names and colours of the classes, and `TINTS`."""
-    image, labels = np.rint(piece.image * 255).astype(np.uint8), piece.labels.astype(np.uint8)
-    looks = class_looks(len(piece.classes))
-    return {"image": image, "labels": labels, "classes": list(piece.classes), "tints": list(TINTS), **looks}
+    named = {"classes": list(piece.classes), "tints": list(TINTS), **class_looks(len(piece.classes))}
+    return {"image": grey_bytes(piece.image), "labels": piece.labels.astype(np.uint8), **named}
 
 
 def class_looks(count: int) -> dict[str, list[str]]:
@@ -45,11 +41,10 @@ class Asked:
     temperature: float  # of the loss
 
 
-class SliceExplorer(Explorer):
+class SliceExplorer(DrawnExplorer):
     """An explorer of one slice, on which the reader chooses the anchor; a subclass says what is looked at, in `_open`."""
 
     lead = "Click a pixel, or use the arrow keys on a picture, to choose the anchor."
-    scripts: tuple[str, ...] = ()  # of assets
 
     @in_place
     def __init__(
@@ -64,19 +59,8 @@ class SliceExplorer(Explorer):
     ):
         piece = chosen_slice(image, labels, classes)
         place = None if anchor is None else checked_anchor(anchor, piece.labels.shape)
-        self.data = self._open(Asked(piece, features, model, place, temperature))
-        self.live = LiveScript(self.scripts, self.data, "scene")
-        self.widget = frame(self.title, ipywidgets.HTML(page.text(self.lead)), self.live)
+        self.begin(self._open(Asked(piece, features, model, place, temperature)))
 
     def _open(self, asked: Asked) -> dict:
         """Measure what is shown, keep it in `self.shown`, and return what the browser needs of it."""
         raise NotImplementedError
-
-    @property
-    def state(self) -> dict:
-        """What the reader has chosen: `anchor`, row and column, and the place of each slider."""
-        return self.live.state
-
-    def write(self, path: str | os.PathLike, plotly: str = "") -> Path:
-        """Write the page that explores without a kernel to `path`; it needs no `plotly`."""
-        return script_page(path, self.title, self.data | {"state": self.state}, self.scripts, "scene", self.lead)

@@ -181,14 +181,8 @@ def _stop_data(stop: Stop, names: Sequence[str]) -> dict:
     """What the browser needs of one setting; `names` are those of the classes."""
     groups = stop.groups if stop.groups.max() > 126 else stop.groups.astype(np.int8)
     grid = stop.strategy.size if isinstance(stop.strategy, BlockDivision) else 0
-    return {
-        "label": stop.label,
-        "groups": groups,
-        "grid": grid,
-        "numbers": stop_numbers(stop, names),
-        "pairs": stop.pairs,
-        "cosine": stop.cosine,
-    }
+    shown = {"label": stop.label, "numbers": stop_numbers(stop, names), "pairs": stop.pairs, "cosine": stop.cosine}
+    return shown | {"groups": groups, "grid": grid}
 
 
 def _scene_data(shown: _Strategies) -> dict:

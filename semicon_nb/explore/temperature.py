@@ -72,15 +72,8 @@ def feel(
     force[anchor] = 0
     loss = float(total - score[positive].mean()) if count else float("nan")
     keys = float(np.exp(-(weight * np.log(np.maximum(weight, 1e-300))).sum()))
-    return Anchor(
-        similarity,
-        weight,
-        force,
-        loss,
-        float(weight[positive].sum()),
-        keys,
-        _hardest_share(weight[labels != labels[anchor]]),
-    )
+    negatives = weight[labels != labels[anchor]]
+    return Anchor(similarity, weight, force, loss, float(weight[positive].sum()), keys, _hardest_share(negatives))
 
 
 def _hardest_share(weight: np.ndarray) -> float:

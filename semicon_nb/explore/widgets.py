@@ -1,7 +1,7 @@
 """What every live explorer shares: a widget or a sentence in its place, controls with labels, and a check that the kernel still answers."""
 
 import functools
-import html
+import json
 import os
 import threading
 import traceback
@@ -13,7 +13,7 @@ import anywidget
 import ipywidgets
 import traitlets
 
-from .page import asset, message_page, write_page, written
+from .page import asset, text, write_page, written
 from ..show import style
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def sentence(problem: BaseException) -> str:
     return said if isinstance(problem, ValueError | TypeError | FileNotFoundError) and said else f"{type(problem).__name__}: {said}"
 
 
-def notice(text: str) -> ipywidgets.HTML:
-    """A sentence, `text`, where a picture would have been."""
+def notice(said: str) -> ipywidgets.HTML:
+    """A sentence, `said`, where a picture would have been."""
     look = "border-left:4px solid #d55e00;padding:.5rem .8rem;line-height:1.4"
-    return ipywidgets.HTML(f'<div role="status" class="semicon-notice" style="{look}">{html.escape(text)}</div>')
+    return ipywidgets.HTML(f'<div role="status" class="semicon-notice" style="{look}">{text(said)}</div>')
 
 
 def in_place(build: Callable) -> Callable:
@@ -103,15 +103,15 @@ class Explorer:
         """A small figure that says what the explorer shows, for pages that are read and not run."""
         raise NotImplementedError
 
-    def write(self, path: str | os.PathLike, plotly: str) -> Path:
-        """Write the page to `path`, with `plotly` as in `to_html`, which calls this when there is something to explore."""
+    def write(self, path: str | os.PathLike) -> Path:
+        """Write the page to `path`; `to_html` calls this when there is something to explore."""
         raise NotImplementedError
 
-    def to_html(self, path: str | os.PathLike, plotly: str = "inline") -> Path:
-        """Write a page that explores without a kernel; plotly "inline" (6 MB), "shared" (plotly.min.js beside it) or a path to one."""
+    def to_html(self, path: str | os.PathLike) -> Path:
+        """Write a page that explores without a kernel to `path`, or one that says why there is nothing to explore."""
         if self.problem and not hasattr(self, "status"):
-            return message_page(path, self.title, self.problem)
-        return self.write(path, plotly)
+            return write_page(path, self.title, f'<p class="problem" role="status">{text(self.problem)}</p>', {})
+        return self.write(path)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         """The widget; or the picture, where plotly is told to store its figures as data (saved pages)."""
@@ -123,11 +123,14 @@ class Explorer:
 
 
 def _plain(figure: "go.Figure") -> dict:
-    """A figure as JSON that a notebook can store."""
-    from .live_figure import CONFIG
-    from .page import figure as plain
+    """A figure as JSON that a notebook can store, without plotly's default template (it weighs more than most figures)."""
+    import plotly.graph_objects as go
 
-    return plain(figure) | {"config": CONFIG}
+    from .live_figure import CONFIG
+
+    plain = json.loads(go.Figure(figure).update_layout(template="none").to_json())
+    plain["layout"].pop("template", None)
+    return plain | {"config": CONFIG}
 
 
 def figure_widget(figure: "go.Figure", height: int = 420) -> "go.FigureWidget":
@@ -141,34 +144,11 @@ def figure_widget(figure: "go.Figure", height: int = 420) -> "go.FigureWidget":
     return widget
 
 
-def column(*children: ipywidgets.Widget, width: str = "420px") -> ipywidgets.VBox:
-    """Widgets, the `children`, below one another, at least `width` wide where the screen allows, growing to fill the row."""
-    return ipywidgets.VBox(children, layout=ipywidgets.Layout(flex=f"1 1 {width}", min_width=f"min(100%, {width})", max_width="100%"))
-
-
-def row(*children: ipywidgets.Widget) -> ipywidgets.HBox:
-    """Widgets, the `children`, side by side; they wrap on narrow screens."""
-    return ipywidgets.HBox(children, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start", width="100%"))
-
-
 def frame(title: str, *children: ipywidgets.Widget) -> ipywidgets.VBox:
     """The whole explorer: its heading, the `title`, its parts, the `children`, and the check that the kernel still answers."""
-    box = ipywidgets.VBox([heading(title), *children, Pulse()], layout=ipywidgets.Layout(width="100%"))
+    box = ipywidgets.VBox([ipywidgets.HTML(f"<b>{text(title)}</b>"), *children, Pulse()], layout=ipywidgets.Layout(width="100%"))
     box.add_class("semicon-explorer")
     return box
-
-
-def heading(text: str) -> ipywidgets.HTML:
-    """The `text` as heading of a figure."""
-    return ipywidgets.HTML(f"<b>{html.escape(text)}</b>")
-
-
-def labelled(widget: ipywidgets.Widget, width: str = "260px") -> ipywidgets.Widget:
-    """Show the description of a control, the `widget`, in full, whatever its length; `width` as CSS has it."""
-    widget.style.description_width = "initial"
-    widget.layout.width = width
-    widget.layout.max_width = "100%"
-    return widget
 
 
 DRAWN = {"dots": ("parts.js", "dots.js"), "scene": ("canvas.js", "chart.js", "parts.js", "scene.js")}
@@ -198,7 +178,34 @@ class LiveScript(anywidget.AnyWidget):
         self.send({"news": written(news)})
 
 
-def script_page(path: str | os.PathLike, title: str, data: dict, scripts: tuple[str, ...], look: str = "dots", lead: str = "") -> Path:
-    """Write the page at `path` that runs the same `scripts` on the same `data` under its `title` and `lead`, without a kernel and plotly."""
-    body = f'<style>{asset(f"{look}.css")}</style><div id="explorer"></div>'
-    return write_page(path, title, body, data, (*DRAWN[look], *scripts, "script_page.js"), lead, plotly="")
+class DrawnExplorer(Explorer):
+    """An explorer that the browser draws, with the same scripts and data in a notebook and in a page."""
+
+    lead = ""  # how to use it
+    scripts: tuple[str, ...] = ()  # of assets, the last of which defines `explorer`
+    look = "scene"  # a key of DRAWN
+
+    def begin(self, data: dict) -> None:
+        """Show what the scripts make of the `data`, which hold at "state" what the reader has chosen at first."""
+        self.data, self.live, self.status = data, LiveScript(self.scripts, data, self.look), ipywidgets.HTML()
+        self.live.observe(lambda change: self.answer(change["new"]), "asked")
+        lead = [ipywidgets.HTML(text(self.lead))] if self.lead else []
+        self.widget = frame(self.title, *lead, self.live, self.status)
+
+    def answer(self, asked: dict) -> None:
+        """Make what the browser has `asked` for and only the kernel can make."""
+
+    @property
+    def state(self) -> dict:
+        """What the reader has chosen, by the names that the explorer's script uses."""
+        return self.live.state
+
+    def stored(self) -> dict:
+        """What a page, which nobody can ask for more, has in the place of some of the data."""
+        return {}
+
+    def write(self, path: str | os.PathLike) -> Path:
+        """Write the page that explores without a kernel to `path`."""
+        body = f'<style>{asset(f"{self.look}.css")}</style><div id="explorer"></div>'
+        scripts = (*DRAWN[self.look], *self.scripts, "script_page.js")
+        return write_page(path, self.title, body, self.data | {"state": self.state} | self.stored(), scripts, self.lead)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semicon_nb.explore.canvas import MINUS, PLUS, PixelCanvas, beside, mixed, still, swatches
+from semicon_nb.explore.canvas import MINUS, PLUS, beside, mixed, still, swatches
 from semicon_nb.explore.page import asset
 from semicon_nb.show import PALETTE, edges, rgb
 
@@ -25,14 +25,6 @@ def test_a_share_of_nothing_keeps_the_grey_and_of_all_the_colour():
     assert mixed(grey, LOOKS[[[1, 1, 1]]], 0)[0, :, 0].tolist() == [0, 128, 255]
     assert (mixed(grey, LOOKS[[[1, 1, 1]]], 1) == rgb(PALETTE[1])).all()
     assert (mixed(grey, LOOKS[[[1, 1, 1]]], np.array([[0, 1, 0]]))[0, 1] == rgb(PALETTE[1])).all()
-
-
-def test_a_canvas_gets_one_picture_as_bytes():
-    canvas, colours = PixelCanvas(), np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    canvas.show(colours, np.full((2, 3), PLUS), np.eye(2, 3), (1, 2), 4, "six pixels")
-    assert canvas.shape == [2, 3] and np.array_equal(np.frombuffer(canvas.rgb, np.uint8).reshape(2, 3, 3), colours)
-    assert set(canvas.marks) == {PLUS} and list(canvas.labels) == [1, 0, 0, 0, 1, 0]
-    assert canvas.anchor == [1, 2] and canvas.grid == 4 and canvas.serial == 1
 
 
 def test_a_still_outlines_each_structure_in_its_own_colour():

@@ -14,11 +14,11 @@ from semicon_nb.explore.cohort import (
     USES,
     CohortBrowser,
     fit,
-    runs,
     sample_volumes,
     volume_data,
     volume_parts,
 )
+from semicon_nb.explore.page import run_lengths
 from semicon_nb.views import blur, change_contrast, draw_warp
 from semicon_nb.warps import draw_spline, sample
 
@@ -38,8 +38,8 @@ def test_every_volume_stands_in_the_part_that_the_split_gives_it(small_phantom):
 
 def test_runs_give_the_labels_back(small_phantom):
     for labels in (*small_phantom.labels[:4], np.zeros((300, 300), np.uint8)):
-        values, lengths = runs(labels)
-        assert np.array_equal(np.repeat(values, lengths).reshape(labels.shape), labels)
+        runs = run_lengths(labels)
+        assert np.array_equal(np.repeat(runs["values"], runs["lengths"]).reshape(labels.shape), labels)
 
 
 def test_a_larger_share_only_adds_labels(browser_of):

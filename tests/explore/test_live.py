@@ -113,18 +113,19 @@ def test_results(lab):  # noqa: F811
         "results.ipynb", "from semicon_nb.explore.results import ResultsExplorer" + RUNS, "explorer = ResultsExplorer(runs)\nexplorer"
     )
     tab = lab.open(name, size=(1440, 1100))
-    tab.figures(2)
+    means, strip = ("[aria-label^='Means with']", "[aria-label^='Scores of the test volumes']")
+    tab.wait(lambda: tab.page.locator(means).count(), "the chart")
     tab.shot("results-live-before")
-    x, y = tab.page.evaluate("(() => { const t = document.querySelectorAll('.js-plotly-plot')[0].data[4]; return [t.x[0], t.y[0]]; })()")
-    tab.click(".js-plotly-plot >> nth=0", (x, y))
-    tab.kernel_until("[explorer.menus['method'].value, explorer.menus['labels'].value]", ["global", 0.05])
-    tab.kernel("from semicon_nb.explore.results_state import volumes_of")
-    worst = tab.value("[[v.volume, v.score] for v in volumes_of(explorer.experiment, 'global', 0.05, 'pooled_dice', 'mean')]")
-    strip = "Array.from(document.querySelectorAll('.js-plotly-plot')[1].data[0].y)"
-    tab.near(strip, [score for _, score in worst], "the volumes, worst first")
-    tab.click(".js-plotly-plot >> nth=1", (3, worst[2][1]))
-    tab.kernel_until("explorer.menus['volume'].value", 2)
-    tab.kernel_until(f"{worst[2][0]!r} in explorer.table.value and explorer.problem == ''")
+    tab.page.click(f"{means} [data-point='1 0']", force=True)
+    tab.kernel_until("[explorer.state['method'], explorer.state['labels']]", ["global", 0.05])
+    tab.kernel("each = [(v['dice']['a'], v['name']) for r in runs if (r['method'], r['labels']) == ('global', 0.05) for v in r['volumes']]")
+    third = tab.value("sorted(each)[2][1]")
+    tab.page.click(f"{strip} [data-point='0 2']", force=True)
+    tab.kernel_until("explorer.state['volume']", 2)
+    assert third in tab.page.text_content("[aria-label='Scores of the volume']")
+    tab.kernel("explorer.live.state = explorer.state | {'metric': 'hd95'}")  # the browser follows Python, too
+    tab.wait(lambda: "HD95 of the volume" in tab.page.text_content(strip), "the metric of Python")
+    assert tab.value("explorer.problem") == ""
     tab.shot("results-live-after")
     assert not tab.errors and not tab.outside
     tab.close()
@@ -136,7 +137,7 @@ FIRST = {
     "CohortBrowser": "canvas.pixels",
     "PixelExplorer": ".semicon-dots canvas",
     "TrainingReplay": ".semicon-dots canvas",
-    "ResultsExplorer": ".js-plotly-plot .main-svg",
+    "ResultsExplorer": ".chart svg",
 }
 
 
@@ -176,7 +177,7 @@ KEYS = (["ArrowLeft"] * 3 + ["ArrowRight"] * 3) * 4  # ends where it began: a sl
 def test_how_long_a_slider_of_a_page_takes(name, static_page, tmp_path):  # noqa: F811
     control, made = EXPLORERS[name]
     tab = static_page(made(tmp_path / f"{name}.html"), size=(1440, 900))
-    tab.wait(lambda: tab.page.locator(".chart svg, .js-plotly-plot .main-svg").count(), "a chart")
+    tab.wait(lambda: tab.page.locator(".chart svg").count(), "a chart")
     tab.swept(f"#{control}", 4)
     swift(f"page {name}, 4,096 pixels", tab, lambda: tab.swept(f"#{control}", 20))
 
@@ -192,7 +193,7 @@ def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab):  # noqa: F811
         "from semicon_nb.explore.results import ResultsExplorer" + RUNS + "ResultsExplorer(runs)",
     )
     tab = lab.open(name, size=(1440, 1100))
-    tab.figures(2)
+    tab.wait(lambda: tab.page.locator(".semicon-scene").count() == 4, "four explorers")
     tab.page.evaluate("document.querySelectorAll('.semicon-explorer').forEach((found, k) => { found.id = 'explorer' + k; })")
     for kind, control, picture in (("strategy", "-stop3", "strategy:nth-child(4)"), ("temperature", "-temperature", "part")):
         moved, shown = f"[id$={control}]", f"#explorer{int(kind == 'temperature')} .{picture} canvas"
@@ -204,7 +205,7 @@ def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab):  # noqa: F811
         box = f"#explorer{k}"
 
         def said(box: str = box) -> int:
-            tab.press(f"{box} .noUi-handle, {box} input:enabled, {box} select", "ArrowLeft")
+            tab.press(f"{box} input:enabled, {box} select", "ArrowLeft")
             return tab.page.locator(f"{box} .semicon-closed:visible").count()
 
         tab.wait(said, f"the sentence of a closed kernel in explorer {k}")

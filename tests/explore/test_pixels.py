@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from browser_tools import pca_page
 from torch import nn
 
 from semicon_nb.embed import Map
@@ -208,7 +209,7 @@ def test_pages_are_small_and_ask_nobody_for_anything(tmp_path):
     images, labels = a_slice(64, 2)
     models = {name: network(i, 64) for i, name in enumerate(("initial", "global", "local", "finetune"))}
     made = PixelExplorer(models, images, labels, NAMES, count=4096)
-    page = made.write(tmp_path / "a.html", "shared", methods=("PCA",))
+    page = pca_page(made, tmp_path / "a.html")
     written = page.read_text()
     assert page.stat().st_size < 1.5e6 and [p.name for p in tmp_path.iterdir()] == ["a.html"]
     assert "default-src 'none'" in written and "connect-src 'none'" in written

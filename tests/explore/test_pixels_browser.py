@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from browser_tools import lab, static_page, swift  # noqa: F401
+from browser_tools import lab, pca_page, static_page, swift  # noqa: F401
 from test_pixels import NAMES, a_slice, network
 
 from semicon_nb.explore import PixelExplorer
@@ -61,7 +61,7 @@ def written(tmp_path_factory):
     """A page of 4,096 pixels and its explorer."""
     images, labels = a_slice(64)
     made = PixelExplorer({"one": network(0), "two": network(1)}, images, labels, NAMES, count=4096)
-    return made, made.write(tmp_path_factory.mktemp("page") / "pixels.html", "", methods=("PCA",))
+    return made, pca_page(made, tmp_path_factory.mktemp("page") / "pixels.html")
 
 
 def laid_out(made: PixelExplorer) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +212,7 @@ def test_a_page_fits_every_width_in_light_and_dark(static_page, written, width, 
 
 @pytest.mark.browser
 def test_slices_map_sentence_and_numbers_are_in_sight_at_once(static_page, tmp_path):  # noqa: F811
-    tab = opened(static_page, PixelExplorer().write(tmp_path / "page.html", "", methods=("PCA",)), size=(1280, 720))
+    tab = opened(static_page, pca_page(PixelExplorer(), tmp_path / "page.html"), size=(1280, 720))
     assert [tab.page.inner_text(f"#stage-{k}") for k in range(4)] == ["Untrained", "Global", "Local", "Fine-tuned"]
     for part in ("canvas.slices", "canvas.map", "#said-selection", "#said-anchor", ".numbers"):
         box = tab.page.locator(part).bounding_box()
@@ -226,7 +226,7 @@ HOSTILE = '<img src=x onerror="window.ran=1">'
 def test_names_reach_the_page_as_text(static_page, tmp_path):  # noqa: F811
     images, labels = a_slice()
     made = PixelExplorer({HOSTILE: network(), "two": network(1)}, images, labels, ("background", HOSTILE, "posterior"), count=200)
-    tab = opened(static_page, made.write(tmp_path / "page.html", "", methods=("PCA",)))
+    tab = opened(static_page, pca_page(made, tmp_path / "page.html"))
     tab.page.click("#legend button >> nth=1")
     tab.page.click("#stage-0")
     tab.wait(lambda: "onerror" in tab.page.inner_text("#said-selection"), "the words")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from browser_tools import lab, static_page, swift  # noqa: F401
+from browser_tools import lab, pca_page, static_page, swift  # noqa: F401
 from recordings import parts, recorded, watched  # noqa: F401
 
 from semicon_nb.data import phantom, split
@@ -92,7 +92,7 @@ def opened(static_page, path, **options):  # noqa: F811
 @pytest.mark.parametrize("width, dark", [(1440, False), (390, True)])
 def test_a_page_from_disk_replays(static_page, recorded, tmp_path, width, dark):  # noqa: F811
     replay = TrainingReplay(recorded[0], recorded[2])
-    path = replay.write(tmp_path / "replay.html", "", methods=("PCA",))
+    path = pca_page(replay, tmp_path / "replay.html")
     assert path.stat().st_size < 1.5e6
     tab = opened(static_page, path, size=(width, 1000), dark=dark)
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -124,7 +124,7 @@ def test_the_fall_of_dice_is_explained_where_there_is_one():
 
 @pytest.mark.browser
 def test_the_words_of_the_ribbon_fit_on_a_telephone(static_page, tmp_path):  # noqa: F811
-    tab = opened(static_page, TrainingReplay().write(tmp_path / "replay.html", "", methods=("PCA",)), size=(390, 844))
+    tab = opened(static_page, pca_page(TrainingReplay(), tmp_path / "replay.html"), size=(390, 844))
     fits = "bands => bands.filter((b) => b.textContent && b.scrollWidth <= b.clientWidth).map((b) => b.textContent)"
     assert tab.page.locator(".ribbon .band").evaluate_all(fits) == ["Global", "Local", "Fine-tuned"]
     assert "drawn anew" in tab.page.inner_text("#why")
@@ -134,7 +134,7 @@ def test_the_words_of_the_ribbon_fit_on_a_telephone(static_page, tmp_path):  # n
 def test_sixty_moments_play_by_themselves_smoothly_and_loop(static_page, tmp_path):  # noqa: F811
     replay = TrainingReplay()
     assert not replay.problem and len(replay.films[0].recording.snapshots) == 60
-    tab = opened(static_page, replay.write(tmp_path / "replay.html", "", methods=("PCA",)), size=(1280, 720))
+    tab = opened(static_page, pca_page(replay, tmp_path / "replay.html"), size=(1280, 720))
     tab.wait(lambda: tab.page.evaluate(f"{STATE}.playing"), "the film to begin by itself")
     for part in (".ribbon", "canvas.map", "canvas.slices", "canvas.curves", "#words-0"):
         box = tab.page.locator(part).bounding_box()
@@ -164,7 +164,7 @@ RIBBON = ".semicon-dots input[type=range]"
 @pytest.mark.browser
 @pytest.mark.parametrize("shown", ["map", "slices", "curves"])
 def test_the_ribbon_of_a_page_is_swift_with_4096_pixels(static_page, many, tmp_path, shown):  # noqa: F811
-    tab = opened(static_page, TrainingReplay(many, many).write(tmp_path / "replay.html", "", methods=("PCA",)), size=(1440, 900))
+    tab = opened(static_page, pca_page(TrainingReplay(many, many), tmp_path / "replay.html"), size=(1440, 900))
     tab.press(RIBBON, "Home")
     tab.latencies(RIBBON, f".semicon-dots canvas.{shown}", KEYS[:6], pause=30)
     swift(
@@ -189,7 +189,7 @@ def many():
 def test_who_wants_no_motion_gets_none(browser, tmp_path):
     context = browser.new_context(reduced_motion="reduce", offline=True)
     page = context.new_page()
-    page.goto(TrainingReplay().write(tmp_path / "replay.html", "", methods=("PCA",)).as_uri())
+    page.goto(pca_page(TrainingReplay(), tmp_path / "replay.html").as_uri())
     page.wait_for_timeout(500)
     assert not page.evaluate(f"{STATE}.playing") and page.inner_text("#play") == "Play"
     context.close()
@@ -250,7 +250,7 @@ def test_a_collapsed_training_has_a_sentence_and_names_are_text(watched, static_
     replay.making.join(60)
     assert not replay.problem, replay.trace
     assert all(np.isfinite(places).all() for places in replay.films[0].places.values())
-    tab = opened(static_page, replay.to_html(tmp_path / "replay.html", "shared"))
+    tab = opened(static_page, replay.to_html(tmp_path / "replay.html"))
     tab.page.wait_for_timeout(300)
     assert hostile in tab.page.inner_text("#legend") and "have collapsed" in tab.page.inner_text("main")
     assert hostile in tab.page.inner_text("#words-0")

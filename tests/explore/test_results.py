@@ -2,9 +2,9 @@
 
 import gzip
 import json
-import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from semicon_nb.data import part_indices, split
 from semicon_nb.evaluate import evaluate
-from semicon_nb.explore.looks import Look, compared_slice, look_at, look_at_run, slice_scores, slice_words
-from semicon_nb.explore.results import ResultsExplorer, packed_experiment, results_data
-from semicon_nb.explore.results_figures import HEIGHT, LINE, spread
-from semicon_nb.explore.results_state import KINDS, cells, experiments_of, opening, placed, volumes_of
+from semicon_nb.explore.looks import Look, SliceScore, look_at, look_at_run, slice_scores
+from semicon_nb.explore.results import HEIGHT, LINE, ResultsExplorer, spread
+from semicon_nb.explore.results_state import KINDS, cells, experiments_of, opened, opening
 from semicon_nb.show import METHOD_LOOKS, PALETTE
 from semicon_nb.tables import NAMES, headroom, paired, plus_minus, read_records, read_results, summary
 
@@ -107,9 +106,7 @@ def test_every_number_is_the_tables_to_the_last_digit(files):
     explorer, runs, checked = ResultsExplorer(files), read_results(files), 0
     assert not explorer.problem, explorer.trace
     assert set(explorer.experiments) == set(runs["experiment"])
-    data = {
-        e["name"]: e for e in json.loads(json.dumps([packed_experiment(e) for e in explorer.experiments.values()], default=lambda v: None))
-    }
+    data = {e["name"]: e for e in explorer.data["experiments"]}
     for name, part in runs.groupby("experiment", sort=False):
         for metric in NAMES:
             page = {(c["method"], c["labels"]): c for c in data[name]["cells"][metric]["mean"]}
@@ -127,41 +124,38 @@ def test_every_number_is_the_tables_to_the_last_digit(files):
     assert checked >= 4
 
 
-def test_live_chart_and_picture_show_the_tables_for_every_method_that_can_be_chosen():
+def test_the_picture_shows_the_tables_for_every_method_that_can_be_chosen():
     explorer, runs = ResultsExplorer(RESULTS), read_results(RESULTS)
     for name, part in runs.groupby("experiment", sort=False):
-        explorer.menus["experiment"].value = name
+        start = opened(explorer.experiments[name])
         wanted = {metric: {(m, f"{100 * f:g} %"): n for m, f, n in told(part, metric)} for metric in NAMES}
-        for metric in ("pooled_dice", "hd95"):
-            explorer.menus["metric"].value = metric
-            for method in explorer.experiment.methods[1::3]:
-                explorer.show(place=(1, method))
-                live, still = points_of(explorer.scores), points_of(explorer.picture())
-                for (shown, at), (mean, half, words) in live.items():
-                    numbers = wanted[metric][shown, at]
-                    assert (mean, half) == (numbers[0], np.nan_to_num(numbers[1])) == still[shown, at][:2]
-                    assert f"{plus_minus(*numbers[:2])} over {numbers[2]:.0f} split" in words
-                    assert not numbers[5] or f"{plus_minus(*numbers[3:5], True)} to scratch over {numbers[5]:.0f}" in words
-                    assert f"<td>{plus_minus(*numbers[:2])}</td>" in explorer.numbers.value
-                assert {m for m, _ in live} == {m for m in explorer.shown.methods if m} and method in explorer.shown.methods
-        explorer.menus["metric"].value = "pooled_dice"
-    assert not explorer.problem, explorer.trace
+        for metric, method in product(("pooled_dice", "hd95"), explorer.experiments[name].methods[1::3]):
+            methods = (start["methods"][0], method, "", "")
+            explorer.live.state = start | {"metric": metric, "methods": methods}
+            still = points_of(explorer.picture())
+            for (shown, at), (mean, half, words) in still.items():
+                numbers = wanted[metric][shown, at]
+                assert (mean, half) == (numbers[0], np.nan_to_num(numbers[1]))
+                assert f"{plus_minus(*numbers[:2])} over {numbers[2]:.0f} split" in words
+                assert not numbers[5] or f"{plus_minus(*numbers[3:5], True)} to scratch over {numbers[5]:.0f}" in words
+            assert {m for m, _ in still} == {m for m in methods if m}
 
 
 def test_the_headroom_stands_below_the_numbers_as_the_tables_have_it():
-    explorer = ResultsExplorer(RESULTS)
-    packed = {e["name"]: e["rooms"] for e in results_data(explorer)["experiments"]}
+    packed = {e["name"]: e["rooms"] for e in ResultsExplorer(RESULTS).data["experiments"]}
     for name, part in read_results(RESULTS).groupby("experiment", sort=False):
-        explorer.menus["experiment"].value = name
         for metric in ("pooled_dice", "hd95"):
-            explorer.menus["metric"].value = metric
             found = headroom(part, metric)
             told = [[f"{100 * f:g} %", f"headroom of {m}", plus_minus(mean, half, True), n]
                     for (f, m), (mean, half, n) in zip(found.index, found.to_numpy(), strict=True)]  # fmt: skip
             assert [list(line[:4]) for line in packed[name][metric]["mean"]] == told
-            assert explorer.numbers.value.count("headroom of") == len(told) and all(line[2] in explorer.numbers.value for line in told)
-            explorer.menus["metric"].value = "pooled_dice"
-    assert len(headroom(read_results(RESULTS / "hippocampus.jsonl"))) == 3 and not explorer.problem, explorer.trace
+    assert len(headroom(read_results(RESULTS / "hippocampus.jsonl"))) == 3
+
+
+def test_it_opens_on_the_experiment_that_had_room_to_tell():
+    explorer, runs = ResultsExplorer(RESULTS), read_results(RESULTS)
+    assert explorer.state["experiment"] == "hippocampus, thorough" and runs["experiment"].value_counts().idxmax() == "hippocampus, laptop"
+    assert next(iter(ResultsExplorer(RESULTS / "hippocampus.jsonl").experiments)) == "hippocampus, laptop"
 
 
 def test_runs_with_defects_never_count_among_sound_ones():
@@ -195,13 +189,6 @@ def test_it_opens_with_the_best_of_each_kind_on_validation_people():
 def test_own_methods_fill_the_places_that_have_no_method(rows):
     own = [{**r, "method": "mine", "key": None} for r in rows if r["method"] == "global"] + rows
     assert set(opening(experiments_of(read_records(own))["made up"])) == {"scratch", "global", "mine", ""}
-
-
-def test_a_fifth_method_takes_a_place_and_one_that_is_there_changes_places():
-    shown = ResultsExplorer(RESULTS).shown
-    assert placed(shown, 1, "fixmatch").methods == (shown.methods[0], "fixmatch", *shown.methods[2:])
-    assert placed(shown, 3, "scratch").methods == (shown.methods[3], *shown.methods[1:3], "scratch")
-    assert placed(shown, 1, "fixmatch").method == "fixmatch" and placed(shown, 0, "fixmatch").method == shown.method == "local(block)"
 
 
 def test_methods_have_colours_that_nothing_else_has():
@@ -245,7 +232,7 @@ def test_bad_results_are_a_sentence(results, word):
 
 def test_without_results_it_opens_on_invented_runs_that_are_called_so():
     explorer = ResultsExplorer()
-    assert explorer.experiment.name.startswith("invented") and explorer.shown.method == "global" and not explorer.problem
+    assert explorer.state["experiment"].startswith("invented") and explorer.state["method"] == "global" and not explorer.problem
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -254,21 +241,15 @@ def test_a_damaged_file_is_named(tmp_path):
     assert "run.json" in ResultsExplorer(runs=[tmp_path]).problem
 
 
-def test_runs_without_classes_and_volumes_are_shown_all_the_same(tmp_path):
+@pytest.mark.browser
+def test_runs_without_classes_and_volumes_are_shown_all_the_same(static_page, tmp_path):  # noqa: F811
     bare = [{"method": m, "labels": 0.1, "split": s, "pooled_dice": 0.8 + 0.01 * s} for m in ("scratch", "x") for s in (0, 1)]
     explorer = ResultsExplorer(bare)
-    assert explorer.shown.methods == ("scratch", "x", "", "") and "No such run has volumes" in explorer.table.value
-    explorer.menus["metric"].value = "validation"
-    assert "No run has Validation Dice" in explorer.numbers.value and not explorer.problem, explorer.trace
-    assert explorer.to_html(tmp_path / "r.html", "shared").exists()
-
-
-def test_the_worst_come_first_for_dice_and_for_distance(rows):
-    one = experiments_of(read_records(rows))["made up"]
-    found = [v.score for v in volumes_of(one, "global", 0.1, "volume_dice", "mean")]
-    far = [v.score for v in volumes_of(one, "global", 0.1, "hd95", "anterior")]
-    assert len(found) == 30 and found == sorted(found) and far == sorted(far, reverse=True)
-    assert len(volumes_of(one, "global", 0.1, "volume_dice", "posterior")) == 24
+    assert explorer.state["methods"] == ("scratch", "x", "", "") and not explorer.problem, explorer.trace
+    tab = shown(static_page, explorer, tmp_path)
+    assert "No such run has volumes" in tab.page.inner_text("#explorer")
+    tab.page.select_option("#metric", label="Validation Dice")
+    assert "No run has Validation Dice" in tab.page.text_content(".scores") and not tab.errors
 
 
 def test_slices_are_sorted_and_counted_right(small_phantom):
@@ -285,39 +266,11 @@ def test_slices_are_sorted_and_counted_right(small_phantom):
     ]
     there = [((worst.truth == c) | (worst.predicted == c)).any() for c in (1, 2)]
     assert worst.dice == pytest.approx(np.mean([d for d, t in zip(dice, there, strict=True) if t]))
-    _, marks = compared_slice(worst)
-    missed = (worst.truth > 0) & (worst.predicted == 0)
-    assert np.array_equal(marks == 2, missed) and f"{missed.sum()} pixels missed" in slice_words(slices, 1)
-
-
-def test_the_way_down_ends_at_the_chosen_slice(rows, look):
-    explorer = ResultsExplorer(rows, runs=[look])
-    assert explorer.sheet.layout.display == "none", "no run of the first experiment was kept"
-    explorer.menus["experiment"].value = "phantom, kept runs"
-    assert not explorer.problem, explorer.trace
-    assert explorer.experiment.methods == ["threshold"] and explorer.slices and explorer.sheet.layout.display == ""
-    explorer.menus["volume"].value = 1
-    assert {s.volume for s in explorer.slices} == {explorer.ordered[1].volume}
-    explorer.rank.value = 2
-    assert f"rank 2 of {len(explorer.slices)}" in explorer.said.value and str(explorer.slices[1].number) in explorer.said.value
-    assert np.array_equal(np.frombuffer(explorer.canvas.marks, np.uint8).reshape(32, 32), compared_slice(explorer.slices[1])[1])
-
-
-def test_controls_change_the_charts(rows):
-    explorer = ResultsExplorer(rows)
-    explorer.menus["metric"].value, explorer.menus["name"].value = "hd95", "posterior"
-    wanted = cells(explorer.experiment, "hd95", "posterior")
-    assert list(explorer.scores.data[1].y) == [wanted["scratch", f].mean for f in (0.05, 0.1, 0.2)]
-    assert explorer.scores.layout.yaxis.title.text == "HD95 (mm), posterior"
-    explorer.places[0].value = ""
-    assert explorer.shown.methods == ("", "global", "", "") and not explorer.scores.data[1].x and explorer.shown.method == "global"
-    explorer.menus["labels"].value = 0.2
-    assert "No such run has volumes" in explorer.table.value and not explorer.problem
 
 
 def test_a_run_that_is_in_no_file_counts_as_a_run_of_its_own(look, small_phantom, small_run):
     explorer = ResultsExplorer(runs=[look])
-    assert cells(explorer.experiment, "pooled_dice", "mean")["threshold", 0.5].mean == look.record["pooled_dice"]
+    assert cells(explorer.experiments[explorer.state["experiment"]], "pooled_dice", "mean")["threshold", 0.5].mean == look.record["pooled_dice"]
     rows = part_indices(small_phantom, split(small_phantom, 0.5), "test")
     assert look.record["volume_dice"] == evaluate(Threshold(), small_phantom, rows).volume_dice
     kept = look_at_run(small_run)
@@ -329,62 +282,104 @@ def test_a_run_that_is_in_no_file_counts_as_a_run_of_its_own(look, small_phantom
 def test_stored_and_exported_are_small(rows, look, tmp_path):
     explorer = ResultsExplorer(rows, runs=[look])
     assert len(json.dumps(explorer._repr_mimebundle_())) < 60_000
-    assert explorer.to_html(tmp_path / "r.html").stat().st_size < 6e6
+    assert explorer.to_html(tmp_path / "r.html").stat().st_size < 1e6
     many = [record(f"method {m}", f, s, volumes=40) for m in range(9) for f in (0.05, 0.1, 0.2) for s in range(12)]
-    assert ResultsExplorer(many).to_html(tmp_path / "r.html", "shared").stat().st_size < 1.5e6
+    assert ResultsExplorer(many).to_html(tmp_path / "r.html").stat().st_size < 1.5e6
 
 
-POINTS = """() => document.getElementById('scores').data.filter((_, k) => k % 3 === 1)
-  .flatMap(t => t.x.map((x, i) => [t.name, Math.round(x), t.y[i], t.error_y.array[i], t.text[i]]))"""
+def shown(static_page, explorer, tmp_path, **options):  # noqa: F811
+    """The page of an explorer, opened."""
+    tab = static_page(explorer.to_html(tmp_path / "r.html"), **options)
+    tab.wait(lambda: tab.page.evaluate("document.body.dataset.ready"), "the page")
+    return tab
 
 
-THREE = "Array.from(document.querySelectorAll('#three div'), d => Array.from(d.children, e => e.textContent))"
+def chosen(tab, **values) -> None:
+    """Choose in menus by the texts that stand in them."""
+    for name, label in values.items():
+        tab.page.select_option(f"#{name}", label=label)
+
+
+POINTS = """() => semicon.shown.charts()[0].lines.flatMap((line, k) => line.x.map((x, i) =>
+  [semicon.shown.state().methods[k], Math.round(x), line.y[i], line.halves[i], line.texts[i].split("\\n")[1]]))"""
+THREE = "Array.from(document.querySelectorAll('.three div'), d => d.lastChild.textContent)"
+
+
+def volumes_of(explorer, state) -> list[list]:
+    """Name, split and score of the test volumes behind a point, worst first, from the records themselves."""
+    far, one = state["metric"] == "hd95", state["name"]
+    found = []
+    for record in explorer.experiments[state["experiment"]].records.values():
+        for v in (record.get("volumes") or ()) if (record["method"], record["labels"]) == (state["method"], state["labels"]) else ():
+            each = v["hd95" if far else "dice"]
+            known = [s for s in (each.values() if one == "mean" else [each.get(one)]) if s is not None and np.isfinite(s)]
+            found += [[v["name"], record["split"], np.mean(known)]] if known else []
+    return sorted(found, key=lambda v: v[2], reverse=far)
+
+
+def agree(tab, explorer) -> dict:
+    """Whether points, numbers and volumes of the page are those of the tables."""
+    state = tab.page.evaluate("semicon.shown.state()")
+    experiment = explorer.experiments[state["experiment"]]
+    known = cells(experiment, state["metric"], state["name"])
+    each = [known[m, f] for m in state["methods"] for f in experiment.shares if (m, f) in known]
+    points = [[c.method, experiment.shares.index(c.labels), c.mean, np.nan_to_num(c.half)] for c in each]
+    found = tab.page.evaluate(POINTS)
+    assert [p[:4] for p in found] == points and all(p[4].startswith(f"{c.text} over {c.splits} split") for p, c in zip(found, each, strict=True))
+    rows = " ".join(tab.page.text_content(".scores").split())
+    assert all(c.text in rows and c.difference_text in rows for c in each)
+    rooms = headroom(experiment.scored(state["metric"], state["name"]), state["metric"])
+    lines = {place: plus_minus(mean, half, True) for place, mean, half, _ in rooms.itertuples()}
+    assert not each or all(f"headroom of {m}" in rows and line in rows for (_, m), line in lines.items())
+    cell, room = known.get((state["method"], state["labels"])), lines.get((state["labels"], "scratch"))
+    texts = [cell.text, cell.difference_text or "–", room or "–"] if cell else ["–"] * 3
+    assert tab.page.evaluate(THREE) == texts
+    page, wanted = tab.page.evaluate("semicon.shown.volumes()"), volumes_of(explorer, state)
+    assert [v[2] for v in page] == pytest.approx([v[2] for v in wanted], rel=1e-6, abs=1e-6) and sorted(v[:2] for v in page) == sorted(v[:2] for v in wanted)
+    return state
 
 
 @pytest.mark.browser
-def test_the_page_shows_what_python_shows(static_page, tmp_path):  # noqa: F811
+def test_the_page_shows_what_the_tables_say(static_page, tmp_path):  # noqa: F811
     explorer = ResultsExplorer(RESULTS)
-    tab = static_page(explorer.to_html(tmp_path / "r.html", "shared"))
-    tab.page.evaluate("results.ready")
-    tab.page.click("summary")
-    for name in explorer.experiments:
-        tab.page.select_option("#experiment", name)
-        explorer.menus["experiment"].value = name
-        for metric, kind in (("pooled_dice", "mean"), ("hd95", explorer.experiment.classes[0])):
-            tab.page.select_option("#metric", metric)
-            tab.page.select_option("#name", kind)
-            explorer.menus["metric"].value, explorer.menus["name"].value = metric, kind
-            wanted = [[t.name, round(x), y, half, words] for t in explorer.scores.data[1::3]
-                      for x, y, half, words in zip(t.x, t.y, t.error_y.array, t.text, strict=True)]  # fmt: skip
-            tab.wait(lambda wanted=wanted: tab.page.evaluate(POINTS) == wanted, f"the points of {name}, {metric}, {kind}")
-            words = re.findall(r"<td>(headroom of [^<]+)</td><td>([^<]+)</td>", explorer.numbers.value)
-            assert all(" ".join(line) in " ".join(tab.page.inner_text("#score-table").split()) for line in words)
-            three = re.findall(r"<dt>(.+?)</dt><dd>(.+?)</dd>", explorer.three.value)
-            assert [list(pair) for pair in three] == tab.page.evaluate(THREE) and three[0][0].startswith(explorer.shown.method)
-            volumes = [[v.volume, v.split] for v in explorer.ordered]
-            assert [v[:2] for v in tab.page.evaluate("results.state().volumes")] == volumes
-            assert tab.page.locator("#sheet").is_hidden() and "undefined" not in tab.page.inner_text("main")
-        tab.page.select_option("#metric", "pooled_dice")
-        explorer.menus["metric"].value = "pooled_dice"
-    tab.page.select_option("#experiment", "hippocampus, laptop")
-    tab.page.select_option("#place1", "scratch")
-    tab.wait(lambda: tab.page.evaluate("results.state().methods[1]") == "scratch", "scratch in the second place")
-    assert tab.page.evaluate("document.getElementById('place0').value") == "local(block)"
+    tab = shown(static_page, explorer, tmp_path)
+    for name, experiment in explorer.experiments.items():
+        chosen(tab, experiment=name)
+        for metric, kind in (("Pooled Dice", "mean of the classes"), ("HD95 (mm)", experiment.classes[0]), ("Dice per volume", experiment.classes[-1])):
+            chosen(tab, metric=metric, name=kind)
+            assert agree(tab, explorer)["experiment"] == name
+            assert tab.page.locator("text=Its slices").is_hidden() and "undefined" not in tab.page.inner_text("main")
+        chosen(tab, metric="Pooled Dice")
     assert not tab.errors and not tab.outside
 
 
-BOXES = """() => Array.from(document.querySelectorAll('#scores .textpoint text')).filter(t => t.textContent)
+@pytest.mark.browser
+def test_a_fifth_method_takes_a_place_and_one_that_is_there_changes_places(static_page, tmp_path):  # noqa: F811
+    tab = shown(static_page, ResultsExplorer(RESULTS), tmp_path)
+    chosen(tab, experiment="hippocampus, laptop")
+    before = tab.page.evaluate("semicon.shown.state()")
+    chosen(tab, place1="fixmatch")
+    state = tab.page.evaluate("semicon.shown.state()")
+    assert before["method"] == "local(block)" and state["method"] == "fixmatch"
+    assert state["methods"] == [before["methods"][0], "fixmatch", *before["methods"][2:]]
+    chosen(tab, place1="scratch")
+    state = tab.page.evaluate("semicon.shown.state()")
+    assert state["methods"][:2] == ["fixmatch", "scratch"] and state["method"] == "fixmatch"
+    for place in range(4):
+        chosen(tab, **{f"place{place}": "none"})
+    assert [bool(m) for m in tab.page.evaluate("semicon.shown.state().methods")] == [False] * 3 + [True], "one stays"
+
+
+BOXES = """() => Array.from(document.querySelectorAll('.chart text.label'))
   .map(t => { const b = t.getBoundingClientRect(); return [b.top, b.bottom, b.right]; })"""
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1440, 390])
 def test_labels_of_lines_do_not_overlap_and_fit(width, static_page, tmp_path):  # noqa: F811
-    tab = static_page(ResultsExplorer(RESULTS).to_html(tmp_path / "r.html", "shared"), size=(width, 900))
-    tab.page.evaluate("results.ready")
+    tab = shown(static_page, ResultsExplorer(RESULTS), tmp_path, size=(width, 900))
     for name in ("hippocampus, laptop", "sunnybrook, laptop x 0.25"):
-        tab.page.select_option("#experiment", name)
-        tab.wait(lambda name=name: tab.page.evaluate("results.state().experiment") == name, name)
+        chosen(tab, experiment=name)
         boxes = sorted(tab.page.evaluate(BOXES))
         assert len(boxes) == 4 and all(right <= width for _, _, right in boxes)
         assert all(above[1] <= below[0] + 1 for above, below in zip(boxes, boxes[1:], strict=False))
@@ -392,28 +387,36 @@ def test_labels_of_lines_do_not_overlap_and_fit(width, static_page, tmp_path):  
     tab.shot(f"results-page-{width}")
 
 
+def words_of(slices: list[SliceScore], rank: int) -> tuple[str, np.ndarray]:
+    """What the page says of a slice, 1 for the worst, and the marks that it draws."""
+    s = slices[rank - 1]
+    missed, invented = (s.truth > 0) & (s.predicted == 0), (s.truth == 0) & (s.predicted > 0)
+    wrong = (s.truth > 0) & (s.predicted > 0) & (s.truth != s.predicted)
+    where = f"Slice {s.number} of {s.volume}, rank {rank} of {len(slices)} from the worst, Dice {s.dice:.2f}"
+    counts = f"{missed.sum()} pixels missed (red −), {invented.sum()} invented (yellow +), {wrong.sum()} of the wrong class (white \\)"
+    return f"{where}: {counts}. Light line: the true outline.", 2 * missed + invented + 6 * wrong
+
+
 @pytest.mark.browser
 def test_the_page_leads_down_by_pointer(look, static_page, tmp_path):  # noqa: F811
-    tab = static_page(ResultsExplorer(runs=[look]).to_html(tmp_path / "r.html", "shared"))
-    tab.page.evaluate("results.ready")
-    state = tab.page.evaluate("results.state()")
-    tab.click("#strip", (2, state["volumes"][1][2]))
-    tab.wait(lambda: tab.page.evaluate("results.state().volume") == 1, "the second volume")
-    wanted = [s for s in look.slices if s.volume == state["volumes"][1][0]]
-    tab.wait(lambda: tab.page.evaluate("results.state().slices") == [s.number for s in wanted], "its slices")
+    tab = shown(static_page, ResultsExplorer(runs=[look]), tmp_path)
+    named = tab.page.evaluate("semicon.shown.volumes()")[1][0]
+    tab.page.click("[aria-label^='Scores of the test volumes'] [data-point='0 1']", force=True)
+    assert tab.page.evaluate("semicon.shown.state().volume") == 1
+    wanted = [s for s in look.slices if s.volume == named]
+    assert tab.page.evaluate("semicon.shown.slices()") == [s.number for s in wanted]
     tab.press("#rank", "ArrowRight")
-    tab.wait(lambda: tab.page.locator("#said").text_content() == slice_words(wanted, 2), "the second slice")
+    said, marks = words_of(wanted, 2)
+    assert tab.page.text_content(".said") == said and tab.page.evaluate("semicon.shown.marks()") == marks.ravel().tolist()
     tab.wait(lambda: len(tab.page.evaluate("semicon.timings.rank || []")) == 1, "one measured redraw")
     tab.shot("results-page-after")
 
 
 @pytest.mark.browser
 def test_a_click_on_a_mean_shows_its_volumes(rows, static_page, tmp_path):  # noqa: F811
-    tab = static_page(ResultsExplorer(rows).to_html(tmp_path / "r.html", "shared"))
-    tab.page.evaluate("results.ready")
-    x, y = tab.page.evaluate("(() => { const t = document.getElementById('scores').data[4]; return [t.x[1], t.y[1]]; })()")
-    tab.click("#scores", (x, y))
-    tab.wait(lambda: tab.page.evaluate("[results.state().method, results.state().labels]") == ["global", 0.1], "the point")
+    tab = shown(static_page, ResultsExplorer(rows), tmp_path)
+    tab.page.click("[aria-label^='Means with'] [data-point='1 1']", force=True)
+    assert tab.page.evaluate("[semicon.shown.state().method, semicon.shown.state().labels]") == ["global", 0.1]
 
 
 HOSTILE = '<img src=x onerror="window.ran=1"> & <b>'
@@ -423,21 +426,13 @@ HOSTILE = '<img src=x onerror="window.ran=1"> & <b>'
 def test_names_from_data_reach_the_page_as_text(rows, static_page, tmp_path):  # noqa: F811
     text = json.dumps(rows).replace('"anterior"', json.dumps(HOSTILE)).replace('"global"', json.dumps(f"m {HOSTILE}"))
     explorer = ResultsExplorer([{**r, "data": HOSTILE} for r in json.loads(text.replace('"v0"', json.dumps(f"v {HOSTILE}")))])
-    explorer.menus["volume"].value = 1
     assert not explorer.problem, explorer.trace
-    assert all("<img" not in part.value for part in (explorer.numbers, explorer.table, explorer.status, explorer.said))
-    tab = static_page(explorer.to_html(tmp_path / "r.html", "shared"))
-    tab.page.evaluate("results.ready")
-    tab.page.select_option("#name", HOSTILE)
-    tab.wait(lambda: tab.page.evaluate("results.state().name") == HOSTILE, "the class")
+    tab = shown(static_page, explorer, tmp_path)
+    chosen(tab, name=HOSTILE)
+    tab.page.select_option("#volume", index=1)
+    assert tab.page.evaluate("semicon.shown.state().name") == HOSTILE
     assert tab.page.locator("img").count() == 0 and not tab.page.evaluate("window.ran")
-    assert "onerror" in tab.page.inner_text("#volume-table") and not tab.errors
-
-
-def test_what_the_page_reads_holds_every_experiment():
-    explorer = ResultsExplorer(RESULTS)
-    data = results_data(explorer)
-    assert [e["name"] for e in data["experiments"]] == list(explorer.experiments) and data["slices"] == []
+    assert tab.page.text_content("#explorer").count("onerror") > 9 and not tab.errors
 
 
 def test_live_figures_do_not_load_what_plotly_asks_for_its_version_only():

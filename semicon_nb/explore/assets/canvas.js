@@ -107,7 +107,7 @@ function pixelCanvas(place, pick) {
   }
   const watch = new ResizeObserver(() => { if (now) draw(now); });
   watch.observe(place);
-  return { draw, canvas, stop: () => watch.disconnect() };
+  return { draw, canvas, now: () => now, stop: () => watch.disconnect() };
 }
 
 // Grey levels (bytes) mixed with a colour: share 0 keeps the grey, 1 is all colour

@@ -27,8 +27,9 @@ function powerTicks(low, high, most) {
 const axisText = (x) => (Math.abs(x) >= 1e9 ? x / 1e9 + " G" : Math.abs(x) >= 1e6 ? x / 1e6 + " M" : Math.abs(x) >= 1e4 ? x / 1e3 + " k" : Number(x.toPrecision(6)).toLocaleString("en-US"));
 
 // Make `place` a chart, `tall` pixels high and named `alt`; returns draw(picture). heard(line, point) is called when a point is clicked
-// picture: {x: {title, range, log?, ticks?}, y: {the same, or names: [...]}, lines: [{name, x, y, colour, symbol?, dash?, texts?, symbols?, bare?}],
-//   bars: [{name, x, y, colour, sign}] (stacked, wide as their spacing), rings: [[x, y], ...], rule: x}
+// picture: {x: {title, range, log?, ticks?}, y: {the same, or names: [...]}, lines: [{name?, x, y, colour, symbol?, dash?, texts?, symbols?,
+//   bare?, halves? (of intervals), dots? ([[x, y], ...]), label? (its name at the end of the line, at the height `at`)}], right? (room for
+//   such names), bars: [{name, x, y, colour, sign}] (stacked, wide as their spacing), rings: [[x, y], ...], rule: x}
 function chart(place, tall, alt, heard) {
   place.classList.add("chart");
   let now = null, last = 0;
@@ -43,10 +44,10 @@ function chart(place, tall, alt, heard) {
   };
 
   function frame(x, y, box, picture, pen) {
-    const across = picture.x.ticks || (picture.x.log ? powerTicks : roundTicks)(...picture.x.range, box.wide / 70);
+    const across = picture.x.names ? picture.x.names.map((_, k) => k) : picture.x.ticks || (picture.x.log ? powerTicks : roundTicks)(...picture.x.range, box.wide / 70);
     const names = picture.y.names, down = names ? names.map((_, k) => k) : picture.y.ticks || (picture.y.log ? powerTicks : roundTicks)(...picture.y.range, box.high / 36);
     for (const t of down) pen.append(svg("line", { class: "grid", x1: box.left, x2: box.left + box.wide, y1: y(t), y2: y(t) }), svg("text", { x: box.left - 7, y: y(t) + 4, "text-anchor": "end", text: names ? names[t] : axisText(t) }));
-    if (!picture.x.bare) for (const t of across) pen.append(svg("line", { class: "grid", x1: x(t), x2: x(t), y1: box.top, y2: box.top + box.high }), svg("text", { x: x(t), y: box.top + box.high + 16, "text-anchor": "middle", text: axisText(t) }));
+    if (!picture.x.bare) for (const t of across) pen.append(svg("line", { class: "grid", x1: x(t), x2: x(t), y1: box.top, y2: box.top + box.high }), svg("text", { x: x(t), y: box.top + box.high + 16, "text-anchor": "middle", text: picture.x.names ? picture.x.names[t] : axisText(t) }));
     pen.append(svg("text", { class: "title", x: box.left + box.wide / 2, y: box.top + box.high + 33, "text-anchor": "middle", text: picture.x.title || "" }));
     pen.append(svg("text", { class: "title", x: box.left - (names ? 0 : 40), y: box.top - 9, text: picture.y.title || "" }));
   }
@@ -60,6 +61,18 @@ function chart(place, tall, alt, heard) {
       pen.append(svg("rect", { x: left, y: top, width: Math.max(1, right - left), height: low - top, fill: colour }, svg("title", { text: `${name}: ${threeDigits(ys[i])}` })));
       if (low - top > 11 && right - left > 6) pen.append(svg("text", { class: "sign", x: (left + right) / 2, y: (low + top) / 2 + 4, "text-anchor": "middle", text: sign }));
     });
+  }
+
+  // The intervals and single values behind a line, and its name in the room on the right
+  function besides(x, y, { colour, halves = [], dots = [], label, x: xs, y: ys }, end, pen) {
+    for (const [a, b] of dots) pen.append(svg("circle", { class: "dot", cx: x(a), cy: y(b), r: 2.6, fill: colour }));
+    halves.forEach((half, i) => {
+      if (half) pen.append(svg("path", { class: "half", stroke: colour, d: [-half, half].map((h) => `M${x(xs[i]) - 4} ${y(ys[i] + h)}h8`).join("") + `M${x(xs[i])} ${y(ys[i] - half)}V${y(ys[i] + half)}` }));
+    });
+    if (!label) return;
+    pen.append(svg("path", { class: "leader", stroke: colour, d: `M${x(xs.at(-1))} ${y(ys.at(-1))}L${end} ${y(label.at)}` }));
+    const words = label.text.split("\n"), top = y(label.at) + 4.5 - 7.5 * (words.length - 1);
+    pen.append(svg("text", { class: "label", style: `fill:${colour}` }, ...words.map((text, k) => svg("tspan", { x: end + 4, y: top + 15 * k, text }))));
   }
 
   function line(x, y, found, number, pen) {
@@ -90,12 +103,13 @@ function chart(place, tall, alt, heard) {
     picture = now = { lines: [], bars: [], rings: [], ...picture };
     const room = last = place.clientWidth || 480, names = picture.y.names || [];
     const left = names.length ? 14 + 6.6 * Math.max(...names.map((n) => n.length)) : 52;
-    const box = { left, top: picture.y.title ? 24 : 10, wide: Math.max(60, room - left - 14), high: tall - (picture.x.bare ? 32 : 44) - (picture.y.title ? 24 : 10) };
+    const box = { left, top: picture.y.title ? 24 : 10, wide: Math.max(60, room - left - (picture.right || 14)), high: tall - (picture.x.bare ? 32 : 44) - (picture.y.title ? 24 : 10) };
     const x = scale(picture.x, box.left, box.left + box.wide), y = scale(picture.y, box.top + box.high, box.top);
     const pen = svg("svg", { viewBox: `0 0 ${room} ${tall}`, width: room, height: tall, role: "img", "aria-label": picture.alt || alt });
     frame(x, y, box, picture, pen);
     bars(x, y, picture, pen);
     if (picture.rule !== undefined) pen.append(svg("line", { class: "rule", x1: x(picture.rule), x2: x(picture.rule), y1: box.top, y2: box.top + box.high }));
+    picture.lines.forEach((found) => besides(x, y, found, box.left + box.wide, pen));
     picture.lines.forEach((found, k) => line(x, y, found, k, pen));
     for (const [a, b] of picture.rings) if (Number.isFinite(x(a)) && Number.isFinite(y(b))) pen.append(svg("circle", { class: "ring", cx: x(a), cy: y(b), r: 9 }));
     place.replaceChildren(...legend(picture), pen);

@@ -7,10 +7,8 @@ function explorer(root, data, host) {
   const loaded = new Map(), waiting = new Map(), foreground = data.classes.slice(1);
   let state = { ...data.state }, volume = null;
 
-  // One slice as it is stored: its labels are values and lengths of runs
   function slice(stored) {
-    const values = unpack(stored.values), lengths = unpack(stored.lengths), labels = new Uint8Array(height * width);
-    for (let i = 0, at = 0; i < values.length; i++) { labels.fill(values[i], at, at + lengths[i]); at += lengths[i]; }
+    const labels = unrolled(stored.labels, height * width);
     return { ...stored, image: unpack(stored.image), labels, shares: foreground.map((_, k) => labels.reduce((sum, label) => sum + (label === k + 1), 0) / labels.length * 100) };
   }
 
@@ -90,10 +88,10 @@ function explorer(root, data, host) {
 
   const texts = () => volume.slices.map((found) => String(found.number));
   const controls = {
-    volume: menu(host, "volume", "Volume", data.held.map((v) => name(data.volumes[v])), data.held.indexOf(state.volume), (at) => choose(data.held[at])),
+    volume: menu(host, "volume", "Volume", data.held.map((v) => [v, name(data.volumes[v])]), state.volume, (v) => choose(v)),
     slice: slider(host, "slice", "Slice", ["1"], 0, (at) => { state.slice = volume.slices[at].number; draw(); }),
     labelled: slider(host, "labelled", "Labelled share of the training volumes", data.stops, state.labelled, (at) => { state.labelled = at; draw(); }),
-    kind: menu(host, "kind", "Views as in", kinds, state.kind, (at) => { state.kind = at; draw(); }),
+    kind: menu(host, "kind", "Views as in", kinds.map((kind, k) => [k, kind]), state.kind, (at) => { state.kind = at; draw(); }),
   };
   const hundred = Array.from({ length: 51 }, (_, k) => (k / 50).toFixed(2)), ends = ["low", "high"].map((name, k) => slider(host, name, k ? "Shown as white" : "Shown as black", hundred, 50 * state.window[k], (at) => {
     state.window = state.window.map((old, j) => (j === k ? at / 50 : old));
@@ -123,13 +121,13 @@ function explorer(root, data, host) {
     [volume, note.textContent] = [found, data.note];
     const middle = volume.slices[Math.floor(volume.slices.length / 2)].number;
     state.slice = volume.slices.some((stored) => stored.number === number) ? number : middle;
-    controls.volume.put(data.held.indexOf(index));
+    controls.volume.put(index);
     draw();
   }
 
   const element = (name) => controls[name].element;
   root.append(
-    make("div", { class: "controls" }, element("volume"), element("slice"), element("labelled"), tick(host, "labels", "Show labels", state.labels, (ticked) => { state.labels = ticked; draw(); })),
+    make("div", { class: "controls" }, element("volume"), element("slice"), element("labelled"), tick(host, "labels", "Show labels", state.labels, (ticked) => { state.labels = ticked; draw(); }).element),
     meanings(data, []), said,
     make("div", { class: "row thirds first" }, ...heads.map((head, k) => part(head, frames[k]))),
     make("div", { class: "controls" }, element("kind"), button(host, "again", "Draw other views", () => { state.draws++; draw(); }),

@@ -16,26 +16,6 @@ function markerImage(symbol, colour) {
   return image;
 }
 
-// Buttons of which one is pressed: choices are [value, title]; heard(value)
-function segments(host, name, label, choices, value, heard) {
-  const buttons = choices.map(([key, title], k) => {
-    const found = make("button", { type: "button", id: host.id(`${name}-${k}`), text: title });
-    found.addEventListener("click", () => { put(key); host.timed(name, () => heard(key)); });
-    return found;
-  });
-  const put = (wanted) => buttons.forEach((b, k) => b.setAttribute("aria-pressed", String(choices[k][0] === wanted)));
-  put(value);
-  return { element: make("div", { class: "segments", role: "group", "aria-label": label }, make("span", { text: label }), ...buttons), put };
-}
-
-// A menu of choices [value, title] under its label; heard(value)
-function menu(host, name, label, choices, value, heard) {
-  const id = host.id(name), input = make("select", { id }, ...choices.map(([key, title]) => make("option", { value: key, text: title })));
-  input.value = value;
-  input.addEventListener("input", () => host.timed(name, () => heard(input.value)));
-  return { element: make("div", { class: "control" }, make("label", { for: id, text: label }), input), put: (wanted) => { input.value = wanted; } };
-}
-
 // Slices [slices, height, width] laid out in rows of `across` with gaps between: a pixel is a position in the flattened stack
 function mosaic([slices, height, width], across, gap) {
   const area = height * width, total = slices * area, down = Math.ceil(slices / across);

@@ -1,14 +1,6 @@
 // TrainingReplay: map, slices and curves of one training or two, as a film that plays by itself and loops.
 "use strict";
 
-// Runs of equal values, one after the other -> every value
-function unpackRuns(runs) {
-  const values = unpack(runs.values), lengths = unpack(runs.lengths), all = new Uint8Array(lengths.reduce((sum, n) => sum + n, 0));
-  let at = 0;
-  values.forEach((value, k) => { all.fill(value, at, at + lengths[k]); at += lengths[k]; });
-  return all;
-}
-
 // Stretches of equal names: [{name, from, to}], ends included
 function stretches(names) {
   const found = [];
@@ -20,7 +12,7 @@ const LINES = [[/^loss/, [], 1.2, 0.55, "loss, drawn anew for each stage"], [/^D
 
 // One training: its pictures, and show(t) for any time between two moments
 function reel(film, data, host) {
-  const grid = mosaic(film.shape, film.across, film.gap), grey = unpack(film.grey), truth = unpack(film.truth), marks = unpack(film.marks), predicted = unpackRuns(film.predicted);
+  const grid = mosaic(film.shape, film.across, film.gap), grey = unpack(film.grey), truth = unpack(film.truth), marks = unpack(film.marks), predicted = unrolled(film.predicted, film.steps.length * truth.length);
   const moments = film.steps.length, count = marks.length, path = new Set(truth).size > 1 ? outlinePath(grid, truth) : null;
   const tints = data.palette.map(bytesOf), looks = (k) => (k ? 1 + ((k - 1) % (data.palette.length - 1)) : 0), symbols = data.symbols;
   const openPlaces = (all) => Array.from({ length: moments }, (_, t) => unpackPlaces(all, count, t));

@@ -1,29 +1,8 @@
-// What the strategy, temperature and cohort explorers are made of. They are the same in a notebook and in an exported page: a
+// What the strategy, temperature, cohort and results explorers are made of. They are the same in a notebook and in an exported page: a
 // `host` (script_page.js or script_live.js) tells what differs, {id(name), timed(name, work), changed(state), say(text), ask(what)}.
 "use strict";
 
 const threeDigits = (x) => String(Number(x.toPrecision(3)));
-
-// A menu over `options` (texts) under its `label`; heard(index)
-function menu(host, name, label, options, index, heard) {
-  const id = host.id(name), input = make("select", { id }, ...options.map((text, k) => make("option", { value: k, text })));
-  input.value = index;
-  input.addEventListener("input", () => host.timed(name, () => heard(Number(input.value))));
-  return { element: make("div", { class: "control" }, make("label", { for: id, text: label }), input), put: (at) => { input.value = at; } };
-}
-
-// A box to tick; heard(ticked)
-function tick(host, name, label, ticked, heard) {
-  const input = make("input", { type: "checkbox", id: host.id(name), checked: ticked });
-  input.addEventListener("input", () => host.timed(name, () => heard(input.checked)));
-  return make("div", { class: "control" }, make("label", {}, input, " " + label));
-}
-
-function button(host, name, label, heard) {
-  const found = make("button", { type: "button", id: host.id(name), text: label });
-  found.addEventListener("click", () => host.timed(name, heard));
-  return found;
-}
 
 // Numbers by name: the first three in sight, the rest in a fold below them. draw(numbers) writes them
 function facts(label = "All numbers") {
