@@ -359,16 +359,10 @@ def positional_loss(vectors: Tensor, positions: Tensor, slices: Tensor, temperat
 
 @declared("semicon_nb.semisupervised.train_positional")
 def train_positional(
-    model: UNet,  # changed in place
-    cohort: Cohort,  # slices
-    split: Split,  # whose training images may be seen
-    settings: StageSettings,  # how to train
-    seed: int = 0,  # of slices and views
-    folder: str | Path | None = None,  # where the checkpoint goes
-    resume: bool = False,  # go on from it
-    near: float = 0.1,  # positions closer than this are positives
-) -> Iterator[Step]:
-    """Stage 1 with positives by slice position; no labels."""
+    model: UNet, cohort: Cohort, split: Split, settings: StageSettings, seed: int = 0, folder: str | Path | None = None,
+    resume: bool = False, near: float = 0.1,
+) -> Iterator[Step]:  # fmt: skip
+    """Stage 1, with the arguments of `train_global`, and slices whose positions are closer than `near` as positives; no labels."""
     indices = unlabelled_indices(cohort, split)
     slices, place = allowed(cohort, split, indices, "images", device_of(model)), torch.from_numpy(cohort.position[indices])
 
@@ -410,17 +404,13 @@ class Painter(nn.Module):
 
 @declared("semicon_nb.semisupervised.train_masked")
 def train_masked(
-    model: UNet,  # changed in place: encoder and decoder
-    cohort: Cohort,  # slices
-    split: Split,  # whose training images may be seen
-    settings: StageSettings,  # how to train
-    seed: int = 0,  # of slices, views and squares
-    folder: str | Path | None = None,  # where the checkpoint goes
-    resume: bool = False,  # go on from it
-    share: float = 0.6,  # of the squares that are hidden
-    side: int = 8,  # of a square, pixels
-) -> Iterator[Step]:
-    """In place of stage 1: paint the hidden squares of slices, by least squares; no labels."""
+    model: UNet, cohort: Cohort, split: Split, settings: StageSettings, seed: int = 0, folder: str | Path | None = None,
+    resume: bool = False, share: float = 0.6, side: int = 8,
+) -> Iterator[Step]:  # fmt: skip
+    """In place of stage 1, with the arguments of `train_global`: paint the hidden squares of slices, by least squares; no labels.
+
+    A `share` of the squares is hidden, `side` pixels each. Encoder and decoder are trained.
+    """
     indices = unlabelled_indices(cohort, split)
     slices = allowed(cohort, split, indices, "images", device_of(model))
     painter = Painter(model, slices.pick(torch.zeros(1, dtype=torch.long))[0], seed)

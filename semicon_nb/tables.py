@@ -173,12 +173,9 @@ def _both_ways(record: dict) -> dict[str, float]:
 def interval(values: Iterable[float], sure: float = 0.95) -> tuple[float, float, int]:
     """Mean of `values`, half width of the t-interval (nan for a single one) that is `sure` to hold the true mean, and their number."""
     values = np.array([v for v in values if v is not None and np.isfinite(v)], dtype=float)
-    if len(values) == 0:
-        return float("nan"), float("nan"), 0
-    if len(values) == 1:
-        return float(values[0]), float("nan"), 1
-    half = stdtrit(len(values) - 1, (1 + sure) / 2) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(half), len(values)
+    count = len(values)
+    half = stdtrit(count - 1, (1 + sure) / 2) * values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
+    return float(values.mean()) if count else np.nan, float(half), count
 
 
 def by_split(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
@@ -237,13 +234,10 @@ def paired(results: Results, against: str | dict[float, dict[str, str]] = "scrat
 def best_other(results: Results) -> dict[float, dict[str, str]]:
     """For each labelled share and method, the other method with the best mean Dice on validation subjects."""
     means = summary(results, "validation")["mean"].dropna()
-    rivals: dict[float, dict[str, str]] = {}
+    rivals: dict[float, dict[str, str]] = {share: {} for share in read_results(results)["labels"].unique()}
     for share, method in means.index:
-        others = means.loc[share].drop(method)
-        if len(others):
-            rivals.setdefault(share, {})[method] = others.idxmax()
-    for share in read_results(results)["labels"].unique():
-        rivals.setdefault(share, {})
+        if len(others := means.loc[share].drop(method)):
+            rivals[share][method] = others.idxmax()
     return rivals
 
 
