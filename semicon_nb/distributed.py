@@ -20,10 +20,10 @@ from .loop import StageSettings, Step, as_lines, fit, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .machine import chosen_precision, described, device_of
 from .methods import named_method, named_preset
-from .networks import build, load_weights, save_weights
+from .networks import load_weights, save_weights
+from .plan import Plan, PlannedStage, plan_run
 from .predict import at_precision
 from .runs import in_cache, place_of
-from .stages import Stage, settings_for, stage_key
 from .strategies import FullResolution, Strategy
 from .train import allowed, identity_of, pair_of, train_global, train_local
 from .unet import UNet
@@ -136,19 +136,18 @@ def process_group() -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
-def shared_stage(
-    model: UNet, stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, seed: int, key: str, progress: bool
-) -> None:
-    """Train one stage on all processes, or take it from the cache under its `key`; the first process keeps it there."""
-    place, rank = in_cache(key), world()[0]
+def shared_stage(model: UNet, plan: Plan, planned: PlannedStage, progress: bool) -> None:
+    """Train one stage of a plan on all processes, or take it from the cache; the first process keeps it there."""
+    stage, place, rank = planned.stage, in_cache(planned.key), world()[0]
     if bool(gathered(torch.tensor([float(place is not None)])).min()) and place:
         load_weights(model, place)
         return
     how = {name: value for name, value in stage.options.items() if name in ("strategy", "supervised")}
-    steps = run(train_shared(model, cohort, split, settings, stage.name, seed=seed, **how), progress and rank == 0)
+    steps = train_shared(model, plan.cohort, plan.split, planned.settings, stage.name, seed=plan.seed, **how)
+    done = run(steps, progress and rank == 0)
     if rank == 0:
-        write_atomic(place_of(key).with_suffix(".jsonl"), as_lines(steps))
-        save_weights(place_of(key), model)
+        write_atomic(place_of(planned.key).with_suffix(".jsonl"), as_lines(done))
+        save_weights(place_of(planned.key), model)
 
 
 def agreed(device: torch.device | str) -> str:
@@ -169,17 +168,14 @@ def pretrain(
 ) -> UNet:
     """Train a method's contrastive stages on all processes and keep them for `train_method`; ValueError for a stage that cannot be shared."""
     sizes, usual = named_preset(preset).scaled(scale), agreed(device)
+    plan = plan_run(named_method(method), cohort, part, sizes, seed, dict.fromkeys(sizes.stages, usual), device=device)
+    if odd := [planned.stage for planned in plan.stages[:-1] if planned.stage.train not in (train_global, train_local)]:
+        raise ValueError(f"method: {method}'s stage {odd[0].name} can't be shared, only the global and local stages can")
     if progress and world()[0] == 0:
-        precision = sizes.stages["global"].precision.replace("auto", usual)
-        print(f"{precision} on {described(torch.device(device))}, processes: {world()[1]}")
-    network, key = sizes.network(len(cohort.classes)), ""
-    model = build(network, seed=seed).to(device)
-    for stage in named_method(method).stages[:-1]:
-        if stage.train not in (train_global, train_local):
-            raise ValueError(f"method: {method}'s stage {stage.name} can't be shared, only the global and local stages can")
-        settings = settings_for(stage, sizes, cohort, part, usual)
-        key = stage_key(stage, settings, cohort, part, network, seed, key)
-        shared_stage(model, stage, settings, cohort, part, seed, key, progress)
+        print(f"{plan.stages[0].settings.precision} on {described(plan.device)}, processes: {world()[1]}")
+    model = plan.network.to(device)
+    for planned in plan.stages[:-1]:
+        shared_stage(model, plan, planned, progress)
         if dist.is_initialized():
             dist.barrier()
     return model

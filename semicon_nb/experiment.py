@@ -37,7 +37,7 @@ from .machine import chosen_device, described, duration, one_thread
 from .networks import Builder, build, network_facts, path_of
 from .plan import check_network, plan_run
 from .predict import Prediction, predict_slices, prediction_of
-from .runs import forecast, read_settings
+from .runs import begun_in, forecast
 from .tables import read_lines, read_results
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def grid_seconds(
         cohort, place = load_once(row["data"]), folder / row["key"]
         try:
             who = split_of(cohort, row)
-            method, begun = methods[row["method"]], read_settings(place)
+            method, begun = methods[row["method"]], begun_in(place)
             plan = plan_run(method, cohort, who, preset, row["seed"], begun, True, row.get("model"), device)
             times = forecast(plan, place)
         except ValueError:

@@ -174,29 +174,6 @@ def learn(state: State, loss: torch.Tensor) -> torch.Tensor:
     return loss.detach()
 
 
-def finite(loss: torch.Tensor, state: State) -> float:
-    """The value of the next step's loss; ValueError where it is not finite."""
-    value, rate = loss.item(), state.settings.rate
-    if not math.isfinite(value):
-        raise ValueError(f"loss: {value} at step {state.step + 1}, expected a finite number; lower rate={rate} or set clip=1.0")
-    return value
-
-
-def advance(state: State, loss_of: Callable, batch: Any) -> tuple[float, float]:
-    """Update the weights once; the `batch`'s loss and the learning rate. A batch is a tuple of tensors where the step is replayed."""
-    rate = rate_at(state.settings, state.step)
-    set_rate(state.optimiser, rate)
-    if state.replayed is None:
-        value = finite(loss := loss_of(state.model, batch), state)
-        learn(state, loss)
-    else:
-        value = finite(state.replayed(*batch), state)
-    state.step += 1
-    if state.smooth is not None:
-        blend(state.smooth, state.model, min(state.settings.average, state.step / (state.step + 9)))
-    return value, rate
-
-
 def blend(smooth: nn.Module, model: nn.Module, keep: float) -> None:
     """Move a running average of weights, `smooth`, towards the newest ones; `keep` is the share of the old average."""
     with torch.no_grad():
@@ -343,12 +320,22 @@ def open_run(folder: Path, state: State, identity: dict, resume: bool) -> tuple[
 
 
 def take_step(state: State, loss_of: Callable, batches: Callable, stage: str, validate: Callable | None) -> Step:
-    """Train on one batch, measure if that is due, and say what happened."""
+    """Train on one batch, measure if that is due, and say what happened; ValueError for a loss that is not finite."""
     state.model.train()
-    began = time.perf_counter()
-    loss, rate = advance(state, loss_of, batches(state.step))
+    began, settings, step = time.perf_counter(), state.settings, state.step + 1
+    batch, rate = batches(state.step), rate_at(settings, state.step)
+    set_rate(state.optimiser, rate)
+    loss = state.replayed(*batch) if state.replayed else loss_of(state.model, batch)
+    if not math.isfinite(value := loss.item()):
+        todo = f"lower rate={settings.rate} or set clip=1.0"
+        raise ValueError(f"loss: {value} at step {step}, expected a finite number; {todo}")
+    if not state.replayed:  # which has learned already
+        learn(state, loss)
+    state.step = step
+    if state.smooth is not None:
+        blend(state.smooth, state.model, min(settings.average, step / (step + 9)))
     seconds = time.perf_counter() - began
-    return Step(stage, state.step, state.settings.steps, loss, rate, seconds, measure(state, validate))
+    return Step(stage, step, settings.steps, value, rate, seconds, measure(state, validate))
 
 
 def fit(

@@ -59,7 +59,10 @@ def build(
     builder: Builder = UNet
     given = network
     if "model" in network:
-        builder = _own(model or network["model"])
+        own = model or network["model"]
+        if isinstance(own, nn.Module):
+            raise TypeError(f"model: found a network, expected what builds one, such as the class {type(own).__name__}")
+        builder = import_builder(own) if isinstance(own, str) else own
         taken = inspect.signature(builder).parameters
         given = {name: value for name, value in {"classes": network["classes"], "seed": seed}.items() if name in taken}
     with torch.random.fork_rng(devices=[]):
@@ -68,13 +71,6 @@ def build(
     if not isinstance(found, nn.Module):
         raise TypeError(f"model: {path_of(model or network['model'])} made {type(found).__name__}, expected a torch.nn.Module")
     return cast(UNet, found)
-
-
-def _own(model: Builder | str) -> Builder:
-    """What builds a network of one's own."""
-    if isinstance(model, nn.Module):
-        raise TypeError(f"model: found a network, expected what builds one, such as the class {type(model).__name__}")
-    return import_builder(model) if isinstance(model, str) else model
 
 
 def network_facts(network: dict, model: nn.Module) -> dict:

@@ -59,7 +59,7 @@ def plan_run(
     split: Split,  # who may be learned from
     preset: Preset,  # network and stage settings
     seed: int = 0,  # of weights, slices and views
-    begun: dict | None = None,  # what run.json says of an interrupted run, which is to go on in its precision
+    begun: dict[str, str] | None = None,  # stage -> precision in which it was begun, where a run is to go on
     cache: bool = True,  # use and keep pre-trained stages
     model: Builder | str | None = None,  # what builds a network of your own
     device: str | torch.device = "auto",  # where to train
@@ -72,11 +72,11 @@ def plan_run(
         check_network(first, method, classes, cohort.images.shape[1:])
         facts = network_facts(network, first)
     about = _describe(method, cohort, split, preset, seed, network)
-    known, usual = (begun or {}).get("stages", {}), chosen_precision(there)
+    usual = chosen_precision(there)
     stages, key, other = [], "", False
     for number, stage in enumerate(method.stages, 1):
         here = settings_for(stage, preset, cohort, split, usual)
-        own = settings_for(stage, preset, cohort, split, known.get(stage.name, {}).get("precision", usual))
+        own = settings_for(stage, preset, cohort, split, (begun or {}).get(stage.name, usual))
         key, other = stage_key(stage, own, cohort, split, facts, seed, key), other or own != here
         stages.append(PlannedStage(stage, own, key, cache and number < len(method.stages)))
     about["stages"] = json.loads(json.dumps({planned.stage.name: asdict(planned.settings) for planned in stages}))

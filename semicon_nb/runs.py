@@ -26,7 +26,7 @@ from .machine import UNABLE, described, device_of, duration, machine
 from .names import check_run
 from .networks import Builder, load_network, load_weights, save_weights
 from .plan import Plan, PlannedStage
-from .predict import Prediction, with_prediction
+from .predict import with_prediction
 from .stages import Method
 from .unet import UNet
 
@@ -133,11 +133,6 @@ class Run:
         kept = self.settings.get("codes", {"classes": ()})
         return Codes(tuple((number, index) for number, index in kept["classes"]), kept.get("other"), tuple(kept.get("ignore", ())))
 
-    @property
-    def prediction(self) -> Prediction:
-        """How its networks are asked."""
-        return self.method.prediction
-
     def after(self, stage: str) -> UNet:
         """The network as it was after a stage ("initial", "global", "local", "finetune"), asked as `model` is."""
         network = copy.deepcopy(self.model)
@@ -214,6 +209,11 @@ def read_settings(folder: str | Path | None) -> dict:
         return from_json(content_of(path), dict) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{path}: is damaged ({error}); delete the folder, or choose another") from error
+
+
+def begun_in(folder: str | Path | None) -> dict[str, str]:
+    """The precision of each stage of a run that was begun in a RUN `folder`."""
+    return {name: settings["precision"] for name, settings in read_settings(folder).get("stages", {}).items()}
 
 
 def difference(found: dict, here: dict, within: str = "") -> str:

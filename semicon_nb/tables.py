@@ -53,14 +53,10 @@ def read_lines(path: str | Path, kind: Any = Any) -> list[dict]:
             if number < len(lines):
                 raise ValueError(f"{path}, line {number}: is not JSON ({error}); restore the file or remove that line") from error
             continue
-        if line.strip() and isinstance(records[-1], dict) and not _as_written(records[-1]):
+        check = records[-1].pop("check", None) if line.strip() and isinstance(records[-1], dict) else None  # older runs have none
+        if check is not None and check != content_key(records[-1]):
             raise ValueError(f"{path}, line {number}: damaged or changed since it was written; restore the file or remove that line")
     return records
-
-
-def _as_written(record: dict) -> bool:
-    """Whether a run is as its checksum says; `check` is taken out, and older runs have none."""
-    return (check := record.pop("check", None)) is None or check == content_key(record)
 
 
 Results: TypeAlias = "str | os.PathLike | pd.DataFrame | Iterable"

@@ -325,7 +325,7 @@ def test_a_run_is_loaded_with_the_way_its_network_is_asked(cohort, part, tmp_pat
     assert asked.neighbours > 0
     again = load_run(run.folder)
     assert {prediction_of(net) for net in (run.model, again.model, again.after("local"), run.after("initial"))} == {asked}
-    assert run.prediction == again.prediction == asked
+    assert run.method.prediction == again.method.prediction == asked
     plain = train_method(recipe_of(looks=False, neighbours=0), cohort, part, TINY, out=tmp_path / "2", progress=False)
     assert prediction_of(plain.model) == Prediction()
 
