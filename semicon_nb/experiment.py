@@ -105,13 +105,12 @@ def heal(path: Path) -> int:
     """Remove the last line of a results file if it was cut off; one that only lacks its end gets it. The number of bytes removed."""
     content = content_of(path) if path.exists() else b""
     torn = len(content) - (content.rfind(b"\n") + 1)
-    with path.open("r+b") if torn else nullcontext() as file:
-        if file and _is_record(content[-torn:]):
-            file.seek(0, os.SEEK_END)
+    if torn and _is_record(content[-torn:]):
+        with path.open("ab") as file:
             file.write(b"\n")
-            return 0
-        if file:
-            file.truncate(len(content) - torn)
+        return 0
+    if torn:
+        os.truncate(path, len(content) - torn)
     return torn
 
 

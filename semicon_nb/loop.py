@@ -51,7 +51,7 @@ class StepLine(TypedDict):
 
 @dataclass(frozen=True)
 class StageSettings:
-    """How one stage is trained."""
+    """How one stage is trained; ValueError for the first setting that cannot be meant."""
 
     steps: int = 500  # updates of the weights
     batch: int = 16  # slices of a batch (each gives two views in the contrastive stages)
@@ -68,28 +68,23 @@ class StageSettings:
     save_every: int = 200  # steps between checkpoints; decides nothing about the outcome
 
     def __post_init__(self):
-        check_settings(self)
-
-
-def check_settings(settings: StageSettings) -> None:
-    """Raise ValueError for the first setting that cannot be meant."""
-    rules = {
-        "steps": (settings.steps >= 0, "0 or more"),
-        "batch": (settings.batch >= 1, "1 or more"),
-        "rate": (0 < settings.rate < math.inf, "a number above 0"),
-        "weight_decay": (0 <= settings.weight_decay < math.inf, "0 or more"),
-        "schedule": (settings.schedule in ("constant", "cosine"), '"constant" or "cosine"'),
-        "warmup": (settings.warmup >= 0, "0 or more"),
-        "clip": (settings.clip >= 0, "0 or more"),
-        "precision": (settings.precision in ("auto", "fp32", "bf16"), '"auto", "fp32" or "bf16"'),
-        "temperature": (0 < settings.temperature < math.inf, "a number above 0"),
-        "validate_every": (settings.validate_every >= 0, "0 or more"),
-        "average": (0 <= settings.average < 1, "from 0 to below 1"),
-        "save_every": (settings.save_every >= 1, "1 or more"),
-    }
-    for name, (good, expected) in rules.items():
-        if not good:
-            raise ValueError(f"{name}: found {getattr(settings, name)!r}, expected {expected}")
+        rules = {
+            "steps": (self.steps >= 0, "0 or more"),
+            "batch": (self.batch >= 1, "1 or more"),
+            "rate": (0 < self.rate < math.inf, "a number above 0"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "schedule": (self.schedule in ("constant", "cosine"), '"constant" or "cosine"'),
+            "warmup": (self.warmup >= 0, "0 or more"),
+            "clip": (self.clip >= 0, "0 or more"),
+            "precision": (self.precision in ("auto", "fp32", "bf16"), '"auto", "fp32" or "bf16"'),
+            "temperature": (0 < self.temperature < math.inf, "a number above 0"),
+            "validate_every": (self.validate_every >= 0, "0 or more"),
+            "average": (0 <= self.average < 1, "from 0 to below 1"),
+            "save_every": (self.save_every >= 1, "1 or more"),
+        }
+        for name, (good, expected) in rules.items():
+            if not good:
+                raise ValueError(f"{name}: found {getattr(self, name)!r}, expected {expected}")
 
 
 STAGES: dict[str, StageSettings] = {
