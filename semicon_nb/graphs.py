@@ -4,9 +4,7 @@ import threading
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-
-from .machine import device_of
+from torch import Tensor
 
 __all__ = []
 
@@ -66,11 +64,6 @@ class Replayed:
         with _ALONE, torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.found = self.step(*self.inputs)
         return graph
-
-
-def replayed(step: Callable[..., Tensor], model: nn.Module) -> Replayed | None:
-    """The step, ready to be recorded; None where the network that it trains is not on an NVIDIA GPU."""
-    return Replayed(step) if device_of(model).type == "cuda" else None
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .files import check_kind, content_key, content_of, from_json, read_tensors, write_atomic
-from .graphs import Replayed, replayed, set_rate
+from .graphs import Replayed, set_rate
 from .machine import device_of
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
@@ -145,7 +145,7 @@ class State:
 def start(model: nn.Module, settings: StageSettings, loss_of: Callable | None = None) -> State:
     """The state before the first step; ValueError for precision 'auto'.
 
-    `loss_of`, (model, batch) -> scalar loss, is that of a step that a GPU may record.
+    `loss_of`, (model, batch) -> scalar loss, is that of a step that an NVIDIA GPU may record.
     """
     if settings.precision == "auto":
         raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
@@ -155,7 +155,8 @@ def start(model: nn.Module, settings: StageSettings, loss_of: Callable | None = 
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=fused, capturable=gpu)
     smooth = copy.deepcopy(model).requires_grad_(False) if settings.average else None
     state = State(model, optimiser, settings, smooth=smooth)
-    state.replayed = replayed(lambda *batch: learn(state, loss_of(model, batch)), model) if loss_of else None
+    if loss_of and gpu:
+        state.replayed = Replayed(lambda *batch: learn(state, loss_of(model, batch)))
     return state
 
 

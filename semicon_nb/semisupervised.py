@@ -185,11 +185,16 @@ def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
     return loss + context.weight * ramp(batch.step, context.steps) * crossed
 
 
-def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and cross entropy of the strong view with the confident classes of the weak view; a scalar."""
+def agreement(nets: Student, batch: Batch, context: Context) -> Tensor:
+    """Cross entropy of the student on the strong view with the confident classes of the weak view, by the network to keep; a scalar."""
     label, chance = guessed(nets.chosen, batch, context)
     terms = F.cross_entropy(logits_of(nets.student, batch.strong, context), label, reduction="none")
-    added = (terms * (chance >= context.threshold)).mean()
+    return (terms * (chance >= context.threshold)).mean()
+
+
+def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
+    """Supervised loss, and cross entropy of the strong view with the confident classes of the weak view; a scalar."""
+    added = agreement(nets, batch, context)
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * added
 
 
@@ -275,11 +280,10 @@ def joint(nets: Student, batch: Batch, context: Context) -> Tensor:
 def recipe(nets: Teacher, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, cross entropy with the teacher's confident classes, and a tenth of the pixel contrast; a scalar."""
     nets.follow(batch.step)
-    label, chance = guessed(nets.teacher, batch, context)
-    terms = F.cross_entropy(logits_of(nets.student, batch.strong, context), label, reduction="none")
+    agreed = agreement(nets, batch, context)
     logits, contrast = pixel_contrast(nets, batch, context)
-    added = (terms * (chance >= context.threshold)).mean() + 0.1 * contrast
-    return cross_entropy_dice(logits, batch.labels) + context.weight * ramp(batch.step, context.steps) * added
+    weight = context.weight * ramp(batch.step, context.steps)
+    return cross_entropy_dice(logits, batch.labels) + weight * (agreed + 0.1 * contrast)
 
 
 @dataclass(frozen=True)
