@@ -152,9 +152,8 @@ def read_results(results: Results) -> "pd.DataFrame":
 
     if isinstance(results, pd.DataFrame):
         return results
-    records = read_records(results)
-    plain = [{column: record.get(column) for column in COLUMNS} | _both_ways(record) for record in records]
-    return pd.DataFrame([row | {"experiment": experiment_of(record)} for row, record in zip(plain, records, strict=True)])
+    known = [({column: record.get(column) for column in COLUMNS}, record) for record in read_records(results)]
+    return pd.DataFrame([plain | _both_ways(record) | {"experiment": experiment_of(record)} for plain, record in known])
 
 
 def _both_ways(record: dict) -> dict[str, float]:
@@ -188,12 +187,12 @@ def by_split(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
     return runs.pivot_table(index=["labels", "method"], columns="split", values=metric, sort=False)
 
 
-def same_people(scores: "pd.DataFrame", baseline: str = "scratch") -> "pd.DataFrame":
-    """The scores of `by_split` with a gap wherever the `baseline` has none, so that no mean is over other people; as they are where it was not run."""
+def same_people(scores: "pd.DataFrame") -> "pd.DataFrame":
+    """The `scores` of `by_split` with a gap wherever scratch has none, so that no mean is over other people; as they are where it was not run."""
     kept = scores.copy()
     for share, method in scores.index:
-        if (share, baseline) in scores.index:
-            kept.loc[(share, method), scores.loc[(share, baseline)].isna()] = np.nan
+        if (share, "scratch") in scores.index:
+            kept.loc[(share, method), scores.loc[(share, "scratch")].isna()] = np.nan
     return kept
 
 
