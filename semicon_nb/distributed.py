@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .data import Cohort, Split, labelled_indices, load, split, unlabelled_indices
-from .loop import StageSettings, Step, fit, run
+from .files import write_atomic
+from .loop import StageSettings, Step, as_lines, fit, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .machine import chosen_precision, described, device_of
 from .methods import named_method, named_preset
-from .networks import build, load_weights
-from .plan import in_cache, keep_stage, stage_key
+from .networks import load_weights, save_weights
+from .plan import Plan, PlannedStage, plan_run
 from .predict import at_precision
-from .stages import Preset, Stage, settings_for, with_precision
+from .runs import in_cache, place_of
 from .strategies import FullResolution, Strategy
 from .train import allowed, identity_of, pair_of, train_global, train_local
 from .unet import UNet
@@ -91,18 +92,13 @@ def check_processes(step: int, batch: int) -> None:
 
 
 def train_shared(
-    model: UNet,  # trained in place, the same on all ranks
-    cohort: Cohort,  # slices
-    split: Split,  # who may be learned from
-    settings: StageSettings,  # of the whole batch
-    stage: str = "global",  # "global" or "local"
-    strategy: Strategy = FullResolution(),  # of the local stage
-    supervised: bool = True,  # whether the local stage has labels
-    seed: int = 0,  # of slices and views
-    folder: str | Path | None = None,  # for the ranks' checkpoints
-    resume: bool = False,  # go on from them
-) -> Iterator[Step]:
-    """A contrastive stage over all processes; alone, the stage of the training page."""
+    model: UNet, cohort: Cohort, split: Split, settings: StageSettings, stage: str = "global", strategy: Strategy = FullResolution(),
+    supervised: bool = True, seed: int = 0, folder: str | Path | None = None, resume: bool = False,
+) -> Iterator[Step]:  # fmt: skip
+    """A contrastive stage, "global" or "local", over all processes, with the arguments of `train_local`; alone, that of the training page.
+
+    The model is the same on all ranks; the settings are those of the whole batch; the `folder` holds the ranks' checkpoints.
+    """
     rank, ranks = world()
     labels = stage == "local" and supervised
     indices = labelled_indices(cohort, split) if labels else unlabelled_indices(cohort, split)
@@ -140,24 +136,24 @@ def process_group() -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
-def shared_stage(
-    model: UNet, stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, seed: int, key: str, progress: bool
-) -> None:
-    """Train one stage on all processes, or take it from the cache under its `key`; the first process keeps it there."""
-    place, rank = in_cache(key), world()[0]
+def shared_stage(model: UNet, plan: Plan, planned: PlannedStage, progress: bool) -> None:
+    """Train one stage of a plan on all processes, or take it from the cache; the first process keeps it there."""
+    stage, place, rank = planned.stage, in_cache(planned.key), world()[0]
     if bool(gathered(torch.tensor([float(place is not None)])).min()) and place:
         load_weights(model, place)
         return
     how = {name: value for name, value in stage.options.items() if name in ("strategy", "supervised")}
-    steps = run(train_shared(model, cohort, split, settings, stage.name, seed=seed, **how), progress and rank == 0)
+    steps = train_shared(model, plan.cohort, plan.split, planned.settings, stage.name, seed=plan.seed, **how)
+    done = run(steps, progress and rank == 0)
     if rank == 0:
-        keep_stage(key, steps, model)
+        write_atomic(place_of(planned.key).with_suffix(".jsonl"), as_lines(done))
+        save_weights(place_of(planned.key), model)
 
 
-def agreed(preset: Preset, device: torch.device | str) -> Preset:
-    """The preset with one precision in each stage, the same on all ranks."""
+def agreed(device: torch.device | str) -> str:
+    """What precision "auto" stands for on all ranks: "bf16" where it pays on each of them, else "fp32"."""
     mine = torch.tensor([float(chosen_precision(device) == "bf16")], device=device)
-    return with_precision(preset, device, dict.fromkeys(preset.stages, "bf16" if bool(gathered(mine).min()) else "fp32"))
+    return "bf16" if bool(gathered(mine).min()) else "fp32"
 
 
 def pretrain(
@@ -171,17 +167,15 @@ def pretrain(
     progress: bool = True,  # show a bar
 ) -> UNet:
     """Train a method's contrastive stages on all processes and keep them for `train_method`; ValueError for a stage that cannot be shared."""
-    sizes = agreed(named_preset(preset).scaled(scale), device)
+    sizes, usual = named_preset(preset).scaled(scale), agreed(device)
+    plan = plan_run(named_method(method), cohort, part, sizes, seed, dict.fromkeys(sizes.stages, usual), device=device)
+    if odd := [planned.stage for planned in plan.stages[:-1] if planned.stage.train not in (train_global, train_local)]:
+        raise ValueError(f"method: {method}'s stage {odd[0].name} can't be shared, only the global and local stages can")
     if progress and world()[0] == 0:
-        print(f"{sizes.stages['global'].precision} on {described(torch.device(device))}, processes: {world()[1]}")
-    network, key = sizes.network(len(cohort.classes)), ""
-    model = build(network, seed=seed).to(device)
-    for stage in named_method(method).stages[:-1]:
-        if stage.train not in (train_global, train_local):
-            raise ValueError(f"method: {method}'s stage {stage.name} can't be shared, only the global and local stages can")
-        settings = settings_for(stage, sizes, cohort, part)
-        key = stage_key(stage, settings, cohort, part, network, seed, key)
-        shared_stage(model, stage, settings, cohort, part, seed, key, progress)
+        print(f"{plan.stages[0].settings.precision} on {described(plan.device)}, processes: {world()[1]}")
+    model = plan.network.to(device)
+    for planned in plan.stages[:-1]:
+        shared_stage(model, plan, planned, progress)
         if dist.is_initialized():
             dist.barrier()
     return model

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock
+from torch import nn
 from tqdm.auto import tqdm
 
 import semicon_nb
@@ -34,8 +35,9 @@ from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, described, duration, one_thread
 from .networks import Builder, build, network_facts, path_of
-from .plan import check_network, forecast, plan_run
+from .plan import check_network, plan_run
 from .predict import Prediction, predict_slices, prediction_of
+from .runs import begun_in, forecast
 from .tables import read_lines, read_results
 
 if TYPE_CHECKING:
@@ -80,9 +82,7 @@ def _facts_of(model: Builder | str, methods: Sequence[str | Method], cohort: Coh
     return network_facts({}, network)
 
 
-def keyed(
-    preset: Preset,  # named or of your own
-) -> dict:
+def keyed(preset: Preset) -> dict:
     """A preset as keys see it, the same on every machine."""
     plain = asdict(preset)
     for settings in plain["stages"].values():
@@ -92,34 +92,25 @@ def keyed(
 
 
 @lru_cache(maxsize=2)
-def load_text(
-    source: str,  # arguments of `load` as JSON
-) -> Cohort:
-    """A cohort, read once per process."""
-    settings = json.loads(source)
-    return load(settings.pop("cohort"), **settings)
+def _load(source: str) -> Cohort:
+    return load(**json.loads(source))
 
 
-def load_once(
-    source: dict,  # {"cohort": name or folder, ...arguments}
-) -> Cohort:
-    """`load(**source)`, read once per process."""
-    return load_text(json.dumps(source, sort_keys=True))
+def load_once(source: dict) -> Cohort:
+    """`load(**source)`, read once per process; the `source` is {"cohort": name or folder, ...arguments}."""
+    return _load(json.dumps(source, sort_keys=True))
 
 
-def heal(
-    path: Path,  # results file
-) -> int:
-    """Remove a last line that was cut off in writing; one that only lacks its end gets it. The number of bytes removed."""
+def heal(path: Path) -> int:
+    """Remove the last line of a results file if it was cut off; one that only lacks its end gets it. The number of bytes removed."""
     content = content_of(path) if path.exists() else b""
     torn = len(content) - (content.rfind(b"\n") + 1)
-    with path.open("r+b") if torn else nullcontext() as file:
-        if file and _is_record(content[-torn:]):
-            file.seek(0, os.SEEK_END)
+    if torn and _is_record(content[-torn:]):
+        with path.open("ab") as file:
             file.write(b"\n")
-            return 0
-        if file:
-            file.truncate(len(content) - torn)
+        return 0
+    if torn:
+        os.truncate(path, len(content) - torn)
     return torn
 
 
@@ -131,11 +122,8 @@ def _is_record(line: bytes) -> bool:
         return False
 
 
-def append(
-    path: Path,  # results file
-    record: dict,  # a finished run with its "key"
-) -> bool:
-    """Add a run to a results file, whole and on disk, unless it is there already."""
+def append(path: Path, record: dict) -> bool:
+    """Add the `record` of a run to a results file, whole and on disk, unless its "key" is there already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         heal(path)
@@ -149,9 +137,7 @@ def append(
     return True
 
 
-def git(
-    *words: str,  # of a git command
-) -> str:
+def git(*words: str) -> str:
     """What git answers about the folder of this package; nothing where there is no git or repository."""
     try:
         place = Path(semicon_nb.__file__).parent
@@ -165,14 +151,8 @@ def commit() -> str:
     return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no", "--", "."))
 
 
-def validation(
-    model: torch.nn.Module,  # trained
-    cohort: Cohort,  # slices
-    who: Split,  # whose validation subjects
-    precision: str,  # "fp32" or "bf16", as in training
-    how: Prediction | None = None,  # how it is asked otherwise; None: as its method says
-) -> float:
-    """Pooled Dice on all slices of the validation subjects."""
+def validation(model: nn.Module, cohort: Cohort, who: Split, precision: str, how: Prediction | None = None) -> float:
+    """Pooled Dice on all slices of the validation subjects, in the training's precision; None asks the network as its method says."""
     rows = part_indices(cohort, who, "val")
     found = predict_slices(model, cohort, rows, replace(how or prediction_of(model), precision=precision)).argmax(1)
     return pooled_dice(found, cohort.labels[rows], len(cohort.classes))
@@ -182,42 +162,29 @@ _BESIDE = 1.3
 """Millimetres over which predictions are averaged beside a method that does not, as `best` does."""
 
 
-def measure(
-    model: torch.nn.Module,  # trained
-    cohort: Cohort,  # with correct labels
-    seen: Cohort,  # as the run saw it
-    who: Split,  # of the run
-    precision: str,  # in which validation Dice is measured
-) -> dict:
+def measure(model: nn.Module, cohort: Cohort, seen: Cohort, who: Split, precision: str) -> dict:
     """Test scores and validation Dice as the method predicts; beside them, `slice_by_slice` where it averages over neighbours, else `with_neighbours`.
 
-    Where the released code's defects are simulated, its Dice too.
+    The `cohort` has correct labels, `seen` is as the run saw it; where the released code's defects are simulated, its Dice too.
     """
     honest, rows, how = replace(seen, labels=cohort.labels), part_indices(seen, who, "test"), prediction_of(model)
     report = evaluate(model, honest, rows).to_dict()
     report["validation"] = validation(model, honest, who, precision)
-    name, other = (
-        ("slice_by_slice", replace(how, neighbours=0.0)) if how.neighbours else ("with_neighbours", replace(how, neighbours=_BESIDE))
-    )
-    beside = evaluate(model, honest, rows, other)
-    report[name] = {score: getattr(beside, score) for score in ("pooled_dice", "volume_dice", "hd95")}
-    report[name] |= {"validation": validation(model, honest, who, precision, other), "neighbours": other.neighbours}
+    name, beside = ("slice_by_slice", 0.0) if how.neighbours else ("with_neighbours", _BESIDE)
+    other = replace(how, neighbours=beside)
+    found = evaluate(model, honest, rows, other)
+    report[name] = {score: getattr(found, score) for score in ("pooled_dice", "volume_dice", "hd95")}
+    report[name] |= {"validation": validation(model, honest, who, precision, other), "neighbours": beside}
     if seen is not cohort:
         report["as_released"] = evaluate(model, seen, rows).pooled_dice
     return report
 
 
-def run_one(
-    row: dict,  # a row of `grid`
-    method: Method,  # its method
-    preset: Preset,  # its preset, scaled
-    folder: str | Path,  # where runs are kept while they train
-    keep: bool = False,  # keep the RUN folder
-    device: str | torch.device = "auto",  # where to train
-) -> dict:
-    """Train and measure one run, or pick up what an earlier try left; returns its record.
+def run_one(row: dict, method: Method, preset: Preset, folder: str | Path, keep: bool = False, device: str = "auto") -> dict:
+    """Train and measure a `row` of `grid` with its method and scaled preset, or pick up what an earlier try left; returns its record.
 
-    `seconds` by the clock and `processor_seconds` of this process hold neither stages that were trained for another run nor an earlier try.
+    The run is in the `folder` while it trains, and later too where it is to be kept. `seconds` by the clock and `processor_seconds`
+    of this process hold neither stages that were trained for another run nor an earlier try.
     """
     place = Path(folder) / row["key"]
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +207,7 @@ def split_of(cohort: Cohort, row: dict) -> Split:
     return split(cohort, row["labels"], seed=row["split"], spread=row.get("spread", "people"))
 
 
-def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, device: str | torch.device) -> dict:
+def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, device: str) -> dict:
     """A row with its scores, and with what they were made by."""
     cohort = load_once(row["data"])
     known = with_defects(cohort, row["defects"])
@@ -260,14 +227,8 @@ def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, d
 class Serial(Executor):
     """Runs each task at once, in this process."""
 
-    def submit(
-        self,
-        task: Callable,  # what to run
-        /,
-        *arguments: object,  # of the task, by position
-        **named: object,  # of the task, by name
-    ) -> Future:
-        """Run a task; its result or error is in the future that comes back."""
+    def submit(self, task: Callable, /, *arguments: object, **named: object) -> Future:
+        """Run a `task` with its `arguments` and `named` ones; its result or error is in the future that comes back."""
         future: Future = Future()
         try:
             future.set_result(task(*arguments, **named))
@@ -288,21 +249,18 @@ def start_worker() -> None:
         threading.Thread(target=watch, args=(parent,), daemon=True).start()
 
 
-def local_pool(
-    workers: int,  # processes
-) -> ProcessPoolExecutor:
-    """Local processes, started afresh (spawn), one thread each."""
+def local_pool(workers: int) -> ProcessPoolExecutor:
+    """So many `workers`: local processes, started afresh (spawn), one thread each."""
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
 
 
 def outcomes(
-    rows: Iterable[dict],  # runs to do
-    start: Callable[[Executor, dict], Future],  # submits a run
-    pool: Callable[[], Executor],  # makes an executor, or returns the one that was given
-    ahead: int,  # runs submitted at a time
-    tries: int = 2,  # starts of a run whose worker died
+    rows: Iterable[dict], start: Callable[[Executor, dict], Future], pool: Callable[[], Executor], ahead: int, tries: int = 2
 ) -> Iterator[tuple[dict, dict | BaseException]]:
-    """Each run with its record or its error, as they finish."""
+    """Each run with its record or its error, as they finish.
+
+    `start` submits a run to the executor that `pool` makes or returns, `ahead` runs at a time, `tries` times where a worker died.
+    """
     waiting, executor = deque(rows), pool()
     running: dict[Future, dict] = {}
     starts: Counter[str] = Counter()
@@ -324,20 +282,17 @@ def outcomes(
 
 
 def grid_seconds(
-    left: list[dict],  # rows of `grid` that are to be run
-    methods: dict[str, Method],  # by name
-    preset: Preset,  # scaled
-    folder: Path,  # where runs are kept while they train
-    device: torch.device,  # where to train
+    left: list[dict], methods: dict[str, Method], preset: Preset, folder: Path, device: torch.device
 ) -> tuple[float, set[str]]:
-    """About how many seconds of training all runs need one after the other, and in which precisions."""
+    """About how many seconds of training the runs that are `left` need one after the other, and in which precisions."""
     seconds, kept, words = 0.0, set(), set()
     for row in left:
         cohort, place = load_once(row["data"]), folder / row["key"]
         try:
             who = split_of(cohort, row)
-            plan = plan_run(methods[row["method"]], cohort, who, preset, row["seed"], place, True, row.get("model"), device)
-            times = forecast(plan)
+            method, begun = methods[row["method"]], begun_in(place)
+            plan = plan_run(method, cohort, who, preset, row["seed"], begun, True, row.get("model"), device)
+            times = forecast(plan, place)
         except ValueError:
             continue  # its error is written down when its turn comes
         for planned in plan.stages:
@@ -348,15 +303,9 @@ def grid_seconds(
 
 
 def grid_outlook(
-    left: list[dict],  # rows of `grid` that are to be run
-    methods: dict[str, Method],  # by name
-    preset: Preset,  # scaled
-    folder: Path,  # where runs are kept while they train
-    executor: Executor | None,  # that runs them; None for local processes
-    workers: int,  # how many of these
-    device: str | torch.device,  # where to train
+    left: list[dict], methods: dict[str, Method], preset: Preset, folder: Path, executor: Executor | None, workers: int, device: str
 ) -> str:
-    """How many runs are left, and about how long they will take, in words."""
+    """How many runs are `left`, and about how long they will take, in words; without an executor, with so many local `workers`."""
     alone = isinstance(executor, Serial)
     there = chosen_device(device if executor is None or alone else "auto")  # other machines may have other devices
     with nullcontext() if alone else one_thread():
@@ -368,12 +317,8 @@ def grid_outlook(
     return f"{len(left)} run{'s' * (len(left) > 1)} left, {where}; about {duration(seconds / many)} of training {by}"
 
 
-def note(
-    path: Path,  # results file
-    row: dict,  # the run
-    outcome: dict | BaseException,  # its record or error
-) -> str:
-    """Append a run to the results, or to the failed ones; returns a few words about it."""
+def note(path: Path, row: dict, outcome: dict | BaseException) -> str:
+    """Append a run's record to the results, or its error to the failed ones; returns a few words about it."""
     title = f"{row['method']} {100 * row['labels']:g} % split {row['split']}"
     if not isinstance(outcome, BaseException):
         append(path, outcome)
@@ -384,11 +329,8 @@ def note(
     return f"{title}: failed, {type(outcome).__name__}: {outcome}"
 
 
-def todo(
-    rows: "pd.DataFrame",  # of `grid`
-    path: Path,  # results file
-) -> list[dict]:
-    """The runs that have no line in the results yet."""
+def todo(rows: "pd.DataFrame", path: Path) -> list[dict]:
+    """The rows of `grid` that have no line in the results file yet."""
     finished = {record["key"] for record in read_lines(path)} if path.exists() else set()
     return [row for row in rows.to_dict("records") if row["key"] not in finished]
 
@@ -417,8 +359,7 @@ def run_rows(
     alone, left, folder = isinstance(executor, Serial), todo(rows, path), Path(folder or cache_folder() / "runs" / path.stem)
     ahead = workers if executor is None else 1 if alone else len(rows)
     if progress and left:
-        print(grid_outlook(left, methods, preset, folder, executor, workers, device))
-
+        print(grid_outlook(left, methods, preset, folder, executor, workers, str(device)))
     how: dict[str, Any] = {"disable": not progress, "desc": path.stem, "unit": "run"}
     with tqdm(total=len(rows), initial=len(rows) - len(left), **how) as bar, ExitStack() as pools:
         start = partial(_submit, methods, preset, str(folder), keep, str(device))
@@ -426,14 +367,7 @@ def run_rows(
             bar.set_postfix_str(note(path, row, outcome))
             bar.update()
             (folder / f"{row['key']}.json").unlink(missing_ok=True)
-    return _finished(path, rows)
-
-
-def _finished(path: Path, rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Those runs of a table that have a line in the results."""
-    import pandas as pd
-
-    known = read_results(path) if path.exists() and path.stat().st_size else pd.DataFrame(columns=["key"])
+    known = read_results(path) if path.exists() and path.stat().st_size else rows[:0]
     return known[known["key"].isin(rows["key"])].reset_index(drop=True)
 
 

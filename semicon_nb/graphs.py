@@ -4,9 +4,7 @@ import threading
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-
-from .machine import device_of
+from torch import Tensor
 
 __all__ = []
 
@@ -18,30 +16,27 @@ _ALONE = threading.Lock()
 
 
 class Replayed:
-    """A step that is recorded on a GPU and replayed with other numbers."""
+    """A `step`, tensors -> scalar, that is recorded on a GPU and replayed with other numbers.
 
-    def __init__(
-        self,
-        step: Callable[..., Tensor],  # tensors -> scalar; the same operations each time, none of which waits for the GPU
-    ):
+    It does the same operations each time, and none of them waits for the GPU.
+    """
+
+    def __init__(self, step: Callable[..., Tensor]):
         self.step, self.taken = step, 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: tuple[Tensor, ...] = ()
         self.found = torch.empty(())
 
-    def __call__(
-        self,
-        *tensors: Tensor,  # a batch: tensors [*] of the same shapes each time
-    ) -> Tensor:  # scalar, what the step returns; the next call writes over it
-        """Take the step once; ValueError for a batch of another shape than the one that was recorded."""
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """Take the step once, for a batch of tensors [*]; a scalar, which the next call writes over.
+
+        ValueError for a batch of another shape than the one that was recorded.
+        """
         with torch.cuda.device(tensors[0].device):  # which need not be the first GPU
             return self.take(tensors)
 
-    def take(
-        self,
-        tensors: tuple[Tensor, ...],  # a batch: tensors [*] on the current GPU
-    ) -> Tensor:  # scalar
-        """Take the step as it is, or record it, or replay it; ValueError for a batch of another shape."""
+    def take(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        """Take the step as it is, or record it, or replay it, for a batch on the current GPU."""
         self.taken += 1
         if self.taken <= WARM:
             return self.aside(tensors)
@@ -54,10 +49,7 @@ class Replayed:
         self.graph.replay()
         return self.found
 
-    def aside(
-        self,
-        tensors: tuple[Tensor, ...],  # a batch: tensors [*]
-    ) -> Tensor:  # scalar
+    def aside(self, tensors: tuple[Tensor, ...]) -> Tensor:
         """Take an ordinary step on a stream beside the usual one, as PyTorch asks for before a recording."""
         usual, beside = torch.cuda.current_stream(), torch.cuda.Stream()
         beside.wait_stream(usual)
@@ -66,30 +58,16 @@ class Replayed:
         usual.wait_stream(beside)
         return found
 
-    def record(
-        self,
-        tensors: tuple[Tensor, ...],  # a batch: tensors [*], which are not trained on yet
-    ) -> torch.cuda.CUDAGraph:
-        """Write down what the step does; nothing is computed."""
+    def record(self, tensors: tuple[Tensor, ...]) -> torch.cuda.CUDAGraph:
+        """Write down what the step does with such a batch; nothing is computed."""
         self.inputs, graph = tuple(tensor.clone() for tensor in tensors), torch.cuda.CUDAGraph()
         with _ALONE, torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.found = self.step(*self.inputs)
         return graph
 
 
-def replayed(
-    step: Callable[..., Tensor],  # as `Replayed` takes it
-    model: nn.Module,  # that it trains
-) -> Replayed | None:
-    """The step, ready to be recorded; None where the network is not on an NVIDIA GPU."""
-    return Replayed(step) if device_of(model).type == "cuda" else None
-
-
-def set_rate(
-    optimiser: torch.optim.Optimizer,  # changed in place
-    rate: float,  # learning rate of the next step
-) -> None:
-    """Say how far the next step goes; a recorded step reads it from the GPU's memory."""
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step; a recorded step reads it from the GPU's memory."""
     group = optimiser.param_groups[0]
     if torch.is_tensor(group["lr"]):
         group["lr"].fill_(rate)

@@ -2,6 +2,7 @@
 
 __all__ = ["STAGES", "Step", "StageSettings", "fit", "run"]
 
+import contextlib
 import copy
 import io
 import json
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from .files import check_kind, content_key, content_of, from_json, read_tensors, write_atomic
-from .graphs import Replayed, replayed, set_rate
+from .graphs import Replayed, set_rate
 from .machine import device_of
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
@@ -49,7 +51,7 @@ class StepLine(TypedDict):
 
 @dataclass(frozen=True)
 class StageSettings:
-    """How one stage is trained."""
+    """How one stage is trained; ValueError for the first setting that cannot be meant."""
 
     steps: int = 500  # updates of the weights
     batch: int = 16  # slices of a batch (each gives two views in the contrastive stages)
@@ -66,30 +68,23 @@ class StageSettings:
     save_every: int = 200  # steps between checkpoints; decides nothing about the outcome
 
     def __post_init__(self):
-        check_settings(self)
-
-
-def check_settings(
-    settings: StageSettings,  # about to be used
-) -> None:
-    """Raise ValueError for the first setting that cannot be meant."""
-    rules = {
-        "steps": (settings.steps >= 0, "0 or more"),
-        "batch": (settings.batch >= 1, "1 or more"),
-        "rate": (0 < settings.rate < math.inf, "a number above 0"),
-        "weight_decay": (0 <= settings.weight_decay < math.inf, "0 or more"),
-        "schedule": (settings.schedule in ("constant", "cosine"), '"constant" or "cosine"'),
-        "warmup": (settings.warmup >= 0, "0 or more"),
-        "clip": (settings.clip >= 0, "0 or more"),
-        "precision": (settings.precision in ("auto", "fp32", "bf16"), '"auto", "fp32" or "bf16"'),
-        "temperature": (0 < settings.temperature < math.inf, "a number above 0"),
-        "validate_every": (settings.validate_every >= 0, "0 or more"),
-        "average": (0 <= settings.average < 1, "from 0 to below 1"),
-        "save_every": (settings.save_every >= 1, "1 or more"),
-    }
-    for name, (good, expected) in rules.items():
-        if not good:
-            raise ValueError(f"{name}: found {getattr(settings, name)!r}, expected {expected}")
+        rules = {
+            "steps": (self.steps >= 0, "0 or more"),
+            "batch": (self.batch >= 1, "1 or more"),
+            "rate": (0 < self.rate < math.inf, "a number above 0"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "schedule": (self.schedule in ("constant", "cosine"), '"constant" or "cosine"'),
+            "warmup": (self.warmup >= 0, "0 or more"),
+            "clip": (self.clip >= 0, "0 or more"),
+            "precision": (self.precision in ("auto", "fp32", "bf16"), '"auto", "fp32" or "bf16"'),
+            "temperature": (0 < self.temperature < math.inf, "a number above 0"),
+            "validate_every": (self.validate_every >= 0, "0 or more"),
+            "average": (0 <= self.average < 1, "from 0 to below 1"),
+            "save_every": (self.save_every >= 1, "1 or more"),
+        }
+        for name, (good, expected) in rules.items():
+            if not good:
+                raise ValueError(f"{name}: found {getattr(self, name)!r}, expected {expected}")
 
 
 STAGES: dict[str, StageSettings] = {
@@ -100,19 +95,8 @@ STAGES: dict[str, StageSettings] = {
 """Settings of each stage, where a caller gives none."""
 
 
-def settings_from(
-    plain: dict,  # what `dataclasses.asdict` or JSON made of the settings
-) -> StageSettings:
-    """Stage settings from plain values."""
-    views: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in plain["views"].items()}
-    return StageSettings(**{**plain, "views": ViewSettings(**views)})
-
-
-def rate_at(
-    settings: StageSettings,  # steps, rate, schedule and warm-up
-    step: int,  # steps done before this one
-) -> float:
-    """Learning rate of a step."""
+def rate_at(settings: StageSettings, step: int) -> float:
+    """Learning rate of the step after `step` of them."""
     if step < settings.warmup:
         return settings.rate * (step + 1) / settings.warmup
     if settings.schedule == "constant":
@@ -121,21 +105,16 @@ def rate_at(
     return settings.rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def generator_of(
-    *parts: str | int,  # what the random numbers may depend on: seed, stage, step, purpose
-    device: str | torch.device = "cpu",  # where the numbers are drawn
-) -> torch.Generator:
-    """A random number generator that is a function of `parts` only."""
-    return torch.Generator(device).manual_seed(int(content_key(*parts), 16) >> 1)
+def generator_of(*parts: str | int) -> torch.Generator:
+    """A random number generator that is a function of `parts` only: seed, stage, step, purpose."""
+    return torch.Generator().manual_seed(int(content_key(*parts), 16) >> 1)
 
 
-def draw(
-    count: int,  # slices to choose from
-    batch: int,  # slices wanted
-    step: int,  # steps done before this one
-    *parts: str | int,  # seed and stage
-) -> torch.Tensor:  # int64 [batch], indices below count
-    """Which slices a step sees; ValueError where there are none."""
+def draw(count: int, batch: int, step: int, *parts: str | int) -> torch.Tensor:
+    """Which of `count` slices a `batch` has after `step` steps, int64 [batch]; ValueError where there are none.
+
+    `parts` are seed and stage.
+    """
     if count < 1:
         raise ValueError("count: 0 slices to draw from, expected at least one")
     per_epoch = -(-count // batch)
@@ -148,26 +127,26 @@ def draw(
 class State:
     """Everything that a step changes."""
 
-    model: torch.nn.Module  # the network in training
+    model: nn.Module  # the network in training
     optimiser: torch.optim.Optimizer  # holds moments for every weight
+    settings: StageSettings  # how it is trained
     step: int = 0  # steps done
-    smooth: torch.nn.Module | None = None  # running average of the network, where one is kept
+    smooth: nn.Module | None = None  # running average of the network, where one is kept
     best: dict | None = None  # weights with the best validation Dice so far
     best_dice: float = -1.0  # that Dice
     replayed: Replayed | None = None  # a step that a GPU has recorded
 
     @property
-    def judged(self) -> torch.nn.Module:
+    def judged(self) -> nn.Module:
         """The network that is validated and kept."""
         return self.model if self.smooth is None else self.smooth
 
 
-def start(
-    model: torch.nn.Module,  # the network to train
-    settings: StageSettings,  # rate, weight decay, averaging
-    loss_of: Callable | None = None,  # (model, batch) -> scalar loss, of a step that a GPU may record
-) -> State:
-    """The state before the first step; ValueError for precision 'auto'."""
+def start(model: nn.Module, settings: StageSettings, loss_of: Callable | None = None) -> State:
+    """The state before the first step; ValueError for precision 'auto'.
+
+    `loss_of`, (model, batch) -> scalar loss, is that of a step that an NVIDIA GPU may record.
+    """
     if settings.precision == "auto":
         raise ValueError('precision: found "auto", expected "fp32" or "bf16" by now; take `machine.chosen_precision`')
     there = {weights.device.type for weights in model.parameters()}
@@ -175,86 +154,27 @@ def start(
     rate: Any = torch.tensor(settings.rate, device=device_of(model)) if gpu else settings.rate  # where a recorded step finds it
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=fused, capturable=gpu)
     smooth = copy.deepcopy(model).requires_grad_(False) if settings.average else None
-    state = State(model, optimiser, smooth=smooth)
-    state.replayed = replayed(lambda *batch: learn(state, loss_of(model, batch), settings), model) if loss_of else None
+    state = State(model, optimiser, settings, smooth=smooth)
+    if loss_of and gpu:
+        state.replayed = Replayed(lambda *batch: learn(state, loss_of(model, batch)))
     return state
 
 
-def learn(
-    state: State,  # whose weights are changed
-    loss: torch.Tensor,  # scalar with a graph
-    settings: StageSettings,  # clipping
-) -> torch.Tensor:
-    """Change the weights by the gradient of a loss, and return its value; nothing here waits for a GPU."""
+def learn(state: State, loss: torch.Tensor) -> torch.Tensor:
+    """Change the weights by the gradient of a `loss`, and return its value; nothing here waits for a GPU."""
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    if settings.clip:
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
+    if state.settings.clip:
+        nn.utils.clip_grad_norm_(state.model.parameters(), state.settings.clip)
     state.optimiser.step()
     return loss.detach()
 
 
-def finite(
-    loss: torch.Tensor,  # scalar
-    step: int,  # from 1
-    settings: StageSettings,  # named in the error
-) -> float:
-    """The value of a loss; ValueError where it is not finite."""
-    value = loss.item()
-    if not math.isfinite(value):
-        raise ValueError(f"loss: {value} at step {step}, expected a finite number; lower rate={settings.rate} or set clip=1.0")
-    return value
-
-
-def advance(
-    state: State,  # changed in place
-    loss_of: Callable,  # (model, batch) -> scalar loss
-    batch: Any,  # what it takes; a tuple of tensors where the step is replayed
-    settings: StageSettings,  # schedule, clipping, averaging
-) -> tuple[float, float]:  # loss, learning rate
-    """Update the weights once; ValueError for a loss that is not finite."""
-    rate = rate_at(settings, state.step)
-    set_rate(state.optimiser, rate)
-    if state.replayed is None:
-        value = finite(loss := loss_of(state.model, batch), state.step + 1, settings)
-        learn(state, loss, settings)
-    else:
-        value = finite(state.replayed(*batch), state.step + 1, settings)
-    state.step += 1
-    if state.smooth is not None:
-        blend(state.smooth, state.model, min(settings.average, state.step / (state.step + 9)))
-    return value, rate
-
-
-def blend(
-    smooth: torch.nn.Module,  # the average, changed in place
-    model: torch.nn.Module,  # the network in training
-    keep: float,  # share of the old average
-) -> None:
-    """Move a running average of weights towards the newest ones."""
+def blend(smooth: nn.Module, model: nn.Module, keep: float) -> None:
+    """Move a running average of weights, `smooth`, towards the newest ones; `keep` is the share of the old average."""
     with torch.no_grad():
         for old, new in zip(smooth.parameters(), model.parameters(), strict=True):
             old.lerp_(new, 1 - keep)
-
-
-def save_checkpoint(
-    path: Path,  # file to write
-    state: State,  # where training stands
-    identity: dict,  # what the run is: plain values
-) -> None:
-    """Write a checkpoint that is whole or absent."""
-    parts = {
-        "identity": json.dumps(identity, sort_keys=True, default=str),
-        "step": state.step,
-        "model": state.model.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-        "smooth": None if state.smooth is None else state.smooth.state_dict(),
-        "best": state.best,
-        "best_dice": state.best_dice,
-    }
-    buffer = io.BytesIO()
-    torch.save(parts, buffer)
-    write_atomic(path, buffer.getvalue())
 
 
 class CheckpointFile(TypedDict):
@@ -269,9 +189,23 @@ class CheckpointFile(TypedDict):
     best_dice: float
 
 
-def read_checkpoint(
-    path: Path,  # file to read
-) -> dict:
+def save_checkpoint(path: Path, state: State, identity: dict) -> None:
+    """Write a checkpoint that is whole or absent; `identity` says what the run is, in plain values."""
+    parts = CheckpointFile(
+        identity=json.dumps(identity, sort_keys=True, default=str),
+        step=state.step,
+        model=state.model.state_dict(),
+        optimiser=state.optimiser.state_dict(),
+        smooth=None if state.smooth is None else state.smooth.state_dict(),
+        best=state.best,
+        best_dice=state.best_dice,
+    )
+    buffer = io.BytesIO()
+    torch.save(parts, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def read_checkpoint(path: Path) -> dict:
     """The parts of a checkpoint; FileNotFoundError or ValueError where it is none."""
     try:
         parts = read_tensors(path)
@@ -286,9 +220,7 @@ def read_checkpoint(
     return parts
 
 
-def check_moments(
-    optimiser: torch.optim.Optimizer,  # with moments from a file
-) -> None:
+def check_moments(optimiser: torch.optim.Optimizer) -> None:
     """ValueError where a moment has another shape than its weights: the fused optimiser would write outside its memory."""
     for weight, moments in optimiser.state.items():
         if moments.keys() != {"step", "exp_avg", "exp_avg_sq"} or not all(map(torch.is_tensor, moments.values())):
@@ -300,19 +232,15 @@ def check_moments(
                 raise ValueError(f"{name} holds numbers that are not finite")
 
 
-def check_parts(
-    parts: dict,  # of a checkpoint
-    state: State,  # whose network it must fit
-    steps: int,  # of the whole stage
-) -> None:
+def check_parts(parts: dict, state: State) -> None:
     """ValueError where a checkpoint's weights, best weights or numbers are not of this network."""
-    if not 0 <= parts["step"] <= steps:
-        raise ValueError(f"step is {parts['step']!r}, expected 0 to {steps}")
+    if not 0 <= parts["step"] <= state.settings.steps:
+        raise ValueError(f"step is {parts['step']!r}, expected 0 to {state.settings.steps}")
     known = {name: (value.shape, value.dtype) for name, value in state.model.state_dict().items()}
     for part in ("model", "best", "smooth"):
-        if (stored := parts[part]) is None and part != "model":
+        if (stored := parts[part]) is None:
             continue
-        if not isinstance(stored, dict) or not all(map(torch.is_tensor, stored.values())):
+        if not all(map(torch.is_tensor, stored.values())):
             raise ValueError(f"{part} is {type(stored).__name__} and not only tensors")
         if {name: (value.shape, value.dtype) for name, value in stored.items()} != known:
             raise ValueError(f"{part} has other tensors than the network")
@@ -320,18 +248,13 @@ def check_parts(
             raise ValueError(f"{odd[0]} of {part} holds numbers that are not finite")
 
 
-def restore(
-    path: Path,  # checkpoint
-    state: State,  # changed in place
-    identity: dict,  # what this run is
-) -> None:
+def restore(path: Path, state: State, identity: dict) -> None:
     """Put a checkpoint's weights, moments and step into a state, if it belongs to the same run; ValueError if it belongs to another."""
-    parts = read_checkpoint(path)
+    parts, expected = read_checkpoint(path), json.loads(json.dumps(identity, default=str))
     try:
         stored = from_json(parts["identity"], dict)
     except ValueError as error:
         raise ValueError(f"{path}: no checkpoint of this package (identity: {error}); delete it to start the stage again") from error
-    expected = json.loads(json.dumps(identity, default=str))
     for name in sorted(stored.keys() | expected.keys()):
         if stored.get(name) != expected.get(name):
             raise ValueError(
@@ -340,7 +263,7 @@ def restore(
             )
     try:
         state.model.load_state_dict(parts["model"])
-        check_parts(parts, state, expected["steps"])
+        check_parts(parts, state)
         own = state.optimiser.state_dict()["param_groups"]  # rate and decay are those of the settings
         state.optimiser.load_state_dict({"state": parts["optimiser"]["state"], "param_groups": own})
         check_moments(state.optimiser)
@@ -351,34 +274,35 @@ def restore(
     state.step, state.best, state.best_dice = parts["step"], parts["best"], parts["best_dice"]
 
 
-def trim_history(
-    path: Path,  # history.jsonl, perhaps with lines of several stages
-    stage: str,  # the stage that starts or resumes
-    step: int,  # its steps that stay
-) -> None:
-    """Drop a stage's lines after a step, and a line that was cut short."""
+def as_lines(steps: Iterable[Step]) -> str:
+    """Steps as a history file holds them."""
+    return "".join(json.dumps(asdict(step)) + "\n" for step in steps)
+
+
+def read_history(path: Path) -> list[Step]:
+    """All steps in a history file, `path`; a line that was cut off in writing is left out."""
+    steps = []
+    for line in content_of(path).splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, TypeError):
+            steps.append(Step(**from_json(line, StepLine)))
+    return steps
+
+
+def trim_history(path: Path, stage: str, step: int) -> None:
+    """Drop from a history file, perhaps of several stages, this stage's lines after a step, and a line that was cut short."""
     if not path.exists():
         return
-    kept = []
-    for line in content_of(path).splitlines():
-        try:
-            entry = from_json(line, StepLine)
-        except ValueError:
-            continue
-        if entry["stage"] != stage or entry["step"] <= step:
-            kept.append(line + b"\n")
-    if (lost := step - sum(from_json(line)["stage"] == stage for line in kept)) > 0:
+    kept = [line for line in read_history(path) if line.stage != stage or line.step <= step]
+    if (lost := step - sum(line.stage == stage for line in kept)) > 0:
         warnings.warn(f"{path}: {lost} of {step} steps are damaged or missing; their numbers are lost, the weights are not", stacklevel=4)
-    write_atomic(path, b"".join(kept))
+    write_atomic(path, as_lines(kept))
 
 
-def open_run(
-    folder: Path,  # where checkpoint and history are kept
-    state: State,  # changed in place when a checkpoint is found
-    identity: dict,  # what this run is
-    resume: bool,  # go on from a checkpoint
-) -> tuple[Path, Path]:  # checkpoint, history
-    """Make the folder ready and restore what is there; ValueError for a stage that is there already, unless it is to be resumed."""
+def open_run(folder: Path, state: State, identity: dict, resume: bool) -> tuple[Path, Path]:
+    """Make the folder ready and restore what is there; the paths of checkpoint and history.
+
+    ValueError for a stage that is there already, unless it is to be resumed.
+    """
     checkpoint, history = folder / f"{identity['stage']}.pt", folder / "history.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
@@ -391,40 +315,47 @@ def open_run(
     return checkpoint, history
 
 
-def take_step(
-    state: State, loss_of: Callable, batches: Callable, settings: StageSettings, stage: str, validate: Callable | None
-) -> Step:
-    """Train on one batch, measure if that is due, and say what happened."""
+def take_step(state: State, loss_of: Callable, batches: Callable, stage: str, validate: Callable | None) -> Step:
+    """Train on one batch, measure if that is due, and say what happened; ValueError for a loss that is not finite."""
     state.model.train()
-    began = time.perf_counter()
-    loss, rate = advance(state, loss_of, batches(state.step), settings)
+    began, settings, step = time.perf_counter(), state.settings, state.step + 1
+    batch, rate = batches(state.step), rate_at(settings, state.step)
+    set_rate(state.optimiser, rate)
+    loss = state.replayed(*batch) if state.replayed else loss_of(state.model, batch)
+    if not math.isfinite(value := loss.item()):
+        todo = f"lower rate={settings.rate} or set clip=1.0"
+        raise ValueError(f"loss: {value} at step {step}, expected a finite number; {todo}")
+    if not state.replayed:  # which has learned already
+        learn(state, loss)
+    state.step = step
+    if state.smooth is not None:
+        blend(state.smooth, state.model, min(settings.average, step / (step + 9)))
     seconds = time.perf_counter() - began
-    return Step(stage, state.step, settings.steps, loss, rate, seconds, measure(state, settings, validate))
+    return Step(stage, step, settings.steps, value, rate, seconds, measure(state, validate))
 
 
 def fit(
-    model: torch.nn.Module,  # trained in place
+    model: nn.Module,  # trained in place
     loss_of: Callable,  # (model, batch) -> scalar loss
     batches: Callable[[int], object],  # step number from 0 -> batch; the same number gives the same batch
     settings: StageSettings,  # how to train
     folder: str | Path | None = None,  # where checkpoint and history go; None keeps them in memory only
     resume: bool = False,  # go on from the folder's checkpoint, if there is one
     stage: str = "fit",  # names the checkpoint
-    validate: Callable[[torch.nn.Module], float] | None = None,  # network -> validation Dice
+    validate: Callable[[nn.Module], float] | None = None,  # network -> validation Dice
     identity: dict | None = None,  # plain values that tell this run from others
     steady: bool = False,  # batches are tuples of tensors, steps the same operations: an NVIDIA GPU then replays them faster
 ) -> Iterator[Step]:
     """Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto'."""
     state = start(model, settings, loss_of if steady else None)
-    identity = {"stage": stage, **(identity or {}), **plain(settings)}
+    decisive = {name: value for name, value in asdict(settings).items() if name != "save_every"}
+    identity = {"stage": stage, **(identity or {}), **decisive}
     checkpoint, history = open_run(Path(folder), state, identity, resume) if folder else (None, None)
     try:
         while state.step < settings.steps:
-            step = take_step(state, loss_of, batches, settings, stage, validate)
+            step = take_step(state, loss_of, batches, stage, validate)
             if checkpoint and history:
-                append(history, step)
-                if state.step % settings.save_every == 0 or state.step == settings.steps:
-                    save_checkpoint(checkpoint, state, identity)
+                write_down(step, history, checkpoint, state, identity)
             yield step
     except GeneratorExit:
         if checkpoint:
@@ -434,21 +365,18 @@ def fit(
         keep(state)
 
 
-def plain(
-    settings: StageSettings,  # to be compared
-) -> dict:
-    """Settings that decide the outcome, as plain values."""
-    return {name: value for name, value in asdict(settings).items() if name != "save_every"}
+def write_down(step: Step, history: Path, checkpoint: Path, state: State, identity: dict) -> None:
+    """Add a line to the history; now and then, and at the end, write a checkpoint."""
+    with history.open("a") as file:
+        file.write(as_lines([step]))
+    if state.step % state.settings.save_every == 0 or state.step == state.settings.steps:
+        save_checkpoint(checkpoint, state, identity)
 
 
-def measure(
-    state: State,  # its best weights are changed in place
-    settings: StageSettings,  # how often to measure
-    validate: Callable[[torch.nn.Module], float] | None,  # network -> validation Dice
-) -> float | None:
-    """Validation Dice of this step, if it is due."""
-    due = settings.validate_every and (state.step % settings.validate_every == 0 or state.step == settings.steps)
-    if validate is None or not due:
+def measure(state: State, validate: Callable[[nn.Module], float] | None) -> float | None:
+    """Validation Dice of this step, if it is due; the best weights so far stay in the state."""
+    every = state.settings.validate_every
+    if validate is None or not every or (state.step % every and state.step < state.settings.steps):
         return None
     dice = float(validate(state.judged))
     if dice > state.best_dice:
@@ -457,23 +385,12 @@ def measure(
     return None if math.isnan(dice) else dice
 
 
-def keep(
-    state: State,  # at the end of training
-) -> None:
-    """Put the weights to keep into the model."""
+def keep(state: State) -> None:
+    """Put the weights to keep into the model, at the end of training."""
     if state.best is not None:
         state.model.load_state_dict(state.best)
     elif state.smooth is not None and state.step:
         state.model.load_state_dict(state.smooth.state_dict())
-
-
-def append(
-    history: Path,  # history.jsonl
-    step: Step,  # what happened
-) -> None:
-    """Add one line to the history."""
-    with open(history, "a") as file:
-        file.write(json.dumps(asdict(step)) + "\n")
 
 
 def run(

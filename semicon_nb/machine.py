@@ -49,9 +49,7 @@ def devices() -> list[str]:
     return [name for name, found in there.items() if found]
 
 
-def device_of(
-    model: torch.nn.Module,  # any network
-) -> torch.device:
+def device_of(model: torch.nn.Module) -> torch.device:
     """Where a network's weights are, or its buffers; the CPU for one that has neither."""
     held = itertools.chain(model.parameters(), model.buffers())
     return next((tensor.device for tensor in held), torch.device("cpu"))

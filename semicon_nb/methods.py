@@ -18,8 +18,8 @@ import torch
 from .data import Cohort, Split
 from .names import check_name
 from .networks import Builder
-from .plan import execute, plan_run
-from .runs import Run, read_run
+from .plan import plan_run
+from .runs import Run, begun_in, execute, read_run
 from .semisupervised import OBJECTIVES, finetune_with, train_masked, train_positional
 from .stages import PRESETS, Method, Preset, Stage
 from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
@@ -177,8 +177,10 @@ def train_method(
     device: str | torch.device = "auto",  # where to train: "auto" takes CUDA, else Apple's MPS, else the CPU
 ) -> Run:
     """Train a method and write its RUN folder."""
-    plan = plan_run(named_method(method), cohort, split, named_preset(preset), seed, out, cache, model, device)
-    return execute(plan, resume, progress)
+    method, preset, begun = named_method(method), named_preset(preset), begun_in(out)
+    plan = plan_run(method, cohort, split, preset, seed, begun, cache, model, device)
+    folder = execute(plan, out, resume, progress)
+    return replace(read_run(folder, model), method=method)
 
 
 def load_run(

@@ -56,25 +56,21 @@ def build(
     model: Builder | str | None = None,  # what builds a network of your own, where its import path does not lead there
 ) -> UNet:
     """A network on the CPU, its first weights a function of the seed; TypeError where `model` builds none."""
-    if "model" not in network:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return UNet(**network)
-    return cast(UNet, _build_own(model or network["model"], network["classes"], seed))
-
-
-def _build_own(model: Builder | str, classes: int, seed: int) -> nn.Module:
-    if isinstance(model, nn.Module):
-        raise TypeError(f"model: found a network, expected what builds one, such as the class {type(model).__name__}")
-    builder = import_builder(model) if isinstance(model, str) else model
-    taken = inspect.signature(builder).parameters
-    given = {name: value for name, value in {"classes": classes, "seed": seed}.items() if name in taken}
+    builder: Builder = UNet
+    given = network
+    if "model" in network:
+        own = model or network["model"]
+        if isinstance(own, nn.Module):
+            raise TypeError(f"model: found a network, expected what builds one, such as the class {type(own).__name__}")
+        builder = import_builder(own) if isinstance(own, str) else own
+        taken = inspect.signature(builder).parameters
+        given = {name: value for name, value in {"classes": network["classes"], "seed": seed}.items() if name in taken}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = builder(**given)
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"model: {path_of(model)} made {type(network).__name__}, expected a torch.nn.Module")
-    return network
+        found = builder(**given)
+    if not isinstance(found, nn.Module):
+        raise TypeError(f"model: {path_of(model or network['model'])} made {type(found).__name__}, expected a torch.nn.Module")
+    return cast(UNet, found)
 
 
 def network_facts(network: dict, model: nn.Module) -> dict:
@@ -93,14 +89,43 @@ def save_weights(path: str | Path, model: nn.Module) -> Path:
     return write_atomic(path, buffer.getvalue())
 
 
+def load_network(network: dict, path: Path, model: Builder | str | None = None) -> UNet:
+    """The `network` that run.json describes, as `build` has it, with the weights in the file `path`; ValueError where they do not fit."""
+    weights = read_weights(path)
+    if "model" not in network:
+        _check_sizes(network, weights, path)
+    net = build(network, model=model)
+    _fill(net, weights, path)
+    return net
+
+
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Put the weights in the file `path` into a network; ValueError, and no weight changed, where they are not all of this network."""
-    weights, own = read_weights(path), model.state_dict()
+    _fill(model, read_weights(path), path)
+
+
+def _fill(model: nn.Module, weights: dict, path: str | Path) -> None:
+    own = model.state_dict()
     for name in [*own, *weights]:
         one, other = own.get(name), weights.get(name)
         if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
             raise ValueError(f"{path}: holds the weights of another network ({name} differs); train the run again")
     model.load_state_dict(weights)
+
+
+def _check_sizes(network: dict, weights: dict, path: Path) -> None:
+    """ValueError where run.json describes a network that is larger than the weights; found before one of that size is made."""
+    try:
+        if network.get("depth", 4) > len(weights):
+            raise ValueError(f"depth is {network['depth']}")
+        with torch.device("meta"):
+            claimed = sum(value.numel() for value in UNet(**network).state_dict().values())
+    except (RuntimeError, TypeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"{path.with_name('run.json')}: its 'network' makes no network ({first}); train the run again") from error
+    if claimed > (there := sum(value.numel() for value in weights.values())):
+        found = f"{path.name} is from another network than run.json describes ({there} numbers, expected {claimed})"
+        raise ValueError(f"{path.parent}: {found}; train the run again")
 
 
 def read_weights(path: str | Path) -> dict:

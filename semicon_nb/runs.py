@@ -1,24 +1,36 @@
-"""A folder that holds all there is to know of one training, complete or resumable."""
+"""A run: one training, as its plan says, into a folder that holds all there is to know of it, complete or resumable."""
 
 import copy
+import itertools
+import json
+import random
+import shutil
 import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
+import numpy as np
 import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
 
-from .data import Codes, Cohort, Grid, Split, load, load_split
-from .files import content_of, from_json
-from .loop import Step, StepLine
+from .data import Codes, Cohort, Grid, Split, load, load_split, save_split, scan_profile
+from .files import cache_folder, content_of, from_json, versions, write_atomic
+from .loop import Step, as_lines, read_history, run
+from .machine import UNABLE, described, device_of, duration, machine
 from .names import check_run
-from .networks import Builder, build, load_weights, read_weights
-from .predict import Prediction, with_prediction
+from .networks import Builder, load_network, load_weights, save_weights
+from .plan import Plan, PlannedStage
+from .predict import with_prediction
 from .stages import Method
 from .unet import UNet
 
-__all__ = ["Run", "learned_from", "read_run"]
+__all__ = ["Run", "forecast", "learned_from", "read_run"]
 
 
 class _MethodFile(TypedDict):
@@ -121,11 +133,6 @@ class Run:
         kept = self.settings.get("codes", {"classes": ()})
         return Codes(tuple((number, index) for number, index in kept["classes"]), kept.get("other"), tuple(kept.get("ignore", ())))
 
-    @property
-    def prediction(self) -> Prediction:
-        """How its networks are asked."""
-        return self.method.prediction
-
     def after(self, stage: str) -> UNet:
         """The network as it was after a stage ("initial", "global", "local", "finetune"), asked as `model` is."""
         network = copy.deepcopy(self.model)
@@ -149,17 +156,6 @@ def learned_from(run: Run, cohort: Cohort) -> list[str] | None:
     return [volume.name for volume in cohort.volumes if known & set(volume.content)]
 
 
-def read_history(path: str | Path) -> list[Step]:
-    """All steps in a history file, `path`; a line that was cut off in writing is left out."""
-    steps = []
-    for line in content_of(path).splitlines() if Path(path).exists() else ():
-        try:
-            steps.append(Step(**from_json(line, StepLine)))
-        except (ValueError, TypeError):
-            continue
-    return steps
-
-
 def read_run(path: str | Path, model: Builder | str | None = None) -> Run:
     """A finished run from its folder, `path`; `model` builds a network of your own. FileNotFoundError or ValueError where there is none."""
     folder = Path(path)
@@ -178,14 +174,11 @@ def read_run(path: str | Path, model: Builder | str | None = None) -> Run:
     if "model" in network and model is None:
         why = f"{folder}: its network was built by {network['model']}, and no code is imported because a file names it"
         raise ValueError(f"{why}; name it yourself: --model {network['model']}, or load_run(folder, model=...)")
-    if "model" not in network:
-        _check_sizes(network, folder)
-    net = with_prediction(build(network, model=model), how)
-    load_weights(net, folder / "model.pt")
+    net = load_network(network, folder / "model.pt", model).eval()
     parts = load_split(folder / "split.json")
     if parts.fingerprint != settings["fingerprint"]:
         raise ValueError(f"{folder}: split.json and run.json are of two cohorts; train the run again")
-    return Run(folder, net.eval(), method, parts, settings, read_history(folder / "history.jsonl"))
+    return Run(folder, with_prediction(net, how), method, parts, settings, read_history(folder / "history.jsonl"))
 
 
 def _check_settings(settings: _RunFile) -> None:
@@ -209,22 +202,6 @@ def _check_settings(settings: _RunFile) -> None:
             raise ValueError(f"its 'seen' has a {name} that is not two rows of {columns} numbers")
 
 
-def _check_sizes(network: dict, folder: Path) -> None:
-    """ValueError where run.json describes a network that is larger than the weights; found before one of that size is made."""
-    weights = read_weights(folder / "model.pt")
-    try:
-        if network.get("depth", 4) > len(weights):
-            raise ValueError(f"depth is {network['depth']}")
-        with torch.device("meta"):
-            claimed = sum(value.numel() for value in UNet(**network).state_dict().values())
-    except (RuntimeError, TypeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(f"{folder / 'run.json'}: its 'network' makes no network ({first}); train the run again") from error
-    if claimed > (there := sum(value.numel() for value in weights.values())):
-        found = f"model.pt is from another network than run.json describes ({there} numbers, expected {claimed})"
-        raise ValueError(f"{folder}: {found}; train the run again")
-
-
 def read_settings(folder: str | Path | None) -> dict:
     """What run.json in a RUN `folder` says so far, nothing where there is none; ValueError where it is damaged."""
     path = Path(folder or "no folder yet") / "run.json"
@@ -232,6 +209,11 @@ def read_settings(folder: str | Path | None) -> dict:
         return from_json(content_of(path), dict) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{path}: is damaged ({error}); delete the folder, or choose another") from error
+
+
+def begun_in(folder: str | Path | None) -> dict[str, str]:
+    """The precision of each stage of a run that was begun in a RUN `folder`."""
+    return {name: settings["precision"] for name, settings in read_settings(folder).get("stages", {}).items()}
 
 
 def difference(found: dict, here: dict, within: str = "") -> str:
@@ -262,3 +244,200 @@ def open_folder(out: str | Path | None, about: dict, resume: bool) -> Path:
             raise ValueError(f"{folder}: holds another run ({differs}); use the same settings, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def in_cache(key: str) -> Path | None:
+    """The weights that are kept under a stage's key, their history beside them; None where they aren't there."""
+    place = place_of(key)
+    return place if place.exists() and place.with_suffix(".jsonl").exists() else None
+
+
+def place_of(key: str) -> Path:
+    """Where the cache keeps the weights of a stage under its `key`."""
+    return cache_folder() / "stages" / f"{key}.pt"
+
+
+@contextmanager
+def _same_numbers() -> Iterator[None]:
+    """Random numbers after the block are those that would have come without it."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _time_stage(model: UNet, plan: Plan, planned: PlannedStage, patience: float = 0.3) -> tuple[float, float]:
+    """Seconds of a step of a stage, and of a measurement on the validation subjects; after `patience` seconds two steps are enough."""
+    settings = planned.settings
+    short = replace(settings, steps=4, validate_every=2 * bool(settings.validate_every))
+    took, beside = [], 0.0
+    with _same_numbers():
+        began = last = time.perf_counter()
+        own = {"seed": plan.seed, "folder": None, "resume": False, **planned.stage.options}
+        steps = planned.stage.train(copy.deepcopy(model), plan.cohort, plan.split, short, **own)
+        for step in itertools.islice(steps, 4):
+            took.append(step.seconds)
+            last, beside = time.perf_counter(), time.perf_counter() - last - step.seconds
+            if len(took) == 2 and last - began > patience:
+                break
+    return float(np.mean(took[1:] or took or [0.0])), max(0.0, beside) if settings.validate_every else 0.0
+
+
+_TIMES: dict[tuple, tuple[float, float]] = {}
+"""Times that were taken in this process: methods that are compared share stages."""
+
+
+def _steps_left(planned: PlannedStage, number: int, folder: Path | None) -> int:
+    """Steps of a stage that are neither in the RUN folder nor in the cache."""
+    place = folder or Path("no folder yet")
+    if (place / f"{planned.stage.name}.pt").exists() or (planned.shared and in_cache(planned.key)):
+        return 0
+    history = read_history(place / "checkpoints" / str(number) / "history.jsonl")
+    return max(0, planned.settings.steps - max((step.step for step in history), default=0))
+
+
+def _seconds_left(model: UNet, plan: Plan, folder: Path | None) -> dict[str, float]:
+    """About how many seconds each stage will take with the model where it is, 0 where nothing is left to do."""
+    seconds = {}
+    for number, planned in enumerate(plan.stages):
+        settings, left = planned.settings, _steps_left(planned, number, folder)
+        every, seconds[planned.stage.name] = settings.validate_every, 0.0
+        if left:
+            alike = replace(settings, steps=0, warmup=0, validate_every=bool(every))
+            where = plan.cohort.fingerprint, str(plan.about["network"]), str(device_of(model)), torch.get_num_threads()
+            key = (planned.stage.train, str(planned.stage.options), alike, *where)
+            step, look = _TIMES[key] = _TIMES.get(key) or _time_stage(model, plan, planned)
+            looks = settings.steps // every - (settings.steps - left) // every + (settings.steps % every > 0) if every else 0
+            seconds[planned.stage.name] = left * step + looks * look
+    return seconds
+
+
+def _ready(plan: Plan, folder: Path | None, progress: bool = False, timed: bool = True) -> tuple[UNet, dict[str, float]]:
+    """The plan's network where it will be trained, and `forecast`, if `timed`; on the CPU where Apple's MPS cannot train it."""
+    mps = plan.device.type == "mps"
+    try:
+        model = copy.deepcopy(plan.network).to(plan.device)
+        return model, _seconds_left(model, plan, folder) if timed or mps else {}
+    except UNABLE as error:
+        if not mps:
+            raise
+        if progress:
+            print(f"device: Apple's MPS cannot train {plan.method} ({str(error).splitlines()[0]}); the CPU does")
+    return _ready(replace(plan, device=torch.device("cpu")), folder, progress, timed)
+
+
+def forecast(plan: Plan, folder: Path | None = None) -> dict[str, float]:
+    """About how many seconds each stage of a run will take on this machine, 0 where nothing is left to do.
+
+    `folder` is the RUN folder, perhaps of an interrupted run.
+    """
+    return _ready(plan, folder)[1]
+
+
+def _outlook(seconds: dict[str, float]) -> str:
+    """About how long a run will take, in words."""
+    if not (total := sum(seconds.values())):
+        return "nothing is left to train"
+    each = [f"{stage} {duration(left)}" if left else f"{stage} is there" for stage, left in seconds.items()]
+    return f"about {duration(total)}" + (f": {', '.join(each)}" if len(each) > 1 else "")
+
+
+def _first_line(plan: Plan, device: torch.device, seconds: dict[str, float]) -> str:
+    """Precision, device and about how long, before the first step."""
+    words = " and ".join(sorted({planned.settings.precision for planned in plan.stages}))
+    return f"{words} on {described(device)}{plan.why}; {_outlook(seconds)}"
+
+
+def execute(plan: Plan, out: str | Path | None = None, resume: bool = False, progress: bool = True) -> Path:
+    """Train what was planned into the RUN folder `out`, or a temporary one, and return it.
+
+    With `resume`, go on with one that was interrupted. `progress`: a line beforehand, a bar.
+    """
+    folder = open_folder(out, plan.about, resume)
+    lock = folder / ".lock"
+    try:
+        with FileLock(lock, timeout=0):
+            if not (folder / "model.pt").exists() or not read_settings(folder).get("finished"):
+                _train(plan, folder, progress)
+    except Timeout as error:
+        todo = "wait for it, or choose another folder"
+        raise ValueError(f"{folder}: another process is training this run; {todo}") from error
+    lock.unlink(missing_ok=True)
+    return folder
+
+
+def _train(plan: Plan, folder: Path, progress: bool) -> None:
+    """Train all stages into a folder, from run.json that says so to run.json that says it is finished."""
+    started, (model, seconds) = time.time(), _ready(plan, folder, progress, timed=progress)
+    device = device_of(model)
+    if progress:
+        print(_first_line(plan, device, seconds))
+    facts = {**plan.about, "seen": scan_profile(plan.cohort), "versions": versions(), "machine": machine(device), "finished": False}
+    write_atomic(folder / "run.json", json.dumps(facts, indent=1))
+    save_split(plan.split, folder / "split.json")
+    save_weights(folder / "initial.pt", model)
+    times = _train_stages(model, plan, folder, seconds, progress)
+    save_weights(folder / "model.pt", model)
+    facts |= {"finished": True, "trained": times, "seconds": round(time.time() - started, 1)}
+    write_atomic(folder / "run.json", json.dumps(facts, indent=1))
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _train_stages(model: UNet, plan: Plan, folder: Path, seconds: dict[str, float], progress: bool) -> dict[str, dict]:
+    """Train or restore each stage in turn, one bar over all, leaving weights and history in the folder; what each took."""
+    times, history, end, total = {}, "", 0.0, sum(seconds.values())
+    form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    how: dict[str, Any] = {"bar_format": form, "smoothing": 0.05, "mininterval": 0.5, "dynamic_ncols": True}
+    with tqdm(total=total, disable=not (progress and total), **how) as bar:
+        for number, planned in enumerate(plan.stages):
+            name, left = planned.stage.name, seconds.get(planned.stage.name, 0.0)
+            steps, reused = _take_stage(model, plan, number, folder, bar, left)
+            end += left
+            bar.update(min(end, total) - bar.n)
+            spent = round(sum(step.seconds for step in steps), 2)
+            times[name] = {"key": planned.key, "reused": reused, "steps": len(steps), "seconds": spent}
+            history += as_lines(steps)
+    write_atomic(folder / "history.jsonl", history)
+    return times
+
+
+def _take_stage(model: UNet, plan: Plan, number: int, folder: Path, bar: tqdm, left: float) -> tuple[list[Step], bool]:
+    """Take a stage that is in the folder or in the cache, or train it, and leave it in both.
+
+    Its steps come back, and whether they came from the cache. The bar moves by `left`, the stage's seconds, in all.
+    """
+    planned = plan.stages[number]
+    stage, shared, kept = planned.stage, planned.shared, place_of(planned.key)
+    weights, history = folder / f"{stage.name}.pt", folder / "checkpoints" / str(number) / "history.jsonl"
+    if shared:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{kept}.lock") if shared else nullcontext():
+        if reused := shared and not weights.exists() and bool(in_cache(planned.key)):
+            write_atomic(history, kept.with_suffix(".jsonl").read_bytes())
+            write_atomic(weights, kept.read_bytes())
+        steps = read_history(history)
+        whole = not reused or [step.step for step in steps] == [*range(1, planned.settings.steps + 1)]
+        if not (whole and _loaded(model, weights)):
+            if weights.exists():
+                print(f"{kept if reused else weights}: is damaged; this stage is trained anew")
+            own = {"seed": plan.seed, "folder": history.parent, "resume": True, **stage.options}
+            share = left / max(1, planned.settings.steps - len(steps))
+            run(stage.train(model, plan.cohort, plan.split, planned.settings, **own), bar=bar, share=share)
+            steps, reused = read_history(history), False
+            save_weights(weights, model)
+            if shared:
+                write_atomic(kept.with_suffix(".jsonl"), as_lines(steps))
+                write_atomic(kept, weights.read_bytes())
+    return steps, reused
+
+
+def _loaded(model: UNet, weights: Path) -> bool:
+    """Whether there is a file of weights, which are then in the network."""
+    try:
+        load_weights(model, weights)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True

@@ -185,11 +185,16 @@ def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
     return loss + context.weight * ramp(batch.step, context.steps) * crossed
 
 
-def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss, and cross entropy of the strong view with the confident classes of the weak view; a scalar."""
+def agreement(nets: Student, batch: Batch, context: Context) -> Tensor:
+    """Cross entropy of the student on the strong view with the confident classes of the weak view, by the network to keep; a scalar."""
     label, chance = guessed(nets.chosen, batch, context)
     terms = F.cross_entropy(logits_of(nets.student, batch.strong, context), label, reduction="none")
-    added = (terms * (chance >= context.threshold)).mean()
+    return (terms * (chance >= context.threshold)).mean()
+
+
+def fixmatch(nets: Student, batch: Batch, context: Context) -> Tensor:
+    """Supervised loss, and cross entropy of the strong view with the confident classes of the weak view; a scalar."""
+    added = agreement(nets, batch, context)
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * added
 
 
@@ -275,11 +280,10 @@ def joint(nets: Student, batch: Batch, context: Context) -> Tensor:
 def recipe(nets: Teacher, batch: Batch, context: Context) -> Tensor:
     """Supervised loss, cross entropy with the teacher's confident classes, and a tenth of the pixel contrast; a scalar."""
     nets.follow(batch.step)
-    label, chance = guessed(nets.teacher, batch, context)
-    terms = F.cross_entropy(logits_of(nets.student, batch.strong, context), label, reduction="none")
+    agreed = agreement(nets, batch, context)
     logits, contrast = pixel_contrast(nets, batch, context)
-    added = (terms * (chance >= context.threshold)).mean() + 0.1 * contrast
-    return cross_entropy_dice(logits, batch.labels) + context.weight * ramp(batch.step, context.steps) * added
+    weight = context.weight * ramp(batch.step, context.steps)
+    return cross_entropy_dice(logits, batch.labels) + weight * (agreed + 0.1 * contrast)
 
 
 @dataclass(frozen=True)
@@ -359,16 +363,10 @@ def positional_loss(vectors: Tensor, positions: Tensor, slices: Tensor, temperat
 
 @declared("semicon_nb.semisupervised.train_positional")
 def train_positional(
-    model: UNet,  # changed in place
-    cohort: Cohort,  # slices
-    split: Split,  # whose training images may be seen
-    settings: StageSettings,  # how to train
-    seed: int = 0,  # of slices and views
-    folder: str | Path | None = None,  # where the checkpoint goes
-    resume: bool = False,  # go on from it
-    near: float = 0.1,  # positions closer than this are positives
-) -> Iterator[Step]:
-    """Stage 1 with positives by slice position; no labels."""
+    model: UNet, cohort: Cohort, split: Split, settings: StageSettings, seed: int = 0, folder: str | Path | None = None,
+    resume: bool = False, near: float = 0.1,
+) -> Iterator[Step]:  # fmt: skip
+    """Stage 1, with the arguments of `train_global`, and slices whose positions are closer than `near` as positives; no labels."""
     indices = unlabelled_indices(cohort, split)
     slices, place = allowed(cohort, split, indices, "images", device_of(model)), torch.from_numpy(cohort.position[indices])
 
@@ -410,17 +408,13 @@ class Painter(nn.Module):
 
 @declared("semicon_nb.semisupervised.train_masked")
 def train_masked(
-    model: UNet,  # changed in place: encoder and decoder
-    cohort: Cohort,  # slices
-    split: Split,  # whose training images may be seen
-    settings: StageSettings,  # how to train
-    seed: int = 0,  # of slices, views and squares
-    folder: str | Path | None = None,  # where the checkpoint goes
-    resume: bool = False,  # go on from it
-    share: float = 0.6,  # of the squares that are hidden
-    side: int = 8,  # of a square, pixels
-) -> Iterator[Step]:
-    """In place of stage 1: paint the hidden squares of slices, by least squares; no labels."""
+    model: UNet, cohort: Cohort, split: Split, settings: StageSettings, seed: int = 0, folder: str | Path | None = None,
+    resume: bool = False, share: float = 0.6, side: int = 8,
+) -> Iterator[Step]:  # fmt: skip
+    """In place of stage 1, with the arguments of `train_global`: paint the hidden squares of slices, by least squares; no labels.
+
+    A `share` of the squares is hidden, `side` pixels each. Encoder and decoder are trained.
+    """
     indices = unlabelled_indices(cohort, split)
     slices = allowed(cohort, split, indices, "images", device_of(model))
     painter = Painter(model, slices.pick(torch.zeros(1, dtype=torch.long))[0], seed)

@@ -8,13 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .files import content_key
-from .identity import name_of
+from .identity import code_key, name_of
 from .loop import STAGES, StageSettings, Step
-from .machine import chosen_precision
 from .predict import Prediction
 
 
@@ -38,15 +35,10 @@ class Stage:
     def describe(self) -> dict:
         """Everything that decides what the stage does, as plain values."""
         options = {name: value if isinstance(value, (str, int, float)) else repr(value) for name, value in self.options.items()}
-        seen = {"images": self.images, "labels": self.labels}
         return {
-            "stage": self.name,
-            "train": name_of(self.train),
-            "options": options,
-            **seen,
-            "changes": self.changes,
-            "longer": self.longer,
-        }
+            "stage": self.name, "train": name_of(self.train), "options": options, "images": self.images, "labels": self.labels,
+            "changes": self.changes, "longer": self.longer,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -152,12 +144,16 @@ validation people of one split, all labels) pooled Dice is .834 after 500, .856 
 with an average of the weights, smaller batches and slices of half the size in the first half were tried and are no better."""
 
 
-def settings_for(stage: Stage, preset: Preset, cohort: Cohort, split: Split) -> StageSettings:
-    """A stage's settings: the preset's, with the method's own changes and length; ValueError for a stage that the preset does not have."""
+def settings_for(stage: Stage, preset: Preset, cohort: Cohort, split: Split, precision: str = "auto") -> StageSettings:
+    """A stage's settings: the preset's, with the method's own changes and length; ValueError for a stage that the preset does not have.
+
+    `precision` is what "auto" stands for: "fp32" or "bf16".
+    """
     if stage.name not in preset.stages:
         raise ValueError(f"stage: found {stage.name!r}, expected one of the preset's {', '.join(preset.stages)}")
-    changes = {name: value for name, value in stage.changes.items() if (name, value) != ("precision", "auto")}
-    settings = replace(preset.stages[stage.name], **changes)
+    settings = replace(preset.stages[stage.name], **stage.changes)
+    if settings.precision == "auto":
+        settings = replace(settings, precision=precision)
     if epochs := preset.epochs.get(stage.name):
         pool = stage.images == "train" and stage.name != "finetune"
         slices = unlabelled_indices(cohort, split) if pool else labelled_indices(cohort, split)
@@ -166,14 +162,14 @@ def settings_for(stage: Stage, preset: Preset, cohort: Cohort, split: Split) -> 
     return settings if stage.longer == 1 else scaled_stage(settings, stage.longer)
 
 
-def with_precision(preset: Preset, device: torch.device | str = "cpu", begun: dict[str, str] | None = None) -> Preset:
-    """The preset with "fp32" or "bf16" in each stage: as the run was begun, else what pays on the device.
+def stage_key(stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, network: dict, seed: int, before: str) -> str:
+    """Sixteen digits that are the same for stages that would end with the same weights.
 
-    `begun` has the precision of each stage of an interrupted run.
+    `network` are the arguments of UNet, or `network_facts`; `before` is the key of the stage before, "" for the first.
     """
-    stages = {}
-    for name, settings in preset.stages.items():
-        if settings.precision == "auto":
-            settings = replace(settings, precision=(begun or {}).get(name) or chosen_precision(device))
-        stages[name] = settings
-    return replace(preset, stages=stages)
+    known: dict[str, tuple] = {"images": split.train if stage.images == "train" else split.labelled}
+    known |= {"labels": split.labelled if stage.labels else ()}
+    known |= {"outlined": split.outlined} if stage.labels and split.outlined is not None else {}
+    about, decisive = stage.describe(), replace(settings, save_every=1)  # which decides nothing
+    code = code_key(stage.train, *(type(value) for value in stage.options.values()))
+    return content_key(about, decisive, cohort.fingerprint, known, network, seed, before, code)

@@ -53,14 +53,10 @@ def read_lines(path: str | Path, kind: Any = Any) -> list[dict]:
             if number < len(lines):
                 raise ValueError(f"{path}, line {number}: is not JSON ({error}); restore the file or remove that line") from error
             continue
-        if line.strip() and isinstance(records[-1], dict) and not _as_written(records[-1]):
+        check = records[-1].pop("check", None) if line.strip() and isinstance(records[-1], dict) else None  # older runs have none
+        if check is not None and check != content_key(records[-1]):
             raise ValueError(f"{path}, line {number}: damaged or changed since it was written; restore the file or remove that line")
     return records
-
-
-def _as_written(record: dict) -> bool:
-    """Whether a run is as its checksum says; `check` is taken out, and older runs have none."""
-    return (check := record.pop("check", None)) is None or check == content_key(record)
 
 
 Results: TypeAlias = "str | os.PathLike | pd.DataFrame | Iterable"
@@ -156,9 +152,8 @@ def read_results(results: Results) -> "pd.DataFrame":
 
     if isinstance(results, pd.DataFrame):
         return results
-    records = read_records(results)
-    plain = [{column: record.get(column) for column in COLUMNS} | _both_ways(record) for record in records]
-    return pd.DataFrame([row | {"experiment": experiment_of(record)} for row, record in zip(plain, records, strict=True)])
+    known = [({column: record.get(column) for column in COLUMNS}, record) for record in read_records(results)]
+    return pd.DataFrame([plain | _both_ways(record) | {"experiment": experiment_of(record)} for plain, record in known])
 
 
 def _both_ways(record: dict) -> dict[str, float]:
@@ -173,12 +168,9 @@ def _both_ways(record: dict) -> dict[str, float]:
 def interval(values: Iterable[float], sure: float = 0.95) -> tuple[float, float, int]:
     """Mean of `values`, half width of the t-interval (nan for a single one) that is `sure` to hold the true mean, and their number."""
     values = np.array([v for v in values if v is not None and np.isfinite(v)], dtype=float)
-    if len(values) == 0:
-        return float("nan"), float("nan"), 0
-    if len(values) == 1:
-        return float(values[0]), float("nan"), 1
-    half = stdtrit(len(values) - 1, (1 + sure) / 2) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(half), len(values)
+    count = len(values)
+    half = stdtrit(count - 1, (1 + sure) / 2) * values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
+    return float(values.mean()) if count else np.nan, float(half), count
 
 
 def by_split(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
@@ -195,12 +187,12 @@ def by_split(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
     return runs.pivot_table(index=["labels", "method"], columns="split", values=metric, sort=False)
 
 
-def same_people(scores: "pd.DataFrame", baseline: str = "scratch") -> "pd.DataFrame":
-    """The scores of `by_split` with a gap wherever the `baseline` has none, so that no mean is over other people; as they are where it was not run."""
+def same_people(scores: "pd.DataFrame") -> "pd.DataFrame":
+    """The `scores` of `by_split` with a gap wherever scratch has none, so that no mean is over other people; as they are where it was not run."""
     kept = scores.copy()
     for share, method in scores.index:
-        if (share, baseline) in scores.index:
-            kept.loc[(share, method), scores.loc[(share, baseline)].isna()] = np.nan
+        if (share, "scratch") in scores.index:
+            kept.loc[(share, method), scores.loc[(share, "scratch")].isna()] = np.nan
     return kept
 
 
@@ -237,13 +229,10 @@ def paired(results: Results, against: str | dict[float, dict[str, str]] = "scrat
 def best_other(results: Results) -> dict[float, dict[str, str]]:
     """For each labelled share and method, the other method with the best mean Dice on validation subjects."""
     means = summary(results, "validation")["mean"].dropna()
-    rivals: dict[float, dict[str, str]] = {}
+    rivals: dict[float, dict[str, str]] = {share: {} for share in read_results(results)["labels"].unique()}
     for share, method in means.index:
-        others = means.loc[share].drop(method)
-        if len(others):
-            rivals.setdefault(share, {})[method] = others.idxmax()
-    for share in read_results(results)["labels"].unique():
-        rivals.setdefault(share, {})
+        if len(others := means.loc[share].drop(method)):
+            rivals[share][method] = others.idxmax()
     return rivals
 
 

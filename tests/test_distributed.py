@@ -15,7 +15,7 @@ import torch
 from semicon_nb.data import phantom, split
 from semicon_nb.distributed import StageLoss, check_processes, gathered, pretrain, process_group, train_shared
 from semicon_nb.experiment import run_grid
-from semicon_nb.runs import build
+from semicon_nb.networks import build
 from semicon_nb.stages import PRESETS
 from semicon_nb.strategies import BlockDivision, FullResolution
 from semicon_nb.tables import read_lines

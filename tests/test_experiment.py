@@ -188,7 +188,7 @@ def test_stage_one_is_shared_between_runs(tmp_path):
 
 def test_validation_is_measured_in_the_precision_of_the_run(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("semicon_nb.stages.chosen_precision", lambda device: "bf16")
+    monkeypatch.setattr("semicon_nb.plan.chosen_precision", lambda device: "bf16")
     monkeypatch.setattr(experiment, "validation", lambda model, cohort, part, precision, how=None: asked.append(precision))
     small_grid("g", ["scratch"], tmp_path, splits=(0,))
     assert {*asked} == {"bf16"} == {read_lines(tmp_path / "g.jsonl")[0]["precision"]}
@@ -196,8 +196,8 @@ def test_validation_is_measured_in_the_precision_of_the_run(tmp_path, monkeypatc
 
 def test_a_grid_says_beforehand_how_long_it_takes(tmp_path, capsys, monkeypatch):
     """Runs that share a stage pay for it once, and a run that cannot start costs nothing."""
-    monkeypatch.setattr("semicon_nb.plan._time_stage", lambda model, plan, number: (10.0, 0.0))
-    monkeypatch.setattr("semicon_nb.plan._TIMES", {})
+    monkeypatch.setattr("semicon_nb.runs._time_stage", lambda model, plan, planned: (10.0, 0.0))
+    monkeypatch.setattr("semicon_nb.runs._TIMES", {})
     steps = {name: settings.steps for name, settings in TINY.stages.items()}
     total = 10 * (2 * steps["global"] + 2 * 2 * steps["finetune"])  # two splits; the global stage is that of two fractions
     rows = grid(["global"], (1e-9, 0.3, 0.6), (0, 1), data=DATA, preset=TINY)

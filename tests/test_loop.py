@@ -4,13 +4,13 @@ import itertools
 import json
 import math
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from small import line, line_batch, squared_error
 
-from semicon_nb.loop import STAGES, StageSettings, Step, draw, fit, rate_at, read_checkpoint, run, settings_from, start
+from semicon_nb.loop import StageSettings, Step, draw, fit, rate_at, read_checkpoint, run, start
 from semicon_nb.unet import UNet
 
 
@@ -51,11 +51,6 @@ WRONG = {"rate": math.nan, "batch": 0, "schedule": "step", "precision": "fp16", 
 def test_a_setting_that_cannot_be_meant_is_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StageSettings(**wrong)
-
-
-@pytest.mark.parametrize("name", ["global", "local", "finetune"])
-def test_settings_survive_json(name):
-    assert settings_from(json.loads(json.dumps(asdict(STAGES[name])))) == STAGES[name]
 
 
 def test_the_loop_is_adamw_with_the_schedule():

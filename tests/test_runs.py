@@ -1,17 +1,261 @@
-"""A run's folder says everything; what is damaged or another's is refused."""
+"""A run is trained as planned, goes on where it was interrupted, and says how long it takes; its folder says everything, and what is damaged is refused."""
 
 import json
+import random
+import re
 import shutil
+import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from small import TINY, same
+import torch
+from filelock import FileLock
+from small import TINY, Breaking, Interrupted, same, tiny_preset
 
+from semicon_nb import runs
 from semicon_nb.data import split
+from semicon_nb.loop import Step, read_history
 from semicon_nb.methods import METHODS, load_run, recipe_of, train_method
+from semicon_nb.plan import plan_run
 from semicon_nb.predict import Prediction, prediction_of
-from semicon_nb.runs import difference, read_history
+from semicon_nb.runs import difference, forecast
+from semicon_nb.stages import Method, Stage
+from semicon_nb.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def foretold(*run, folder=None, **how):
+    return forecast(plan_run(*run, **how), folder)
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_the_network_is_moved_whether_or_not_anything_is_said(progress, cohort, part, tmp_path, monkeypatch):
+    """To PyTorch's device without memory, since a GPU is not at hand: it was left on the CPU in the silent runs of a grid."""
+    devices = []
+
+    def stop(path, net):
+        devices.extend({value.device.type for value in net.parameters()})
+        raise Interrupted
+
+    monkeypatch.setattr(runs, "_seconds_left", lambda net, plan, folder: {})
+    monkeypatch.setattr(runs, "_first_line", lambda plan, device, seconds: "")
+    monkeypatch.setattr(runs, "save_weights", stop)
+    plan = replace(plan_run(METHODS["scratch"], cohort, part, TINY, device="cpu"), device=torch.device("meta"))
+    with pytest.raises(Interrupted):
+        runs.execute(plan, tmp_path / "RUN", progress=progress)
+    assert devices == ["meta"]
+
+
+@pytest.mark.parametrize("stage, after", [(0, 2), (1, 1), (2, 2)])
+def test_interrupted_run_resumes_to_the_same_weights(stage, after, cohort, part, tmp_path):
+    preset = tiny_preset(save_every=1)
+    method = METHODS["global+local(block)"]
+    whole = train_method(method, cohort, part, preset, out=tmp_path / "whole", progress=False, cache=False)
+    stages = list(method.stages)
+    stages[stage] = replace(stages[stage], train=Breaking(stages[stage].train, after))
+    broken = replace(method, stages=tuple(stages))
+    out = tmp_path / "RUN"
+    with pytest.raises(Interrupted):
+        train_method(broken, cohort, part, preset, out=out, progress=False, cache=False)
+    assert not (out / "model.pt").exists()
+    with pytest.raises(ValueError, match="isn't finished.*--resume"):
+        load_run(out)
+    with pytest.raises(ValueError, match="in use"):
+        train_method(method, cohort, part, preset, out=out, progress=False, cache=False)
+    resumed = train_method(method, cohort, part, preset, out=out, resume=True, progress=False, cache=False)
+    assert same(whole.model.state_dict(), resumed.model.state_dict())
+    plain = [[(step.stage, step.step, step.loss) for step in run.history] for run in (whole, resumed)]
+    assert plain[0] == plain[1]
+
+
+@pytest.mark.parametrize("name", ["mean-teacher", "cross-pseudo-supervision", "joint", "best"])
+def test_networks_beside_the_student_resume_too(name, cohort, part, tmp_path):
+    preset, method = tiny_preset(save_every=1), METHODS[name]
+    whole = train_method(method, cohort, part, preset, out=tmp_path / "whole", progress=False)
+    last = replace(method.stages[-1], train=Breaking(method.stages[-1].train, 2))
+    with pytest.raises(Interrupted):
+        train_method(replace(method, stages=(*method.stages[:-1], last)), cohort, part, preset, out=tmp_path / "RUN", progress=False)
+    resumed = train_method(method, cohort, part, preset, out=tmp_path / "RUN", resume=True, progress=False)
+    assert same(whole.model.state_dict(), resumed.model.state_dict())
+
+
+def test_finished_run_is_not_trained_again(cohort, part, tmp_path):
+    run = train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    before = (run.folder / "model.pt").stat().st_mtime_ns
+    train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", resume=True, progress=False)
+    assert (run.folder / "model.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("progress", [True, False])
+@pytest.mark.parametrize("error", [NotImplementedError, RuntimeError, TypeError])
+def test_what_apples_mps_cannot_do_is_done_on_the_cpu(error, progress, cohort, part, tmp_path, monkeypatch, capsys):
+    """The meta device stands in for MPS: it is there, and it cannot train."""
+    devices, usual = [], runs._seconds_left
+
+    def unable(model, plan, folder):
+        devices.append(next(model.parameters()).device.type)
+        if devices[-1] != "cpu":
+            raise error("The operator 'aten::x' is not implemented for the MPS device.\nMore words.")
+        return usual(model, plan, folder)
+
+    monkeypatch.setattr("semicon_nb.runs._seconds_left", unable)
+    monkeypatch.setattr("semicon_nb.plan.chosen_device", lambda device="auto": torch.device("cpu" if device == "cpu" else "mps"))
+    monkeypatch.setattr(UNet, "to", lambda self, device: torch.nn.Module.to(self, "meta" if torch.device(device).type == "mps" else device))
+    run = train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=progress)
+    said = capsys.readouterr().out.splitlines()
+    assert devices == (["meta", "cpu"] if progress else ["meta"]) and run.settings["machine"]["device"] == "cpu"
+    assert len(said) == 2 * progress and all("MPS cannot train scratch (The operator" in line and "More" not in line for line in said[:1])
+    other = train_method("scratch", cohort, part, TINY, out=tmp_path / "usual", progress=False, device="cpu")
+    assert same(other.model.state_dict(), run.model.state_dict())
+
+
+class Paced:
+    """A stage whose steps and measurements take a known time; it writes down what it did."""
+
+    def __init__(self, pace, look, log):
+        self.pace, self.look, self.log, self.__module__, self.__qualname__ = pace, look, log, "paced", f"paced{pace}{look}"
+
+    def __call__(self, model, cohort, split, settings, seed=0, folder=None, resume=False):
+        for step in range(settings.steps):
+            self.log.append((settings.steps, folder))
+            due = settings.validate_every and ((step + 1) % settings.validate_every == 0 or step + 1 == settings.steps)
+            time.sleep(self.pace + (self.look if due else 0) + (0.3 if step == 0 else 0))
+            seconds = self.pace + (0.3 if step == 0 else 0)  # the first step is slow, as first steps are
+            yield Step("finetune", step + 1, settings.steps, torch.rand(()).item(), 0.1, seconds, 0.5 if due else None)
+
+
+@pytest.mark.parametrize("steps, every, looks", [(100, 0, 0), (100, 30, 4), (90, 30, 3), (0, 3, 0)])
+def test_forecast_is_steps_and_measurements(steps, every, looks, cohort, part):
+    settings = replace(TINY.stages["finetune"], steps=steps, validate_every=every)
+    preset, log = replace(TINY, stages={"finetune": settings}), []
+    method = Method("paced", (Stage("finetune", Paced(0.02, 0.05, log)),))
+    runs._TIMES.clear()
+    found = foretold(method, cohort, part, preset)
+    assert found["finetune"] == pytest.approx(steps * 0.02 + looks * 0.05, rel=0.5) and len(log) <= 4
+    assert foretold(method, cohort, part, preset) == found and len(log) <= 4
+    assert runs._outlook({"finetune": 0.0}) == "nothing is left to train"
+    assert runs._outlook({"global": 0.0, "finetune": 125.0}) == "about 2 min: global is there, finetune 2 min"
+    assert runs._outlook({"finetune": 40.0}) == "about 40 s"
+
+
+@pytest.mark.parametrize("name", ["global+local(random)", "best", "cross-pseudo-supervision", "mixup"])
+def test_forecast_leaves_no_trace(name, cohort, part, tmp_path):
+    """Nothing on disk, no weight, and no random number is other than without it."""
+    usual = train_method(name, cohort, part, TINY, out=tmp_path / "usual", progress=False, cache=False)
+    runs._TIMES.clear()
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    expected = torch.rand(2).tolist(), np.random.rand(), random.random()
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    seconds = foretold(METHODS[name], cohort, part, TINY, folder=tmp_path / "RUN")
+    assert (torch.rand(2).tolist(), np.random.rand(), random.random()) == expected
+    assert [*seconds] == [stage.name for stage in METHODS[name].stages] and all(value > 0 for value in seconds.values())
+    assert not (tmp_path / "RUN").exists() and not (tmp_path / "cache" / "stages").exists()
+    plan = plan_run(METHODS[name], cohort, part, TINY, cache=False, device="cpu")
+    net = plan.network
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    runs._TIMES.clear()
+    runs._seconds_left(net, plan, None)
+    assert same(before, net.state_dict()) and all(value.grad is None and value.requires_grad for value in net.parameters())
+    shown = train_method(name, cohort, part, TINY, out=tmp_path / "shown", cache=False)
+    assert same(usual.model.state_dict(), shown.model.state_dict())
+
+
+def test_what_is_there_takes_no_time(cohort, part, tmp_path):
+    preset, method = tiny_preset(save_every=1), METHODS["global+local(block)"]
+    broken = replace(method, stages=(*method.stages[:2], replace(method.stages[2], train=Breaking(method.stages[2].train, 2))))
+    with pytest.raises(Interrupted):
+        train_method(broken, cohort, part, preset, out=tmp_path / "RUN", progress=False)
+    fresh = foretold(method, cohort, part, preset, cache=False)
+    assert all(fresh.values())
+    cached = foretold(method, cohort, part, preset)
+    assert cached["global"] == cached["local"] == 0 and cached["finetune"] == fresh["finetune"]
+    assert foretold(replace(method, stages=method.stages[:1]), cohort, part, preset)["global"] > 0  # the last stage is never taken
+    resumed = foretold(method, cohort, part, preset, folder=tmp_path / "RUN", cache=False)
+    assert resumed["global"] == resumed["local"] == 0 and 0 < resumed["finetune"] < fresh["finetune"]
+    train_method(method, cohort, part, preset, out=tmp_path / "RUN", resume=True, progress=False)
+    assert not any(foretold(method, cohort, part, preset, folder=tmp_path / "RUN").values())
+
+
+def test_one_line_and_one_bar(cohort, part, tmp_path, capsys):
+    train_method("global+local(block)", cohort, part, TINY, out=tmp_path / "RUN")
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"fp32 on \S.*; about \d+ s: global \d+ s, local \d+ s, finetune \d+ s\n", out)
+    assert err.count("\n") == 1 and "100%" in err and "finetune: loss" in err and "validation Dice" in err
+    train_method("scratch", cohort, part, TINY, out=tmp_path / "quiet", progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_stage_without_labels_is_trained_once_for_all_fractions(cohort, tmp_path):
+    trained = {
+        (name, fraction): train_method(name, cohort, split(cohort, fraction), TINY, out=tmp_path / f"{name}{fraction}", progress=False)
+        for name, fraction in (("global", 0.3), ("global", 0.6), ("global+local(exact)", 0.6), ("local(exact)", 0.6))
+    }
+    reused = {key: [stage["reused"] for stage in run.settings["trained"].values()] for key, run in trained.items()}
+    assert reused[("global", 0.3)] == [False, False] and reused[("global", 0.6)] == [True, False]
+    assert reused[("global+local(exact)", 0.6)] == [True, False, False] and reused[("local(exact)", 0.6)] == [False, False]
+    alone = train_method("global", cohort, split(cohort, 0.6), TINY, out=tmp_path / "alone", progress=False, cache=False)
+    assert same(alone.model.state_dict(), trained[("global", 0.6)].model.state_dict())
+    assert len(alone.history) == len(trained[("global", 0.6)].history)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "turned", "nan", "part", "history"])
+def test_a_damaged_stage_in_the_cache_is_trained_anew(damage, cohort, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+    how = {"preset": TINY, "progress": False}
+    first = train_method("global", cohort, split(cohort, 0.6), out=tmp_path / "one", **how)
+    (kept,) = (tmp_path / "cache" / "stages").glob("*.pt")
+    content = kept.read_bytes()
+    if damage == "history":
+        kept.with_suffix(".jsonl").write_text("")
+    elif damage == "part":  # the first weights would fit, so that half of the network would not start where it must
+        weights = torch.load(kept, weights_only=True)
+        weights.popitem()
+        torch.save({name: value + 1 for name, value in weights.items()}, kept)
+    elif damage == "nan":
+        weights = torch.load(kept, weights_only=True)
+        next(iter(weights.values())).view(-1)[0] = torch.nan
+        torch.save(weights, kept)
+    else:
+        half = len(content) // 2
+        turned = content[:half] + bytes([content[half] ^ 8]) + content[half + 1 :]
+        kept.write_bytes({"empty": b"", "cut": content[:half], "turned": turned}[damage])
+    again = train_method("global", cohort, split(cohort, 0.6), out=tmp_path / "two", **how)
+    assert capsys.readouterr().out == f"{kept}: is damaged; this stage is trained anew\n"
+    assert same(first.model.state_dict(), again.model.state_dict())
+    third = train_method("global", cohort, split(cohort, 0.3), out=tmp_path / "three", **how)
+    assert third.settings["trained"]["global"]["reused"] and not capsys.readouterr().out
+
+
+def test_a_damaged_stage_of_an_interrupted_run_is_trained_anew(cohort, part, tmp_path, capsys):
+    preset, method, out = tiny_preset(save_every=1), METHODS["global+local(block)"], tmp_path / "RUN"
+    whole = train_method(method, cohort, part, preset, out=tmp_path / "whole", progress=False, cache=False)
+    broken = replace(method, stages=(*method.stages[:2], replace(method.stages[2], train=Breaking(method.stages[2].train, 2))))
+    with pytest.raises(Interrupted):
+        train_method(broken, cohort, part, preset, out=out, progress=False, cache=False)
+    (out / "local.pt").write_bytes(b"torn")
+    again = train_method(method, cohort, part, preset, out=out, resume=True, progress=False, cache=False)
+    assert capsys.readouterr().out == f"{out / 'local.pt'}: is damaged; this stage is trained anew\n"
+    assert same(whole.model.state_dict(), again.model.state_dict()) and len(again.history) == len(whole.history)
+
+
+def test_a_stage_that_writes_no_history_is_kept_and_taken_again(cohort, part, tmp_path):
+    """A training function of one's own need not write into the folder that it is given."""
+    stage = Stage("global", Paced(0.0, 0.0, log := []))
+    for name in ("one", "two"):
+        method = Method("own", (stage, METHODS["scratch"].stages[0]))
+        run = train_method(method, cohort, part, TINY, out=tmp_path / name, progress=False)
+        assert run.stages == ["initial", "global", "finetune"]
+    assert len(log) >= TINY.stages["global"].steps
+
+
+def test_two_trainings_in_one_folder_are_refused(cohort, part, tmp_path):
+    (tmp_path / "RUN").mkdir()
+    with FileLock(tmp_path / "RUN" / ".lock"), pytest.raises(ValueError, match="RUN: another process is training this run; wait for it"):
+        train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    run = train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    assert not (run.folder / ".lock").exists()
 
 
 def test_run_folder_says_everything(cohort, part, tmp_path):
@@ -81,7 +325,7 @@ def test_a_run_is_loaded_with_the_way_its_network_is_asked(cohort, part, tmp_pat
     assert asked.neighbours > 0
     again = load_run(run.folder)
     assert {prediction_of(net) for net in (run.model, again.model, again.after("local"), run.after("initial"))} == {asked}
-    assert run.prediction == again.prediction == asked
+    assert run.method.prediction == again.method.prediction == asked
     plain = train_method(recipe_of(looks=False, neighbours=0), cohort, part, TINY, out=tmp_path / "2", progress=False)
     assert prediction_of(plain.model) == Prediction()
 

@@ -63,7 +63,8 @@ PROMISES = {
         "test_torture.py::test_malformed_files_of_every_reader",
         "data/test_reading.py::test_a_turned_bit_anywhere_is_refused_or_changes_nothing",
         "test_files.py::test_a_turned_bit_of_tensors_is_found_wherever_a_number_stands",
-        "test_plan.py::test_a_damaged_stage_in_the_cache_is_trained_anew",
+        "test_runs.py::test_a_damaged_stage_in_the_cache_is_trained_anew",
+        "test_runs.py::test_a_damaged_stage_of_an_interrupted_run_is_trained_anew",
         "data/test_slices.py::test_damaged_cache_is_made_again",
     ),
     "a run that was killed goes on to the same bits.": (

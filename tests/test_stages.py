@@ -1,15 +1,22 @@
-"""Presets: precision, proportions."""
+"""Presets: precision, proportions; keys of stages."""
 
 import json
-from dataclasses import asdict, replace
+import linecache
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
-from small import in_precision
+from hypothesis import HealthCheck, given, settings
+from small import TINY, in_precision
 
+from semicon_nb.data import split
+from semicon_nb.loop import StageSettings
 from semicon_nb.methods import METHODS
-from semicon_nb.stages import PRESETS, settings_for, with_precision
+from semicon_nb.stages import PRESETS, Stage, settings_for, stage_key
+from semicon_nb.train import finetune, train_global
+from semicon_nb.views import FINETUNE, GLOBAL
 
 
 def test_presets_leave_the_precision_to_the_machine_but_for_the_papers():
@@ -20,7 +27,7 @@ def test_presets_leave_the_precision_to_the_machine_but_for_the_papers():
 def test_a_methods_own_precision_goes_before_the_presets():
     for own, word in (("fp32", "fp32"), ("bf16", "bf16"), ("auto", "bf16")):
         stage = replace(METHODS["scratch"].stages[0], changes={"precision": own})
-        assert settings_for(stage, with_precision(in_precision("auto"), "cpu", {"finetune": "bf16"}), None, None).precision == word
+        assert settings_for(stage, in_precision("auto"), None, None, "bf16").precision == word
 
 
 def test_scaled_preset_keeps_proportions():
@@ -57,3 +64,59 @@ def test_thorough_is_laptop_with_all_stages_lengthened_alike():
         for name, s in usual.stages.items()
     }
     assert replace(longer, name="laptop", stages=same) == usual
+
+
+def test_stage_key_changes_with_what_matters(cohort, part):
+    stage, settings = Stage("global", train_global, images="train", labels=False), TINY.stages["global"]
+    network = TINY.network(3)
+    key = stage_key(stage, settings, cohort, part, network, 0, "")
+    assert key == stage_key(stage, replace(settings, save_every=7), cohort, split(cohort, 0.6), network, 0, "")
+    others = [
+        stage_key(stage, replace(settings, rate=0.5), cohort, part, network, 0, ""),
+        stage_key(stage, settings, replace(cohort, fingerprint="other"), part, network, 0, ""),
+        stage_key(stage, settings, cohort, split(cohort, 0.3, seed=1), network, 0, ""),
+        stage_key(stage, settings, cohort, part, {**network, "width": 3}, 0, ""),
+        stage_key(stage, settings, cohort, part, network, 1, ""),
+        stage_key(stage, settings, cohort, part, network, 0, "before"),
+        stage_key(replace(stage, train=finetune), settings, cohort, part, network, 0, ""),
+        stage_key(replace(stage, labels=True), settings, cohort, part, network, 0, ""),
+    ]
+    assert len({key, *others}) == 9
+
+
+VALUES = {
+    "steps": (3, 4), "batch": (2, 4), "rate": (1e-3, 2e-3), "weight_decay": (0.0, 1e-4), "schedule": ("constant", "cosine"), "warmup": (0, 1),
+    "clip": (0.0, 1.0), "precision": ("fp32", "bf16"), "temperature": (0.1, 0.5), "views": (FINETUNE, GLOBAL, replace(GLOBAL, noise=0.06)),
+    "validate_every": (0, 1), "average": (0.0, 0.9), "save_every": (1, 2),
+}  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_other_setting_of_a_stage_is_another_key_and_the_same_is_the_same(cohort, part, monkeypatch, data):
+    monkeypatch.setattr("semicon_nb.stages.code_key", lambda *roots: "the same code")  # which takes a while
+    assert set(VALUES) == {field.name for field in fields(StageSettings)}, "what does a new setting do to the key?"
+    one = StageSettings(**{name: data.draw(st.sampled_from(values), name) for name, values in VALUES.items()})
+    name = data.draw(st.sampled_from(list(VALUES)), "changed")
+    other = replace(one, **{name: data.draw(st.sampled_from(VALUES[name]), "value")})
+    keys = [stage_key(METHODS["global"].stages[0], own, cohort, part, TINY.network(3), 0, "") for own in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other or name == "save_every"), "save_every decides nothing about the outcome"
+
+
+def test_stage_with_labels_hangs_on_which_slices_have_outlines(cohort):
+    def key(stage, **how):
+        return stage_key(stage, TINY.stages[stage.name], cohort, split(cohort, 0.5, **how), {}, 0, "")
+
+    whole, tuned = METHODS["global"].stages
+    assert key(tuned) != key(tuned, spread="slices") and key(whole) == key(whole, spread="slices")
+
+
+def test_stage_of_an_own_training_function_is_not_that_of_the_function_before_it_was_edited(cohort, part):
+    keys = []
+    for words in ("yield 1", "yield 2"):
+        source = f"def mine(model, cohort, split, settings, seed=0, folder=None, resume=False):\n    {words}\n"
+        place: dict = {"__name__": "own"}
+        exec(compile(source, name := f"<own {words}>", "exec"), place)
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        keys.append(stage_key(Stage("local", place["mine"]), TINY.stages["local"], cohort, part, TINY.network(3), 0, ""))
+    assert keys[0] != keys[1]

@@ -21,8 +21,8 @@ from ..files import content_key, write_atomic
 from ..identity import code_key
 from ..machine import chosen_device, described, duration
 from ..methods import METHODS, load_run, train_method
-from ..plan import forecast, plan_run
-from ..runs import Run
+from ..plan import plan_run
+from ..runs import Run, forecast
 from ..stages import PRESETS, Preset
 from ..tables import interval, judge
 from ..trust import neighbour_agreement
