@@ -148,7 +148,7 @@ def train(options: argparse.Namespace) -> list[str]:
     named(options.model)
     preset = named_preset(options.preset).scaled(options.scale)
     if options.out.is_dir() and any(options.out.iterdir()) and not options.resume:
-        raise ValueError(f"{options.out}: this folder is in use; go on with it by --resume, or choose another --out")
+        raise ValueError(f"{options.out}: holds files already; go on with a run by --resume, or choose another --out")
     cohort = load_named(options.data, options.size, channel=options.channel, axis=options.axis)
     chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed, spread=options.spread)
     how: dict[str, Any] = {"model": options.model, "device": options.device}

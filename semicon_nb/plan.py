@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from .data import Cohort, Split
+from .files import plain
 from .loop import StageSettings
 from .machine import chosen_device, chosen_precision
+from .names import check_type
 from .networks import Builder, build, network_facts, path_of
 from .predict import evaluating
 from .stages import Method, Preset, Stage, settings_for, stage_key
@@ -65,6 +67,8 @@ def plan_run(
     device: str | torch.device = "auto",  # where to train
 ) -> Plan:
     """What a run will do, stage by stage; ValueError for what cannot be trained."""
+    check_type("cohort", cohort, Cohort, "load one, or make one with phantom()")
+    check_type("split", split, Split, "split(cohort, ...) makes one")
     there, classes = chosen_device(device), len(cohort.classes)
     network = facts = preset.network(classes) if model is None else {"model": path_of(model), "classes": classes}
     first = build(network, seed, model)
@@ -72,14 +76,13 @@ def plan_run(
         check_network(first, method, classes, cohort.images.shape[1:])
         facts = network_facts(network, first)
     about = _describe(method, cohort, split, preset, seed, network)
-    usual = chosen_precision(there)
-    stages, key, other = [], "", False
+    usual, stages, key, other = chosen_precision(there), [], "", False
     for number, stage in enumerate(method.stages, 1):
         here = settings_for(stage, preset, cohort, split, usual)
         own = settings_for(stage, preset, cohort, split, (begun or {}).get(stage.name, usual))
         key, other = stage_key(stage, own, cohort, split, facts, seed, key), other or own != here
         stages.append(PlannedStage(stage, own, key, cache and number < len(method.stages)))
-    about["stages"] = json.loads(json.dumps({planned.stage.name: asdict(planned.settings) for planned in stages}))
+    about["stages"] = json.loads(json.dumps({planned.stage.name: asdict(planned.settings) for planned in stages}, default=plain))
     why = f", as the run was begun (this machine would choose {usual})" if other else ""
     return Plan(method, cohort, split, seed, first, there, tuple(stages), about, why)
 
@@ -105,4 +108,4 @@ def _describe(method: Method, cohort: Cohort, split: Split, preset: Preset, seed
         "classes": cohort.classes, "grid": asdict(cohort.grid), "labels": split.labelled_fraction, "labelled": split.labelled,
         "codes": asdict(cohort.codes), "learned": learned, "split": split.seed, "seed": seed, "preset": preset.name,
         "network": network,
-    }))  # fmt: skip
+    }, default=plain))  # fmt: skip

@@ -234,7 +234,7 @@ def open_folder(out: str | Path | None, about: dict, resume: bool) -> Path:
         raise ValueError(f"{folder}: is a file, expected a new or empty folder; choose another")
     there = [path.name for path in folder.iterdir() if path.name != ".lock"] if folder.exists() else []
     if there and not resume:
-        raise ValueError(f"{folder}: this folder is in use; go on with it by --resume (resume=True), or choose another")
+        raise ValueError(f"{folder}: holds files already; go on with a run by --resume (resume=True), or choose another")
     found = read_settings(folder)
     if resume and not found and any(not name.endswith(".partial") for name in there):
         raise ValueError(f"{folder}: holds something else (no run.json), expected a run to go on with; choose another folder")

@@ -160,7 +160,7 @@ def test_train_makes_a_run_and_does_not_touch_one(tiny, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "semicon-nb evaluate" in out and (tmp_path / "run" / "model.pt").is_file()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    assert "in use" in refused(capsys, *words)
+    assert "holds files already" in refused(capsys, *words)
     assert main([str(w) for w in [*words, "--resume"]]) == 0
     assert "another run" in refused(capsys, *words, "--resume", "--seed", "1")
     assert "another run" in refused(capsys, *words, "--resume", "--scale", "2")
@@ -497,7 +497,7 @@ def test_the_real_command_in_a_process_of_its_own(made: Path, scan: Path, tmp_pa
         )
 
     failed = run("train", "scratch", "--out", made)
-    assert failed.returncode == 2 and failed.stdout == "" and failed.stderr.count("\n") == 1 and "in use" in failed.stderr
+    assert failed.returncode == 2 and failed.stdout == "" and failed.stderr.count("\n") == 1 and "holds files already" in failed.stderr
     done = run("predict", made, scan, "-o", "mask.nii.gz")
     assert done.returncode == 0, done.stderr
     assert nibabel.load(tmp_path / "mask.nii.gz").shape == (29, 31, 5) and gzip.open(tmp_path / "mask.nii.gz").read(4)

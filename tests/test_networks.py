@@ -56,7 +56,7 @@ def test_own_network_goes_through_all_stages_and_comes_back(cohort, part, tmp_pa
     assert same(first.state_dict(), own(f"{__name__}:Monai", seed=4).state_dict())
     assert not same(first.state_dict(), own(Monai, seed=5).state_dict())
     assert evaluate(again.model, cohort, part_indices(cohort, part, "test")).slices
-    with pytest.raises(ValueError, match="in use"):
+    with pytest.raises(ValueError, match="holds files already"):
         own_run("global+local(block)", cohort, part, run.folder)
     before = (run.folder / "model.pt").stat().st_mtime_ns
     assert same(own_run("global+local(block)", cohort, part, run.folder, resume=True).model.state_dict(), run.model.state_dict())

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from small import TINY, Breaking, Interrupted, in_precision, same, tiny_preset
 
@@ -62,3 +63,18 @@ def test_a_device_that_is_not_there_is_refused_before_anything(cohort, part, tmp
     with pytest.raises(ValueError, match="device: found 'tpu', expected auto or one that is here"):
         train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False, device="tpu")
     assert not (tmp_path / "RUN").exists()
+
+
+def test_a_seed_of_numpy_is_a_seed(cohort, part):
+    one, two = (plan_run(METHODS["scratch"], cohort, part, TINY, seed) for seed in (np.int64(2), 2))
+    assert one.about == two.about and [stage.key for stage in one.stages] == [stage.key for stage in two.stages]
+
+
+def test_arguments_in_the_wrong_place_are_named(cohort, part):
+    for arguments, said in (
+        ((cohort, "scratch", part), "method: found Cohort, expected str"),
+        (("scratch", part, cohort), "cohort: found Split, expected Cohort"),
+        (("scratch", cohort, cohort), "split: found Cohort, expected Split"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            train_method(*arguments, TINY, progress=False)

@@ -62,7 +62,7 @@ def test_interrupted_run_resumes_to_the_same_weights(stage, after, cohort, part,
     assert not (out / "model.pt").exists()
     with pytest.raises(ValueError, match="isn't finished.*--resume"):
         load_run(out)
-    with pytest.raises(ValueError, match="in use"):
+    with pytest.raises(ValueError, match="holds files already"):
         train_method(method, cohort, part, preset, out=out, progress=False, cache=False)
     resumed = train_method(method, cohort, part, preset, out=out, resume=True, progress=False, cache=False)
     assert same(whole.model.state_dict(), resumed.model.state_dict())
