@@ -265,6 +265,9 @@ def test_social_card_and_description(site, pages):
         head = page.path.read_text(encoding="utf-8").split("</head>")[0]
         assert '<html lang="en"' in head or 'lang="en"' in head, name
         assert "og:title" in head and "twitter:card" in head, name
+        cards = re.findall(r'(?:og|twitter):image" content="([^"]*)"', head)
+        assert cards == ["https://semicon-nb.github.io/semicon_nb/images/card.png"] * 2, name
+        assert not re.search(r'description" content="[^"]*[*`]', head), f"{name}: Markdown in its description"
     assert 'name="description"' in (site / "index.html").read_text(encoding="utf-8")
     assert (site / "images" / "card.png").is_file()
 

@@ -30,7 +30,10 @@ from smalldocs.site import Page, Site  # noqa: E402
 from tools.explorers import build_explorers  # noqa: E402
 from tools.navigation import chapters  # noqa: E402
 
-TAKEN_CARE_OF = ("output-file", "html-math-method", "highlight-style", "theme.scss", "format-links", "respect-user-color-scheme")
+TAKEN_CARE_OF = (
+    "output-file", "html-math-method", "highlight-style", "theme.scss", "format-links", "respect-user-color-scheme",
+    "open-graph.image", "language",
+)  # fmt: skip
 """What smalldocs says it does not read, and this file does, or only Quarto needs."""
 
 
@@ -160,6 +163,7 @@ def finished(page: str, name: str) -> str:
     page = re.sub(r"<(link|script)\b[^>]*cdn\.jsdelivr\.net/npm/katex[^>]*>(</script>)?", "", page)
     tex = r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>'
     page = re.sub(tex, lambda found: formula(found[2], found[1], name), page, flags=re.S)
+    page = re.sub(r'(<meta [^>]*description" content=")([^"]*)', lambda found: found[1] + re.sub("[*`]", "", found[2]), page)
     page = with_skip_link(page)
     page = page.replace('<i role="img" class="bi', '<i aria-hidden="true" class="bi').replace('role="img"></i>', 'aria-hidden="true"></i>')
     toggle = 'class="quarto-color-scheme-toggle nav-link"'
