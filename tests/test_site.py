@@ -200,6 +200,13 @@ def test_every_picture_has_words(pages):
     assert not wordless
 
 
+def test_a_picture_with_a_caption_has_words_of_its_own():
+    from tools.processors import PICTURE, described
+
+    text = 'Look:\n\n![Three "rows".](../images/stages.svg)\n\n![](bare.svg)\n'
+    assert PICTURE.sub(described, text) == text.replace("svg)\n\n!", 'svg){fig-alt="Three ”rows”."}\n\n!')
+
+
 def test_headings_are_in_order(pages):
     for name, page in pages.items():
         levels = [level for level, _ in page.headings]
@@ -312,7 +319,7 @@ def test_llms_txt_lists_the_pages(site):
     assert order == sorted(order), "the pages stand in the order of the course"
     for name in re.findall(r"semicon_nb/(\S+\.llms\.md)\):", text):
         page = re.sub(r"^(`{3,})[^`]*?\n.*?^\1$", "", (site / name).read_text(encoding="utf-8"), flags=re.M | re.S)
-        assert "{=html}" not in page and "<div" not in page and "application/json" not in page, f"{name}: markup where words belong"
+        assert "{=html}" not in page and "{fig-alt" not in page and "<div" not in page and "application/json" not in page, f"{name}: markup where words belong"
 
 
 # ------------------------------------------------------------------------------------------------ in Chromium

@@ -89,7 +89,7 @@ def in_words(markdown: str) -> str:
         return f"*Figure: {html.unescape(label[1])}*\n" if label else html.unescape(re.sub(r"<[^>]+>", "", block[2])).strip() + "\n"
 
     text = re.sub(r"^(`{3,})\{=html\}\n(.*?)^\1$\n?", words, markdown, flags=re.M | re.S)
-    return re.sub(r'\{\.run-me\}|^<div class="(?:wide|doors)"[^>]*>\n+|^</div>$\n?', "", text, flags=re.M)
+    return re.sub(r'\{\.run-me\}|\{fig-alt="[^"]*"\}|^<div class="(?:wide|doors)"[^>]*>\n+|^</div>$\n?', "", text, flags=re.M)
 
 
 def stage() -> Path:

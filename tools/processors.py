@@ -24,6 +24,8 @@ COLAB = re.compile(r"^#@title .*\n", re.M)
 """The line by which Colab folds a cell; the site folds it by its `code-fold`."""
 TABLE = re.compile(r"(?:^\|.*\|[ ]*$\n?)+", re.M)
 """A table of a prose cell."""
+PICTURE = re.compile(r"^!\[([^\]]+)\]\(\S+\)$", re.M)
+"""A picture of a prose cell, alone in its line: its words become a caption, and Quarto then leaves the picture without any."""
 NAMED = re.compile(r"\[(`[^`\]]+`)\]\([^)#\s]+\.html(?:\.md)?#([\w.]+)\)")
 """A link that nbdev makes of a name in backticks."""
 SCROLLED = '::: {.wide tabindex="0" role="region" aria-label="Table"}\n\\g<0>\n:::\n'
@@ -58,6 +60,11 @@ def plain(markdown: str, limit: int = 240) -> str:
     while sentences and len(kept) + len(sentences[-1]) < limit:
         kept = f"{sentences.pop()} {kept}"
     return kept[:limit]
+
+
+def described(picture: re.Match) -> str:
+    """A picture whose caption is its alternative text as well."""
+    return f'{picture[0]}{{fig-alt="{picture[1].replace(chr(34), "”")}"}}'
 
 
 def words_for(figure: dict, near: str) -> str:
@@ -185,6 +192,7 @@ class Pages(Processor):
     def cell(self, cell) -> None:
         """Treat one cell."""
         if cell.cell_type == "markdown":
+            cell.source = PICTURE.sub(described, cell.source)
             cell.source = TABLE.sub(SCROLLED, RUN_ME.sub(r"\g<0>{.run-me}", cell.source))
             cell.source = linked(cell.source).replace(f"]({self.home}", f"]({self.up}")
             self.section = self.section or bool(re.search(r"^## ", cell.source, re.M))
