@@ -297,16 +297,20 @@ def test_quarto_marks_only_the_open_page_in_the_bar():
 
     bar = '<body class="x"><a class="nav-link active" href="../course/start.html" aria-current="page">Course</a>'
     assert own_bar(bar, "course/start.html") == bar
-    assert own_bar(bar, "guides/start.html") == '<body class="x"><a class="nav-link" href="../course/start.html">Course</a>'
+    bare = '<body class="x"><a class="nav-link" href="../course/start.html">Course</a>'
+    assert own_bar(bar, "guides/start.html") == bare
+    assert own_bar(bare, "course/start.html") == bar
+    side = '<a href="../course/start.html" class="sidebar-item-text sidebar-link active">'
+    assert own_bar(side, "course/start.html") == side.replace(">", ' aria-current="page">')
     assert with_skip_link(bar).startswith('<body class="x"><a class="skip" href="#quarto-document-content">')
 
 
-@pytest.mark.parametrize("name", ["index.html", "course/vectors.html", "guides/your_data.html"])
-def test_only_the_open_page_is_marked_as_open(pages, name):
+@pytest.mark.parametrize("name", ["index.html", "reference.html", "course/vectors.html", "guides/your_data.html"])
+def test_the_open_page_alone_is_marked_as_open(pages, name):
     text = pages[name].path.read_text(encoding="utf-8")
     marked = re.findall(r'<a[^>]*aria-current="page"[^>]*>', text)
     addresses = [found[1] for link in marked if (found := re.search(r'href="([^"#]*)"', link))]
-    assert {(pages[name].path.parent / address).resolve() for address in addresses if address} <= {pages[name].path.resolve()}
+    assert {(pages[name].path.parent / address).resolve() for address in addresses if address} == {pages[name].path.resolve()}
 
 
 def test_llms_txt_lists_the_pages(site):

@@ -146,16 +146,18 @@ def with_skip_link(page: str) -> str:
 
 
 def own_bar(page: str, name: str) -> str:
-    """A page of Quarto whose bar marks a link as the open page only where it is: Quarto marks the first one everywhere."""
+    """A page of Quarto whose bar and sidebar mark the open page, and nothing else: Quarto marks one link of the bar, everywhere."""
     home = PurePosixPath(name).parent
 
     def mark(link: re.Match) -> str:
-        address = re.search(r'href="([^"#]+)"', link[0])
-        if address and posixpath.normpath(home / address[1]) == name:
-            return link[0]
-        return link[0].replace(' aria-current="page"', "").replace("nav-link active", "nav-link")
+        plain = link[0].replace(' aria-current="page"', "").replace("nav-link active", "nav-link")
+        address = re.search(r'href="([^"#]+)"', plain)
+        if not address or posixpath.normpath(home / address[1]) != name:
+            return plain
+        return plain.replace("nav-link", "nav-link active", 1).replace(">", ' aria-current="page">')
 
-    return re.sub(r'<a class="nav-link active"[^>]*>', mark, page)
+    page = re.sub(r'(<a [^>]*class="[^"]*sidebar-link active")>', r'\1 aria-current="page">', page)
+    return re.sub(r'<a class="nav-link(?: active)?" [^>]*>', mark, page)
 
 
 def finished(page: str, name: str) -> str:
