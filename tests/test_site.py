@@ -556,6 +556,21 @@ def test_play_begins_the_bar_and_lists_its_pages(site, home, browser):
 
 
 @pytest.mark.browser
+def test_the_change_to_the_dark_moves_nothing(home, browser):
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
+    tab = context.new_page()
+    tab.goto(f"{home}/course/losses.html")
+    places = """() => ['#quarto-header', 'main h1', 'main h2', 'main h3', 'main p code'].map((s) => {
+        const e = document.querySelector(s), box = e.getBoundingClientRect(); return [s, box.top, box.height, getComputedStyle(e).opacity]; })"""
+    grounds = "[document.body, document.querySelector('main p code')].map((e) => getComputedStyle(e).backgroundColor)"
+    before, day = tab.evaluate(places), tab.evaluate(grounds)
+    tab.click(".quarto-color-scheme-toggle")
+    tab.wait_for_function(f"{grounds}.every((colour, i) => colour !== {json.dumps(day)}[i])")
+    assert tab.evaluate(places) == before and all(opacity == "1" for *_, opacity in before)
+    context.close()
+
+
+@pytest.mark.browser
 def test_dark_mode_is_remembered(home, browser):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     tab = context.new_page()
