@@ -521,6 +521,21 @@ def test_explorers_follow_the_pages_colours(home, browser):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width", [1024, 1440, 1920])
+def test_text_beside_an_explorer_is_as_wide_as_elsewhere(home, browser, width):
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    box = "(s) => { const box = document.querySelector(s).getBoundingClientRect(); return [box.left, box.right]; }"
+    found = []
+    for name in ("course/losses", "play/pixels"):
+        tab.goto(f"{home}/{name}.html")
+        (left, right), (_, side) = tab.evaluate(box, "main section p"), tab.evaluate(box, "#quarto-sidebar")
+        assert left >= side, f"{name}: the text lies under the sidebar"
+        found.append(right - left)
+    assert abs(found[0] - found[1]) < 0.05 * found[0], found
+    tab.close()
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("page", ["course/map", "course/stages", "play/playground", "play/strategies"])
 def test_frames_of_explorers_fit_what_they_hold(home, browser, page, width):
@@ -549,7 +564,8 @@ def test_play_begins_the_bar_and_lists_its_pages(site, home, browser):
     tab.locator("#quarto-header .dropdown-menu.show").wait_for()
     listed = tab.locator("#quarto-header .dropdown-menu.show a")
     pages = in_order(site)
-    assert [link.get_attribute("href") for link in listed.all()] == [f"../play/{page.stem}.html" for page in pages]
+    addresses = listed.evaluate_all("links => links.map(link => link.href)")
+    assert addresses == [f"{home}/play/{page.stem}.html" for page in pages]
     listed.nth(2).click()
     tab.wait_for_url(f"**/play/{pages[2].stem}.html")
     tab.close()
