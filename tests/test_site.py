@@ -131,6 +131,12 @@ def test_every_internal_link_and_anchor_leads_somewhere(site, pages):
     assert not broken, "\n".join(sorted(set(broken)))
 
 
+def test_links_into_the_repository_lead_to_files(pages):
+    linked = {found[1] for page in pages.values() for link in page.links if (found := re.search(r"/(?:blob|edit)/main/([^#?]+)", link))}
+    assert len(linked) > 40
+    assert not [path for path in sorted(linked) if not (ROOT / path).is_file()]
+
+
 def test_own_pages_are_linked_by_relative_address(pages):
     home = "https://semicon-nb.github.io/semicon_nb"
     assert not [f"{name}: {link}" for name, page in pages.items() for link in page.links if link.startswith(home)]

@@ -125,7 +125,7 @@ def quarto(out: Path) -> list[str]:
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(staged / "_docs", out)
     for path in pages_of(out):
-        page = with_skip_link(path.read_text(encoding="utf-8"))
+        page = with_skip_link(with_its_script(path.read_text(encoding="utf-8")))
         path.write_text(own_bar(page, path.relative_to(out).as_posix()), encoding="utf-8")
     with TemporaryDirectory() as folder:
         site = fallback(Path(folder))
@@ -143,6 +143,11 @@ def pages_of(out: Path) -> list[Path]:
 def with_skip_link(page: str) -> str:
     """A page whose first link leads to its content."""
     return re.sub(r"(<body[^>]*>)", r'\1<a class="skip" href="#quarto-document-content">Skip to the content</a>', page, count=1)
+
+
+def with_its_script(page: str) -> str:
+    """A page whose links to its source lead to the script that writes it, where the repository holds that alone."""
+    return re.sub(r'(href="[^"]*/(?:blob|edit)/[^"]*\.qmd)"', r'\1.py"', page)
 
 
 def own_bar(page: str, name: str) -> str:
@@ -166,7 +171,7 @@ def finished(page: str, name: str) -> str:
     tex = r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>'
     page = re.sub(tex, lambda found: formula(found[2], found[1], name), page, flags=re.S)
     page = re.sub(r'(<meta [^>]*description" content=")([^"]*)', lambda found: found[1] + re.sub("[*`]", "", found[2]), page)
-    page = with_skip_link(page)
+    page = with_skip_link(with_its_script(page))
     page = page.replace('<i role="img" class="bi', '<i aria-hidden="true" class="bi').replace('role="img"></i>', 'aria-hidden="true"></i>')
     toggle = 'class="quarto-color-scheme-toggle nav-link"'
     page = page.replace(toggle, f'{toggle} aria-label="Toggle dark mode"')
