@@ -58,10 +58,6 @@ EXECUTE = """async (code) => {
   await future.done;
   return [text, error];
 }"""
-TO_SCREEN = """(figure, [points, axes]) => {
-  const layout = figure._fullLayout, x = layout[axes[0]], y = layout[axes[1]], box = figure.getBoundingClientRect();
-  return points.map(([a, b]) => [box.left + x._offset + x.d2p(a), box.top + y._offset + y.d2p(b)]);
-}"""
 WATCH = """([control, figure]) => {
   window.semiconTimes = []; window.semiconStart = null;
   const first = s => document.querySelector(s);
@@ -125,11 +121,6 @@ class Tab:
 
         self.wait(close, what)
 
-    def figures(self, count: int) -> None:
-        """Wait until so many plotly figures are drawn, not only there."""
-        drawn = "Array.from(document.querySelectorAll('.js-plotly-plot')).filter(p => p.data && p.calcdata && p._fullLayout).length"
-        self.wait(lambda: self.page.evaluate(drawn) >= count, f"{count} figures to be drawn")
-
     def shot(self, name: str, selector: str | None = None) -> None:
         """Write `name`.png to the folder SEMICON_SCREENSHOTS, where that is set."""
         if folder := os.environ.get("SEMICON_SCREENSHOTS"):
@@ -139,14 +130,6 @@ class Tab:
                 self.page.locator(selector).first.screenshot(path=target)
             else:
                 self.page.screenshot(path=target, full_page=True)
-
-    def to_screen(
-        self, figure: str, points: Sequence[tuple[float, float]], axes: tuple[str, str] = ("xaxis", "yaxis")
-    ) -> list[list[float]]:
-        """Points in the data coordinates of a plotly figure (a CSS selector) as pixels of the window."""
-        target = self.page.locator(figure).first
-        target.scroll_into_view_if_needed()
-        return target.evaluate(TO_SCREEN, [[list(map(float, p)) for p in points], list(axes)])
 
     def steady(self, element: str) -> dict[str, float]:
         """Scroll an element (a CSS selector) into view and give its box once the page has stopped moving it."""
@@ -166,35 +149,6 @@ class Tab:
         """Click a pixel of a picture of this many rows and columns (a CSS selector)."""
         box = self.steady(canvas)
         self.page.mouse.click(box["x"] + (column + 0.5) / shape[1] * box["width"], box["y"] + (row + 0.5) / shape[0] * box["height"])
-
-    def click(self, figure: str, point: tuple[float, float], axes: tuple[str, str] = ("xaxis", "yaxis")) -> None:
-        """Move the pointer onto a point of a plotly figure, and click there once plotly knows what lies under it."""
-        self.hover(
-            figure, point, lambda: self.page.locator(figure).first.evaluate("f => Boolean(f._hoverdata && f._hoverdata.length)"), axes
-        )
-        ((x, y),) = self.to_screen(figure, [point], axes)
-        self.page.mouse.click(x, y)
-
-    def hover(
-        self, figure: str, point: tuple[float, float], until: Callable[[], object], axes: tuple[str, str] = ("xaxis", "yaxis")
-    ) -> None:
-        """Move the pointer to a point of a plotly figure, and a little about it, until something is true: plotly skips moves when busy."""
-        self.steady(figure)
-
-        def moved() -> object:
-            ((x, y),) = self.to_screen(figure, [point], axes)
-            self.page.mouse.move(x - 1, y - 1)
-            self.page.mouse.move(x, y)
-            self.page.wait_for_timeout(100)
-            return until()
-
-        self.wait(moved, f"what lies under {point} of {figure}")
-
-    def lasso(self, figure: str, polygon: Sequence[tuple[float, float]], axes: tuple[str, str] = ("xaxis", "yaxis")) -> None:
-        """Draw a closed line round points with the pointer's button held down (the figure's drag mode must be a lasso)."""
-        self.steady(figure)
-        corners = self.to_screen(figure, [*polygon, polygon[0]], axes)
-        self.drag(corners)
 
     def drag(self, corners: Sequence[tuple[float, float]], steps: int = 6) -> None:
         """Press at the first corner, visit the others, let go at the last (pixels of the window)."""

@@ -112,8 +112,34 @@ function chart(place, tall, alt, heard) {
     picture.lines.forEach((found) => besides(x, y, found, box.left + box.wide, pen));
     picture.lines.forEach((found, k) => line(x, y, found, k, pen));
     for (const [a, b] of picture.rings) if (Number.isFinite(x(a)) && Number.isFinite(y(b))) pen.append(svg("circle", { class: "ring", cx: x(a), cy: y(b), r: 9 }));
-    place.replaceChildren(...legend(picture), pen);
+    if (pen.querySelector("[data-point]")) pen.setAttribute("tabindex", "0");
+    tip.hidden = true;
+    place.replaceChildren(...legend(picture), pen, tip);
   }
+
+  // The words of a point beside it, at once: under the pointer, a finger, or the arrow keys
+  const tip = make("p", { class: "tip", role: "status", hidden: true });
+  let told = null;
+  function tell(mark) {
+    told = mark;
+    tip.hidden = !mark;
+    if (!mark) return;
+    tip.textContent = mark.querySelector("title").textContent;
+    const at = mark.getBoundingClientRect(), home = place.getBoundingClientRect();
+    tip.style.left = `${Math.max(0, Math.min(at.left - home.left + 14, home.width - tip.offsetWidth))}px`;
+    tip.style.top = `${at.top - home.top - tip.offsetHeight - 6}px`;
+  }
+  for (const kind of ["pointerover", "pointerdown"]) place.addEventListener(kind, (event) => tell(event.target.closest("[data-point]")));
+  place.addEventListener("pointerleave", () => tell(null));
+  place.addEventListener("focusout", () => tell(null));
+  place.addEventListener("keydown", (event) => {
+    const marks = [...place.querySelectorAll("[data-point]")], step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (event.key === "Escape") tell(null);
+    if (!step || !marks.length || !event.target.matches("svg")) return;
+    event.preventDefault();
+    const from = marks.indexOf(told);
+    tell(marks[from < 0 ? (step > 0 ? 0 : marks.length - 1) : (from + step + marks.length) % marks.length]);
+  });
 
   place.addEventListener("click", (event) => {
     const mark = event.target.closest("[data-point]");
