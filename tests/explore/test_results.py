@@ -449,3 +449,20 @@ def test_each_figure_brings_plotly_packed():
     from semicon_nb.explore.live_figure import BUNDLE
 
     assert b"plotly" in gzip.decompress(BUNDLE) and len(BUNDLE) < 2.2e6
+
+
+@pytest.mark.browser
+def test_a_point_says_at_once_what_it_is(static_page, tmp_path):  # noqa: F811
+    tab = shown(static_page, ResultsExplorer(RESULTS), tmp_path, size=(1440, 1200))
+    points, tip = tab.page.locator(".scores [data-point]"), tab.page.locator(".scores .tip")
+    words = [point.text_content() for point in points.all()]
+    points.nth(1).hover()
+    assert tip.is_visible() and tip.text_content() == words[1] and "over 5 splits" in words[1]
+    tab.page.locator(".scores svg").focus()
+    tab.page.keyboard.press("ArrowRight")
+    assert tip.text_content() == words[2]
+    tab.page.keyboard.press("ArrowLeft")
+    tab.page.keyboard.press("ArrowLeft")
+    assert tip.text_content() == words[0]
+    tab.page.keyboard.press("Escape")
+    assert tip.is_hidden() and not tab.errors
