@@ -454,11 +454,12 @@ def test_each_figure_brings_plotly_packed():
 @pytest.mark.browser
 def test_a_point_says_at_once_what_it_is(static_page, tmp_path):  # noqa: F811
     tab = shown(static_page, ResultsExplorer(RESULTS), tmp_path, size=(1440, 1200))
-    points, tip = tab.page.locator(".scores [data-point]"), tab.page.locator(".scores .tip")
+    chart = tab.page.locator(".chart").first
+    points, tip = chart.locator("[data-point]"), chart.locator(".tip")
     words = [point.text_content() for point in points.all()]
-    points.nth(1).hover()
+    points.nth(1).hover(force=True)
     assert tip.is_visible() and tip.text_content() == words[1] and "over 5 splits" in words[1]
-    tab.page.locator(".scores svg").focus()
+    chart.locator("svg").focus()
     tab.page.keyboard.press("ArrowRight")
     assert tip.text_content() == words[2]
     tab.page.keyboard.press("ArrowLeft")
