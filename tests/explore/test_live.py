@@ -59,9 +59,9 @@ def test_temperature(lab):  # noqa: F811
     tab.kernel_until("explorer.state['anchor']", [20, 30])
     tab.kernel("found = feel(explorer.shown.vectors, explorer.shown.slice.labels, (20, 30), TEMPERATURES[explorer.state['stop']])")
     loss, positives = tab.value("[found.loss, found.positives]")
-    shown = "Object.fromEntries([...document.querySelectorAll('.three > div')].map(d => [d.querySelector('dt').textContent, parseFloat(d.querySelector('dd').textContent)]))"
-    tab.near(f"{shown}['loss of this anchor']", loss, "the loss", within=0.001)  # of three digits after the point
-    tab.near(f"{shown}['attention on positives']", 100 * positives, "the attention", within=0.1)
+    number = "(name => parseFloat([...document.querySelectorAll('.three dt')].find(t => t.textContent == name).nextSibling.textContent))"
+    tab.near(f"{number}('loss of this anchor')", loss, "the loss", within=0.001)  # of three digits after the point
+    tab.near(f"{number}('attention on positives')", 100 * positives, "the attention", within=0.1)
     assert tab.value("explorer.problem") == ""
     tab.shot("temperature-live-after")
     assert not tab.errors and not tab.outside
