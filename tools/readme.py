@@ -85,12 +85,12 @@ def as_long(runs: pd.DataFrame, method: str = "mean-teacher") -> str:
         return ""
     scores = [by_split(part) for part in (runs[runs["experiment"] == "hippocampus, thorough"], longer)]
     mean, half, splits = interval(scores[0].loc[(0.05, method)] - scores[1].loc[(0.05, "scratch")])
-    gain = plus_minus(mean, half, signed=True)
-    said = "stays behind it" if mean > half else "overtakes it" if mean < -half else "cannot be told from it"
-    text = f" Training from scratch with 2.5 times the steps takes about as long as `{method}`, and {said} ({gain} for `{method}`, {splits} splits)."
+    far = plus_minus(abs(mean), half)
+    said = f"stays {far} behind" if mean > half else f"is {far} ahead" if mean < -half else f"is as good ({far} apart)"
+    text = f" Trained from scratch for as long, with 2.5 times the steps, a network {said} ({splits} splits)."
     rising = [scores[0].loc[(0.05, name)] for name in ("scratch", "scratch averaged", method)]
     average, more = (plus_minus(*interval(high - low)[:2], signed=True) for low, high in pairwise(rising))
-    return f"{text} Training from scratch with the same running average of the weights brings {average}, and the teacher {more} more."
+    return f"{text} To average the weights over the last steps of training from scratch brings {average}; the teacher brings {more} more."
 
 
 def spreading(runs: pd.DataFrame) -> str:
