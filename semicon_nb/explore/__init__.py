@@ -11,4 +11,4 @@ from .replay import TrainingReplay
 from .results import ResultsExplorer
 from .strategy import StrategyExplorer
 from .temperature import TemperatureExplorer
-from .widgets import Explorer, figure_widget, frame, in_place, safely
+from .widgets import Explorer, frame, in_place, safely

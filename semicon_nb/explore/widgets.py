@@ -14,12 +14,11 @@ import ipywidgets
 import traitlets
 
 from .page import asset, text, write_page, written
-from ..show import style
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["Explorer", "figure_widget", "frame", "in_place", "safely"]
+__all__ = ["Explorer", "frame", "in_place", "safely"]
 
 
 def sentence(problem: BaseException) -> str:
@@ -49,31 +48,20 @@ def in_place(build: Callable) -> Callable:
     return guarded
 
 
-def reported(callback: Callable) -> Callable:
-    """Let a method, `callback`, show its failure in `self.status` and leave the rest of the page alone."""
-
-    @functools.wraps(callback)
-    def guarded(self, *args, **kwargs):
-        try:
-            return callback(self, *args, **kwargs)
-        except Exception as error:
-            self.problem, self.trace = sentence(error), traceback.format_exc()
-            self.status.value = notice(self.problem).value
-
-    return guarded
-
-
 def safely(callback: Callable) -> Callable:
-    """Like `reported` for a `callback`, and one at a time: controls call in one thread, cells and work in the background in others.
+    """Let a method, `callback`, show its failure in `self.status` and leave the rest of the page alone, and one at a time.
 
-    Two threads that change a plotly figure at once lose a message: the figure holds only the newest one until it is sent.
+    Controls call in one thread, cells and work in the background in others.
     """
-    shown = reported(callback)
 
     @functools.wraps(callback)
     def guarded(self, *args, **kwargs):
         with self.__dict__.setdefault("_turn", threading.RLock()):
-            return shown(self, *args, **kwargs)
+            try:
+                return callback(self, *args, **kwargs)
+            except Exception as error:
+                self.problem, self.trace = sentence(error), traceback.format_exc()
+                self.status.value = notice(self.problem).value
 
     return guarded
 
@@ -122,26 +110,20 @@ class Explorer:
         return self.widget._repr_mimebundle_()
 
 
+CONFIG = {
+    "responsive": True, "displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "",
+    "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"],
+}  # fmt: skip
+"""Plotly's settings of stored figures: its button that uploads a chart to its makers is gone."""
+
+
 def _plain(figure: "go.Figure") -> dict:
     """A figure as JSON that a notebook can store, without plotly's default template (it weighs more than most figures)."""
     import plotly.graph_objects as go
 
-    from .live_figure import CONFIG
-
     plain = json.loads(go.Figure(figure).update_layout(template="none").to_json())
     plain["layout"].pop("template", None)
     return plain | {"config": CONFIG}
-
-
-def figure_widget(figure: "go.Figure", height: int = 420) -> "go.FigureWidget":
-    """A figure, `height` screen pixels, that fills its column, follows light and dark pages, and needs no template."""
-    from .live_figure import CONFIG, LiveFigure
-
-    margin = figure.layout.margin.to_plotly_json()
-    widget = LiveFigure(style(figure, height=height).update_layout(margin=margin))
-    widget.update_layout(template="none", autosize=True)
-    widget._config = CONFIG
-    return widget
 
 
 def frame(title: str, *children: ipywidgets.Widget) -> ipywidgets.VBox:

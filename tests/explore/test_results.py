@@ -1,9 +1,6 @@
 """The results explorer: its numbers are those of the tables to the last digit, its way down ends at the right slice, its page agrees."""
 
-import gzip
 import json
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -433,22 +430,6 @@ def test_names_from_data_reach_the_page_as_text(rows, static_page, tmp_path):  #
     assert tab.page.evaluate("semicon.shown.state().name") == HOSTILE
     assert tab.page.locator("img").count() == 0 and not tab.page.evaluate("window.ran")
     assert tab.page.text_content("#explorer").count("onerror") > 9 and not tab.errors
-
-
-def test_live_figures_do_not_load_what_plotly_asks_for_its_version_only():
-    code = (
-        "import sys, semicon_nb.explore.live_figure; assert not {'nbformat', 'jsonschema'} & set(sys.modules); "
-        "import nbformat, plotly.io._renderers as shown; assert shown.nbformat.__version__ == nbformat.__version__; "
-        "import plotly.graph_objects as go; go.Figure().show('plotly_mimetype')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-
-
-def test_each_figure_brings_plotly_packed():
-    from semicon_nb.explore.live_figure import BUNDLE
-
-    assert b"plotly" in gzip.decompress(BUNDLE) and len(BUNDLE) < 2.2e6
 
 
 @pytest.mark.browser
