@@ -45,18 +45,23 @@ RECIPES: dict[str, dict] = {
 }
 """What each differs in from the laptop preset's fine-tuning; `half` is the share of the steps, the first ones, on slices of half the size."""
 
-TRIES = [
-    *((recipe, 8_000, 0) for recipe in RECIPES if recipe != "half size at first, usual rate"),
-    ("laptop", 32_000, 0),
-    ("laptop", 64_000, 0),
-    ("laptop", 64_000, 1),
-    ("laptop", 32_000, 1),
-    ("laptop", 64_000, 2),
-    ("laptop", 32_000, 2),
-    ("averaged", 32_000, 0),
-    ("half size at first, usual rate", 44_000, 0),
-]
-"""Recipe, slices that are seen (steps times batch), seed of the split: in this order."""
+TRIES = {
+    "hippocampus": [
+        *((recipe, 8_000, 0) for recipe in RECIPES if recipe != "half size at first, usual rate"),
+        ("laptop", 32_000, 0),
+        ("laptop", 64_000, 0),
+        ("laptop", 64_000, 1),
+        ("laptop", 32_000, 1),
+        ("laptop", 64_000, 2),
+        ("laptop", 32_000, 2),
+        ("averaged", 32_000, 0),
+        ("half size at first, usual rate", 44_000, 0),
+    ],
+    "sunnybrook": [("laptop", 16 * steps, seed) for steps in (1_000, 2_000, 500) for seed in (0, 1, 2)],
+}
+"""For each cohort: recipe, slices that are seen (steps times batch), seed of the split, in this order."""
+COHORTS: dict[str, dict] = {"hippocampus": {}, "sunnybrook": {"size": 112}}
+"""Arguments of `load`. Every outline of sunnybrook lies within the middle 112 pixels, which cost half of the usual 160."""
 
 
 @contextmanager
@@ -78,7 +83,7 @@ def halved(steps: int) -> Iterator[None]:
 
 def try_one(recipe: str, slices: int, seed: int, data: str) -> dict:
     """Train with a recipe and measure the kept network on the validation subjects."""
-    cohort = load(data)
+    cohort = load(data, **COHORTS[data])
     part = split(cohort, 1.0, seed=seed)
     changes = dict(RECIPES[recipe])
     half, usual = changes.pop("half", 0.0), PRESETS["laptop"]
@@ -100,13 +105,13 @@ def try_one(recipe: str, slices: int, seed: int, data: str) -> dict:
 def main() -> int:
     """Try what has not been tried yet, append each result, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="hippocampus", help="cohort (default: %(default)s)")
+    parser.add_argument("--data", default="hippocampus", choices=TRIES, help="cohort (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "budget.jsonl", help="results (default: benchmarks/results)")
     given = parser.parse_args()
     torch.set_num_threads(1)
     done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
-    for recipe, slices, seed in TRIES:
-        about = {"recipe": recipe, "changes": RECIPES[recipe], "slices": slices, "split": seed, "data": given.data}
+    for recipe, slices, seed in TRIES[given.data]:
+        about = {"recipe": recipe, "changes": RECIPES[recipe], "slices": slices, "split": seed, "data": given.data, **COHORTS[given.data]}
         key = content_key(about)
         if key in {row["key"] for row in done}:
             continue
@@ -115,7 +120,7 @@ def main() -> int:
             file.write(json.dumps(done[-1]) + "\n")
         print(words(done[-1]), flush=True)
     print("\n| recipe | slices seen | steps x batch | split | validation Dice | processor seconds |\n|---|---|---|---|---|---|")
-    for row in sorted(done, key=lambda row: (row["recipe"], row["slices"], row["split"])):
+    for row in sorted((row for row in done if row["data"] == given.data), key=lambda row: (row["recipe"], row["slices"], row["split"])):
         print(words(row))
     return 0
 

@@ -28,15 +28,27 @@ COLUMNS = (
 
 
 def experiment_of(record: dict) -> str:
-    """What runs must share to be compared: the cohort, the preset and its scale, simulated defects, how outlines are spread, and a network of one's own."""
+    """What runs must share to be compared: cohort, preset, scale, simulated defects, how outlines are spread, and a network of one's own.
+
+    How its slices were made counts; where the files lie and the seed of generated people do not.
+    """
     data, scale = record.get("data"), record.get("scale") or 1
-    cohort = str((data.get("cohort") if isinstance(data, dict) else data) or "")
+    source = data if isinstance(data, dict) else {"cohort": data}
+    cohort = str(source.get("cohort") or "")
     if (place := PurePath(cohort)).name != cohort:  # a folder: where it lies is nobody's business, what is in it tells it from others
         cohort = f"{place.name} {str((record.get('settings') or {}).get('fingerprint', ''))[:6]}".strip()
+    else:
+        made = {name: value for name, value in source.items() if name not in ("cohort", "data", "seed")}
+        cohort = " ".join([cohort, *(f"{name} {_short(made[name])}" for name in sorted(made))])
     words = [cohort, str(record.get("preset") or "") + f" x {scale:g}" * (scale != 1), *sorted(record.get("defects") or ())]
     words.append(f"outlines spread: {spread}" if (spread := record.get("spread")) else "")
     words.append(str(record.get("model") or ""))
     return ", ".join(word for word in words if word)
+
+
+def _short(value: Any) -> Any:
+    """A value as it prints; of a list six digits that change with it."""
+    return content_key(value)[:6] if isinstance(value, (list, tuple, dict)) else value
 
 
 def read_lines(path: str | Path, kind: Any = Any) -> list[dict]:

@@ -294,6 +294,17 @@ def test_a_folder_is_named_by_its_last_part_and_its_content() -> None:
     assert "who" not in "".join(names)
 
 
+def test_slices_of_another_size_are_another_experiment() -> None:
+    """Whatever makes other slices of a cohort keeps its runs apart; where its files lie, and who was generated, does not."""
+    plain = experiment_of({"data": {"cohort": "hippocampus"}, "preset": "laptop"})
+    assert plain == "hippocampus, laptop" == experiment_of({"data": {"cohort": "hippocampus", "data": "/home/who"}, "preset": "laptop"})
+    assert experiment_of({"data": {"cohort": "hippocampus", "size": 96}, "preset": "laptop"}) == "hippocampus size 96, laptop"
+    kinds = [{"axis": 1}, {"take": ["a"]}, {"take": ["b"]}, {"orientation": "RAS"}, {"limit": 9}]
+    assert len({experiment_of({"data": {"cohort": "hippocampus", **made}}) for made in [*kinds, {}]}) == 6
+    people = [{"cohort": "phantom", "subjects": 40, "seed": seed} for seed in range(3)]
+    assert {experiment_of({"data": made, "preset": "demo"}) for made in people} == {"phantom subjects 40, demo"}
+
+
 @pytest.mark.parametrize("change, words", [
     ({"pooled_dice": "0.8"}, "pooled_dice is '0.8', expected a number"), ({"labels": [0.1]}, r"labels is \[0.1\]"),
     ({"hd95": float("nan")}, "hd95 is nan"), ({"settings": {"method": []}}, "settings.method is"), ({"per_class": {"a": 1}}, "per_class"),
