@@ -323,7 +323,10 @@ def _texts(rows: "pd.DataFrame", value: str, share: float, signed: bool) -> dict
 
 
 def compare(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
-    """Scores of `results` in a `metric` with intervals, differences to scratch and to the best other method, and below them the headroom, as text."""
+    """Scores of `results` in a `metric` with intervals, differences to scratch and to the best other method, and below them the headroom, as text.
+
+    A column that would be empty or, where scratch is the only other method, say the same again is left out.
+    """
     import pandas as pd
 
     runs = read_results(results)
@@ -332,9 +335,13 @@ def compare(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
     parts[" − best other"] = (paired(runs, best_other(runs), metric), "difference")
     names, columns = [*dict.fromkeys(runs["method"]), *room.index.unique("method")], {}
     for share in sorted(runs["labels"].unique()):
+        told: list[dict] = []
         for title, (rows, value) in parts.items():
             cells = _texts(rows, value, share, bool(title)) | ({} if title else _texts(room, "mean", share, True))
-            columns[f"{100 * share:g} %{title}"] = [cells.get(name, "") for name in names]
+            known = {name: cell for name, cell in cells.items() if cell and (name != "scratch" or not told)}
+            if known not in (*told, {}):
+                columns[f"{100 * share:g} %{title}"] = [cells.get(name, "") for name in names]
+            told.append(known)
     return pd.DataFrame(columns, index=pd.Index(names, name="method"))
 
 
@@ -381,7 +388,8 @@ def table_of_one(runs: "pd.DataFrame", form: str, metric: str) -> str:
     counts = f"{splits.min()}" if splits.min() == splits.max() else f"{splits.min()} to {splits.max()}"
     note = f"{NAMES.get(metric, metric)}: mean ± half width of the 95 % t-interval over {counts} splits by subject"
     note += ", differences over all that both have" * bool(runs["split"].nunique() > splits.max()) + f"; {len(runs)} runs"
-    note += f" ({runs['experiment'].iloc[0]})" * bool(runs["experiment"].iloc[0]) + ". Best other: highest Dice on validation subjects."
+    note += f" ({runs['experiment'].iloc[0]})" * bool(runs["experiment"].iloc[0]) + "."
+    note += " Best other: highest Dice on validation subjects." * any(name.endswith("best other") for name in rows)
     note += _about_headroom(runs, metric)
     if form == "html":
         return f"{rows.to_html(border=0)}\n<p>{escape(note)}</p>"

@@ -175,6 +175,17 @@ def test_table_in_each_form(form, piece):
     assert form != "latex" or all(line.count("&") == 3 for line in text.splitlines() if line.endswith(r"\\"))
 
 
+def test_no_column_is_empty_or_says_the_same_again() -> None:
+    """With one method beside scratch, the best other is scratch, or it."""
+    three = ["5 %", "5 % − scratch", "5 % − best other", "100 %"]
+    assert compare(known()).columns.tolist() == three
+    runs = known()
+    assert compare(runs[runs["method"] != "noisy"]).columns.tolist() == [three[0], three[1], three[3]]
+    assert compare(runs[runs["method"] != "scratch"]).columns.tolist() == [three[0], three[2]]
+    alone = table(runs[runs["method"] == "scratch"])
+    assert "scratch |" not in alone.splitlines()[0] and "Best other" not in alone
+
+
 def test_single_split_has_no_interval_and_bad_arguments_are_named(tmp_path):
     rows = compare(invented(INVENTED, splits=1))
     assert "±" not in "".join(rows.to_numpy().ravel())
@@ -256,7 +267,7 @@ def test_a_longer_training_has_a_headroom_of_its_own() -> None:
 def test_it_stands_under_every_table(form: str, line: str) -> None:
     text = table(known(), form)
     assert line in text and "+0.050" in text and "Headroom: what all labels bring" in text
-    assert compare(known()).loc["headroom of scratch"].tolist() == ["+0.050 ± 0.013", *[""] * 5]
+    assert compare(known()).loc["headroom of scratch"].tolist() == ["+0.050 ± 0.013", *[""] * 3]
 
 
 # ------------------------------------------------------------------------------------------------ the committed rows
