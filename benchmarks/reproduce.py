@@ -4,8 +4,8 @@ Every grid below is one file of results. A grid that was stopped continues where
 on from the rows of this repository instead of from nothing, copy results/ to the folder of --out first. On two cores the grid
 "hippocampus" takes about two hours, and all of them about nine: the committed rows needed some seventeen hours of one thread, two of them
 at a time. Planned here and not among them are four runs of the variants of the global stage, and split 9 of best and scratch(strong).
-"hippocampus-thorough" and "hippocampus-outlines" train four times as long and are run only where --grids names them; their parts stand in
-the order of what they tell. So is "hippocampus-paper", the paper's 64 filters and epochs, which want a GPU.
+"hippocampus-thorough", "hippocampus-outlines" and "sunnybrook-longer" train longer and are run only where --grids names them; their parts
+stand in the order of what they tell. So is "hippocampus-paper", the paper's 64 filters and epochs, which want a GPU.
 """
 
 import argparse
@@ -39,6 +39,12 @@ def spread(methods: str, share: float, splits: tuple[int, ...] = (0, 1, 2, 3, 4)
     about = {"methods": methods.split(), "labels": (share,), "preset": "thorough"}
     over = ("slices", 3, 8) if share == 0.05 else ("people", "slices", 3, 8)
     return [{**about, "splits": (number,), "spread": way} for number in splits for way in over]
+
+
+def hearts(methods: str, *full: str, labels: tuple[float, ...] = (0.05,)) -> list[dict]:
+    """Methods on hearts, one split after the other: the middle 112 pixels, which hold every outline, and steps that `budget.py` found enough."""
+    about = {"methods": methods.split(), "full": [*full], "labels": labels, "data": {"cohort": "sunnybrook", "size": 112}}
+    return [{**about, "splits": (split,)} for split in range(5)]
 
 
 def longer(number: int) -> dict:
@@ -84,13 +90,18 @@ GRIDS = {
     ],
     "hippocampus-ablations": [{"methods": VARIANTS, "labels": (0.05,)}],
     "sunnybrook": [{"methods": CARDIAC, "scale": 0.25}],
+    "sunnybrook-longer": [
+        *hearts("scratch global+local(block)", "scratch"),
+        *hearts("mean-teacher self-training"),
+        *hearts("scratch global+local(block) mean-teacher self-training", labels=(0.2,)),
+    ],
     "phantom": [longer(number) for number in range(5)],
     "hippocampus-paper": [
         {"methods": [method], "labels": (0.05,), "splits": (0,), "preset": "paper"} for method in ("scratch", "global+local(block)")
     ],
 }
 """For each file of results what is run, in this order; the cohort's name comes first."""
-LONG = ("hippocampus-thorough", "hippocampus-outlines", "hippocampus-longer", "hippocampus-paper")
+LONG = ("hippocampus-thorough", "hippocampus-outlines", "hippocampus-longer", "hippocampus-paper", "sunnybrook-longer")
 """What is run only when it is asked for."""
 
 
