@@ -17,8 +17,7 @@ from torch import Tensor
 from .contrast import tile_size
 
 # %% ../nbs/course/06_strategies.ipynb #18dfce9e
-Shape = tuple[int, int, int, int]
-"""Images of a batch, views of an image, rows, columns."""
+Shape = tuple[int, int, int, int]  # images of a batch, views of an image, rows, columns
 
 # %% ../nbs/course/06_strategies.ipynb #357f4d5a
 @dataclass(frozen=True)
