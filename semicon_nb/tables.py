@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "method", "labels", "split", "seed", "pooled_dice", "volume_dice", "hd95", "validation", "seconds", "processor_seconds", "preset",
-    "key", "experiment",
+    "unit", "key", "experiment",
 )  # fmt: skip
 
 
@@ -92,6 +92,7 @@ class _Line(TypedDict):
     pooled_dice: NotRequired[float | None]
     volume_dice: NotRequired[float | None]
     hd95: NotRequired[float | None]
+    unit: NotRequired[str]
     validation: NotRequired[float | None]
     seconds: NotRequired[float | None]
     processor_seconds: NotRequired[float | None]
@@ -348,13 +349,24 @@ def compare(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
 NAMES = {
     "pooled_dice": "Pooled Dice",
     "volume_dice": "Dice per volume",
-    "hd95": "HD95 (mm)",
+    "hd95": "HD95",
     "validation": "Validation Dice",
     "pooled_dice_slice_by_slice": "Pooled Dice, slice by slice",
     "pooled_dice_with_neighbours": "Pooled Dice, averaged with neighbours",
     "volume_dice_slice_by_slice": "Dice per volume, slice by slice",
     "volume_dice_with_neighbours": "Dice per volume, averaged with neighbours",
 }
+
+
+def unit_of(runs: "pd.DataFrame") -> str:
+    """What the HD95 of all `runs` is measured in, in words; older runs do not say it."""
+    units = set(runs["unit"]) if "unit" in runs else set()
+    return {"mm": "mm", "pixel": "pixels"}.get(units.pop() if len(units) == 1 else "", "mm or pixels")
+
+
+def titled(metric: str, runs: "pd.DataFrame") -> str:
+    """A `metric` in words, with the unit that it has in these `runs`."""
+    return NAMES.get(metric, metric) + f" ({unit_of(runs)})" * (metric == "hd95")
 
 
 def as_markdown(rows: "pd.DataFrame") -> str:
@@ -386,7 +398,7 @@ def table_of_one(runs: "pd.DataFrame", form: str, metric: str) -> str:
     splits = summary(runs, metric)["splits"]
     splits = splits[splits > 0]
     counts = f"{splits.min()}" if splits.min() == splits.max() else f"{splits.min()} to {splits.max()}"
-    note = f"{NAMES.get(metric, metric)}: mean ± half width of the 95 % t-interval over {counts} splits by subject"
+    note = f"{titled(metric, runs)}: mean ± half width of the 95 % t-interval over {counts} splits by subject"
     note += ", differences over all that both have" * bool(runs["split"].nunique() > splits.max()) + f"; {len(runs)} runs"
     note += f" ({runs['experiment'].iloc[0]})" * bool(runs["experiment"].iloc[0]) + "."
     note += " Best other: highest Dice on validation subjects." * any(name.endswith("best other") for name in rows)

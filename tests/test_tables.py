@@ -305,6 +305,15 @@ def test_a_folder_is_named_by_its_last_part_and_its_content() -> None:
     assert "who" not in "".join(names)
 
 
+def test_distances_are_named_in_the_unit_of_the_runs() -> None:
+    """Pictures have pixels and no millimetres; where the runs don't say it, or differ, the title says so."""
+    runs = runs_of({("scratch", 0.05): [4.0, 5.0]}, "hd95").to_dict("records")
+    for units, words in ((["mm"] * 2, "mm"), (["pixel"] * 2, "pixels"), (["mm", "pixel"], "mm or pixels"), ([None] * 2, "mm or pixels")):
+        told = table([{**run, "unit": unit} for run, unit in zip(runs, units, strict=True)], metric="hd95")
+        assert f"HD95 ({words}): mean" in told
+    assert "HD95 (pixels)" in table(RESULTS / "sunnybrook.jsonl", metric="hd95") and "HD95 (mm)" in table(RESULTS / "phantom.jsonl", metric="hd95")
+
+
 def test_slices_of_another_size_are_another_experiment() -> None:
     """Whatever makes other slices of a cohort keeps its runs apart; where its files lie, and who was generated, does not."""
     plain = experiment_of({"data": {"cohort": "hippocampus"}, "preset": "laptop"})

@@ -176,13 +176,13 @@ def score_rows(reports: dict[str, list[Report]]) -> list[dict[str, str]]:
     """One row for each contender and class, as text: means over the repeats."""
     import pandas as pd
 
-    rows = []
+    rows, unit = [], next(iter(reports.values()))[0].unit.replace("pixel", "pixels") or "mm or pixels"
     for title, found in reports.items():
         mean = [{name: getattr(report, name) for name in ("pooled_dice", "volume_dice", "hd95")} for report in found]
         parts = {title: mean} | {f"   {name}": [report.per_class[name] for report in found] for name in found[0].per_class}
         for name, scores in parts.items():
             dice, volume, hd95 = (float(pd.Series([one[key] for one in scores], dtype=float).mean()) for key in mean[0])
-            rows.append({"": name, "pooled Dice": f"{dice:.3f}", "volume Dice": f"{volume:.3f}", "HD95 (mm)": f"{hd95:.1f}"})
+            rows.append({"": name, "pooled Dice": f"{dice:.3f}", "volume Dice": f"{volume:.3f}", f"HD95 ({unit})": f"{hd95:.1f}"})
     return rows
 
 

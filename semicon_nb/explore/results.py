@@ -14,7 +14,7 @@ from .results_state import BASELINE, RULE, Cell, Experiment, cells, experiments_
 from .widgets import DrawnExplorer, in_place
 from ..runs import Run
 from ..show import METHOD_LOOKS, SYMBOLS, style
-from ..tables import NAMES, Results, headroom, plus_minus, read_records
+from ..tables import NAMES, Results, headroom, plus_minus, read_records, titled, unit_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -102,7 +102,7 @@ def score_figure(experiment: Experiment, shown: dict) -> "go.Figure":
         x = [shares.index(c.labels) + SIDE[place] for c in each]
         label = [(x[-1], each[-1].mean, ""), (len(shares) - 0.55, next(heights), safe(wrapped(method)))] if each else []
         figure.add_traces(place_traces(place, method, each, x, label))
-    title = f"{NAMES[shown['metric']]}, {'mean of the classes' if shown['name'] == 'mean' else shown['name']}"
+    title = f"{titled(shown['metric'], experiment.runs)}, {'mean of the classes' if shown['name'] == 'mean' else shown['name']}"
     ticks = {"tickvals": list(range(len(shares))), "ticktext": [percent(f) for f in shares]}
     figure.update_xaxes(title="labelled share", range=[-0.45, len(shares) - 0.55], **ticks)
     figure.update_yaxes(title={"text": safe(title), "standoff": 6}, range=[low, high])
@@ -149,7 +149,7 @@ def packed_experiment(experiment: Experiment) -> dict:
     each = {kind: [[v.get(kind, {}).get(c) for c in e.classes] for _, v in tests] for kind in ("dice", "hd95")}
     return {
         "name": e.name, "methods": e.methods, "texts": [wrapped(m) for m in e.methods], "classes": e.classes,
-        "shares": e.shares, "opened": opened(e),
+        "shares": e.shares, "opened": opened(e), "names": {metric: titled(metric, e.runs) for metric in NAMES}, "unit": unit_of(e.runs),
         "cells": {metric: {name: packed(metric, name) for name in kinds} for metric in NAMES},
         "rooms": {metric: {name: room_lines(e, metric, name) for name in kinds} for metric in NAMES},
         "runs": {k: [r["method"], r["labels"], r["split"], r.get("seed") or 0] for k, r in e.records.items()},
@@ -186,7 +186,7 @@ class ResultsExplorer(DrawnExplorer):
         records, looks = _records_and_looks(results, runs)
         self.experiments = experiments_of(records)
         self.begin({
-            "experiments": [packed_experiment(e) for e in self.experiments.values()], "names": NAMES, "baseline": BASELINE,
+            "experiments": [packed_experiment(e) for e in self.experiments.values()], "baseline": BASELINE,
             "rule": RULE, "looks": METHOD_LOOKS, "symbols": SYMBOLS, "side": SIDE, "tall": HEIGHT, "line": LINE / (HEIGHT - 64),
             "slices": packed_slices(looks), "state": opened(next(iter(self.experiments.values()))),
         })  # fmt: skip

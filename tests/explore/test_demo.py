@@ -27,6 +27,7 @@ from semicon_nb.explore.demo import (
     make_demo,
     preset_for,
     repeats_of,
+    score_rows,
     sentence,
     verdict,
 )  # fmt: skip
@@ -103,6 +104,12 @@ def test_the_embedding_is_said_to_change_only_where_it_does() -> None:
 def test_the_table_is_aligned() -> None:
     text = as_text([{"": "from scratch", "Dice": "0.1"}, {"": "x", "Dice": "0.123"}])
     assert [len(line) for line in text.splitlines()] == [19, 19, 19]
+
+
+@pytest.mark.parametrize("unit, words", [("mm", "mm"), ("pixel", "pixels"), ("", "mm or pixels")])
+def test_distances_are_named_in_the_unit_of_the_scans(unit: str, words: str) -> None:
+    reports = {title: [replace(one, unit=unit) for one in found] for title, found in reports_with([0.5], [0.6], [0.7]).items()}
+    assert [row[f"HD95 ({words})"] for row in score_rows(reports)] == ["1.0"] * 6
 
 
 def test_repeats_share_no_people_and_contenders_share_them() -> None:

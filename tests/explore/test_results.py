@@ -17,7 +17,7 @@ from semicon_nb.explore.looks import Look, SliceScore, look_at, look_at_run, sli
 from semicon_nb.explore.results import HEIGHT, LINE, ResultsExplorer, spread
 from semicon_nb.explore.results_state import KINDS, cells, experiments_of, opened, opening
 from semicon_nb.show import METHOD_LOOKS, PALETTE
-from semicon_nb.tables import NAMES, headroom, paired, plus_minus, read_records, read_results, summary
+from semicon_nb.tables import NAMES, headroom, paired, plus_minus, read_records, read_results, summary, titled
 
 RESULTS = Path(__file__).resolve().parent.parent.parent / "results"
 
@@ -342,7 +342,8 @@ def test_the_page_shows_what_the_tables_say(static_page, tmp_path):  # noqa: F81
     tab = shown(static_page, explorer, tmp_path)
     for name, experiment in explorer.experiments.items():
         chosen(tab, experiment=name)
-        for metric, kind in (("Pooled Dice", "mean of the classes"), ("HD95 (mm)", experiment.classes[0]), ("Dice per volume", experiment.classes[-1])):
+        far, (first, *_, last) = titled("hd95", experiment.runs), experiment.classes
+        for metric, kind in (("Pooled Dice", "mean of the classes"), (far, first), ("Dice per volume", last)):
             chosen(tab, metric=metric, name=kind)
             assert agree(tab, explorer)["experiment"] == name
             assert tab.page.locator("text=Its slices").is_hidden() and "undefined" not in tab.page.inner_text("main")

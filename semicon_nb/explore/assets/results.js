@@ -24,7 +24,7 @@ function explorer(root, data, host) {
   const cell = (method, labels) => now().cells[shown.metric][shown.name].find((c) => c.method === method && c.labels === labels);
   const cellsOf = (method) => now().shares.map((share) => cell(method, share)).filter(Boolean);
   const rooms = () => now().rooms[shown.metric][shown.name];
-  const title = () => `${data.names[shown.metric]}, ${shown.name === "mean" ? "mean of the classes" : shown.name}`;
+  const title = () => `${now().names[shown.metric]}, ${shown.name === "mean" ? "mean of the classes" : shown.name}`;
 
   // ---- what is drawn
   const table = (caption, heads, rows, nothing) => (rows.length ? make("table", {}, make("caption", { text: caption }),
@@ -56,7 +56,7 @@ function explorer(root, data, host) {
     const rows = e.shares.flatMap((share) => shown.methods.map((method) => cell(method, share)).filter(Boolean))
       .map((c) => [percent(c.labels), c.method, c.text, c.splits, c.difference_text || "–", c.difference_splits || "–"]);
     const heads = ["labelled", "method", "mean", "splits", `− ${data.baseline}`, "on splits"];
-    numbers.replaceChildren(table(title(), heads, rows.length ? [...rows, ...rooms()] : [], `No run has ${data.names[shown.metric]}.`));
+    numbers.replaceChildren(table(title(), heads, rows.length ? [...rows, ...rooms()] : [], `No run has ${now().names[shown.metric]}.`));
     const at = percent(shown.labels), found = cell(shown.method, shown.labels), head = `headroom of ${data.baseline}`;
     const room95 = found && rooms().find((line) => line[0] === at && line[1] === head);
     three.draw({ [`${shown.method} at ${at}`]: found?.text || "–", [`gain over ${data.baseline}`]: found?.difference_text || "–", [head]: room95?.[2] || "–" });
@@ -80,13 +80,13 @@ function explorer(root, data, host) {
     const place = Math.max(0, shown.methods.indexOf(shown.method)), y = ordered.map((v) => v.score);
     charts[1].draw({
       x: { title: "test volumes, worst first", range: [0.2, ordered.length + 0.8] },
-      y: far ? { title: "HD95 of the volume (mm)", range: [0, 1.06 * Math.max(1, ...y)] } : { title: "Dice of the volume", range: [-0.04, 1.04] },
+      y: far ? { title: `HD95 of the volume (${now().unit})`, range: [0, 1.06 * Math.max(1, ...y)] } : { title: "Dice of the volume", range: [-0.04, 1.04] },
       lines: [{ bare: true, size: 9, x: y.map((_, k) => k + 1), y, colour: data.looks[place][0], symbols: ordered.map((v) => data.symbols[splits.indexOf(v.split) % data.symbols.length]), texts: ordered.map((v) => `${v.name}: ${v.score.toFixed(3)}`) }],
       rings: y.slice(shown.volume, shown.volume + 1).map((score) => [shown.volume + 1, score]),
     });
     const v = ordered[shown.volume], e = now(), C = e.classes.length, digits = (number, places) => (finite(number) ? number.toFixed(places) : "not there");
     const rows = v ? e.classes.map((name, c) => [name, digits(e.dice[v.i * C + c], 3), digits(e.hd95[v.i * C + c], 1)]) : [];
-    volumeTable.replaceChildren(table(v?.name, ["class", "Dice", "HD95 (mm)"], rows, "No such run has volumes."));
+    volumeTable.replaceChildren(table(v?.name, ["class", "Dice", e.names.hd95], rows, "No such run has volumes."));
     slices = v ? data.slices.filter((s) => s.run === v.run && s.volume === v.volume) : [];
     sheet.hidden = !slices.length;
     controls.rank.element.hidden = slices.length < 2;
@@ -127,7 +127,7 @@ function explorer(root, data, host) {
   function fill() {
     const e = now();
     controls.experiment.set(Object.keys(experiments).map((name) => [name, name || "not named"]), shown.experiment);
-    controls.metric.set(Object.entries(data.names), shown.metric);
+    controls.metric.set(Object.entries(e.names), shown.metric);
     controls.name.set([["mean", "mean of the classes"], ...e.classes.map((c) => [c, c])], shown.name);
     places.forEach((place, k) => place.set([["", "none"], ...e.methods.map((m) => [m, m])], shown.methods[k]));
     controls.method.set(shown.methods.filter(Boolean).map((m) => [m, m]), shown.method);
