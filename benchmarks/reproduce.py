@@ -78,7 +78,7 @@ GRIDS = {
         *spread("best", 0.05),
         *spread("best", 0.02),
     ],
-    "hippocampus-longer": [{"methods": ["scratch"], "labels": (0.05,), "splits": range(5), "preset": "thorough", "scale": 2.5}],
+    "hippocampus-longer": [{"methods": ["scratch", "scratch averaged"], "labels": (0.05,), "splits": range(5), "preset": "thorough", "scale": 2.5}],
     "hippocampus-rivals": [
         {"methods": RIVALS, "labels": (0.05,), "full": ["scratch(strong)"]},
         {"methods": ["best", "scratch(strong)"], "labels": (0.05,), "splits": range(3, 10)},
