@@ -62,7 +62,7 @@ def test_key_changes_with_what_can_change_the_result():
     assert len(set(keys)) == len(keys) and key() == keys[0] == key(spread="people")
 
 
-FINGERPRINTS = {"hippocampus": "626a58915ff5509b", "sunnybrook": "e183b78b18b271f4"}
+FINGERPRINTS = {"hippocampus": "626a58915ff5509b", "sunnybrook": "e183b78b18b271f4", "sunnybrook-longer": "66d2e23ca582e310"}
 COMMITTED = sorted((Path(__file__).resolve().parent.parent / "results").glob("*.jsonl"))
 
 
@@ -79,7 +79,7 @@ def test_committed_rows_keep_their_keys(path, monkeypatch):
     """Whatever presets say of precision now: rows were keyed when they said bf16."""
     from semicon_nb.study import variants
 
-    if fingerprint := FINGERPRINTS.get(path.stem.split("-")[0]):  # generated people are made anew, and are the same everywhere
+    if fingerprint := FINGERPRINTS.get(path.stem, FINGERPRINTS.get(path.stem.split("-")[0])):  # generated people are made anew, and are the same everywhere
         monkeypatch.setattr(experiment, "load_once", lambda source: SimpleNamespace(fingerprint=fingerprint, classes=["", "", ""]))
     for record in read_lines(path):
         assert keys_of(record, METHODS | variants(METHODS)) == [record["key"]], f"{record['method']} at {record['labels']}, split {record['split']}"
@@ -404,7 +404,8 @@ def test_outlines_over_slices_are_another_experiment_with_as_many_of_them(tmp_pa
     few = small_grid("few", ["scratch"], tmp_path, labels=(0.4,), splits=(0,))
     wide = small_grid("wide", ["scratch"], tmp_path, labels=(0.4,), splits=(0,), spread="slices")
     assert few["pooled_dice"].tolist() != wide["pooled_dice"].tolist()
-    assert few["experiment"].tolist() == ["phantom, tiny"] and wide["experiment"].tolist() == ["phantom, tiny, outlines spread: slices"]
+    words = "phantom size 32 subjects 6, tiny"
+    assert few["experiment"].tolist() == [words] and wide["experiment"].tolist() == [f"{words}, outlines spread: slices"]
     cohort = experiment.load_once(DATA)
     record, usual = (read_lines(tmp_path / f"{name}.jsonl")[0] for name in ("wide", "few"))
     assert record["outlines"] == usual["outlines"] and "spread" not in usual

@@ -156,15 +156,18 @@ def test_hearts_are_as_many_as_prose_says():
     folder = Path(os.environ.get("SEMICON_DATA", "")) / "sunnybrook"
     if "SEMICON_DATA" not in os.environ or not folder.is_dir():
         pytest.skip("SEMICON_DATA has no sunnybrook")
-    from semicon_nb.data import part_indices, split
+    from semicon_nb.data import labelled_indices, part_indices, split
     from semicon_nb.data.cohorts import load
 
-    cohort = load("sunnybrook")
+    cohort = load("sunnybrook", size=112)
     people = len(set(cohort.subject))
     training = len({cohort.subject[place] for place in part_indices(cohort, split(cohort, labelled=1.0, seed=0), "train")})
-    said = pages()["explanations/06_more_runs"]
-    assert f"{len(cohort)} cine MR slices of {people} people" in said
-    assert f"Of {people} people {training} train" in said
+    said = pages()["course/12_is_it_true"]
+    assert f"{len(cohort)} slices of the beating heart (cine MR) of {people} people. In {cohort.labelled.sum()} of them" in said
+    assert f"Of the {training} people who train, 5 % is one person, with ten slices at most" in said
+    few = [split(cohort, labelled=0.05, seed=seed) for seed in range(5)]
+    assert {len(dealt.labelled) for dealt in few} == {1} and max(len(labelled_indices(cohort, dealt)) for dealt in few) == 10
+    assert (cohort.labels > 0).sum() == (load("sunnybrook", size=256).labels > 0).sum(), "an outline is cut off"
 
 
 def minutes(path: Path) -> float:
