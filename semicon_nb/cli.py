@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import check_words, make_parser
-from .names import COHORT_LINES, METHOD_LINES
+from .names import COHORT_LINES, METHOD_LINES, unit_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,8 +243,7 @@ def evaluate(options: argparse.Namespace) -> list[str]:
     if options.json:
         print(json.dumps(report.to_dict() | ({"learned_from": seen} if seen else {})))
         return following
-    unit = report.unit.replace("pixel", "pixels") or "mm or pixels"
-    columns = {"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit})"}
+    columns = {"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit_words(report.unit)})"}
     print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
     print(report.table()[[*columns]].rename(columns=columns).to_string())
     what = "Dice is 0 there, and where one side is empty, HD95 is the volume's diagonal."

@@ -20,7 +20,7 @@ import torch
 from .data import Cohort, DataError, native_labels
 from .dice import dice_of, overlap_counts
 from .files import without_nan
-from .names import check_type
+from .names import check_type, unit_words
 from .predict import Prediction, label_maps
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ class Report:
         return pd.DataFrame.from_dict({**self.per_class, "mean": mean}, orient="index").round(3)
 
     def _repr_html_(self) -> str:
-        unit = self.unit.replace("pixel", "pixels") or "mm or pixels"
-        return self.table().rename(columns={"hd95": f"hd95 ({unit})"}).to_html(na_rep="", border=0)
+        return self.table().rename(columns={"hd95": f"hd95 ({unit_words(self.unit)})"}).to_html(na_rep="", border=0)
 
 # %% ../nbs/course/09_how_good.ipynb #6323d54e
 def chosen_slices(

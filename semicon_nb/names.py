@@ -74,6 +74,11 @@ def meant(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {small[near[0]]}?" if near else ""
 
 
+def unit_words(unit: str | None) -> str:
+    """The `unit` of distances in words: "mm" or "pixel"; any other value where it differs or isn't known."""
+    return {"mm": "mm", "pixel": "pixels"}.get(unit or "", "mm or pixels")
+
+
 def check_type(name: str, value: Any, kind: type, todo: str) -> None:
     """Raise a TypeError for the argument `name` whose `value` is not of this `kind`; `todo` says what to give."""
     if not isinstance(value, kind):

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from .files import check_kind, content_key, content_of, from_json
+from .names import unit_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,20 +31,25 @@ COLUMNS = (
 def experiment_of(record: dict) -> str:
     """What runs must share to be compared: cohort, preset, scale, simulated defects, how outlines are spread, and a network of one's own.
 
-    How its slices were made counts; where the files lie and the seed of generated people do not.
+    How its slices were made counts; where the files lie and the seed of generated people do not. `_experiments` tells files apart.
     """
-    data, scale = record.get("data"), record.get("scale") or 1
-    source = data if isinstance(data, dict) else {"cohort": data}
+    source, scale = _source_of(record), record.get("scale") or 1
     cohort = str(source.get("cohort") or "")
     if (place := PurePath(cohort)).name != cohort:  # a folder: where it lies is nobody's business, what is in it tells it from others
         cohort = f"{place.name} {str((record.get('settings') or {}).get('fingerprint', ''))[:6]}".strip()
     else:
-        made = {name: value for name, value in source.items() if name not in ("cohort", "data", "seed")}
-        cohort = " ".join([cohort, *(f"{name} {_short(made[name])}" for name in sorted(made))])
+        made = ", ".join(f"{name} {_short(source[name])}" for name in sorted(source) if name not in ("cohort", "data", "seed"))
+        cohort += f" ({made})" * bool(made)
     words = [cohort, str(record.get("preset") or "") + f" x {scale:g}" * (scale != 1), *sorted(record.get("defects") or ())]
     words.append(f"outlines spread: {spread}" if (spread := record.get("spread")) else "")
     words.append(str(record.get("model") or ""))
     return ", ".join(word for word in words if word)
+
+
+def _source_of(record: dict) -> dict:
+    """The arguments of `load` that a run's cohort was made with; older runs have its name alone."""
+    data = record.get("data")
+    return data if isinstance(data, dict) else {"cohort": data}
 
 
 def _short(value: Any) -> Any:
@@ -165,8 +171,19 @@ def read_results(results: Results) -> "pd.DataFrame":
 
     if isinstance(results, pd.DataFrame):
         return results
-    known = [({column: record.get(column) for column in COLUMNS}, record) for record in read_records(results)]
-    return pd.DataFrame([plain | _both_ways(record) | {"experiment": experiment_of(record)} for plain, record in known])
+    records = read_records(results)
+    known = [{column: record.get(column) for column in COLUMNS} | _both_ways(record) for record in records]
+    return pd.DataFrame(known).assign(experiment=_experiments(records))
+
+
+def _experiments(records: list[dict]) -> list[str]:
+    """The experiment of each of the records; of a cohort of which some had other files, such as fewer people, these are one apart."""
+    marks = [str((record.get("settings") or {}).get("fingerprint", "")) * ("seed" not in _source_of(record)) for record in records]
+    named = [experiment_of(record) for record in records]
+    counted = Counter((name, mark) for name, mark in zip(named, marks, strict=True) if mark)
+    usual = {name: mark for (name, mark), _ in reversed(counted.most_common())}  # of one name the mark of most runs comes last and stays
+    pairs = zip(named, marks, strict=True)
+    return [name if mark in ("", usual.get(name)) else f"{name}, other files {mark[:6]}" for name, mark in pairs]
 
 
 def _both_ways(record: dict) -> dict[str, float]:
@@ -326,7 +343,7 @@ def _texts(rows: "pd.DataFrame", value: str, share: float, signed: bool) -> dict
 def compare(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
     """Scores of `results` in a `metric` with intervals, differences to scratch and to the best other method, and below them the headroom, as text.
 
-    A column that would be empty or, where scratch is the only other method, say the same again is left out.
+    Columns that would be empty are left out, and those that say of every method but scratch what another column says.
     """
     import pandas as pd
 
@@ -339,8 +356,8 @@ def compare(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
         told: list[dict] = []
         for title, (rows, value) in parts.items():
             cells = _texts(rows, value, share, bool(title)) | ({} if title else _texts(room, "mean", share, True))
-            known = {name: cell for name, cell in cells.items() if cell and (name != "scratch" or not told)}
-            if known not in (*told, {}):
+            known = {name: cell for name, cell in cells.items() if cell and not (title and name == "scratch")}
+            if known and known not in told:
                 columns[f"{100 * share:g} %{title}"] = [cells.get(name, "") for name in names]
             told.append(known)
     return pd.DataFrame(columns, index=pd.Index(names, name="method"))
@@ -361,7 +378,7 @@ NAMES = {
 def unit_of(runs: "pd.DataFrame") -> str:
     """What the HD95 of all `runs` is measured in, in words; older runs do not say it."""
     units = set(runs["unit"]) if "unit" in runs else set()
-    return {"mm": "mm", "pixel": "pixels"}.get(units.pop() if len(units) == 1 else "", "mm or pixels")
+    return unit_words(units.pop() if len(units) == 1 else None)
 
 
 def titled(metric: str, runs: "pd.DataFrame") -> str:

@@ -404,7 +404,7 @@ def test_outlines_over_slices_are_another_experiment_with_as_many_of_them(tmp_pa
     few = small_grid("few", ["scratch"], tmp_path, labels=(0.4,), splits=(0,))
     wide = small_grid("wide", ["scratch"], tmp_path, labels=(0.4,), splits=(0,), spread="slices")
     assert few["pooled_dice"].tolist() != wide["pooled_dice"].tolist()
-    words = "phantom size 32 subjects 6, tiny"
+    words = "phantom (size 32, subjects 6), tiny"
     assert few["experiment"].tolist() == [words] and wide["experiment"].tolist() == [f"{words}, outlines spread: slices"]
     cohort = experiment.load_once(DATA)
     record, usual = (read_lines(tmp_path / f"{name}.jsonl")[0] for name in ("wide", "few"))

@@ -170,6 +170,18 @@ def test_hearts_are_as_many_as_prose_says():
     assert (cohort.labels > 0).sum() == (load("sunnybrook", size=256).labels > 0).sum(), "an outline is cut off"
 
 
+def test_hippocampi_are_as_many_as_prose_says() -> None:
+    folder = Path(os.environ.get("SEMICON_DATA", "")) / "Task04_Hippocampus"
+    if "SEMICON_DATA" not in os.environ or not folder.is_dir():
+        pytest.skip("SEMICON_DATA has no hippocampi")
+    from semicon_nb.data.cohorts import load
+
+    cohort = load("hippocampus")
+    rows = (ROOT / "results" / "hippocampus-thorough.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(row)["settings"]["fingerprint"] for row in rows} == {cohort.fingerprint}
+    assert f"These runs had {len(cohort.volumes)} of the 260 volumes." in pages()["course/12_is_it_true"]
+
+
 def minutes(path: Path) -> float:
     """Minutes to read a page: prose at 220 words a minute, code at 20 lines, exported code at 60, rows of tables at 40."""
     total = 0.0

@@ -314,15 +314,30 @@ def test_distances_are_named_in_the_unit_of_the_runs() -> None:
     assert "HD95 (pixels)" in table(RESULTS / "sunnybrook.jsonl", metric="hd95") and "HD95 (mm)" in table(RESULTS / "phantom.jsonl", metric="hd95")
 
 
+def test_other_files_under_the_same_name_are_another_experiment() -> None:
+    """Who has more or fewer of a cohort's people deals other ones to each split: such runs meet in no mean and no difference."""
+    def run(method: str, split: int, mark: str | None, data: object = "hippocampus") -> dict:
+        about = {"method": method, "labels": 0.05, "split": split, "pooled_dice": 0.8, "data": data, "preset": "laptop"}
+        return about | ({"settings": {"fingerprint": mark}} if mark else {})
+
+    runs = [run("scratch", 0, "a" * 16), run("scratch", 1, "a" * 16), run("scratch", 2, None), run("global", 0, "b" * 16)]
+    usual, other = "hippocampus, laptop", "hippocampus, laptop, other files bbbbbb"
+    for order in (runs, runs[::-1]):
+        found = read_results(order)
+        assert found.groupby("experiment")["method"].unique().map(list).to_dict() == {usual: ["scratch"], other: ["global"]}
+    people = [run("scratch", seed, str(seed) * 16, {"cohort": "phantom", "seed": seed}) for seed in range(3)]
+    assert read_results(people)["experiment"].tolist() == ["phantom, laptop"] * 3
+
+
 def test_slices_of_another_size_are_another_experiment() -> None:
     """Whatever makes other slices of a cohort keeps its runs apart; where its files lie, and who was generated, does not."""
     plain = experiment_of({"data": {"cohort": "hippocampus"}, "preset": "laptop"})
     assert plain == "hippocampus, laptop" == experiment_of({"data": {"cohort": "hippocampus", "data": "/home/who"}, "preset": "laptop"})
-    assert experiment_of({"data": {"cohort": "hippocampus", "size": 96}, "preset": "laptop"}) == "hippocampus size 96, laptop"
+    assert experiment_of({"data": {"cohort": "hippocampus", "size": 96}, "preset": "laptop"}) == "hippocampus (size 96), laptop"
     kinds = [{"axis": 1}, {"take": ["a"]}, {"take": ["b"]}, {"orientation": "RAS"}, {"limit": 9}]
     assert len({experiment_of({"data": {"cohort": "hippocampus", **made}}) for made in [*kinds, {}]}) == 6
     people = [{"cohort": "phantom", "subjects": 40, "seed": seed} for seed in range(3)]
-    assert {experiment_of({"data": made, "preset": "demo"}) for made in people} == {"phantom subjects 40, demo"}
+    assert {experiment_of({"data": made, "preset": "demo"}) for made in people} == {"phantom (subjects 40), demo"}
 
 
 @pytest.mark.parametrize("change, words", [

@@ -6,7 +6,6 @@ python tools/readme.py [--check]
 import argparse
 import re
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -70,36 +69,28 @@ def finding(folder: Path) -> str:
     if thorough.query("method == 'global+local(block)' and labels < 1")["split"].nunique() < 2:
         return "\n\n".join(about(usual))
     (said, table), (short, other) = about(thorough), about(usual)
-    besides = as_long(runs) + spreading(runs) + on_hearts(runs)
+    besides = f"\n{as_long(runs)}{spreading(runs)}{on_hearts(runs)}"
     below = f"The same with 500 steps, where there was no room to tell:\n\n{short}\n\n{other}"
     folded = f"<details><summary>The numbers</summary>\n\n{table}\n\n{below}\n\n</details>"
     return f"{said}{besides}\n\n![{ALT}](images/finding.svg)\n\n{folded}"
 
 
 def as_long(runs: pd.DataFrame, method: str = "mean-teacher") -> str:
-    """How a method stands to training from scratch for as long as it takes, in a sentence; nothing where that was not run."""
+    """How a method stands to training from scratch that is as long and averages its weights, too; nothing where that was not run."""
     from semicon_nb.tables import by_split, interval, plus_minus
 
-    longer = runs[runs["experiment"] == "hippocampus, thorough x 2.5"]
-    if longer["split"].nunique() < 2:
+    thorough, longer = (runs[runs["experiment"] == f"hippocampus, thorough{more}"] for more in ("", " x 2.5"))
+    if longer.query("method == 'scratch averaged'")["split"].nunique() < 2:
         return ""
-    scores = [by_split(part) for part in (runs[runs["experiment"] == "hippocampus, thorough"], longer)]
-    mean, half, splits = interval(scores[0].loc[(0.05, method)] - scores[1].loc[(0.05, "scratch")])
+    mean, half, splits = interval(by_split(thorough).loc[(0.05, method)] - by_split(longer).loc[(0.05, "scratch averaged")])
     far = plus_minus(abs(mean), half)
     said = f"stays {far} behind" if mean > half else f"is {far} ahead" if mean < -half else f"is as good ({far} apart)"
-    text = f" Trained from scratch for as long, with 2.5 times the steps, a network {said} ({splits} splits)."
-    rising = [scores[0].loc[(0.05, name)] for name in ("scratch", "scratch averaged", method)]
-    average, more = (plus_minus(*interval(high - low)[:2], signed=True) for low, high in pairwise(rising))
-    text += f" To average the weights over the last steps of training from scratch brings {average}; the teacher brings {more} more."
-    if (0.05, "scratch averaged") not in scores[1].index:
-        return text
-    mean, half, splits = interval(scores[0].loc[(0.05, method)] - scores[1].loc[(0.05, "scratch averaged")])
-    both = plus_minus(mean, half, signed=True)
-    return f"{text} Over a training from scratch that is as long and averages, too, it brings {both} ({splits} splits)."
+    trained = "Training from scratch for as long, with 2.5 times the steps and that average,"
+    return f"\n- `{method}` predicts with a running average of its weights. {trained} {said} ({splits} splits)."
 
 
 def spreading(runs: pd.DataFrame) -> str:
-    """What it brings to spread as many outlines over every scan, in a sentence; nothing where it was not run."""
+    """What it brings to spread as many outlines over every scan; nothing where it was not run."""
     from semicon_nb.tables import by_split, interval, plus_minus
 
     spread = runs[runs["experiment"] == "hippocampus, thorough, outlines spread: slices"]
@@ -107,7 +98,7 @@ def spreading(runs: pd.DataFrame) -> str:
         return ""
     scores = [by_split(part).loc[(0.05, "scratch")] for part in (spread, runs[runs["experiment"] == "hippocampus, thorough"])]
     gain = plus_minus(*interval(scores[0] - scores[1])[:2], signed=True)
-    return f" With the same number of outlines, outlining a few slices of every scan instead of six whole scans brings {gain}."
+    return f"\n- As many outlines, on a few slices of every scan instead of all slices of six, bring {gain}."
 
 
 CLEAR = {
@@ -122,17 +113,20 @@ def on_hearts(runs: pd.DataFrame) -> str:
     """What the paper's method and a rival brought on hearts, where one person's outlines must do; nothing where that was not run."""
     from semicon_nb.tables import plus_minus, verdicts
 
-    few = runs[runs["experiment"] == "sunnybrook size 112, laptop"]
+    few = runs[runs["experiment"] == "sunnybrook (size 112), laptop"]
     named = {"global+local(block)": "the paper's method", "mean-teacher": "`mean-teacher`"}
     found = verdicts(few, [(method, "scratch") for method in named]).query("labels == 0.05 and splits > 1") if len(few) else few
     if not len(found):
         return ""
     room = plus_minus(*found.iloc[0][["headroom", "headroom_half"]], signed=True)
-    gains = [plus_minus(row["difference"], row["half"], signed=True) for _, row in found.iterrows()]
-    each = zip(found["claim"], gains, found["verdict"], strict=True)
-    said = ", and ".join(f"{named[claim.split(' > ')[0]]} brings {gain}, {CLEAR[word]}" for claim, gain, word in each)
-    lead = f" On hearts, where one outlined person of 18 must do, outlining everything brings {room}"
-    return f"{lead}; {said} ({found['splits'].min()} splits)."
+    said = []
+    for word, rows in found.groupby("verdict", sort=False):
+        gains = [plus_minus(row["difference"], row["half"], signed=True) for _, row in rows.iterrows()]
+        names = [named[claim.split(" > ")[0]] for claim in rows["claim"]]
+        each = " and ".join(f"{name} {gain}" for name, gain in zip(names, gains, strict=True))
+        said.append(f"{each.replace(names[0], f'{names[0]} brings', 1)}: {CLEAR[word]}")
+    lead = f"\n- On hearts, where one outlined person of 18 must do, outlining everything brings {room}"
+    return f"{lead}. There {'; '.join(said)} ({found['splits'].min()} splits)."
 
 
 def about(runs: pd.DataFrame) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from ..files import content_key, write_atomic
 from ..identity import code_key
 from ..machine import chosen_device, described, duration
 from ..methods import METHODS, load_run, train_method
+from ..names import unit_words
 from ..plan import plan_run
 from ..runs import Run, forecast
 from ..stages import PRESETS, Preset
@@ -176,7 +177,7 @@ def score_rows(reports: dict[str, list[Report]]) -> list[dict[str, str]]:
     """One row for each contender and class, as text: means over the repeats."""
     import pandas as pd
 
-    rows, unit = [], next(iter(reports.values()))[0].unit.replace("pixel", "pixels") or "mm or pixels"
+    rows, unit = [], unit_words(next(iter(reports.values()))[0].unit)
     for title, found in reports.items():
         mean = [{name: getattr(report, name) for name in ("pooled_dice", "volume_dice", "hd95")} for report in found]
         parts = {title: mean} | {f"   {name}": [report.per_class[name] for report in found] for name in found[0].per_class}
