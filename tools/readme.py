@@ -75,18 +75,26 @@ def finding(folder: Path) -> str:
     return f"{said}{besides}\n\n![{ALT}](images/finding.svg)\n\n{folded}"
 
 
+CLEAR = {
+    "holds": "a clear gain",
+    "reversed": "a clear loss",
+    "cannot tell": "no clear difference",
+    "no room to tell": "no answer, since the room itself is not clear",
+}
+
+
 def as_long(runs: pd.DataFrame, method: str = "mean-teacher") -> str:
     """How a method stands to training from scratch that is as long and averages its weights, too; nothing where that was not run."""
-    from semicon_nb.tables import by_split, interval, plus_minus
+    from semicon_nb.tables import by_split, interval, judge, plus_minus
 
     thorough, longer = (runs[runs["experiment"] == f"hippocampus, thorough{more}"] for more in ("", " x 2.5"))
     if longer.query("method == 'scratch averaged'")["split"].nunique() < 2:
         return ""
-    mean, half, splits = interval(by_split(thorough).loc[(0.05, method)] - by_split(longer).loc[(0.05, "scratch averaged")])
-    far = plus_minus(abs(mean), half)
-    said = f"stays {far} behind" if mean > half else f"is {far} ahead" if mean < -half else f"is as good ({far} apart)"
-    trained = "Training from scratch for as long, with 2.5 times the steps and that average,"
-    return f"\n- `{method}` predicts with a running average of its weights. {trained} {said} ({splits} splits)."
+    gains = by_split(thorough).loc[(0.05, method)] - by_split(longer).loc[(0.05, "scratch averaged")]
+    mean, half, splits = interval(gains)
+    against = "Against training from scratch for as long, with 2.5 times the steps and that average,"
+    said = f"it brings {plus_minus(mean, half, signed=True)}: {CLEAR[judge(gains, None)]} ({splits} splits)"
+    return f"\n- `{method}` predicts with a running average of its weights. {against} {said}."
 
 
 def spreading(runs: pd.DataFrame) -> str:
@@ -99,14 +107,6 @@ def spreading(runs: pd.DataFrame) -> str:
     scores = [by_split(part).loc[(0.05, "scratch")] for part in (spread, runs[runs["experiment"] == "hippocampus, thorough"])]
     gain = plus_minus(*interval(scores[0] - scores[1])[:2], signed=True)
     return f"\n- As many outlines, on a few slices of every scan instead of all slices of six, bring {gain}."
-
-
-CLEAR = {
-    "holds": "a clear gain",
-    "reversed": "a clear loss",
-    "cannot tell": "no clear difference",
-    "no room to tell": "no answer, since the room itself is not clear",
-}
 
 
 def on_hearts(runs: pd.DataFrame) -> str:
