@@ -400,7 +400,7 @@ def rows_of(scores: dict, preset: str = "laptop") -> str:
             0.0,
             (
                 "hardly better with all outlines than with 5 % of them (+0.010",
-                "no pretraining could show a gain",
+                "a gain could hardly be seen",
                 "no room to add anything",
             ),
         ),

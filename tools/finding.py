@@ -33,7 +33,7 @@ def brought() -> list[tuple[str, float, float, int]]:
     spread = runs[runs["experiment"] == f"{EXPERIMENT}, outlines spread: slices"]
     if len(spread):
         found["same number of outlines, some of every scan"] = by_split(spread).loc[(FEW, "scratch")] - base
-    found[f"everything outlined, {1 / FEW:.0f} times the work"] = scores.loc[(1.0, "scratch")] - base
+    found[f"everything outlined, {1 / FEW:.0f} times the scans"] = scores.loc[(1.0, "scratch")] - base
     return [(words, *interval(gains)) for words, gains in found.items()]
 
 

@@ -84,7 +84,7 @@ CLEAR = {
 
 
 def as_long(runs: pd.DataFrame, method: str = "mean-teacher") -> str:
-    """How a method stands to training from scratch that is as long and averages its weights, too; nothing where that was not run."""
+    """How a method stands to training from scratch that takes as long or longer and averages its weights, too; nothing where that was not run."""
     from semicon_nb.tables import by_split, interval, judge, plus_minus
 
     thorough, longer = (runs[runs["experiment"] == f"hippocampus, thorough{more}"] for more in ("", " x 2.5"))
@@ -92,7 +92,7 @@ def as_long(runs: pd.DataFrame, method: str = "mean-teacher") -> str:
         return ""
     gains = by_split(thorough).loc[(0.05, method)] - by_split(longer).loc[(0.05, "scratch averaged")]
     mean, half, splits = interval(gains)
-    against = "Against training from scratch for as long, with 2.5 times the steps and that average,"
+    against = "Against training from scratch with 2.5 times the steps and that average, which takes at least as long,"
     said = f"it brings {plus_minus(mean, half, signed=True)}: {CLEAR[judge(gains, None)]} ({splits} splits)"
     return f"\n- `{method}` predicts with a running average of its weights. {against} {said}."
 
@@ -106,7 +106,7 @@ def spreading(runs: pd.DataFrame) -> str:
         return ""
     scores = [by_split(part).loc[(0.05, "scratch")] for part in (spread, runs[runs["experiment"] == "hippocampus, thorough"])]
     gain = plus_minus(*interval(scores[0] - scores[1])[:2], signed=True)
-    return f"\n- As many outlines, on a few slices of every scan instead of all slices of six, bring {gain}."
+    return f"\n- As many outlines, on one or two slices of every scan instead of all slices of six, bring {gain}."
 
 
 def on_hearts(runs: pd.DataFrame) -> str:
@@ -125,7 +125,7 @@ def on_hearts(runs: pd.DataFrame) -> str:
         names = [named[claim.split(" > ")[0]] for claim in rows["claim"]]
         each = " and ".join(f"{name} {gain}" for name, gain in zip(names, gains, strict=True))
         said.append(f"{each.replace(names[0], f'{names[0]} brings', 1)}: {CLEAR[word]}")
-    lead = f"\n- On hearts, where one outlined person of 18 must do, outlining everything brings {room}"
+    lead = f"\n- On hearts, where one person of the 18 who train is outlined, outlining everything brings {room}"
     return f"{lead}. There {'; '.join(said)} ({found['splits'].min()} splits)."
 
 
@@ -140,8 +140,9 @@ def about(runs: pd.DataFrame) -> tuple[str, str]:
     found.index = pd.Index([claim.split(" > ")[0] for claim in found["claim"]])
     sentence = f"On real hippocampi, {pretrained(found.loc[[name for name in PAPER if name in found.index]])}"
     sentence += (f"; {recipe(found.loc['best'])}" if "best" in found.index else "") + "." + ahead(found.drop([*PAPER, "best"], errors="ignore"))
-    said = f"With {100 * few['labels'].iloc[0]:g} % of the outlines and the {few['preset'].iloc[0]} preset: mean and 95 % interval over splits by person"
-    said += ". Differences are taken on the same people. The headroom is what all outlines bring to training from scratch at the same cost."
+    said = f"With {100 * few['labels'].iloc[0]:g} % of the outlines and the {few['preset'].iloc[0]} preset: mean and 95 % interval over splits by person. "
+    said += "Pooled Dice is the overlap with the true outlines over all pixels of the test, 0 to 1. Differences are taken on the same people. The headroom is "
+    said += "what all outlines bring to training from scratch. *Holds*: the interval lies above zero, and there was room."
     return f"**{sentence}**", f"{rows(few, found)}\n\n{said}"
 
 
@@ -155,12 +156,12 @@ def pretrained(found: pd.DataFrame) -> str:
     few = f"{100 * found['labels'].iloc[0]:g} %"
     if set(found["verdict"]) == {"cannot tell"}:
         gain = plus_minus(*found.iloc[-1][["difference", "half"]], signed=True)
-        brought = f"pre-training as in the paper brought nothing that could be measured ({gain} Dice with {few} of the outlines)"
+        brought = f"the paper's pre-training, shortened to fit a laptop, brought nothing that could be measured ({gain} Dice with {few} of the outlines)"
         if not room:
-            return "pre-training as in the paper cannot be judged: everything outlined was not run"
+            return "the paper's pre-training cannot be judged: everything outlined was not run"
         return f"{brought}, though there was room: outlining everything brings {room}"
     if set(found["verdict"]) == {"no room to tell"}:
-        return f"training from scratch is hardly better with all outlines than with {few} of them ({room} Dice), so no pretraining could show a gain"
+        return f"training from scratch is hardly better with all outlines than with {few} of them ({room} Dice), so a gain could hardly be seen"
     share = f"all outlines instead of {few} of them"
     return f"{said}: {share} bring it {room} Dice" if room else f"{said}: it was not run with {share}"
 
@@ -182,7 +183,7 @@ def recipe(row: pd.Series) -> str:
     gain = plus_minus(row["difference"], row["half"], signed=True)
     said = {"holds": f"adds {gain}", "reversed": f"loses {gain}", "cannot tell": f"adds nothing that can be measured ({gain})"}
     said["no room to tell"] = f"had no room to add anything that can be measured ({gain})"
-    return f"`best`, this package's recipe, {said[row['verdict']]} to `scratch(strong)`, training from scratch at the same cost"
+    return f"`best`, this package's recipe, {said[row['verdict']]} to `scratch(strong)`, training from scratch that is longer and averages, too"
 
 
 def rows(few: pd.DataFrame, found: pd.DataFrame) -> str:
