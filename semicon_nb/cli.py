@@ -77,22 +77,32 @@ def load_named(
 
     from .data import COHORTS, folder, load
 
-    if run is not None and place == run.settings["data"].get("cohort"):
+    if run is not None and place == run.settings["data"].get("cohort") and all(value is None for value in own.values()):
         return run.cohort
     settings: dict[str, Any] = {} if size is None else {"size": size}
     reader = COHORTS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
     takes = inspect.signature(reader).parameters
     if strange := [name for name, value in own.items() if value is not None and name not in takes]:
         raise ValueError(f"--{strange[0]}: {place} takes none, only a folder of your own does; leave it out")
-    if run is not None:
-        known = run.settings["grid"] | {"channel": run.settings["data"].get("channel")}
-        settings = {name: value for name, value in known.items() if name in takes and value is not None}
+    known = run.settings["grid"] | {"channel": run.settings["data"].get("channel")} if run is not None else {}
+    settings |= {name: value for name, value in known.items() if name in takes and value is not None}
     settings |= {name: value for name, value in own.items() if value is not None}
     if download and place == "hippocampus":
         settings["download"] = True
     elif download:
         raise ValueError(f"--download: {place} cannot be downloaded, only hippocampus can; name the folder that holds it")
-    return load(place, **settings)
+    cohort = load(place, **settings)
+    if run is not None:
+        check_cut(cohort, place, run)
+    return cohort
+
+
+def check_cut(cohort: "Cohort", place: str, run: "Run") -> None:
+    """Raise a ValueError where the slices of a cohort, which the word `place` means, are cut or fitted otherwise than those that a run learned from."""
+    for name in ("axis", "fit"):
+        if (here := getattr(cohort.grid, name)) != (there := run.settings["grid"].get(name, here)):
+            todo = "give the folder another name, and it is read as your own"
+            raise ValueError(f"{place}: is read with {name} {here}, expected {name} {there}, with which this run was trained; {todo}")
 
 
 def data(options: argparse.Namespace) -> list[str]:
@@ -230,7 +240,10 @@ def evaluate(options: argparse.Namespace) -> list[str]:
     from .runs import learned_from
 
     run = open_run(options.run, options.model)
-    cohort = load_named(options.data, run=run, channel=options.channel) if options.data else run.cohort
+    if options.channel is not None and not (options.data or run.settings["data"].get("cohort")):
+        raise ValueError(f"--channel: found {options.channel}, but {options.run} does not say where its images are; name them by --data")
+    where = options.data or (options.channel is not None and run.settings["data"]["cohort"])
+    cohort = load_named(where, run=run, channel=options.channel) if where else run.cohort
     cohort = match_classes(cohort, run.settings["classes"], run.codes)
     report = measure(run.model, cohort, slices_of_part(run, cohort, options.part))
     following = look_next(options.run, options, some_scan(cohort, [volume["name"] for volume in report.volumes]))
@@ -287,12 +300,13 @@ class Failed(Exception):
 
 def predict(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb predict`."""
-    from .masks import plan_masks
+    from .masks import check_channels, plan_masks
 
     pairs = plan_masks(options.image, options.out, options.force)
     from tqdm import tqdm
 
     run, bad = open_run(options.run, options.model), 0
+    check_channels([image for image, _ in pairs], run.settings["data"].get("channel"))
     for image, path in tqdm(pairs, disable=len(pairs) == 1, unit="scan"):
         try:
             unlike_it, wrote = predict_one(run, image, path)

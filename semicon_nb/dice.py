@@ -11,16 +11,24 @@ from torch.nn import functional
 def overlap_counts(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
     """Of each class the pixels found, predicted and there to be found, int64 [3, classes], in label maps `predicted` and `truth` [...].
 
-    ValueError where sizes differ or a label is none of the `classes`, background among them.
+    ValueError where shapes differ or a label is none of the `classes`, background among them.
     """
-    predicted, truth = np.asarray(predicted).ravel().astype(np.int64), np.asarray(truth).ravel().astype(np.int64)
-    if predicted.shape != truth.shape:
-        raise ValueError(f"predicted: found {predicted.size:,} pixels, expected the {truth.size:,} of truth")
-    for name, labels in (("predicted", predicted), ("truth", truth)):
-        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-            raise ValueError(f"{name}: found labels {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
+    if np.shape(predicted) != np.shape(truth):
+        raise ValueError(f"predicted: found shape {np.shape(predicted)}, expected that of truth, {np.shape(truth)}")
+    predicted, truth = (_whole(name, labels, classes) for name, labels in (("predicted", predicted), ("truth", truth)))
     found = predicted[predicted == truth]
     return np.stack([np.bincount(labels, minlength=classes) for labels in (found, predicted, truth)])
+
+
+def _whole(name: str, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Labels [...] as int64 [n]; ValueError, which has their `name`, where one is none of the `classes`."""
+    given = np.asarray(labels).ravel()
+    whole = given if given.dtype.kind in "iub" else np.round(np.nan_to_num(given, nan=-1))
+    if given.size and (whole != given).any():
+        raise ValueError(f"{name}: found the label {given[whole != given][0]:g}, expected whole numbers; give label maps, not probabilities")
+    if given.size and not 0 <= whole.min() <= whole.max() < classes:
+        raise ValueError(f"{name}: found labels {whole.min():g} to {whole.max():g}, expected 0 to {classes - 1}")
+    return whole.astype(np.int64)
 
 
 def dice_of(counts: np.ndarray) -> np.ndarray:
@@ -51,9 +59,16 @@ def soft_dice_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def cross_entropy_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross entropy over all pixels plus soft Dice over the foreground, a scalar: the loss of fine-tuning.
 
-    For logits [B, classes, H, W] and labels [B, H, W]; ValueError where the shapes do not fit.
+    For logits [B, classes, H, W] and whole labels [B, H, W]; ValueError where they do not fit.
     """
     if logits.ndim != 4 or labels.shape != logits.shape[:1] + logits.shape[2:]:
         raise ValueError(f"labels: found shape {tuple(labels.shape)}, expected [B, H, W] to fit logits {tuple(logits.shape)}")
+    if labels.is_floating_point():
+        raise ValueError(f"labels: found {labels.dtype}, expected whole numbers, 0 to {logits.shape[1] - 1}; give label maps, not probabilities")
     logits = logits.float()
-    return functional.cross_entropy(logits, labels.long()) + soft_dice_loss(logits, labels)
+    try:
+        return functional.cross_entropy(logits, labels.long()) + soft_dice_loss(logits, labels)
+    except (IndexError, RuntimeError) as error:
+        if labels.numel() and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+            raise ValueError(f"labels: found {labels.min()} to {labels.max()}, expected 0 to {logits.shape[1] - 1}") from error
+        raise

@@ -171,10 +171,15 @@ def learn(state: State, loss: torch.Tensor) -> torch.Tensor:
 
 
 def blend(smooth: nn.Module, model: nn.Module, keep: float) -> None:
-    """Move a running average of weights, `smooth`, towards the newest ones; `keep` is the share of the old average."""
+    """Move a running average of weights, `smooth`, towards the newest ones; `keep` is the share of the old average.
+
+    What a network counts beside its weights, such as the means that BatchNorm keeps, is taken over as it is.
+    """
     with torch.no_grad():
         for old, new in zip(smooth.parameters(), model.parameters(), strict=True):
             old.lerp_(new, 1 - keep)
+        for kept, newest in zip(smooth.buffers(), model.buffers(), strict=True):
+            kept.copy_(newest)
 
 
 class CheckpointFile(TypedDict):

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,16 @@ def check_pairs(pairs: Sequence[tuple[Path, Path]], force: bool) -> None:
     if (there := [mask for _, mask in pairs if mask.exists()]) and not force:
         more = f" (and {len(there) - 1} more)" * (len(there) > 1)
         raise ValueError(f"{there[0]}{more}: is there already and would be overwritten; choose another -o, or say --force")
+
+
+def check_channels(images: Sequence[Path], channel: int | str | None) -> None:
+    """Raise a ValueError where a run that learned from one `channel` is given several of one case, such as case_0000 and case_0001."""
+    first: dict[str, Path] = {}
+    for image in images if channel is not None else ():
+        case = re.sub(r"_[0-9]{4}$", "", str(image.with_name(stem_of(image))))
+        if (other := first.setdefault(case, image)) is not image:
+            todo = "name the files of that channel alone"
+            raise ValueError(f"{image}: is another channel of {other.name}, expected only channel {channel}, from which this run learned; {todo}")
 
 
 def mask_bytes(mask: "np.ndarray", image: Path, compress: bool) -> bytes:

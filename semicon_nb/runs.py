@@ -246,6 +246,13 @@ def open_folder(out: str | Path | None, about: dict, resume: bool) -> Path:
     return folder
 
 
+def _check_same_people(folder: Path, split: Split) -> None:
+    """Raise a ValueError where a run was begun in the folder with other people in train, validation or test than this split has."""
+    path = folder / "split.json"
+    if path.exists() and replace(load_split(path), cohort=split.cohort) != split:
+        raise ValueError(f"{path}: deals people otherwise than the split given here; go on with that split, or choose another folder")
+
+
 def in_cache(key: str) -> Path | None:
     """The weights that are kept under a stage's key, their history beside them; None where they aren't there."""
     place = place_of(key)
@@ -357,6 +364,7 @@ def execute(plan: Plan, out: str | Path | None = None, resume: bool = False, pro
     With `resume`, go on with one that was interrupted. `progress`: a line beforehand, a bar.
     """
     folder = open_folder(out, plan.about, resume)
+    _check_same_people(folder, plan.split)
     lock = folder / ".lock"
     try:
         with FileLock(lock, timeout=0):

@@ -118,6 +118,49 @@ def test_scans_are_cut_along_an_axis_that_is_named(capsys: pytest.CaptureFixture
     assert "--axis: phantom takes none, only a folder" in refused(capsys, "data", "phantom", "--axis", "1")
 
 
+def two_channels(place: Path, people: int = 4) -> Path:
+    """A cohort as nnU-Net lays it out: T1 shows what is outlined, T2 shows nothing."""
+    for side in ("imagesTr", "labelsTr"):
+        (place / side).mkdir(parents=True)
+    for v in range(people):
+        mask = np.zeros((16, 16, 3), np.uint8)
+        mask[4 : 8 + v, 4:12] = 1
+        for number, voxels in enumerate((100 * mask.astype(np.float32), np.random.default_rng(v).random(mask.shape, np.float32))):
+            nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), place / "imagesTr" / f"case{v}_{number:04d}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(mask, AFFINE), place / "labelsTr" / f"case{v}.nii.gz")
+    about = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "organ": 1}, "file_ending": ".nii.gz", "numTraining": people}
+    (place / "dataset.json").write_text(json.dumps(about))
+    return place
+
+
+def test_the_channel_that_is_named_is_the_one_that_is_measured(capsys: pytest.CaptureFixture, tmp_path: Path, tiny: None) -> None:
+    place, run = two_channels(tmp_path / "scans"), str(tmp_path / "RUN")
+    assert main(f"train scratch --data {place} --channel T1 --size 16 --labels 1 --preset tiny --scale 20 --out {run} --quiet".split()) == 0
+    capsys.readouterr()
+
+    def measured(*words: str) -> float:
+        assert main(["evaluate", run, *words, "--part", "all", "--json"]) == 0
+        return json.loads(capsys.readouterr().out.splitlines()[-1])["pooled_dice"]
+
+    own, other = measured(), measured("--channel", "T2")
+    assert own == measured("--channel", "T1") == measured("--data", str(place))
+    assert other == measured("--data", str(place), "--channel", "T2") != own
+    images = sorted((place / "imagesTr").glob("*.nii.gz"))
+    said = refused(capsys, "predict", run, str(place / "imagesTr"), "-o", str(tmp_path / "masks"))
+    assert "case0_0001.nii.gz: is another channel of case0_0000.nii.gz, expected only channel T1" in said
+    assert main(["predict", run, *map(str, images[::2]), "-o", str(tmp_path / "masks")]) == 0
+    assert len(list((tmp_path / "masks").iterdir())) == 4
+
+
+def test_a_named_cohort_is_cut_as_the_run_learned_it(capsys: pytest.CaptureFixture, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named cohort takes no axis, so a run along another one must not measure slices that it never learned from."""
+    place, run = two_channels(tmp_path / "scans"), str(tmp_path / "RUN")
+    assert main(f"train scratch --data {place} --channel T1 --axis 0 --size 16 --labels 1 --preset tiny --out {run} --quiet".split()) == 0
+    assert "phantom: is read with axis 2, expected axis 0, with which this run was trained" in refused(
+        capsys, "evaluate", run, "--data", "phantom", "--part", "all"
+    )
+
+
 def test_what_was_not_found_is_said_below_the_table(capsys: pytest.CaptureFixture, tmp_path: Path, tiny: None) -> None:
     place, run = tmp_path / "scans", tmp_path / "RUN"
     for v in range(4):

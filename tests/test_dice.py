@@ -59,7 +59,8 @@ def test_pooled_dice_of_nothing_is_unknown():
     assert math.isnan(pooled_dice(np.zeros((2, 3, 3), int), np.zeros((2, 3, 3), int), 3))
 
 
-@pytest.mark.parametrize(("predicted", "word"), [(np.zeros(3, int), "3 pixels"), (np.full(4, 5), "5"), (np.full(4, -1), "-1")])
+@pytest.mark.parametrize(("predicted", "word"), [(np.zeros(3, int), r"\(3,\)"), (np.zeros((2, 2), int), r"\(2, 2\)"), (np.full(4, 5), "5"), (np.full(4, -1), "-1"),
+     (np.full(4, 0.9), "0.9.*whole numbers"), (np.full(4, np.nan), "nan"), (np.full(4, np.inf), "inf")])
 def test_overlap_refuses_what_does_not_fit(predicted, word):
     with pytest.raises(ValueError, match=word):
         overlap_counts(predicted, np.zeros(4, int), 3)
@@ -89,6 +90,18 @@ def test_finetuning_loss_of_a_batch_without_a_class_is_finite(fill):
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
     cross_entropy_dice(logits, torch.full((2, 4, 4), fill)).backward()
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("wrong", [torch.full((2, 4, 4), 255), torch.full((2, 4, 4), -100), torch.full((2, 4, 4), 0.9), torch.full((2, 4, 4), 3)])
+def test_finetuning_loss_refuses_labels_that_are_no_class(wrong):
+    with pytest.raises(ValueError, match=r"^labels: found"):
+        cross_entropy_dice(torch.zeros(2, 3, 4, 4), wrong)
+
+
+def test_whole_numbers_of_any_kind_are_labels():
+    truth = np.array([[0, 1], [2, 1]])
+    kinds = (np.uint8, np.int16, np.float32, np.float64)
+    assert all(pooled_dice(truth.astype(kind), truth, 3) == 1.0 for kind in kinds)
 
 
 def test_finetuning_loss_refuses_labels_of_another_shape():

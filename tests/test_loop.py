@@ -1,5 +1,6 @@
 """The loop: values against a plain one, what stays, settings, history, progress."""
 
+import copy
 import itertools
 import json
 import math
@@ -9,8 +10,9 @@ from dataclasses import replace
 import pytest
 import torch
 from small import line, line_batch, squared_error
+from torch import nn
 
-from semicon_nb.loop import StageSettings, Step, draw, fit, rate_at, read_checkpoint, run, start
+from semicon_nb.loop import StageSettings, Step, blend, draw, fit, rate_at, read_checkpoint, run, start
 from semicon_nb.unet import UNet
 
 
@@ -77,6 +79,17 @@ def test_the_averaged_weights_are_the_ones_that_stay():
         keep = min(0.8, step.step / (step.step + 9))
         average.weight.data = keep * average.weight.data + (1 - keep) * model.weight.data
     torch.testing.assert_close(model.weight, average.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_the_average_takes_over_what_a_network_counts():
+    """BatchNorm predicts with the means it has counted; an average of weights without them would predict nonsense."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    smooth = copy.deepcopy(model)
+    for _ in range(20):
+        model(3 + torch.randn(4, 1, 8, 8))
+        blend(smooth, model, 0.9)
+    assert all(torch.equal(kept, newest) for kept, newest in zip(smooth.buffers(), model.buffers(), strict=True))
+    assert smooth[1].num_batches_tracked == 20 and not torch.equal(smooth[1].running_mean, torch.zeros(2))
 
 
 def test_the_best_validated_weights_stay_and_ties_go_to_the_earlier():

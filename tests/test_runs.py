@@ -381,3 +381,19 @@ def test_a_history_that_is_no_text_or_no_file_is_named_or_left_out(tmp_path):
     path.mkdir()
     with pytest.raises(ValueError, match="history.jsonl: is a folder, pipe or device"):
         read_history(path)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_does_not_go_on_with_other_people(finished, cohort, part, tmp_path):
+    """The same outlines, but somebody who validated trains now: the stages that are there have not seen this split."""
+    run = train_method("global", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    if not finished:
+        facts = json.loads((run.folder / "run.json").read_text()) | {"finished": False}
+        (run.folder / "run.json").write_text(json.dumps(facts))
+        (run.folder / "model.pt").unlink()
+    free = next(name for name in part.train if name not in part.labelled)
+    swap = {free: part.val[0], part.val[0]: free}
+    other = replace(part, train=tuple(swap.get(n, n) for n in part.train), val=tuple(swap.get(n, n) for n in part.val))
+    with pytest.raises(ValueError, match="split.json: deals people otherwise"):
+        train_method("global", cohort, other, TINY, out=tmp_path / "RUN", resume=True, progress=False)
+    train_method("global", cohort, part, TINY, out=tmp_path / "RUN", resume=True, progress=False)
