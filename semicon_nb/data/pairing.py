@@ -58,8 +58,10 @@ def pair(files: Files) -> list[Pair]:
         todo = "name both alike, add the image or remove the label"
         raise DataError(f"{files.place}: the label {files.labels[lonely[0]].name} has no image of that name; {todo}")
     _check_index(files, [image for image, _ in chosen.values()])
-    pairs = [_pair_of(files, key, image, names) for key, (image, names) in chosen.items()]
-    return sorted(pairs, key=lambda one: one.name)
+    pairs = sorted((_pair_of(files, key, image, names) for key, (image, names) in chosen.items()), key=lambda one: one.name)
+    if not files.index:
+        _check_participants(files.place, pairs)
+    return pairs
 
 
 def _pair_of(files: Files, key: str, image: Path, names: set[str]) -> Pair:
@@ -76,8 +78,24 @@ def _pair_of(files: Files, key: str, image: Path, names: set[str]) -> Pair:
 
 def _participant(name: str) -> str:
     """Whose a file of this name is where no index.csv says it: the `sub-` of a name as in BIDS, else the name."""
-    found = re.match(r"(sub-[A-Za-z0-9]+)_ses-", name)
-    return found[1] if found else name
+    found = re.match(r"sub-[^_]+", name, re.IGNORECASE)
+    return found[0] if found else name
+
+
+_PARTICIPANT = re.compile(r"sub-[^_]+?(?=_|$|[ .-](?:ses|run|acq|rec|dir|echo|task|scan|slice|visit))")
+"""Whose a file of a folded name may be, wherever the `sub-` of BIDS stands in it, and whatever parts it from the rest."""
+
+
+def _check_participants(place: Path, pairs: Sequence[Pair]) -> None:
+    """DataError where names alone do not say who is who: two spellings of one `sub-`, or one inside of other names."""
+    todo = "name the files alike, or say in index.csv (file, subject) whose each file is"
+    named = [one for one in pairs if fold(one.subject).startswith("sub-")]
+    _check_spelling(place, [(one.subject, one.image.name) for one in named], todo)
+    known: dict[str, Pair] = {}
+    for one in pairs:
+        if (found := _PARTICIPANT.search(fold(one.name))) and (before := known.setdefault(found[0], one)).subject != one.subject:
+            both = f"{before.image.name} and {one.image.name} may be of one subject, {found[0]}"
+            raise DataError(f"{place}: {both}, or of two; begin both names with {found[0]}_, or write an index.csv (file, subject)")
 
 
 def _label_of(files: Files, image: Path, names: set[str]) -> Path | None:
@@ -228,7 +246,8 @@ def read_index(path: Path) -> dict[str, Line]:
         if (key := fold(row["file"])) in found:
             raise DataError(f"{path}: lines {found[key].number} and {number} both are about {row['file']}; remove one")
         found[key] = line
-    _check_spelling(path, found)
+    people = [(line.subject, f"line {line.number}") for line in found.values()]
+    _check_spelling(path, people, "write both alike, or make them differ more")
     return found
 
 
@@ -272,15 +291,17 @@ def _check_columns(path: Path, rows: list[dict[str, str]], others: list[str]) ->
             raise DataError(f"{path}: has the column {name!r}, which is not read, and puts {cross[0]} together; {todo}")
 
 
-def _check_spelling(path: Path, lines: dict[str, Line]) -> None:
-    """DataError for two spellings of what may be one person, who would be in two parts of a split."""
-    known: dict[tuple[str | int, ...], Line] = {}
-    for line in lines.values():
-        parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s.-]", fold(line.subject))  # words, numbers without leading zeros
-        before = known.setdefault(tuple(int(part) if part.isdecimal() else part for part in parts), line)
-        if before.subject != line.subject:
-            both = f"{before.subject!r} in line {before.number}, {line.subject!r} in line {line.number}"
-            todo = "write both alike, or make them differ more"
+def _check_spelling(path: Path, people: Sequence[tuple[str, str]], todo: str) -> None:
+    """DataError for two spellings of what may be one person, who would be in two parts of a split.
+
+    `people` are subjects, and where each is named.
+    """
+    known: dict[tuple[str | int, ...], tuple[str, str]] = {}
+    for subject, where in people:
+        parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s.-]", fold(subject))  # words, numbers without leading zeros
+        key = tuple(int(part) if part.isdecimal() else part for part in parts)
+        if (before := known.setdefault(key, (subject, where)))[0] != subject:
+            both = f"{before[0]!r} in {before[1]}, {subject!r} in {where}"
             raise DataError(f"{path}: two spellings of what may be one subject, {both}; {todo}")
 
 

@@ -269,3 +269,36 @@ def test_sessions_of_one_person_are_not_two_people(tmp_path):
     names = [f"sub-{who}_ses-{k}_T1w" for who in ("A1", "B2", "C3") for k in (1, 2)]
     cohort = folder(scans(tmp_path / "bids", names=names), size=8)
     assert cohort.subjects == ("sub-A1", "sub-B2", "sub-C3") and len(cohort.volumes) == 6
+
+
+@pytest.mark.parametrize("rest", ["_run-{k}_T1w", "_acq-{k}_run-1_T1w", "_T{k}w", "_{k:04d}"])
+@pytest.mark.parametrize("prefix", ["sub-", "Sub-", "SUB-"])
+def test_whatever_follows_a_subject_in_bids_does_not_make_another_person(tmp_path, prefix, rest):
+    names = [f"{prefix}{who}{rest.format(k=k)}" for who in ("01", "A-2", "C3") for k in (1, 2)]
+    cohort = folder(scans(tmp_path / "bids", names=names), size=8)
+    assert cohort.subjects == tuple(f"{prefix}{who}" for who in ("01", "A-2", "C3")) and len(cohort.volumes) == 6
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("sub-01_ses-1", "sub-1_ses-2"), ("Sub-02_T1w", "sub-02_T2w"), ("SUB-A7", "sub-a7_run-2"), ("sub-03", "sub-3")],
+)
+def test_two_spellings_of_a_subject_in_bids_are_refused(tmp_path, one, other):
+    place = scans(tmp_path / "bids", names=[one, other, "sub-8", "sub-9"])
+    with pytest.raises(DataError, match="two spellings of what may be one subject, .*nii.gz.*say in index.csv .file, subject. whose"):
+        folder(place, size=8)
+    lines = [f"{name}.nii.gz,{who}\n" for name, who in zip((one, other, "sub-8", "sub-9"), "abcd", strict=True)]
+    (place / "index.csv").write_text("file,subject\n" + "".join(lines))
+    assert len(folder(place, size=8).subjects) == 4
+
+
+@pytest.mark.parametrize(("one", "other"), [("wsub-01_run-1", "wsub-01_run-2"), ("sub-01-run-1", "sub-01-run-2"), ("sub-01_T1w", "desc_sub-01_T2w")])
+def test_a_subject_of_bids_inside_of_two_names_is_nobody_or_one(tmp_path, one, other):
+    place = scans(tmp_path / "bids", names=[one, other, "sub-8", "sub-9"])
+    with pytest.raises(DataError, match="may be of one subject, sub-01, or of two; .*write an index.csv"):
+        folder(place, size=8)
+
+
+def test_names_without_sub_are_each_a_person(tmp_path):
+    names = ["p1_run-1", "p1_run-2", "sub01_run-1", "sub01_run-2", "Case-1", "case-01"]
+    assert len(folder(scans(tmp_path / "f", names=names), size=8).subjects) == 6
