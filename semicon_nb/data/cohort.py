@@ -38,7 +38,7 @@ class Volume:
     levels: tuple[float, ...] = ()  # low and high intensity in the file, before normalising
     outline: tuple[int, ...] = ()  # native voxels of every class; () where there are no labels
     labels: tuple[str, ...] = ()  # names of their label files where these differ from `files`
-    content: tuple[str, ...] = ()  # sixteen digits of the values of each image; "" for a picture of one grey
+    content: tuple[str, ...] = ()  # sixteen digits of the values of each image; "" for a blank picture
 
     def label_path(self, k: int) -> Path:
         """The label file of picture `k` of a folder of pictures."""

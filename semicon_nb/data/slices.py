@@ -38,7 +38,7 @@ def assemble(
     """
     _check_names(volumes, name)
     settings = (name, named, list(classes), codes, [asdict(volume) for volume in volumes], grid)
-    path = cache_folder() / "slices" / f"{name[:40]}-{content_key('2', *settings, _stamp(volumes))}.npz"
+    path = cache_folder() / "slices" / f"{name[:40]}-{content_key('3', *settings, _stamp(volumes))}.npz"
     if (found := _recall(path)) is None:
         found = _read(name, classes, codes, volumes, grid, named)
         _keep(path, *found)
@@ -77,12 +77,13 @@ def _check_names(volumes: Sequence[Volume], name: str) -> None:
 
 
 def _check_people(volumes: Sequence[Volume], name: str) -> None:
-    """DataError for one scan under the names of two subjects, who could be in two parts of a split."""
-    owner: dict[tuple[str, ...], Volume] = {}
-    for volume in (volume for volume in volumes if any(volume.content) and len(volume.files) != 1):
-        if (other := owner.setdefault(tuple(sorted(volume.content)), volume)).subject != volume.subject:
-            both = f"{other.name} (subject {other.subject}) and {volume.name} (subject {volume.subject})"
-            raise DataError(f"{name}: {both} hold the same image; remove one, or give both to one subject in index.csv")
+    """DataError for one image under the names of two subjects, who could be in two parts of a split."""
+    owner: dict[str, tuple[str, str]] = {}
+    for volume in volumes:
+        for content, file in zip(volume.content, volume.files or (volume.name,), strict=True):
+            if content and (other := owner.setdefault(content, (file, volume.subject)))[1] != volume.subject:
+                both = f"{other[0]} (subject {other[1]}) and {file} (subject {volume.subject})"
+                raise DataError(f"{name}: {both} hold the same image; remove one, or give both to one subject in index.csv")
 
 
 def _with_orientation(grid: Grid, volumes: Sequence[Volume]) -> Grid:
@@ -177,7 +178,7 @@ def _load_pictures(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
     known = replace(
         volume, shape=stack.shape, unit="pixel", levels=_levels(stack),
         outline=_count_classes(labels[labelled & whole]),
-        content=tuple(_imprint(picture.voxels) for picture in pictures),
+        content=tuple("" if _is_blank(picture.voxels) else _imprint(picture.voxels) for picture in pictures),
     )  # fmt: skip
     images, labels = to_grid(slices, grid).astype(np.float16), to_grid(labels, grid, labels=True)
     return _Loaded(known, images, labels, labelled & whole, np.full(len(slices), np.nan, np.float32))
@@ -200,6 +201,11 @@ def _imprint(values: np.ndarray) -> str:
     if (values == values.flat[0]).all():
         return ""
     return content_key(np.add(values, np.float32(0), dtype=np.float32, order="C"))  # one zero, without a sign
+
+
+def _is_blank(values: np.ndarray, share: float = 0.99) -> bool:
+    """Whether more than a `share` of a picture's values are one, as where nothing but a mark is beside the body; such pictures are equal by nature."""
+    return bool((values == np.median(values)).mean() > share)
 
 
 # known by content -----------------------------------------------------------------------------------------------------

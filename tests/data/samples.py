@@ -48,7 +48,7 @@ def hearts(place: Path, index: bool = True) -> Path:
     lines = ["file,subject,labelled"]
     for who in "abc":
         for k in range(4):
-            image, labels = (array[:, :, 1] for array in scan(ord(who) + k, (40, 44, 3)))
+            image, labels = (array[:, :, 1] for array in scan(4 * ord(who) + k, (40, 44, 3)))
             png(place / "images" / f"{who}{k}.png", (image * 60).astype(np.uint8))
             if k % 2:
                 png(place / "labels" / f"{who}{k}.png", labels)

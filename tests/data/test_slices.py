@@ -455,6 +455,30 @@ def test_one_scan_of_two_people_is_refused(tmp_path):
     assert folder(place).subjects == ("p2", "p3", "p4")
 
 
+def pictures_of(place: Path, people: dict[str, list[np.ndarray]]) -> Path:
+    """A folder of outlined pictures, and an index.csv unless each person has one."""
+    for who, pictures in people.items():
+        for k, picture in enumerate(pictures):
+            png(place / "images" / f"{who}{k}.png", picture)
+            png(place / "labels" / f"{who}{k}.png", (picture > 120).astype(np.uint8))
+    if any(len(pictures) > 1 for pictures in people.values()):
+        lines = [f"{who}{k}.png,{who}\n" for who, pictures in people.items() for k in range(len(pictures))]
+        (place / "index.csv").write_text("file,subject\n" + "".join(lines))
+    return place
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_one_picture_of_two_people_is_refused_and_a_blank_one_is_not(tmp_path, stack):
+    people = {who: [(scan(10 * ord(who) + k)[0][..., 2] * 60).astype(np.uint8) for k in range(stack)] for who in "abcd"}
+    blank, mark = np.zeros((20, 24), np.uint8), np.zeros((20, 24), np.uint8)
+    mark[2:3, 2:4] = 255
+    shared = {who: [*pictures, blank, mark] if stack > 1 else pictures for who, pictures in people.items()}
+    assert len(folder(pictures_of(tmp_path / "shared", shared | {"e": [mark], "f": [mark]})).subjects) == 6
+    people["d"][-1] = people["a"][0]
+    with pytest.raises(DataError, match=rf"a0.png .subject a.*. and d{stack - 1}.png .subject d.*. hold the same image; remove one, or give"):
+        folder(pictures_of(tmp_path / "copied", people))
+
+
 def test_failed_loading_leaves_no_cache(tmp_path):
     place = task(tmp_path / "t")
     (place / "imagesTr" / "scan_003.nii.gz").write_bytes(b"")
