@@ -182,15 +182,22 @@ def _find_classes(place: Path, volumes: list[Volume], most: int = 32) -> tuple[t
 
 
 # label files that can be read in two ways -----------------------------------------------------------------------------
-def _check_numbers(place: Path, numbers: Sequence[int], ground: bool) -> None:
-    """DataError where it is open which number is the background, or whether 255 is a structure.
+def _check_numbers(place: Path, numbers: list[int], ground: bool) -> None:
+    """DataError where it is open which number is the background, or whether one below 0, or 255, is a structure, and for more than can be told apart.
 
     `numbers` occur, sorted, and 0, if `ground`.
     """
     if numbers and not ground:
         found = f"no label file holds 0, only {', '.join(map(str, numbers))}"
         raise DataError(f"{place}: {found}, so which is the background? {_NAME}")
-    if numbers[-1:] == [255] and len(numbers) > 1 and list(numbers[:-1]) == list(range(1, len(numbers))):
+    if numbers and numbers[0] < 0:
+        found = f"its label files hold the negative number {numbers[0]}"
+        what = "it may be a structure of its own, or pixels that nobody judged ('ignore')"
+        raise DataError(f"{place}: {found}; {what}: {_NAME}")
+    if len(numbers) >= 255:
+        found = f"its label files hold {len(numbers)} numbers beside 0, such as {numbers[-1]}, expected at most 254 structures"
+        raise DataError(f"{place}: {found}; give all objects of one kind one number, or {_NAME}, those of one structure alike")
+    if numbers[-1:] == [255] and len(numbers) > 1 and numbers[:-1] == list(range(1, len(numbers))):
         others = " and ".join(dict.fromkeys(("1", str(len(numbers) - 1))))
         what = "it may be a structure of its own, the same as 1, or pixels that nobody judged ('ignore')"
         raise DataError(f"{place}: its label files hold 255 beside {others}; {what}: {_NAME}")

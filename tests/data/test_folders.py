@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from PIL import Image
 
 from semicon_nb.data import DataError, folder, load, native_labels
-from semicon_nb.data.folders import _read_classes
+from semicon_nb.data.folders import _read_classes, layout
 
-from .samples import hearts, png, scan, scans, task
+from .samples import hearts, nifti, png, scan, scans, task
 
 
 def test_folder_of_pictures_with_an_index(tmp_path):
@@ -271,6 +271,29 @@ def test_label_files_without_a_zero_do_not_say_which_is_the_background(tmp_path)
     assert folder(place, size=8).classes == ("background", "a", "b")
 
 
+@pytest.mark.parametrize("numbers", [(0, 1, -1), (0, -1, -1), (0, -32768, 255), (-3, 0, 1)])
+def test_numbers_below_zero_must_be_named(tmp_path, numbers):
+    place = scans(tmp_path / "f", numbers=numbers)
+    with pytest.raises(DataError, match=f"hold the negative number {min(numbers)}; it may be a structure of its own, or pixels .*name the numbers"):
+        folder(place, size=8)
+    (place / "dataset.json").write_text(json.dumps({"labels": {"background": 0} | {f"s{k}": n for k, n in enumerate({*numbers} - {0})}}))
+    assert len(folder(place, size=8).classes) == len({*numbers})
+
+
+@pytest.mark.parametrize(("count", "start"), [(254, 1), (255, 1), (254, 2), (300, 1000)])
+def test_at_most_254_numbers_are_structures(tmp_path, count, start):
+    place = scans(tmp_path / "f", names=[f"c{k:02d}" for k in range(-(-count // 30))])
+    for k, first in enumerate(range(0, count, 30)):
+        numbers = np.arange(start + first, start + min(first + 30, count))
+        mask = np.pad(numbers, (0, 360 - len(numbers))).reshape(12, 10, 3).astype(np.int32)
+        nifti(place / "labels" / f"c{k:02d}.nii.gz", mask)
+    if count <= 254:
+        assert len(layout(place)[0]) == 1 + count
+    else:
+        with pytest.raises(DataError, match=f"hold {count} numbers beside 0, such as {start + count - 1}, expected at most 254 structures"):
+            folder(place, size=8)
+
+
 @pytest.mark.parametrize("name", ["Ignore", "void", "ignore label", "Don't care", "ignored"])
 def test_every_word_for_ignore(name):
     classes, codes = _read_classes({"labels": {"background": 0, "a": 1, name: 2}}, Path("dataset.json"))
@@ -358,3 +381,7 @@ def test_pictures_of_one_stack_have_one_depth(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 65535, (32, 32), dtype=np.uint16)).save(place / "images" / "s1.png")
     with pytest.raises(DataError, match="the pictures of p0 cannot be compared, since s1.png has 16 bits and s0.png has not"):
         folder(place, size=16)
+
+
+def test_a_folder_that_nobody_outlined_has_no_classes_but_the_background(tmp_path):
+    assert folder(scans(tmp_path / "f", labels=()), size=8).classes == ("background",)
