@@ -135,7 +135,7 @@ def by_stem(paths: Sequence[Path], place: Path, kind: str) -> dict[str, Path]:
 def list_files(folder: Path, names: tuple[str, ...]) -> list[Path]:
     """The files of the one subfolder of these `names` that is there, sorted.
 
-    DataError where both are, or for a file of a kind that is not read.
+    DataError where both are, for a file of a kind that is not read, or where they lie in a folder that is called almost so.
     """
     there = [folder / name for name in names if (folder / name).is_dir()]
     if len(there) > 1:
@@ -144,13 +144,35 @@ def list_files(folder: Path, names: tuple[str, ...]) -> list[Path]:
     read = [path for path in found if path.name.lower().endswith(_SUFFIXES)]
     known = {_stem(path.name) for path in read}
     for path in found:
-        if path.is_dir() and any(one.name.lower().endswith((*_SUFFIXES, *_OTHERS)) for one in path.iterdir()):
+        if _holds_images(path):
             todo = f"move them into {there[0].name}, each with a name of its own"
             raise DataError(f"{path}: holds images in a folder of its own; {todo}")
         if path.suffix.lower() in _OTHERS and path.name[: -len(path.suffix)] not in known:
             todo = "save it as .nii.gz or .png, or take it out of the folder"
             raise DataError(f"{path}: is of a kind that is not read; {todo}")
+    if not read and (near := _near_folders(folder, names)):
+        todo = f"rename it to {names[0]}, or take it out of the folder"
+        raise DataError(f"{folder}: holds no {names[0]} with files of {' or '.join(_SUFFIXES)}, but a folder {near[0].name}; {todo}")
     return read
+
+
+_NEAR = {
+    "images": "images?(tr)?|ima?gs?(tr)?|scans?|pictures?|volumes?|(raw)?data|inputs?",
+    "labels": "labels?(tr)?|lbls?|labelmaps?|label(images?|volumes?)|(gt|seg|manual)?masks?|gts?|groundtruths?|segs?|segmentations?"
+    "|annotations?|outlines?|contours?|targets?|truths?",
+}
+"""What a folder may be called, without blanks and hyphens, that holds what the program looks for in another."""
+
+
+def _near_folders(folder: Path, names: tuple[str, ...]) -> list[Path]:
+    """Subfolders, none of these `names`, that may hold what is looked for in one of them."""
+    near = _NEAR.get(names[0], "")
+    return [path for path in sorted(folder.iterdir()) if path.name not in names and re.fullmatch(near, meaning(path.name)) and _holds_images(path)]
+
+
+def _holds_images(path: Path) -> bool:
+    """Whether this is a folder with images or masks of any kind in it, however deep."""
+    return path.is_dir() and any(one.name.lower().endswith((*_SUFFIXES, *_OTHERS)) for one in path.rglob("*"))
 
 
 # the list in a dataset.json -------------------------------------------------------------------------------------------

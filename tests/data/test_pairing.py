@@ -302,3 +302,41 @@ def test_a_subject_of_bids_inside_of_two_names_is_nobody_or_one(tmp_path, one, o
 def test_names_without_sub_are_each_a_person(tmp_path):
     names = ["p1_run-1", "p1_run-2", "sub01_run-1", "sub01_run-2", "Case-1", "case-01"]
     assert len(folder(scans(tmp_path / "f", names=names), size=8).subjects) == 6
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("name", ["Labels", "LABELSTR", "label", "masks", "Mask", "Segmentations", "ground_truth", "GT", "annotations", "seg masks"])
+def test_labels_in_a_folder_of_almost_that_name_are_not_overlooked(tmp_path, name, beside):
+    place = scans(tmp_path / "f")
+    (place / "labels").rename(place / "aside").rename(place / name)
+    if beside:
+        (place / "labels").mkdir(exist_ok=True)
+    if beside and len(list((place / "labels").iterdir())):
+        return  # a file system to which both names are one
+    with pytest.raises(DataError, match=f"f: holds no labels with files of .*, but a folder {name}; rename it to labels"):
+        folder(place, size=8)
+
+
+@pytest.mark.parametrize("name", ["Images", "image", "imgs", "scans", "ImagesTr"])
+def test_images_in_a_folder_of_almost_that_name_are_not_overlooked(tmp_path, name):
+    place = scans(tmp_path / "f")
+    (place / "images").rename(place / "aside").rename(place / name)
+    with pytest.raises(DataError, match=f"f: holds no images with files of .*, but a folder {name}; rename it to images"):
+        folder(place, size=8)
+
+
+def test_a_folder_without_labels_may_have_other_folders(tmp_path):
+    place = scans(tmp_path / "f", labels=())
+    for name in ("masks", "labels", "notes"):
+        (place / name).mkdir()
+    (place / "masks" / "read me.txt").write_text("none yet")
+    shutil.copy(place / "images" / "a.nii.gz", place / "notes" / "a.nii.gz")
+    assert not folder(place, size=8).labelled.any()
+
+
+def test_files_deep_in_a_folder_are_not_overlooked(tmp_path):
+    place = scans(tmp_path / "f")
+    (place / "images" / "sub-05" / "anat").mkdir(parents=True)
+    shutil.copy(place / "images" / "a.nii.gz", place / "images" / "sub-05" / "anat" / "e.nii.gz")
+    with pytest.raises(DataError, match="sub-05: holds images in a folder of its own"):
+        folder(place, size=8)
