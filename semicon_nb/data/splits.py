@@ -117,8 +117,8 @@ def split(
     check_spread(spread)
     if isinstance(labelled, bool) or not isinstance(labelled, Real) or not 0 < labelled <= 1:
         raise ValueError(f"labelled: found {labelled!r}, expected a share above 0 and up to 1")
-    if len(ratio) != 3 or min(ratio) <= 0:
-        raise ValueError(f"ratio: found {ratio!r}, expected three positive numbers such as (3, 1, 1)")
+    if len(ratio) != 3 or not (min(ratio) > 0 and sum(ratio) < float("inf")):
+        raise ValueError(f"ratio: found {ratio!r}, expected three positive and finite numbers such as (3, 1, 1)")
     by_subject = labelled_volumes(cohort)
     if (people := len(by_subject)) < 3:
         todo = "expected at least 3 to train, validate and test; add subjects"

@@ -192,7 +192,7 @@ def test_numbers_of_numpy_are_numbers(cohort, tmp_path):
 
 
 def test_bad_parts_and_too_few_subjects(cohort):
-    for ratio in ((1, 1), (1, 0, 1), (3, 1, -1)):
+    for ratio in ((1, 1), (1, 0, 1), (3, 1, -1), (np.nan, 1, 1), (1, np.nan, 1), (1, 1, np.nan), (np.inf, 1, 1), (1e308, 1e308, 1)):
         with pytest.raises(ValueError, match="ratio"):
             split(cohort, ratio=ratio)
     with pytest.raises(DataError, match="2 subjects have labels, expected at least 3"):
