@@ -202,6 +202,23 @@ def test_one_view_has_no_other_and_augment_is_one_view() -> None:
     assert augment(images)[1] is None
 
 
+@pytest.mark.parametrize("spoil", [lambda x: 255 * x, lambda x: 4000 * x - 1000, lambda x: 8 * x - 4, lambda x: x / 0, lambda x: x - x / 0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+def test_images_far_from_0_to_1_are_refused_and_not_saturated(spoil, dtype) -> None:
+    images, labels = slices()
+    for change in (lambda x: augment(x, labels), lambda x: views(x, labels, GLOBAL), lambda x: views(x)):
+        with pytest.raises(ValueError, match="images: expected values in .0, 1., found .* to .*; scale them first"):
+            change(spoil(images.to(dtype)))
+
+
+def test_a_view_of_a_view_of_a_view_is_let_pass() -> None:
+    images = torch.cat([slices()[0], torch.zeros(1, 1, 40, 40), torch.ones(1, 1, 40, 40)])
+    for seed in range(10):
+        weak, _ = augment(images, None, FINETUNE, seeded(seed))
+        strong, _ = augment(weak, None, replace(FINETUNE, bias=0.3, brightness=0.3, noise=0.2), seeded(seed))
+        assert augment(strong, None, GLOBAL, seeded(seed))[0].isfinite().all()
+
+
 def test_mirror_flips_exactly_about_half_of_the_views() -> None:
     images, labels = slices(200, 10, 14)
     for axis, name in ((2, "rows"), (3, "columns")):
