@@ -25,11 +25,25 @@ def neighbour_agreement(
     return float(np.mean([same[labels == c].mean() for c in np.unique(labels)]))
 
 # %% ../nbs/course/11_map.ipynb #925bedca
+def _check_lengths(
+    vectors: np.ndarray,  # [N, C]
+    least: int,  # so many are needed
+) -> np.ndarray:
+    """The vectors as float32; ValueError unless all are finite and of length 1, or 0 where a network says nothing."""
+    vectors = check_vectors(vectors, least)
+    lengths = np.linalg.norm(vectors, axis=1)
+    if (odd := (np.abs(lengths - 1) > 0.01) & (lengths > 0)).any():
+        found = f"{int(odd.sum())} of {len(lengths)} have another length than 1, such as {lengths[odd][0]:.3g}"
+        raise ValueError(f"vectors: {found}, expected unit vectors; divide each by its length")
+    return vectors
+
+
 def alignment(
     vectors: np.ndarray,  # [N, C] unit vectors
     labels: np.ndarray,  # [N]
 ) -> float:
     """Mean squared distance between two vectors of one class, each class counting the same; 0 is perfect."""
+    _check_lengths(vectors, 1)
     sums = {c: vectors[labels == c].astype(np.float64) for c in np.unique(labels)}
     pairs = [2 - 2 * (np.square(v.sum(0)).sum() - np.square(v).sum()) / (len(v) * (len(v) - 1)) for v in sums.values() if len(v) > 1]
     return float(np.mean(pairs)) if pairs else float("nan")
@@ -40,7 +54,7 @@ def uniformity(
     block: int = 512,  # rows at a time
 ) -> float:
     """Logarithm of the mean of exp(-2 |x - y|^2) over all pairs; lower is more even, 0 is collapse."""
-    data, total = torch.from_numpy(check_vectors(vectors, 2)), 0.0
+    data, total = torch.from_numpy(_check_lengths(vectors, 2)), 0.0
     for start in range(0, len(data), block):
         total += torch.exp(-2 * squared_distances(data[start : start + block], data)).sum().item()
     return float(np.log(max(total - len(data), 1e-300) / (len(data) * (len(data) - 1))))

@@ -169,6 +169,18 @@ def test_alignment_and_uniformity_are_means_over_pairs(clouds):
     assert uniformity(vectors, block=64) == pytest.approx(np.log(np.exp(-2 * square[others]).mean()), rel=1e-4)
 
 
+@pytest.mark.parametrize("factor", [5, 0.5, np.nan, np.linspace(0.9, 1.1, 300)[:, None]])
+def test_lengths_other_than_1_are_refused_and_not_measured(clouds, factor):
+    vectors, labels = clouds
+    for measure in (lambda v: alignment(v, labels), uniformity, lambda v: trust(v, labels)):
+        with pytest.raises(ValueError, match="vectors: .* of 300 (have another length than 1, such as .*, expected unit|embeddings are NaN)"):
+            measure((vectors * factor).astype(np.float32))
+    half, silent = vectors.astype(np.float16), np.where(np.arange(300)[:, None] == 7, 0, vectors)
+    assert alignment(half, labels) == pytest.approx(alignment(vectors, labels), abs=2e-3)
+    for v in (half, silent):
+        assert np.isfinite(alignment(v, labels)) and np.isfinite(uniformity(v))
+
+
 def test_numbers_beat_their_controls_only_where_there_is_structure(clouds):
     vectors, labels = clouds
     real = {n.name: n for n in trust(vectors, labels, pca(vectors).places)}
@@ -209,7 +221,7 @@ def failing(kind: str, count: int = 200) -> np.ndarray:
         "two points": some[random.integers(0, 2, count)],
         "five points": some[random.integers(0, 5, count)],
         "mostly one": np.vstack([np.tile(some[:1], (count - 20, 1)), some[:20]]),
-        "a constant channel": np.hstack([some, np.ones((count, 1), np.float32)]),
+        "a constant channel": unit(np.hstack([some, np.ones((count, 1), np.float32)])),
         "fewer than neighbours": some[:6],
         "four": some[:4],
     }[kind]
