@@ -68,7 +68,7 @@ def _pair_of(files: Files, key: str, image: Path, names: set[str]) -> Pair:
     """The pair of an image, the case of which is called `key`, and its label, which has one of `names`."""
     whole = unicodedata.normalize("NFC", _stem(image.name))
     name = whole if fold(whole) == key else whole[: -len("_0000")]
-    line = files.index.get(fold(image.name), Line(0, _participant(name)))
+    line = files.index.get(fold(image.name), Line(0, _participant(name, image.relative_to(files.place))))
     label = _label_of(files, image, names)
     if line.labelled and label is None:
         said = f"line {line.number} says that {image.name} is labelled, but it has no label"
@@ -76,10 +76,10 @@ def _pair_of(files: Files, key: str, image: Path, names: set[str]) -> Pair:
     return Pair(name, line.subject, image, None if line.labelled is False else label)
 
 
-def _participant(name: str) -> str:
-    """Whose a file of this name is where no index.csv says it: the `sub-` of a name as in BIDS, else the name."""
-    found = re.match(r"sub-[^_]+", name, re.IGNORECASE)
-    return found[0] if found else name
+def _participant(name: str, image: Path) -> str:
+    """Whose a case of this name is where no index.csv says it: the `sub-` of a name, or of a folder, as in BIDS, else the name."""
+    words = (name, *reversed(image.parent.parts))
+    return next((found[0] for word in words if (found := re.match(r"sub-[^_]+", word, re.IGNORECASE))), name)
 
 
 _PARTICIPANT = re.compile(r"sub-[^_]+?(?=_|$|[ .-](?:ses|run|acq|rec|dir|echo|task|scan|slice|visit))")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 import unicodedata
 from pathlib import Path
@@ -340,3 +341,13 @@ def test_files_deep_in_a_folder_are_not_overlooked(tmp_path):
     shutil.copy(place / "images" / "a.nii.gz", place / "images" / "sub-05" / "anat" / "e.nii.gz")
     with pytest.raises(DataError, match="sub-05: holds images in a folder of its own"):
         folder(place, size=8)
+
+
+def test_a_subject_of_bids_may_be_the_name_of_a_folder(tmp_path):
+    place = scans(tmp_path / "f")
+    for k, name in enumerate("abcd"):
+        (place / f"sub-{k // 2}" / f"ses-{k}").mkdir(parents=True)
+        (place / "images" / f"{name}.nii.gz").rename(place / f"sub-{k // 2}" / f"ses-{k}" / f"{name}.nii.gz")
+    training = [{"image": f"sub-{k // 2}/ses-{k}/{name}.nii.gz", "label": f"labels/{name}.nii.gz"} for k, name in enumerate("abcd")]
+    (place / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "x": 1, "y": 2}, "training": training}))
+    assert folder(place, size=8).subjects == ("sub-0", "sub-1")
