@@ -197,10 +197,10 @@ def _check_numbers(place: Path, numbers: list[int], ground: bool) -> None:
     if len(numbers) >= 255:
         found = f"its label files hold {len(numbers)} numbers beside 0, such as {numbers[-1]}, expected at most 254 structures"
         raise DataError(f"{place}: {found}; give all objects of one kind one number, or {_NAME}, those of one structure alike")
-    if numbers[-1:] == [255] and len(numbers) > 1 and numbers[:-1] == list(range(1, len(numbers))):
-        others = " and ".join(dict.fromkeys(("1", str(len(numbers) - 1))))
+    if numbers[:1] == [1] and numbers[-1] in (255, 65535):
+        others = " and ".join(dict.fromkeys(("1", str(numbers[-2]))))
         what = "it may be a structure of its own, the same as 1, or pixels that nobody judged ('ignore')"
-        raise DataError(f"{place}: its label files hold 255 beside {others}; {what}: {_NAME}")
+        raise DataError(f"{place}: its label files hold {numbers[-1]} beside {others}; {what}: {_NAME}")
 
 
 def _check_edges(path: Path, mask: np.ndarray) -> None:

@@ -280,6 +280,16 @@ def test_numbers_below_zero_must_be_named(tmp_path, numbers):
     assert len(folder(place, size=8).classes) == len({*numbers})
 
 
+@pytest.mark.parametrize(("numbers", "said"), [((0, 1, 255), "255 beside 1;"), ((0, 1, 65535), "65535 beside 1;")])
+@pytest.mark.parametrize("gap", [(), (3,), (2, 7)])
+def test_the_largest_number_that_fits_must_be_named_beside_1(tmp_path, numbers, said, gap):
+    place = scans(tmp_path / "f", numbers=numbers)
+    for number, name in zip(gap, "ab", strict=False):
+        scans(place, names=[f"more {name}"], numbers=(0, 1, number))
+    with pytest.raises(DataError, match=f"hold {said.replace(';', '')}{f' and {gap[-1]}' if gap else ''}; it may be a structure of its own"):
+        folder(place, size=8)
+
+
 @pytest.mark.parametrize(("count", "start"), [(254, 1), (255, 1), (254, 2), (300, 1000)])
 def test_at_most_254_numbers_are_structures(tmp_path, count, start):
     place = scans(tmp_path / "f", names=[f"c{k:02d}" for k in range(-(-count // 30))])
