@@ -1,5 +1,6 @@
 """What a folder of scans says of itself: which label belongs to which image, whose it is, and what its numbers mean."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image
 
 from .cohort import Codes, Cohort, Volume
 from .pairing import Files, Pair, by_stem, list_files, pair, read_index, read_training
-from .reading import DataError, meaning, png_header, read_json, read_scan, whole_number
+from .reading import DataError, fold, meaning, png_header, read_json, read_scan, whole_number
 from .scans import Grid
 from .slices import assemble
 
@@ -56,6 +57,8 @@ def layout(folder: Path, channel: int | str | None = None) -> tuple[tuple[str, .
     DataError where it contradicts itself or can be read in two ways. `channel` is the number or name of the one to
     take, where a case has several.
     """
+    for name in ("dataset.json", "index.csv"):
+        _check_overlooked(folder, name)
     path = folder / "dataset.json"
     about = read_json(path) if path.exists() else {}
     pairs = pair(_find_files(folder, about, channel))
@@ -66,6 +69,16 @@ def layout(folder: Path, channel: int | str | None = None) -> tuple[tuple[str, .
     volumes = _volumes(pairs, stacked=not about.get("training"))
     _check_palettes([path for volume in volumes for path in _label_paths(volume)])
     return (*(_read_classes(about, path) if "labels" in about else _find_classes(folder, volumes)), volumes)
+
+
+def _check_overlooked(folder: Path, name: str) -> None:
+    """DataError where a file of this name is missing, but one is there that may have been meant to be it."""
+    stem, ending = name.split(".")
+    others = rf"{ending}([.]txt)?" if ending == "json" else rf"{ending}([.]txt)?|tsv|txt|xlsx?|ods|numbers"
+    like = [one.name for one in sorted(folder.iterdir()) if re.fullmatch(rf"{stem}[.]({others})", fold(one.name))]
+    if like and not (folder / name).exists():
+        todo = f"save it as {name}" if fold(like[0]) != name else f"rename it to {name}"
+        raise DataError(f"{folder / like[0]}: is not read, expected {name}; {todo}, or take it out of the folder")
 
 
 def _find_files(folder: Path, about: dict, channel: int | str | None) -> Files:

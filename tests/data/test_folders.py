@@ -290,6 +290,20 @@ def test_the_largest_number_that_fits_must_be_named_beside_1(tmp_path, numbers, 
         folder(place, size=8)
 
 
+@pytest.mark.parametrize("name", ["Index.csv", "INDEX.CSV", "index.tsv", "index.csv.txt", "index.xlsx", "Dataset.json", "dataset.json.txt"])
+def test_a_file_of_almost_the_name_is_not_overlooked(tmp_path, name):
+    place = scans(tmp_path / "f")
+    (place / name).write_text("file,subject\n" if name.lower().startswith("index") else "{}")
+    right = "index.csv" if name.lower().startswith("index") else "dataset.json"
+    if (place / right).exists():
+        return  # a file system to which both names are one
+    with pytest.raises(DataError, match=f"{name}: is not read, expected {right}; (rename it to|save it as) {right}, or take it out"):
+        folder(place, size=8)
+    lines = [f"{k}.nii.gz,{k}\n" for k in "abcd"]
+    (place / right).write_text("file,subject\n" + "".join(lines) if right == "index.csv" else '{"labels": {"background": 0, "x": 1, "y": 2}}')
+    assert len(folder(place, size=8).subjects) == 4
+
+
 @pytest.mark.parametrize(("count", "start"), [(254, 1), (255, 1), (254, 2), (300, 1000)])
 def test_at_most_254_numbers_are_structures(tmp_path, count, start):
     place = scans(tmp_path / "f", names=[f"c{k:02d}" for k in range(-(-count // 30))])
