@@ -11,8 +11,8 @@ from .reading import ABSENT, DataError, fold, meaning, read_rows, whole_number, 
 __all__ = ()
 
 _SUFFIXES = (".nii.gz", ".nii", ".png")
-_OTHERS = (".nrrd", ".mha", ".mhd", ".mgz", ".img", ".dcm", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".npy",
-           ".npz")  # fmt: skip
+_OTHERS = (".nrrd", ".mha", ".mhd", ".mgz", ".mnc", ".img", ".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff",
+           ".bmp", ".gif", ".webp", ".npy", ".npz", ".h5", ".hdf5", ".bz2", ".xz", ".zst")  # fmt: skip
 _CHANNEL = re.compile(r"(.+)_([0-9]{4})")  # nnU-Net's: case_0000, case_0001, ...
 
 

@@ -351,3 +351,12 @@ def test_a_subject_of_bids_may_be_the_name_of_a_folder(tmp_path):
     training = [{"image": f"sub-{k // 2}/ses-{k}/{name}.nii.gz", "label": f"labels/{name}.nii.gz"} for k, name in enumerate("abcd")]
     (place / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "x": 1, "y": 2}, "training": training}))
     assert folder(place, size=8).subjects == ("sub-0", "sub-1")
+
+
+@pytest.mark.parametrize("side", ["images", "labels"])
+@pytest.mark.parametrize("name", ["e.mnc", "e.IMA", "e.dicom", "e.jp2", "e.webp", "a.nii.bz2", "e.nii.xz"])
+def test_kinds_of_scans_that_are_not_read_are_told(tmp_path, side, name):
+    place = scans(tmp_path / "f")
+    (place / side / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=f"{name}: is of a kind that is not read; save it as"):
+        folder(place, size=8)
