@@ -152,7 +152,8 @@ def list_files(folder: Path, names: tuple[str, ...]) -> list[Path]:
             raise DataError(f"{path}: is of a kind that is not read; {todo}")
     if not read and (near := _near_folders(folder, names)):
         todo = f"rename it to {names[0]}, or take it out of the folder"
-        raise DataError(f"{folder}: holds no {names[0]} with files of {' or '.join(_SUFFIXES)}, but a folder {near[0].name}; {todo}")
+        other = f"but a folder {near[0].relative_to(folder)}"
+        raise DataError(f"{folder}: holds no {names[0]} with files of {' or '.join(_SUFFIXES)}, {other}; {todo}")
     return read
 
 
@@ -165,9 +166,9 @@ _NEAR = {
 
 
 def _near_folders(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """Subfolders, none of these `names`, that may hold what is looked for in one of them."""
-    near = _NEAR.get(names[0], "")
-    return [path for path in sorted(folder.iterdir()) if path.name not in names and re.fullmatch(near, meaning(path.name)) and _holds_images(path)]
+    """Folders in this one or its `derivatives`, none of these `names`, that may hold what is looked for in one of them."""
+    beside = [path for path in sorted(folder.iterdir()) if path.name not in names] + sorted(folder.glob("[Dd]erivatives/*"))
+    return [path for path in beside if re.fullmatch(_NEAR.get(names[0], ""), meaning(path.name)) and _holds_images(path)]
 
 
 def _holds_images(path: Path) -> bool:

@@ -204,7 +204,7 @@ def _imprint(values: np.ndarray) -> str:
 
 
 def _is_blank(values: np.ndarray, share: float = 0.99) -> bool:
-    """Whether more than a `share` of a picture's values are one, as where nothing but a mark is beside the body; such pictures are equal by nature."""
+    """Whether more than a `share` of a picture's values are one, as beside the body; such pictures are equal by nature."""
     return bool((values == np.median(values)).mean() > share)
 
 

@@ -306,9 +306,13 @@ def test_names_without_sub_are_each_a_person(tmp_path):
 
 
 @pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.parametrize("name", ["Labels", "LABELSTR", "label", "masks", "Mask", "Segmentations", "ground_truth", "GT", "annotations", "seg masks"])
+@pytest.mark.parametrize("name", [
+    "Labels", "LABELSTR", "label", "masks", "Mask", "Segmentations", "ground_truth", "GT", "annotations", "seg masks",
+    "derivatives/labels", "derivatives/manual_masks",
+])  # fmt: skip
 def test_labels_in_a_folder_of_almost_that_name_are_not_overlooked(tmp_path, name, beside):
     place = scans(tmp_path / "f")
+    (place / name).parent.mkdir(exist_ok=True)
     (place / "labels").rename(place / "aside").rename(place / name)
     if beside:
         (place / "labels").mkdir(exist_ok=True)
