@@ -30,7 +30,7 @@ from .data import Cohort, Split, labelled_indices, load, part_indices, split
 from .study import method_with, with_defects
 from .dice import pooled_dice
 from .evaluate import evaluate
-from .files import cache_folder, content_key, content_of, from_json, versions, write_atomic
+from .files import cache_folder, content_key, content_of, from_json, versions, without_nan, write_atomic
 from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, described, duration, one_thread
@@ -123,13 +123,13 @@ def _is_record(line: bytes) -> bool:
 
 
 def append(path: Path, record: dict) -> bool:
-    """Add the `record` of a run to a results file, whole and on disk, unless its "key" is there already."""
+    """Add the `record` of a run to a results file, whole and on disk, unless its "key" is there already; null for what is no number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         heal(path)
         if path.exists() and record["key"] in {known["key"] for known in read_lines(path)}:
             return False
-        plain = json.loads(json.dumps(record))  # as it will be read
+        plain: dict = json.loads(json.dumps(without_nan(record)))  # as it will be read
         with path.open("ab") as file:
             file.write((json.dumps(plain | {"check": content_key(plain)}, sort_keys=True) + "\n").encode())
             file.flush()
@@ -166,6 +166,7 @@ def measure(model: nn.Module, cohort: Cohort, seen: Cohort, who: Split, precisio
     """Test scores and validation Dice as the method predicts; beside them, `slice_by_slice` where it averages over neighbours, else `with_neighbours`.
 
     The `cohort` has correct labels, `seen` is as the run saw it; where the released code's defects are simulated, its Dice too.
+    A score that is undefined is None.
     """
     honest, rows, how = replace(seen, labels=cohort.labels), part_indices(seen, who, "test"), prediction_of(model)
     report = evaluate(model, honest, rows).to_dict()
@@ -177,7 +178,7 @@ def measure(model: nn.Module, cohort: Cohort, seen: Cohort, who: Split, precisio
     report[name] |= {"validation": validation(model, honest, who, precision, other), "neighbours": beside}
     if seen is not cohort:
         report["as_released"] = evaluate(model, seen, rows).pooled_dice
-    return report
+    return {name: without_nan(value) for name, value in report.items()}
 
 
 def run_one(row: dict, method: Method, preset: Preset, folder: str | Path, keep: bool = False, device: str = "auto") -> dict:
@@ -322,7 +323,8 @@ def note(path: Path, row: dict, outcome: dict | BaseException) -> str:
     title = f"{row['method']} {100 * row['labels']:g} % split {row['split']}"
     if not isinstance(outcome, BaseException):
         append(path, outcome)
-        return f"{title}: {outcome['pooled_dice']:.3f}"
+        dice = without_nan(outcome["pooled_dice"])
+        return f"{title}: " + ("Dice is undefined, nothing is outlined or found in the test slices" if dice is None else f"{dice:.3f}")
     text = "".join(traceback.format_exception(outcome))
     failure = {**row, "key": f"{row['key']}-{time.time_ns()}", "error": f"{type(outcome).__name__}: {outcome}", "traceback": text}
     append(path.with_name(f"{path.stem}.failed.jsonl"), failure)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 import numpy as np
 from scipy.special import stdtrit
 
-from .files import check_kind, content_key, content_of, from_json
+from .files import check_kind, content_key, content_of, from_json, without_nan
 from .names import unit_words
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def read_lines(path: str | Path, kind: Any = Any) -> list[dict]:
         check = records[-1].pop("check", None) if line.strip() and isinstance(records[-1], dict) else None  # older runs have none
         if check is not None and check != content_key(records[-1]):
             raise ValueError(f"{path}, line {number}: damaged or changed since it was written; restore the file or remove that line")
+        if check is not None:
+            records[-1] = without_nan(records[-1])  # runs were written with NaN where a score is undefined
     return records
 
 

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from semicon_nb import experiment
-from semicon_nb.data import part_indices, split
+from semicon_nb.data import load, part_indices, split
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, todo
 from semicon_nb.machine import chosen_device, chosen_precision, duration, processor
 from semicon_nb.methods import METHODS, recipe_of
@@ -253,6 +253,40 @@ def test_grid_trains_a_network_of_ones_own_and_keeps_its_runs_apart(tmp_path):
     assert read_lines(tmp_path / "g.jsonl")[1]["settings"]["network"] == {"model": f"{__name__}:Plain", "classes": 3}
     with pytest.raises(ValueError, match="Plain has no embed_images, but global asks for"):
         small_grid("g", ["scratch", "global"], tmp_path, model=Plain)
+
+
+class Silent(Plain):
+    """Finds nothing, whatever it learns."""
+
+    def forward(self, images):
+        return super().forward(images) * 1e-6 + torch.eye(3)[0][:, None, None]
+
+
+@pytest.mark.parametrize("parts", [("test",), ("val",), ("test", "val"), ()])
+def test_an_undefined_score_is_null_told_in_words_and_left_out(parts, tmp_path, monkeypatch):
+    """Nothing is outlined in these people and nothing found: the run is finished, and its file can be read and gone on with."""
+    cohort, empty = load(**DATA), []
+    labels, who = cohort.labels.copy(), split(cohort, 0.3, 0)
+    for part in parts:
+        empty += ["validation"] if part == "val" else ["pooled_dice", "volume_dice", "hd95"]
+        labels[part_indices(cohort, who, part)] = 0
+    monkeypatch.setattr(experiment, "load_once", lambda source: replace(cohort, labels=labels))
+    rows = small_grid("g", ["scratch"], tmp_path, model=Silent)
+    first, other = sorted(read_lines(tmp_path / "g.jsonl"), key=lambda record: record["split"])
+    assert {name for name in ("validation", "pooled_dice", "volume_dice", "hd95") if first[name] is None} == set(empty)
+    assert all(first["with_neighbours"][name] is None for name in empty) and "NaN" not in (tmp_path / "g.jsonl").read_text()
+    assert not (tmp_path / "g.failed.jsonl").exists() and other["pooled_dice"] is not None and len(rows) == 2
+    before = (tmp_path / "g.jsonl").read_bytes()
+    assert len(small_grid("g", ["scratch"], tmp_path, model=Silent)) == 2 and before == (tmp_path / "g.jsonl").read_bytes()
+    if "test" in parts:
+        assert f"| {other['pooled_dice']:.3f} |" in table(tmp_path / "g.jsonl") and "over 1 splits" in table(tmp_path / "g.jsonl")
+
+
+@pytest.mark.parametrize("dice, words", [(None, "split 0: Dice is undefined"), (float("nan"), "split 0: Dice is undefined"), (0.25, "split 0: 0.250")])
+def test_a_run_is_noted_in_a_few_words(dice, words, tmp_path):
+    row = {"key": "k", "method": "scratch", "labels": 0.05, "split": 0}
+    assert words in experiment.note(tmp_path / "g.jsonl", row, {**row, "pooled_dice": dice})
+    assert read_results(tmp_path / "g.jsonl")["pooled_dice"].notna().tolist() == [dice == 0.25]
 
 
 def test_failed_run_is_recorded_and_the_rest_goes_on(tmp_path):

@@ -18,6 +18,7 @@ from semicon_nb.tables import (
     interval,
     judge,
     paired,
+    read_records,
     read_results,
     summary,
     table,
@@ -350,3 +351,15 @@ def test_a_line_of_another_kind_is_named(change: dict, words: str, tmp_path: Pat
     (tmp_path / "runs.jsonl").write_text(json.dumps(record) + "\n" + json.dumps(record | change) + "\n")
     with pytest.raises(ValueError, match=f"runs.jsonl: a run is damaged .*{words}"):
         read_results(tmp_path / "runs.jsonl")
+
+
+def test_a_file_that_was_written_with_nan_can_be_read(tmp_path: Path) -> None:
+    """Its checksum tells that this is what was written: a score that is undefined, and no damage."""
+    from semicon_nb.files import content_key
+
+    record = {"method": "scratch", "labels": 0.1, "split": 0, "pooled_dice": 0.8, "key": "k", "with_neighbours": {"hd95": float("nan")}}
+    (tmp_path / "runs.jsonl").write_text(json.dumps(record | {"check": content_key(record)}) + "\n")
+    assert read_records(tmp_path / "runs.jsonl")[0]["with_neighbours"] == {"hd95": None}
+    (tmp_path / "runs.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(ValueError, match="hd95'. is nan"):
+        read_records(tmp_path / "runs.jsonl")
