@@ -38,7 +38,7 @@ from .networks import Builder, build, network_facts, path_of
 from .plan import check_network, plan_run
 from .predict import Prediction, predict_slices, prediction_of
 from .runs import begun_in, forecast
-from .tables import read_lines, read_results
+from .tables import check_names, read_lines, read_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -337,6 +337,24 @@ def todo(rows: "pd.DataFrame", path: Path) -> list[dict]:
     return [row for row in rows.to_dict("records") if row["key"] not in finished]
 
 
+def _check_left(left: list[dict], path: Path, methods: dict[str, Method], preset: Preset, device: str) -> None:
+    """ValueError, before anything is trained, where tables would take a run that is left for a finished one of other settings."""
+    names = ("method", "labels", "split", "seed")
+    finished: dict[tuple, list[tuple[str, dict]]] = {}
+    for record in read_lines(path) if path.exists() else []:
+        finished.setdefault(tuple(map(record.get, names)), []).append((str(path), record))
+    for row in left:
+        if alike := finished.get(tuple(map(row.get, names))):
+            try:
+                cohort = with_defects(load_once(row["data"]), row["defects"])
+                how: dict[str, Any] = {"model": row.get("model"), "device": device}
+                planned = plan_run(methods[row["method"]], cohort, split_of(cohort, row), preset, row["seed"], **how)
+            except ValueError:
+                continue  # its error is written down when its turn comes
+            about = {**planned.about, "trained": {one.stage.name: {"key": one.key} for one in planned.stages}}
+            check_names([*alike, ("this grid", {**row, "settings": about})])
+
+
 def _submit(methods: dict, preset: Preset, folder: str, keep: bool, device: str, pool: Executor, row: dict) -> Future:
     """Hand a run to an executor."""
     return pool.submit(run_one, row, methods[row["method"]], preset, folder, keep, device)
@@ -360,6 +378,7 @@ def run_rows(
     path, workers = Path(path), workers or os.cpu_count() or 1
     alone, left, folder = isinstance(executor, Serial), todo(rows, path), Path(folder or cache_folder() / "runs" / path.stem)
     ahead = workers if executor is None else 1 if alone else len(rows)
+    _check_left(left, path, methods, preset, str(device) if executor is None or alone else "cpu")
     if progress and left:
         print(grid_outlook(left, methods, preset, folder, executor, workers, str(device)))
     how: dict[str, Any] = {"disable": not progress, "desc": path.stem, "unit": "run"}
@@ -392,10 +411,12 @@ def run_grid(
     """Run the grid methods x labels x splits x seeds, continuing where an earlier start ended."""
     import pandas as pd
 
+    table_of = {method.name: method for method in map(named_method, [*methods, *full])}
+    if twice := [method.name for method in map(named_method, [*methods, *full]) if method.key != table_of[method.name].key]:
+        raise ValueError(f"methods: found two called {twice[0]!r}, expected one; give each a name of its own")
     shared: dict[str, Any] = {"splits": splits, "seeds": seeds, "data": data, "preset": preset, "scale": scale, "defects": defects}
     shared["model"] = model
     rows = grid(methods, labels, **shared, spread=spread)
     if full:
         rows = pd.concat([rows, grid(full, (1.0,), **shared)], ignore_index=True).drop_duplicates("key", ignore_index=True)
-    table_of = {method.name: method for method in map(named_method, [*methods, *full])}
     return run_rows(rows, Path(results) / f"{name}.jsonl", table_of, named_preset(preset).scaled(scale), **how)

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec, resolve_name
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeVar
 
 from .files import content_key
@@ -184,3 +184,65 @@ def code_key(*roots: Callable) -> str:
     """Sixteen digits that change when the code that `roots`, functions or classes, lead to does, and not when it only moves."""
     code = reached(*roots).items()
     return content_key(*sorted([place.name if isinstance(place, Definition) else "own", said] for place, said in code))
+
+
+# what a reader of tables tells runs by ----------------------------------------------------------------------------------
+def experiment_of(record: dict) -> str:
+    """What runs must share to be compared: cohort, preset, scale, simulated defects, how outlines are spread, and a network of one's own.
+
+    How its slices were made counts; where the files lie and the seed of generated people do not. `tables` tells files apart.
+    """
+    source, scale = source_of_run(record), record.get("scale") or 1
+    cohort = str(source.get("cohort") or "")
+    if (place := PurePath(cohort)).name != cohort:  # a folder: where it lies is nobody's business, what is in it tells it from others
+        cohort = f"{place.name} {str((record.get('settings') or {}).get('fingerprint', ''))[:6]}".strip()
+    else:
+        made = ", ".join(f"{name} {_short(source[name])}" for name in sorted(source) if name not in ("cohort", "data", "seed"))
+        cohort += f" ({made})" * bool(made)
+    words = [cohort, str(record.get("preset") or "") + f" x {scale:g}" * (scale != 1), *sorted(record.get("defects") or ())]
+    words.append(f"outlines spread: {spread}" if (spread := record.get("spread")) else "")
+    words.append(str(record.get("model") or ""))
+    return ", ".join(word for word in words if word)
+
+
+def source_of_run(record: dict) -> dict:
+    """The arguments of `load` that a run's cohort was made with; older runs have its name alone."""
+    data = record.get("data")
+    return data if isinstance(data, dict) else {"cohort": data}
+
+
+def _short(value: Any) -> Any:
+    """A value as it prints; of a list six digits that change with it."""
+    return content_key(value)[:6] if isinstance(value, (list, tuple, dict)) else value
+
+
+def mark_of(record: dict) -> str:
+    """The fingerprint of a run's cohort, nothing where people are generated, who are others by design."""
+    return str((record.get("settings") or {}).get("fingerprint", "")) * ("seed" not in source_of_run(record))
+
+
+def title_of(run: dict) -> str:
+    """A run as a reader of tables knows it."""
+    return f"{run['method']} at {100 * run['labels']:g} %, split {run['split']}, seed {run.get('seed') or 0}"
+
+
+def first_difference(one: Any, other: Any, place: str = "") -> tuple[str, Any, Any] | None:
+    """Where two nested values from JSON differ first, and what stands there; None where they are equal."""
+    pair = [dict(enumerate(side)) if isinstance(side, list) else side for side in (one, other)]
+    if not all(isinstance(side, dict) for side in pair):
+        return None if one == other else (place, one, other)
+    below = (first_difference(*(side.get(name) for side in pair), f"{place}.{name}".lstrip(".")) for name in {**pair[0], **pair[1]})
+    return next((found for found in below if found), None)
+
+
+def what_differs(one: dict, other: dict) -> str:
+    """In what two runs differ by their settings, in words; nothing where their weights are the same, and asked in the same way."""
+    keys = [{stage: about.get("key") for stage, about in (run.get("trained") or {}).items()} for run in (one, other)]
+    asked = [[(run.get("method") or {}).get(name) or 0 for name in ("looks", "neighbours")] for run in (one, other)]
+    if keys[0] and keys[0] == keys[1] and asked[0] == asked[1]:
+        return ""
+    if not (one and other):
+        return "they do not say in what"
+    if found := first_difference(*({name: run.get(name) for name in ("fingerprint", "method", "network", "stages")} for run in (one, other))):
+        return "{} is {!r:.60} in one and {!r:.60} in the other".format(*found)
+    return "the code of a stage or of the network is another"

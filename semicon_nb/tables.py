@@ -9,13 +9,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from html import escape
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 from scipy.special import stdtrit
 
 from .files import check_kind, content_key, content_of, from_json, without_nan
+from .identity import experiment_of, first_difference, mark_of, source_of_run, title_of, what_differs
 from .names import unit_words
 
 if TYPE_CHECKING:
@@ -26,35 +27,6 @@ COLUMNS = (
     "method", "labels", "split", "seed", "pooled_dice", "volume_dice", "hd95", "validation", "seconds", "processor_seconds", "preset",
     "unit", "key", "experiment",
 )  # fmt: skip
-
-
-def experiment_of(record: dict) -> str:
-    """What runs must share to be compared: cohort, preset, scale, simulated defects, how outlines are spread, and a network of one's own.
-
-    How its slices were made counts; where the files lie and the seed of generated people do not. `_experiments` tells files apart.
-    """
-    source, scale = _source_of(record), record.get("scale") or 1
-    cohort = str(source.get("cohort") or "")
-    if (place := PurePath(cohort)).name != cohort:  # a folder: where it lies is nobody's business, what is in it tells it from others
-        cohort = f"{place.name} {str((record.get('settings') or {}).get('fingerprint', ''))[:6]}".strip()
-    else:
-        made = ", ".join(f"{name} {_short(source[name])}" for name in sorted(source) if name not in ("cohort", "data", "seed"))
-        cohort += f" ({made})" * bool(made)
-    words = [cohort, str(record.get("preset") or "") + f" x {scale:g}" * (scale != 1), *sorted(record.get("defects") or ())]
-    words.append(f"outlines spread: {spread}" if (spread := record.get("spread")) else "")
-    words.append(str(record.get("model") or ""))
-    return ", ".join(word for word in words if word)
-
-
-def _source_of(record: dict) -> dict:
-    """The arguments of `load` that a run's cohort was made with; older runs have its name alone."""
-    data = record.get("data")
-    return data if isinstance(data, dict) else {"cohort": data}
-
-
-def _short(value: Any) -> Any:
-    """A value as it prints; of a list six digits that change with it."""
-    return content_key(value)[:6] if isinstance(value, (list, tuple, dict)) else value
 
 
 def read_lines(path: str | Path, kind: Any = Any) -> list[dict]:
@@ -124,25 +96,59 @@ class _FailedLine(TypedDict):
 
 
 def read_records(results: Results) -> list[dict]:
-    """Every finished run in `results`, once; FileNotFoundError or ValueError where there is none, or where a run does not say what it is of."""
-    found = []
+    """Every finished run in `results`, once; FileNotFoundError or ValueError where there is none, or where a run does not say what it is of.
+
+    ValueError where one run has two scores, or two runs are called the same.
+    """
+    found: list[tuple[str, dict]] = []
     for item in [results] if isinstance(results, (str, os.PathLike)) else results:
-        found += _records_at(Path(item)) if isinstance(item, (str, os.PathLike)) else [_checked(item, "results")]
+        found += _records_at(Path(item)) if isinstance(item, (str, os.PathLike)) else [("results", _checked(item, "results"))]
     if not found:
         where = results if isinstance(results, (str, os.PathLike)) else "results"
         raise ValueError(f"{where}: holds no finished run; start one with `semicon-nb experiment`")
+    once = _once(found)
+    check_names(once)
+    return [record for _, record in once]
+
+
+def _once(found: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
+    """The runs with their files, each key once; ValueError where two of one key have other scores."""
     once: dict = {}
-    for number, record in enumerate(found):
-        once.setdefault(record.get("key") or number, record)
+    for number, (path, run) in enumerate(found):
+        place, known = once.setdefault(run.get("key") or number, (path, run))
+        both = [{name: without_nan(one[name]) for name in _SCORES if name in known and name in run} for one in (known, run)]
+        if odd := first_difference(*both):
+            what = "{} {} and {}".format(*odd)
+            raise ValueError(f"{_places(place, path)}: the run {run['key']} ({title_of(run)}) is there with {what}; keep the one that is right")
     return list(once.values())
 
 
-def _records_at(place: Path) -> list[dict]:
-    """The runs of a results file, or of all in a folder."""
+_SCORES = ("pooled_dice", "volume_dice", "hd95", "validation", "slice_by_slice", "with_neighbours")
+
+
+def _places(*paths: str) -> str:
+    """Files, each once."""
+    return " and ".join(dict.fromkeys(paths))
+
+
+def check_names(runs: list[tuple[str, dict]]) -> None:
+    """ValueError where two of the runs, with their files, have other settings under the same names, and so would be averaged."""
+    known: dict[tuple, tuple[str, dict]] = {}
+    for (path, run), experiment in zip(runs, _experiments([run for _, run in runs]), strict=True):
+        called = experiment, source_of_run(run).get("seed"), run["method"], run["labels"], run["split"], run.get("seed") or 0
+        place, other = known.setdefault(called, (path, run)) if run.get("key") else (path, run)
+        odd = run is not other and run["key"] != other["key"] and what_differs(other.get("settings") or {}, run.get("settings") or {})
+        if odd:
+            two = f"{_places(place, path)}: two runs are called {title_of(run)} of {experiment}"
+            raise ValueError(f"{two}, but {odd}; give what was changed a name of its own, or keep its runs in a file that is read alone")
+
+
+def _records_at(place: Path) -> list[tuple[str, dict]]:
+    """The runs of a results file, or of all in a folder, each with its file."""
     if not place.exists():
         raise FileNotFoundError(f"{place}: there is no such results file or folder; make one with `semicon-nb experiment`")
     paths = sorted(p for p in place.glob("*.jsonl") if not p.name.endswith(".failed.jsonl")) if place.is_dir() else [place]
-    return [_typed(record, str(path)) for path in paths for record in read_lines(path)]
+    return [(str(path), _typed(record, str(path))) for path in paths for record in read_lines(path)]
 
 
 def _typed(record: dict, path: str) -> dict:
@@ -180,7 +186,7 @@ def read_results(results: Results) -> "pd.DataFrame":
 
 def _experiments(records: list[dict]) -> list[str]:
     """The experiment of each of the records; of a cohort of which some had other files, such as fewer people, these are one apart."""
-    marks = [str((record.get("settings") or {}).get("fingerprint", "")) * ("seed" not in _source_of(record)) for record in records]
+    marks = [mark_of(record) for record in records]
     named = [experiment_of(record) for record in records]
     counted = Counter((name, mark) for name, mark in zip(named, marks, strict=True) if mark)
     usual = {name: mark for (name, mark), _ in reversed(counted.most_common())}  # of one name the mark of most runs comes last and stays

@@ -255,6 +255,47 @@ def test_grid_trains_a_network_of_ones_own_and_keeps_its_runs_apart(tmp_path):
         small_grid("g", ["scratch", "global"], tmp_path, model=Plain)
 
 
+@pytest.mark.parametrize("first, then, words", [
+    ({}, {"preset": replace(TINY, width=3)}, "network.width is 2 in one and 3"),
+    ({}, {"preset": replace(PRESETS["demo"], name="tiny", width=2).scaled(0.03)}, "stages.finetune.steps is 6 in one and 9"),
+    ({"methods": ["scratch"]}, {"methods": [replace(METHODS["scratch"], stages=METHODS["local(exact)"].stages)]}, "method.stages.0"),
+    ({"methods": ["scratch"]}, {"methods": [replace(METHODS["scratch"], looks=True)]}, "method.looks is False in one and True"),
+])  # fmt: skip
+def test_what_was_changed_under_its_old_name_is_refused_before_it_is_trained(first, then, words, tmp_path):
+    """A table could not tell the two apart, and would average them."""
+    rows = small_grid("g", **{"methods": ["scratch"], "tmp_path": tmp_path, "splits": (0,), **first})
+    before, again = (tmp_path / "g.jsonl").read_bytes(), {"methods": ["scratch"], "tmp_path": tmp_path, "splits": (0,), **first, **then}
+    with pytest.raises(ValueError, match=f"g.jsonl and this grid: two runs are called scratch at 30 %, split 0.*{words}.*a name of its own"):
+        small_grid("g", **again)
+    assert (tmp_path / "g.jsonl").read_bytes() == before and len(rows) == 1
+    small_grid("other", **again)
+    with pytest.raises(ValueError, match="g.jsonl and .*other.jsonl: two runs are called scratch"):
+        read_results(tmp_path)
+
+
+def test_a_network_that_was_edited_is_refused_in_the_file_of_the_old_one(tmp_path, monkeypatch):
+    small_grid("g", ["scratch"], tmp_path, splits=(0,), model=f"{__name__}:Plain")
+    monkeypatch.setattr(sys.modules[__name__], "Plain", type("Plain", (Plain,), {"more": lambda self: 1}))
+    with pytest.raises(ValueError, match="two runs are called scratch .*the code of a stage or of the network is another"):
+        small_grid("g", ["scratch"], tmp_path, splits=(0,), model=f"{__name__}:Plain")
+    small_grid("h", ["scratch"], tmp_path, splits=(0,), model=f"{__name__}:Plain")
+
+
+def test_a_preset_that_was_changed_where_a_method_does_not_look_gives_the_same_run(tmp_path):
+    small_grid("g", ["scratch"], tmp_path, splits=(0,))
+    changed = replace(TINY, stages=TINY.stages | {"global": replace(TINY.stages["global"], batch=5)})
+    assert small_grid("g", ["scratch"], tmp_path, splits=(0,), preset=changed)["pooled_dice"].tolist() == read_results(tmp_path)["pooled_dice"].tolist()[1:]
+    assert read_results(tmp_path)["pooled_dice"].nunique() == 1 and len(read_results(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("how", [{}, {"full": [replace(METHODS["scratch"], looks=True)]}])
+def test_two_methods_of_one_name_are_refused(how, tmp_path):
+    """The second would be trained, and stand for both."""
+    methods = ["scratch", *([] if how else [replace(METHODS["scratch"], looks=True)])]
+    with pytest.raises(ValueError, match="methods: found two called 'scratch'"):
+        small_grid("g", methods, tmp_path, **how)
+
+
 class Silent(Plain):
     """Finds nothing, whatever it learns."""
 

@@ -363,3 +363,77 @@ def test_a_file_that_was_written_with_nan_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "runs.jsonl").write_text(json.dumps(record) + "\n")
     with pytest.raises(ValueError, match="hd95'. is nan"):
         read_records(tmp_path / "runs.jsonl")
+
+
+# ------------------------------------------------------------------------------------------------ one run, one name
+
+
+SAME = {"method": "scratch", "labels": 0.1, "split": 0, "seed": 0, "data": {"cohort": "hippocampus"}, "preset": "mine", "key": "k"}
+SCORED = SAME | {"pooled_dice": 0.8, "hd95": None, "with_neighbours": {"pooled_dice": 0.81, "hd95": 2.0}}
+
+
+def written(places: list[tuple[str, dict]], folder: Path) -> Path:
+    """A folder of results files, in which each run is in the file that is named."""
+    for name, run in places:
+        with (folder / name).open("a") as file:
+            file.write(json.dumps(run) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("names", [("a.jsonl", "b.jsonl"), ("a.jsonl", "a.jsonl")])
+@pytest.mark.parametrize("change, words", [
+    ({"pooled_dice": 0.7}, "pooled_dice 0.8 and 0.7"), ({"pooled_dice": None}, "pooled_dice 0.8 and None"), ({"hd95": 2.0}, "hd95 None and 2.0"),
+    ({"with_neighbours": {"pooled_dice": 0.81, "hd95": 3.0}}, "with_neighbours.hd95 2.0 and 3.0"),
+])  # fmt: skip
+def test_one_run_with_two_scores_is_refused(names: tuple[str, str], change: dict, words: str, tmp_path: Path) -> None:
+    folder = written(list(zip(names, (SCORED, SCORED | change), strict=True)), tmp_path)
+    places = " and ".join(dict.fromkeys(str(folder / name) for name in names))
+    with pytest.raises(ValueError, match=f"{places}: the run k .scratch at 10 %, split 0, seed 0. is there with {words}"):
+        read_records(folder)
+    with pytest.raises(ValueError, match=words):
+        read_results([SCORED, SCORED | change])
+
+
+def test_one_run_that_is_told_twice_is_one_run(tmp_path: Path) -> None:
+    """Wherever it stands, whenever it ran; and where only one of the two was asked for a score."""
+    older = {name: value for name, value in SCORED.items() if name != "with_neighbours"} | {"seconds": 3.0}
+    folder = written([("a.jsonl", SCORED), ("a.jsonl", SCORED), ("b.jsonl", older)], tmp_path)
+    assert read_records(folder) == [SCORED] and len(read_records([folder, folder / "a.jsonl"])) == 1
+    assert len(read_records([SCORED | {"hd95": np.nan}, SCORED | {"hd95": None}])) == 1
+
+
+MADE = {
+    "fingerprint": "f" * 16, "network": {"width": 16}, "stages": {"finetune": {"steps": 500, "save_every": 200}},
+    "method": {"looks": False, "stages": [{"stage": "finetune", "options": {"head": "none"}}]}, "trained": {"finetune": {"key": "1" * 16}},
+}  # fmt: skip
+OTHER_WEIGHTS = {"trained": {"finetune": {"key": "2" * 16}}}
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"stages": {"finetune": {"steps": 60, "save_every": 200}}, **OTHER_WEIGHTS}, "stages.finetune.steps is 500 in one and 60 in the other"),
+    ({"network": {"width": 8}, **OTHER_WEIGHTS}, "network.width is 16 in one and 8"),
+    ({"method": {"looks": False, "stages": [{"stage": "finetune", "options": {}}]}, **OTHER_WEIGHTS}, "options.head is 'none' in one and None"),
+    ({"method": MADE["method"] | {"looks": True}}, "method.looks is False in one and True"),
+    (OTHER_WEIGHTS, "the code of a stage or of the network is another"), (None, "they do not say in what"),
+])  # fmt: skip
+def test_two_runs_of_other_settings_under_the_same_names_are_refused(change: dict | None, words: str, tmp_path: Path) -> None:
+    """They would be averaged as if they were one run with two seeds."""
+    other = SCORED | {"key": "other", "pooled_dice": 0.6} | ({"settings": MADE | change} if change else {})
+    folder = written([("a.jsonl", SCORED | {"settings": MADE}), ("b.jsonl", other)], tmp_path)
+    said = f"{folder / 'a.jsonl'} and {folder / 'b.jsonl'}: two runs are called scratch at 10 %, split 0, seed 0 of hippocampus, mine, but .*{words}"
+    with pytest.raises(ValueError, match=said):
+        table(folder)
+    with pytest.raises(ValueError, match="seed 0 of hippocampus, mine, but they do not say in what"):
+        read_results([SCORED, SCORED | {"key": "other"}])
+
+
+def test_runs_that_only_look_alike_are_not_refused() -> None:
+    """Other people, other files, another seed; and the same run, of a folder that was named in another way or that kept more checkpoints."""
+    first = SCORED | {"settings": MADE}
+    people = [first | {"data": {"cohort": "phantom", "seed": seed}, "key": str(seed)} for seed in range(3)]
+    assert len(read_results(people)) == 3 and table(people).count("3 runs") == 1
+    assert len(read_results([first, first | {"key": "b", "settings": MADE | {"fingerprint": "e" * 16} | OTHER_WEIGHTS}])) == 2
+    assert len(read_results([first, first | {"key": "b", "seed": 1, "settings": MADE | OTHER_WEIGHTS}])) == 2
+    kept = MADE | {"stages": {"finetune": {"steps": 500, "save_every": 1}}}
+    places = [first | {"key": place, "data": {"cohort": place}, "settings": kept} for place in ("./scans", "/mnt/scans")]
+    assert len(read_results([*places, first | {"key": "c", "settings": kept}])) == 3
