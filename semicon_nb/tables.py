@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "method", "labels", "split", "seed", "pooled_dice", "volume_dice", "hd95", "validation", "seconds", "processor_seconds", "preset",
-    "unit", "key", "experiment",
+    "unit", "key", "experiment", "people",
 )  # fmt: skip
 
 
@@ -181,7 +181,8 @@ def read_results(results: Results) -> "pd.DataFrame":
         return results
     records = read_records(results)
     known = [{column: record.get(column) for column in COLUMNS} | _both_ways(record) for record in records]
-    return pd.DataFrame(known).assign(experiment=_experiments(records))
+    people = [str(source_of_run(record).get("seed", "")) for record in records]
+    return pd.DataFrame(known).assign(experiment=_experiments(records), people=people)
 
 
 def _experiments(records: list[dict]) -> list[str]:
@@ -213,6 +214,11 @@ def interval(values: Iterable[float], sure: float = 0.95) -> tuple[float, float,
 
 def by_split(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
     """Rows (labels, method) of a `metric`, a column for each split, seeds averaged; ValueError for an unknown one, or `results` that cannot be compared."""
+    return _comparable(results, metric).pivot_table(index=["labels", "method"], columns="split", values=metric, sort=False)
+
+
+def _comparable(results: Results, metric: str) -> "pd.DataFrame":
+    """The runs of one experiment, with a `metric` as numbers."""
     import pandas as pd
 
     runs = read_results(results)
@@ -221,8 +227,19 @@ def by_split(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
     if "experiment" in runs and runs["experiment"].nunique() > 1:
         kinds = "; ".join(sorted(runs["experiment"].unique()))
         raise ValueError(f"results: hold runs that cannot be compared ({kinds}); keep those of one experiment")
-    runs = runs.assign(**{metric: pd.to_numeric(runs[metric])})
-    return runs.pivot_table(index=["labels", "method"], columns="split", values=metric, sort=False)
+    return runs.assign(**{metric: pd.to_numeric(runs[metric])})
+
+
+def _by_run(results: Results, metric: str) -> "pd.DataFrame":
+    """Rows (labels, method) of a `metric`, a column for each split, seed of the weights and seed of generated people."""
+    runs = _comparable(results, metric)
+    seeds = {name: runs[name].fillna(0) if name in runs else 0 for name in ("seed", "people")}
+    return runs.assign(**seeds).pivot_table(index=["labels", "method"], columns=["split", *seeds], values=metric, sort=False)
+
+
+def _less(scores: "pd.DataFrame", one: tuple[float, str], other: tuple[float, str]) -> "pd.Series":
+    """One row of `_by_run` less another, for each split: the mean over the seeds that both have."""
+    return (scores.loc[one] - scores.loc[other]).groupby(level="split", sort=False).mean()
 
 
 def same_people(scores: "pd.DataFrame") -> "pd.DataFrame":
@@ -250,17 +267,17 @@ def _frame(rows: dict[tuple[float, str], tuple], scores: "pd.DataFrame", columns
 
 
 def paired(results: Results, against: str | dict[float, dict[str, str]] = "scratch", metric: str = "pooled_dice") -> "pd.DataFrame":
-    """Mean difference of a `metric` to another method on the same splits of `results`, and half width of its 95 % interval.
+    """Mean difference of a `metric` to another method on the same splits and seeds of `results`, and half width of its 95 % interval.
 
     `against` is the method to subtract; or, for each share, each method's rival.
     """
-    scores = by_split(results, metric)
+    scores = _by_run(results, metric)
     rows = {}
     for share, method in scores.index:
         rival = against if isinstance(against, str) else against[share].get(method)
         if rival == method or (share, rival) not in scores.index:
             continue
-        rows[share, method] = (*interval(scores.loc[(share, method)] - scores.loc[(share, rival)]), rival)
+        rows[share, method] = (*interval(_less(scores, (share, method), (share, rival))), rival)
     return _frame(rows, scores, ["difference", "half", "splits", "against"])
 
 
@@ -283,7 +300,7 @@ def _rooms(scores: "pd.DataFrame", metric: str) -> "dict[tuple[float, str], pd.S
     shares = [] if metric.endswith("seconds") else sorted(f for f in set(scores.index.get_level_values("labels")) if f < 1)
     places = [(f, m) for m in dict.fromkeys(["scratch", *_BASELINES.values()]) for f in shares]
     there = [(f, m) for f, m in places if {(f, m), (1.0, m)} <= set(scores.index)]
-    return {(f, m): scores.loc[(1.0, m)] - scores.loc[(f, m)] for f, m in there}
+    return {(f, m): _less(scores, (1.0, m), (f, m)) for f, m in there}
 
 
 def headroom(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
@@ -291,7 +308,7 @@ def headroom(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
 
     No row where all labels were not run.
     """
-    scores = by_split(results, metric)
+    scores = _by_run(results, metric)
     rows = {place: interval(gains) for place, gains in _rooms(scores, metric).items()}
     rows = {place: row for place, row in rows.items() if row[2]}
     return _frame(rows, scores, ["mean", "half", "splits"])
@@ -320,14 +337,14 @@ def verdicts(results: Results, claims: Iterable[tuple[str, str]], metric: str = 
     """Which claims (better, worse) about a `metric` of `results` hold, which are reversed, and where the runs cannot tell or had no room to."""
     import pandas as pd
 
-    scores = by_split(results, metric)
+    scores = _by_run(results, metric)
     rooms, sign, rows = _rooms(scores, metric), -1 if metric in LESS_IS_BETTER else 1, []
     for better, worse in claims:
         base = _BASELINES.get(better) or _BASELINES.get(worse) or "scratch"
         for share in sorted(set(scores.index.get_level_values("labels"))):
             if (share, better) not in scores.index or (share, worse) not in scores.index:
                 continue
-            gains = scores.loc[(share, better)] - scores.loc[(share, worse)]
+            gains = _less(scores, (share, better), (share, worse))
             room = rooms.get((share, base), pd.Series(dtype=float))
             word = judge(sign * gains, None if metric.endswith("seconds") else sign * room)
             rows.append((f"{better} > {worse}", share, *interval(gains), *interval(room)[:2], word))
@@ -424,7 +441,9 @@ def table_of_one(runs: "pd.DataFrame", form: str, metric: str) -> str:
     splits = splits[splits > 0]
     counts = f"{splits.min()}" if splits.min() == splits.max() else f"{splits.min()} to {splits.max()}"
     note = f"{titled(metric, runs)}: mean ± half width of the 95 % t-interval over {counts} splits by subject"
-    note += ", differences over all that both have" * bool(runs["split"].nunique() > splits.max()) + f"; {len(runs)} runs"
+    apart = runs.assign(seed=runs["seed"].fillna(0) if "seed" in runs else 0).groupby(["split", "labels", "method"])["seed"].agg(frozenset)
+    note += ", differences over all that both have" * bool(runs["split"].nunique() > splits.max())
+    note += ", differences over the seeds that both have" * bool(apart.groupby("split").nunique().max() > 1) + f"; {len(runs)} runs"
     note += f" ({runs['experiment'].iloc[0]})" * bool(runs["experiment"].iloc[0]) + "."
     note += " Best other: highest Dice on validation subjects." * any(name.endswith("best other") for name in rows)
     note += _about_headroom(runs, metric)

@@ -147,6 +147,47 @@ def test_only_shared_splits_are_compared():
     assert paired(records).loc[(0.05, "better"), "splits"] == 3
 
 
+def seeded(kept, gain=0.0, full=0.0):
+    """Runs of three methods of which seeds differ a lot; `kept` says of each (method, labels, split, seed) whether it was run."""
+    steps = {("scratch", 0.05): 0.0, ("mixup", 0.05): gain, ("scratch", 1.0): full}
+    return [
+        {"method": m, "labels": f, "split": split, "seed": seed, "pooled_dice": 0.7 + 0.01 * split + 0.1 * seed + more,
+         "validation": 0.8, "data": {"cohort": "phantom", "seed": seed} if kept is None else "hippocampus"}
+        for (m, f), more in steps.items() for split in range(3) for seed in range(3) if kept is None or kept(m, f, split, seed)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", [
+    lambda m, f, split, seed: m == "scratch" or seed == 0,
+    lambda m, f, split, seed: m != "scratch" or seed == 2,
+    lambda m, f, split, seed: seed != split or m == "mixup",
+    lambda m, f, split, seed: seed in ((0, 1) if f == 1 else (1, 2)),
+])  # fmt: skip
+def test_a_difference_is_taken_on_the_seeds_that_both_have(kept) -> None:
+    """The seeds differ by much more than the methods do; whichever are missing on either side, none of that gets into a difference."""
+    for gain, full in ((0.0, 0.0), (0.02, 0.05)):
+        runs = seeded(kept, gain, full)
+        found = paired(runs).loc[(0.05, "mixup")]
+        assert found["difference"] == pytest.approx(gain, abs=1e-12) and found["half"] < 1e-12 and found["splits"] == 3
+        assert headroom(runs)["mean"].tolist() == pytest.approx([full], abs=1e-12)
+        (said,) = verdicts(runs, [("mixup", "scratch")]).to_dict("records")
+        assert (said["difference"], said["headroom"]) == pytest.approx((gain, full), abs=1e-12)
+        assert f"{gain:+.3f} ± 0.000" in table(runs) and "differences over the seeds that both have" in table(runs)
+    assert "differences over" not in table(seeded(lambda *run: True))
+
+
+def test_without_a_seed_in_common_there_is_no_difference() -> None:
+    runs = seeded(lambda m, f, split, seed: seed == (m == "mixup"))
+    assert paired(runs)["splits"].tolist() == [0] and "− scratch" not in table(runs)
+    assert verdicts(runs, [("mixup", "scratch")])["verdict"].tolist() == ["cannot tell"]
+
+
+def test_generated_people_are_paired_with_themselves() -> None:
+    every = [run | {"seed": 0} for run in seeded(None, gain=0.01)]
+    runs = [run for run in every if run["method"] == "scratch" or run["data"]["seed"] == 2]
+    assert paired(runs).loc[(0.05, "mixup"), "difference"] == pytest.approx(0.01, abs=1e-12)
+
+
 def test_means_keep_to_the_people_of_scratch_and_differences_use_all():
     gains = {"scratch": [0.0], "a": [0.01, 0.02, 0.03, 0.04], "b": [0.0, 0.0, 0.01, 0.01]}
     records = [record for record in invented(gains) if record["method"] != "scratch" or record["split"] < 2]
