@@ -22,7 +22,13 @@ def share(text: str) -> float:
         number = float(text.strip().removesuffix("%"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a share such as 0.1 or 10%") from None
-    return number / 100 if percent else number
+    return as_share(number / 100 if percent else number)
+
+
+def as_share(value: float) -> float:
+    """A labelled share, `value`, without what arithmetic left behind its twelfth digit, as in 0.1 + 0.2; 1 / 3 stays as it is."""
+    short = round(float(value), 12)
+    return short if abs(short - value) <= 1e-14 * abs(value) else float(value)
 
 
 def words(text: str) -> tuple[str, ...]:

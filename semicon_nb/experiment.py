@@ -26,6 +26,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 import semicon_nb
+from .arguments import as_share
 from .data import Cohort, Split, labelled_indices, load, part_indices, split
 from .study import method_with, with_defects
 from .dice import pooled_dice
@@ -69,7 +70,7 @@ def grid(
         content.append(_facts_of(model, methods, cohort))
     rows = []
     for seed, share, number, method in ((a, b, c, named_method(d)) for a in seeds for b in labels for c in splits for d in methods):
-        row = {"method": method.name, "labels": float(share), "split": int(number), "seed": int(seed), **shared}
+        row = {"method": method.name, "labels": as_share(share), "split": int(number), "seed": int(seed), **shared}
         rows.append({"key": content_key(row, method.key, *content), **row})
     return pd.DataFrame(rows)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 import numpy as np
 from scipy.special import stdtrit
 
+from .arguments import as_share
 from .files import check_kind, content_key, content_of, from_json, without_nan
 from .identity import experiment_of, first_difference, mark_of, source_of_run, title_of, what_differs
 from .names import unit_words
@@ -106,7 +107,7 @@ def read_records(results: Results) -> list[dict]:
     if not found:
         where = results if isinstance(results, (str, os.PathLike)) else "results"
         raise ValueError(f"{where}: holds no finished run; start one with `semicon-nb experiment`")
-    once = _once(found)
+    once = _once([(path, run | {"labels": as_share(run["labels"])}) for path, run in found])
     check_names(once)
     return [record for _, record in once]
 
@@ -119,16 +120,11 @@ def _once(found: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
         both = [{name: without_nan(one[name]) for name in _SCORES if name in known and name in run} for one in (known, run)]
         if odd := first_difference(*both):
             what = "{} {} and {}".format(*odd)
-            raise ValueError(f"{_places(place, path)}: the run {run['key']} ({title_of(run)}) is there with {what}; keep the one that is right")
+            raise ValueError(f"{' and '.join(dict.fromkeys((place, path)))}: the run {run['key']} ({title_of(run)}) is there with {what}; keep the one that is right")
     return list(once.values())
 
 
 _SCORES = ("pooled_dice", "volume_dice", "hd95", "validation", "slice_by_slice", "with_neighbours")
-
-
-def _places(*paths: str) -> str:
-    """Files, each once."""
-    return " and ".join(dict.fromkeys(paths))
 
 
 def check_names(runs: list[tuple[str, dict]]) -> None:
@@ -139,7 +135,7 @@ def check_names(runs: list[tuple[str, dict]]) -> None:
         place, other = known.setdefault(called, (path, run)) if run.get("key") else (path, run)
         odd = run is not other and run["key"] != other["key"] and what_differs(other.get("settings") or {}, run.get("settings") or {})
         if odd:
-            two = f"{_places(place, path)}: two runs are called {title_of(run)} of {experiment}"
+            two = f"{' and '.join(dict.fromkeys((place, path)))}: two runs are called {title_of(run)} of {experiment}"
             raise ValueError(f"{two}, but {odd}; give what was changed a name of its own, or keep its runs in a file that is read alone")
 
 
@@ -365,6 +361,13 @@ def _texts(rows: "pd.DataFrame", value: str, share: float, signed: bool) -> dict
     return {method: plus_minus(mean, half, signed) for (labels, method), mean, half in found if labels == share}
 
 
+def _percents(shares: Iterable[float]) -> dict[float, str]:
+    """What a table calls each of the labelled shares, with as many digits as tell them apart."""
+    short = {share: f"{100 * share:g} %" for share in shares}
+    alike = Counter(short.values())
+    return {share: name if alike[name] == 1 else f"{100 * share:.15g} %" for share, name in short.items()}
+
+
 def compare(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
     """Scores of `results` in a `metric` with intervals, differences to scratch and to the best other method, and below them the headroom, as text.
 
@@ -377,13 +380,13 @@ def compare(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
     parts = {"": (summary(runs, metric), "mean"), " − scratch": (paired(runs, "scratch", metric), "difference")}
     parts[" − best other"] = (paired(runs, best_other(runs), metric), "difference")
     names, columns = [*dict.fromkeys(runs["method"]), *room.index.unique("method")], {}
-    for share in sorted(runs["labels"].unique()):
+    for share, percent in _percents(sorted(runs["labels"].unique())).items():
         told: list[dict] = []
         for title, (rows, value) in parts.items():
             cells = _texts(rows, value, share, bool(title)) | ({} if title else _texts(room, "mean", share, True))
             known = {name: cell for name, cell in cells.items() if cell and not (title and name == "scratch")}
             if known and known not in told:
-                columns[f"{100 * share:g} %{title}"] = [cells.get(name, "") for name in names]
+                columns[percent + title] = [cells.get(name, "") for name in names]
             told.append(known)
     return pd.DataFrame(columns, index=pd.Index(names, name="method"))
 
@@ -439,6 +442,9 @@ def table_of_one(runs: "pd.DataFrame", form: str, metric: str) -> str:
     rows = compare(runs, metric)
     splits = summary(runs, metric)["splits"]
     splits = splits[splits > 0]
+    if splits.empty:
+        lost = f"{titled(metric, runs)}: was not measured, or is undefined, in all of them; {len(runs)} runs ({runs['experiment'].iloc[0]})."
+        return {"html": f"<p>{escape(lost)}</p>", "latex": f"% {lost}"}.get(form, lost)
     counts = f"{splits.min()}" if splits.min() == splits.max() else f"{splits.min()} to {splits.max()}"
     note = f"{titled(metric, runs)}: mean ± half width of the 95 % t-interval over {counts} splits by subject"
     apart = runs.assign(seed=runs["seed"].fillna(0) if "seed" in runs else 0).groupby(["split", "labels", "method"])["seed"].agg(frozenset)

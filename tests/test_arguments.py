@@ -105,7 +105,10 @@ def test_names_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None
         data_module.part_indices(phantom(subjects=3, size=32), data_module.split(phantom(subjects=3, size=32), 1), "none")
 
 
-@pytest.mark.parametrize("text, value", [("0.05", 0.05), ("5%", 0.05), ("5 %", 0.05), ("100%", 1.0), ("1", 1.0), ("7%", 0.07)])
+@pytest.mark.parametrize("text, value", [
+    ("0.05", 0.05), ("5%", 0.05), ("5 %", 0.05), ("100%", 1.0), ("1", 1.0), ("7%", 0.07),
+    ("0.7%", 0.007), ("0.30000000000000004", 0.3), ("1e-20", 1e-20), ("0.3333333333333333", 1 / 3),
+])  # fmt: skip
 def test_a_share_may_be_written_in_percent(text: str, value: float) -> None:
     assert arguments.share(text) == value
     assert arguments.shares(f"{text},0.5,0.5") == (value, 0.5)

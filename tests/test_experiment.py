@@ -62,6 +62,11 @@ def test_key_changes_with_what_can_change_the_result():
     assert len(set(keys)) == len(keys) and key() == keys[0] == key(spread="people")
 
 
+def test_a_share_is_one_share_whatever_arithmetic_left_behind():
+    rows = grid(["scratch"], (0.1 + 0.2, 0.3, 1 / 3), (0,), data=DATA, preset=TINY)
+    assert rows["labels"].tolist() == [0.3, 0.3, 1 / 3] and rows["key"].nunique() == 2
+
+
 FINGERPRINTS = {"hippocampus": "626a58915ff5509b", "sunnybrook": "e183b78b18b271f4", "sunnybrook-longer": "66d2e23ca582e310"}
 COMMITTED = sorted((Path(__file__).resolve().parent.parent / "results").glob("*.jsonl"))
 

@@ -478,3 +478,30 @@ def test_runs_that_only_look_alike_are_not_refused() -> None:
     kept = MADE | {"stages": {"finetune": {"steps": 500, "save_every": 1}}}
     places = [first | {"key": place, "data": {"cohort": place}, "settings": kept} for place in ("./scans", "/mnt/scans")]
     assert len(read_results([*places, first | {"key": "c", "settings": kept}])) == 3
+
+
+# ------------------------------------------------------------------------------------------------ shares and columns
+
+
+@pytest.mark.parametrize("shares", [(0.1 + 0.2, 0.3), (0.7 / 100, 0.007), (float(np.arange(0.05, 0.4, 0.05)[2]), 0.15), (1 - 0.9, 0.1)])
+def test_one_share_is_one_column_whatever_arithmetic_left_behind(shares: tuple) -> None:
+    runs = [SAME | {"method": m, "labels": f, "key": m, "pooled_dice": 0.8, "validation": 0.8} for m, f in zip(("scratch", "b"), shares, strict=True)]
+    found = compare(runs)
+    assert shares[0] != shares[1] and found.columns[0] == f"{100 * shares[1]:g} %" and found.iloc[:, 0].tolist() == ["0.800", "0.800"]
+
+
+@pytest.mark.parametrize("shares", [(1 / 3, 0.333333), (0.1, float(np.float32(0.1))), (0.1234567, 0.1234568)])
+def test_shares_that_print_alike_have_columns_of_their_own(shares: tuple) -> None:
+    runs = [SAME | {"labels": f, "key": str(f), "pooled_dice": f} for f in shares]
+    found = compare(runs).loc["scratch"]
+    assert found.tolist() == [f"{f:.3f}" for f in sorted(shares)] and found.index.is_unique
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "html"])
+def test_a_score_that_an_experiment_lacks_is_told_in_words(form: str) -> None:
+    runs = invented(INVENTED)
+    older = [{name: value for name, value in run.items() if name != "validation"} | {"preset": "older"} for run in runs]
+    text = table(runs + older, form, "validation")
+    assert "nan" not in text and f"Validation Dice: was not measured, or is undefined, in all of them; {len(older)} runs (older)." in text and "4 splits by subject" in text
+    apart = [run if run["method"] != "scratch" else run | {"validation": None} for run in runs]
+    assert "nan" not in table(apart, form, "validation") and "over 4 splits" in table(apart, form, "validation")
