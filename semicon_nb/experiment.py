@@ -13,7 +13,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from multiprocessing.process import BaseProcess
@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 import semicon_nb
 from .arguments import as_share
-from .data import Cohort, Split, labelled_indices, load, part_indices, split
+from .data import Cohort, Split, cohort_folders, labelled_indices, load, part_indices, split
 from .study import method_with, with_defects
 from .dice import pooled_dice
 from .evaluate import evaluate
@@ -36,6 +36,7 @@ from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, described, duration, one_thread
 from .networks import Builder, build, network_facts, path_of
+from .names import COHORT_LINES
 from .plan import check_network, plan_run
 from .predict import Prediction, predict_slices, prediction_of
 from .runs import begun_in, forecast
@@ -93,13 +94,34 @@ def keyed(preset: Preset) -> dict:
 
 
 @lru_cache(maxsize=2)
-def _load(source: str) -> Cohort:
+def _load(source: str, stamp: str) -> Cohort:
     return load(**json.loads(source))
 
 
 def load_once(source: dict) -> Cohort:
-    """`load(**source)`, read once per process; the `source` is {"cohort": name or folder, ...arguments}."""
-    return _load(json.dumps(source, sort_keys=True))
+    """`load(**source)`, read once per process while its files stay as they are; the `source` is {"cohort": name or folder, ...arguments}."""
+    return _load(json.dumps(source, sort_keys=True), _stamp(source))
+
+
+def _stamp(source: dict) -> str:
+    """Where the files of a cohort lie, and what tells that one has changed: size, times and number; of generated people nothing."""
+    name = str(source.get("cohort", "phantom"))
+    known = COHORT_LINES.get(name)
+    folders = [Path(name).expanduser()] if known is None else cohort_folders(known.folder, source.get("data"), known.marker) if known.folder else []
+    place, found, seen = folders[0].resolve() if folders else None, [], set()
+    for folder, inside, names in os.walk(place, followlinks=True) if place else ():
+        new = (whole := os.path.realpath(folder)) not in seen  # a link may lead back
+        seen.add(whole)
+        inside[:] = [one for one in inside if new and not one.startswith(".")]
+        for path in [os.path.join(folder, one) for one in names if new and one.lower().endswith(_READ)]:
+            with suppress(OSError):
+                state = os.stat(path)
+                found.append((path, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
+    return content_key(str(place), sorted(found))
+
+
+_READ = (".nii", ".gz", ".png", ".json", ".csv")
+"""Files that decide what is in a cohort."""
 
 
 def heal(path: Path) -> int:

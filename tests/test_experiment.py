@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -103,6 +105,54 @@ def test_a_key_does_not_know_the_machine():
     }
     keys = {word: grid(["scratch"], (0.3,), (0,), data=DATA, preset=preset)["key"][0] for word, preset in words.items()}
     assert keys["auto"] == keys["bf16"] != keys["fp32"]
+
+
+# ---- the cohort, once
+
+
+def scans(place, people, level=0):
+    """A folder of small scans with a mask each."""
+    for who in people:
+        rng = np.random.default_rng(ord(who) + level)
+        mask = np.zeros((16, 16, 3), np.uint8)
+        mask[4 : 8 + level, 4:12] = 1
+        for kind, values in (("images", mask * 50 + rng.normal(0, 5, mask.shape)), ("labels", mask)):
+            (place / kind).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(values.astype(np.float32 if kind == "images" else np.uint8), np.eye(4)), place / kind / f"{who}.nii.gz")
+    return place
+
+
+def test_a_cohort_is_read_once_and_again_when_its_files_change(tmp_path):
+    source = {"cohort": str(scans(tmp_path / "scans", "abc")), "size": 16}
+    first = experiment.load_once(source)
+    assert experiment.load_once(source) is first
+    (tmp_path / "scans" / "results.jsonl").write_text("{}")
+    assert experiment.load_once(source) is first, "no file of the cohort"
+    for change in (lambda: scans(tmp_path / "scans", "b", 1), lambda: scans(tmp_path / "scans", "d"), lambda: (tmp_path / "scans/labels/d.nii.gz").unlink()):
+        change()
+        assert experiment.load_once(source).fingerprint == load(**source).fingerprint != first.fingerprint
+        first = experiment.load_once(source)
+    (tmp_path / "scans" / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "cyst": 1}}))
+    assert experiment.load_once(source).classes == ("background", "cyst")
+
+
+def test_a_folder_is_that_of_the_place_where_one_stands(tmp_path, monkeypatch):
+    """Behind a link too, and where a link leads back to the folder it is in."""
+    for number, name in enumerate("AB"):
+        scans(tmp_path / name / "scans", "abc", number)
+    scans(tmp_path / "elsewhere", "abc", 2)
+    (tmp_path / "C" / "scans").mkdir(parents=True)
+    for kind in ("images", "labels"):
+        (tmp_path / "C" / "scans" / kind).symlink_to(tmp_path / "elsewhere" / kind)
+    (tmp_path / "C" / "scans" / "back").symlink_to(tmp_path / "C" / "scans")
+    for name in "ABCAC":
+        monkeypatch.chdir(tmp_path / name)
+        source = {"cohort": "scans", "size": 16}
+        assert experiment.load_once(source).fingerprint == load(**source).fingerprint
+    before = experiment.load_once(source)
+    scans(tmp_path / "elsewhere", "abc", 3)
+    assert experiment.load_once(source).fingerprint != before.fingerprint
+    assert experiment.load_once(DATA) is experiment.load_once(DATA), "generated people have no files"
 
 
 # ---- the file of results
