@@ -5,8 +5,10 @@ Neither may hang on where a file stands: a trainer keeps its declared name, and 
 
 import ast
 import inspect
+import sys
+import sysconfig
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path, PurePath
@@ -141,6 +143,60 @@ def _start(value: Callable, known: dict[str, str], beside: str = "") -> Iterator
         yield Definition(module, name)
     elif not beside or module == beside:
         yield from _foreign(value, known)
+
+
+def helpers_of(roots: Iterable[Callable], known: Collection[object]) -> dict[str, str]:
+    """What a network's functions lead to in code of one's own, beyond what is `known`: names of functions, classes and plain values -> what they say."""
+    found: dict[str, str] = {}
+    waiting, seen = [*roots], {*map(id, roots), *map(id, known)}
+    while waiting:
+        one = waiting.pop()
+        for name, value in _named_in(one):
+            if isinstance(value, int | float | str | bytes | tuple):
+                found[f"{one.__module__}.{name}"] = repr(value)
+            elif id(value) not in seen and (is_own(value) or _is_beside(value, one)):
+                seen.add(id(value))
+                found[f"{value.__module__}.{value.__qualname__}"] = source_of(value)
+                waiting.append(value)
+    return found
+
+
+def _is_beside(value: Callable, one: Callable) -> bool:
+    """Whether a function stands in the module of another; in an installed one classes count as layers only."""
+    return inspect.isfunction(value) and value.__module__ == one.__module__ and not one.__module__.startswith(f"{PACKAGE}.")
+
+
+def _named_in(function: Callable) -> Iterator[tuple[str, Any]]:
+    """The functions, classes and plain values of one's own that a function or class names, where it stands or in a module that it names."""
+    inner = inspect.unwrap(function) if inspect.isfunction(function) else function
+    around = vars(sys.modules.get(inner.__module__) or object) | getattr(inner, "__globals__", {})
+    try:
+        tree = ast.parse(textwrap.dedent(source_of(function)))
+        around |= inspect.getclosurevars(inner).nonlocals if inspect.isfunction(inner) else {}
+    except (SyntaxError, ValueError):  # of a line that holds more than a lambda, or of a cell that is not filled yet
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            name, value = node.id, around.get(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and inspect.ismodule(around.get(node.value.id)):
+            name, value = node.attr, getattr(around[node.value.id], node.attr, None)
+            if not is_own(around[node.value.id]):
+                continue
+        else:
+            continue
+        plain = isinstance(value, int | float | str | bytes | tuple) and is_own(inner) and not name.startswith("__")
+        if plain or inspect.isfunction(value) or inspect.isclass(value):
+            yield name, value
+
+
+def is_own(value: Any) -> bool:
+    """Whether a module, function or class is a reader's own: neither this package's nor of an installed one, nor Python's."""
+    name = value.__name__ if inspect.ismodule(value) else value.__module__
+    file = getattr(sys.modules.get(name), "__file__", None)
+    installed = [Path(place) for place in sysconfig.get_paths().values()]
+    return name.partition(".")[0] != PACKAGE and (
+        name == "__main__" or bool(file and not any(Path(file).is_relative_to(place) for place in installed))
+    )
 
 
 def source_of(function: Callable) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from .files import content_key, read_tensors, write_atomic
-from .identity import source_of
+from .identity import helpers_of, is_own, source_of
 from .unet import UNet
 
 __all__ = ["build", "network_facts", "path_of"]
@@ -74,12 +74,26 @@ def build(
 
 
 def network_facts(network: dict, model: nn.Module) -> dict:
-    """What makes a network of your own the same network: `network` as in run.json, and a digest of layers, code and first weights."""
+    """What makes a network of your own the same network: `network` as in run.json, and a digest of layers, code and first weights.
+
+    The code is that of its methods, and what they lead to in modules of your own.
+    """
     kinds = {kind for part in model.modules() for kind in type(part).__mro__ if not kind.__module__.startswith(("torch.", "builtins"))}
-    functions = [one for kind in sorted(kinds, key=str) for one in vars(kind).values() if inspect.isfunction(one)]
+    parts = [one for kind in sorted(kinds, key=str) for one in vars(kind).values()]
+    functions = [one for one in parts if inspect.isfunction(one)]
     layers = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
     weights = [value.detach().double().numpy() for value in model.state_dict().values()]
-    return {**network, "content": content_key(layers, *map(source_of, functions), *weights)}
+    hidden = [one.fget if isinstance(one, property) else one.__func__ for one in parts if isinstance(one, property | staticmethod | classmethod)]
+    hidden = [one for one in hidden if inspect.isfunction(one) and is_own(one)]
+    more = {f"{one.__module__}.{one.__qualname__}": source_of(one) for one in hidden} | helpers_of([*functions, *hidden], kinds)
+    more |= {f"{name}.{key}": repr(value) for name, part in model.named_modules() for key, value in _plain_attributes(part)}
+    return {**network, "content": content_key(layers, *map(source_of, functions), *weights, *([more] if more else []))}
+
+
+def _plain_attributes(part: nn.Module) -> list[tuple[str, object]]:
+    """Numbers and words that a module of your own keeps, such as a factor, which no weight tells."""
+    kept = {name: value for name, value in vars(part).items() if not name.startswith("_") and name != "training"} if is_own(type(part)) else {}
+    return [(name, value) for name, value in kept.items() if isinstance(value, int | float | str | tuple)]
 
 
 def save_weights(path: str | Path, model: nn.Module) -> Path:

@@ -1,5 +1,11 @@
 """A network of one's own goes through all stages, or is refused before the first step."""
 
+import importlib
+import inspect
+import linecache
+import re
+import sys
+
 import pytest
 import torch
 from monai.networks.nets import BasicUNet
@@ -8,6 +14,8 @@ from torch import nn
 
 from semicon_nb.data import part_indices
 from semicon_nb.evaluate import evaluate
+from semicon_nb.files import content_key
+from semicon_nb.identity import source_of
 from semicon_nb.methods import METHODS, load_run, train_method
 from semicon_nb.networks import build, load_weights, network_facts
 from semicon_nb.plan import NEEDS
@@ -128,6 +136,72 @@ def test_stage_of_an_own_network_is_shared_only_with_the_same_network(cohort, pa
     about = {"model": "same", "classes": 3}
     assert network_facts(about, own(Monai)) == network_facts(about, own(Monai))
     assert network_facts(about, own(Monai)) != network_facts(about, own(Changed))
+
+
+NET = """
+import torch
+from torch import nn
+import layers
+from layers import squash
+FACTOR = 1.0
+def bend(x): return layers.twist(x) * FACTOR
+class Head(nn.Module):
+    def __init__(self): super().__init__(); self.share = 0.5
+    @property
+    def half(self): return self.share / 2
+    @staticmethod
+    def turn(x): return x + 0
+    def forward(self, x): return self.turn(x) * self.half
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__(); self.layer = nn.Conv2d(1, classes, 1); self.head = Head()
+    def forward(self, x):
+        return self.head(squash(bend(self.layer(x))))
+def unused(x): return x
+"""
+LAYERS = """
+def deep(x): return x
+def squash(x): return [deep(one) for one in [x]][0]
+def twist(x): return x
+"""
+
+
+def digest_of(net, layers, folder, monkeypatch):
+    """What a network is known by that stands in files of one's own."""
+    for name, text in (("net", net), ("layers", layers)):
+        (folder / f"{name}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    linecache.clearcache()
+    importlib.invalidate_caches()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return network_facts({}, build({"model": "net:Net", "classes": 3}))["content"]
+
+
+@pytest.mark.parametrize("file, old, new", [
+    ("net", "return layers.twist(x) * FACTOR", "return layers.twist(x) * FACTOR * 2"), ("net", "FACTOR = 1.0", "FACTOR = 2.0"),
+    ("layers", "def squash(x): return", "def squash(x): return 0 *"), ("layers", "def deep(x): return x", "def deep(x): return -x"),
+    ("layers", "def twist(x): return x", "def twist(x): return -x"), ("net", "x + 0", "x + 1"), ("net", "self.share / 2", "self.share / 3"),
+    ("net", "self.share = 0.5", "self.share = 0.6"), ("net", "squash(bend(", "bend(squash("),
+])  # fmt: skip
+def test_a_network_is_another_when_anything_that_it_leads_to_is_edited(file, old, new, tmp_path, monkeypatch):
+    texts = {"net": NET, "layers": LAYERS}
+    first = digest_of(**texts, folder=tmp_path, monkeypatch=monkeypatch)
+    assert first == digest_of(**texts, folder=tmp_path, monkeypatch=monkeypatch)
+    assert old in texts[file]
+    assert first != digest_of(**texts | {file: texts[file].replace(old, new)}, folder=tmp_path, monkeypatch=monkeypatch)
+    assert first == digest_of(NET.replace("def unused(x): return x", "def unused(x): return 0"), LAYERS, tmp_path, monkeypatch)
+
+
+def test_a_network_that_leads_nowhere_keeps_its_name():
+    """Networks of libraries, and those that are whole in themselves, are known by what they were known by before helpers counted."""
+    for builder in (Monai, plain, lambda classes: BasicUNet(2, 1, classes, (4, 4, 4, 4, 4, 4))):
+        model = own(builder)
+        found = {kind for part in model.modules() for kind in type(part).__mro__ if not kind.__module__.startswith(("torch.", "builtins"))}
+        functions = [one for kind in sorted(found, key=str) for one in vars(kind).values() if inspect.isfunction(one)]
+        weights = [value.detach().double().numpy() for value in model.state_dict().values()]
+        layers = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
+        assert network_facts({}, model)["content"] == content_key(layers, *map(source_of, functions), *weights)
 
 
 @pytest.mark.parametrize("name", ["best", "mean-teacher"])
