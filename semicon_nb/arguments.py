@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .names import METHOD_LINES, METRICS, PART_NAMES, PRESET_NAMES, check_name, check_place, check_run
+from .names import METHOD_LINES, METRICS, PART_NAMES, PRESET_NAMES, check_name, check_place, check_run, check_whole
 
 __all__ = []
 
@@ -257,6 +257,22 @@ def check_share(value: float) -> None:
         raise ValueError(f"--labels: found {value:g}, expected a labelled share above 0 and up to 1; {todo}")
 
 
+def check_factor(name: str, value: float) -> None:
+    """Raise a ValueError for a `value` that nothing can be as long as; it multiplies steps."""
+    if not 0 < value <= 1e6:
+        raise ValueError(f"{name}: found {value}, expected a number above 0 and up to 1000000")
+
+
+_LARGEST_SEED = 2**63 - 1
+
+
+def check_seed(name: str, value: Any) -> int:
+    """The `value` of an argument `name`, a seed, as Python's int; ValueError where it is no whole number of 64 bits from 0 upwards."""
+    if check_whole(name, value, 0) > _LARGEST_SEED:
+        raise ValueError(f"{name}: found {value}, expected a whole number up to {_LARGEST_SEED}")
+    return int(value)
+
+
 def check_words(options: argparse.Namespace) -> None:
     """Refuse words that mean nothing, in one sentence and at once."""
     given = {name: value for name, value in vars(options).items() if value is not None}
@@ -267,6 +283,13 @@ def check_words(options: argparse.Namespace) -> None:
             check_name(f"--{name}", given[name], known)
     for place in [given[name] for name in ("data", "place") if name in given]:
         check_place(place)
+    if "workers" in given:
+        check_whole("--workers", given["workers"], 1)
+    for name in ("seed", "splits", "seeds"):
+        for value in given[name] if isinstance(given.get(name), tuple) else [given[name]] if name in given else []:
+            check_seed(f"--{name}", value)
+    for name in ("scale", "quick"):
+        check_factor(f"--{name}", given.get(name, 1.0))
     labels = given.get("labels", ())
     for value in labels if isinstance(labels, tuple) else [labels]:
         check_share(value)

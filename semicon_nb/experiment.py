@@ -26,7 +26,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 import semicon_nb
-from .arguments import as_share
+from .arguments import as_share, check_factor, check_seed
 from .data import Cohort, Split, cohort_folders, labelled_indices, load, part_indices, split
 from .study import method_with, with_defects
 from .dice import pooled_dice
@@ -36,7 +36,7 @@ from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, described, duration, one_thread
 from .networks import Builder, build, network_facts, path_of
-from .names import COHORT_LINES
+from .names import COHORT_LINES, check_whole
 from .plan import check_network, plan_run
 from .predict import Prediction, predict_slices, prediction_of
 from .runs import begun_in, forecast
@@ -61,6 +61,8 @@ def grid(
     """One row for each run, in the order in which a grid that is cut short says most; ValueError for a network that a method cannot train."""
     import pandas as pd
 
+    splits, seeds = [check_seed("splits", one) for one in splits], [check_seed("seeds", one) for one in seeds]
+    check_factor("scale", scale)
     source = {"cohort": data} if isinstance(data, str) else dict(data)
     shared = {"data": source, "preset": named_preset(preset).name, "scale": scale, "defects": sorted(defects)}
     shared |= {"spread": spread} if spread != "people" else {}
@@ -71,7 +73,7 @@ def grid(
         content.append(_facts_of(model, methods, cohort))
     rows = []
     for seed, share, number, method in ((a, b, c, named_method(d)) for a in seeds for b in labels for c in splits for d in methods):
-        row = {"method": method.name, "labels": as_share(share), "split": int(number), "seed": int(seed), **shared}
+        row = {"method": method.name, "labels": as_share(share), "split": number, "seed": seed, **shared}
         rows.append({"key": content_key(row, method.key, *content), **row})
     return pd.DataFrame(rows)
 
@@ -398,7 +400,7 @@ def run_rows(
     """Do what is left of a table of runs; returns its finished runs."""
     if executor is None or isinstance(executor, Serial):
         chosen_device(device)  # or it is refused here, and not in every run
-    path, workers = Path(path), workers or os.cpu_count() or 1
+    path, workers = Path(path), check_whole("workers", os.cpu_count() or 1 if workers is None else workers, 1)
     alone, left, folder = isinstance(executor, Serial), todo(rows, path), Path(folder or cache_folder() / "runs" / path.stem)
     ahead = workers if executor is None else 1 if alone else len(rows)
     _check_left(left, path, methods, preset, str(device) if executor is None or alone else "cpu")

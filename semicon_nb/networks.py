@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from .arguments import check_seed
 from .files import content_key, read_tensors, write_atomic
 from .identity import helpers_of, is_own, source_of
 from .unet import UNet
@@ -56,6 +57,7 @@ def build(
     model: Builder | str | None = None,  # what builds a network of your own, where its import path does not lead there
 ) -> UNet:
     """A network on the CPU, its first weights a function of the seed; TypeError where `model` builds none."""
+    check_seed("seed", seed)
     builder: Builder = UNet
     given = network
     if "model" in network:

@@ -71,6 +71,17 @@ AT_ONCE = {
     "experiment --labels 0.1,few": (2, "--labels: found 'few'"),
     "experiment --splits 0,1.5": (2, "--splits: found '1.5', expected whole numbers such as 0,1,2"),
     "experiment --seeds ,": (2, "--seeds: found nothing"),
+    "experiment --workers -1": (2, "--workers: found -1, expected a whole number from 1 upwards"),
+    "experiment --workers 0": (2, "--workers: found 0, expected a whole number from 1 upwards"),
+    "experiment --splits 0,99999999999999999999": (2, "--splits: found 99999999999999999999, expected a whole number up to 9223372036854775807"),
+    "experiment --seeds 9223372036854775808": (2, "--seeds: found 9223372036854775808, expected a whole number up to"),
+    "train scratch --seed 99999999999999999999 --out x": (2, "--seed: found 99999999999999999999, expected a whole number up to"),
+    "train scratch --seed=-1 --out x": (2, "--seed: found -1, expected a whole number from 0 upwards"),
+    "demo --seed 99999999999999999999": (2, "--seed: found 99999999999999999999"),
+    "train scratch --scale 1e306 --out x": (2, "--scale: found 1e+306, expected a number above 0 and up to 1000000"),
+    "experiment --scale inf": (2, "--scale: found inf"),
+    "experiment --scale nan": (2, "--scale: found nan"),
+    "demo --quick 0": (2, "--quick: found 0.0, expected a number above 0"),
     "table --metric dice": (2, "did you mean pooled_dice?"),
 }
 

@@ -64,6 +64,19 @@ def test_key_changes_with_what_can_change_the_result():
     assert len(set(keys)) == len(keys) and key() == keys[0] == key(spread="people")
 
 
+@pytest.mark.parametrize("how, words", [
+    ({"splits": (2**63,)}, "splits: found 9223372036854775808"), ({"seeds": (10**20,)}, "seeds: found"), ({"splits": (0.5,)}, "splits: found 0.5"),
+    ({"seeds": (-1,)}, "seeds: found -1"), ({"scale": 1e306}, "scale: found 1e.306"), ({"workers": -1}, "workers: found -1"),
+    ({"workers": 0}, "workers: found 0"), ({"workers": 1.5}, "workers: found 1.5"),
+])  # fmt: skip
+def test_numbers_that_cannot_be_meant_are_refused_before_a_run(how, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        small_grid("g", ["scratch"], tmp_path, **how)
+    assert not list(tmp_path.glob("g*"))
+    largest = grid(["scratch"], (0.3,), (2**63 - 1,), (2**63 - 1,), data=DATA, preset=TINY)
+    assert largest.to_dict("records")[0]["split"] == 2**63 - 1
+
+
 def test_a_share_is_one_share_whatever_arithmetic_left_behind():
     rows = grid(["scratch"], (0.1 + 0.2, 0.3, 1 / 3), (0,), data=DATA, preset=TINY)
     assert rows["labels"].tolist() == [0.3, 0.3, 1 / 3] and rows["key"].nunique() == 2

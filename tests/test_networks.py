@@ -138,6 +138,13 @@ def test_stage_of_an_own_network_is_shared_only_with_the_same_network(cohort, pa
     assert network_facts(about, own(Monai)) != network_facts(about, own(Changed))
 
 
+@pytest.mark.parametrize("seed", [10**20, 2**63, -1, 0.5])
+def test_a_seed_of_weights_is_a_whole_number(seed):
+    with pytest.raises(ValueError, match="seed: found .*, expected a whole number"):
+        build({"classes": 3, "width": 2}, seed)
+    assert build({"classes": 3, "width": 2}, 2**63 - 1)
+
+
 NET = """
 import torch
 from torch import nn

@@ -40,6 +40,24 @@ def test_scaled_preset_keeps_proportions():
         PRESETS["laptop"].scaled(0)
 
 
+@pytest.mark.parametrize("factor", [1e306, 1e7, float("inf"), float("nan"), -1.0])
+def test_a_factor_that_no_training_lasts_is_refused(factor):
+    for preset in PRESETS.values():
+        with pytest.raises(ValueError, match="scale: found .*, expected a number above 0 and up to 1000000"):
+            preset.scaled(factor)
+    assert PRESETS["demo"].scaled(1e6).stages["finetune"].steps == 300_000_000
+
+
+@pytest.mark.parametrize("name", ["steps", "batch", "warmup", "validate_every", "save_every"])
+@pytest.mark.parametrize("value", [2.5, 2.0, True])
+def test_a_count_is_a_whole_number(name, value):
+    odd = replace(PRESETS["demo"].stages["finetune"], **{name: value})
+    with pytest.raises(ValueError, match=f"{name}: found {value}, expected a whole number"):
+        replace(PRESETS["demo"], stages={"finetune": odd})
+    with pytest.raises(ValueError, match=f"{name}: found {value}, expected a whole number"):
+        settings_for(replace(METHODS["scratch"].stages[0], changes={name: value}), TINY, None, None)
+
+
 TRIES = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "budget.jsonl"
 
 
