@@ -282,12 +282,12 @@ def title_of(run: dict) -> str:
     return f"{run['method']} at {100 * run['labels']:g} %, split {run['split']}, seed {run.get('seed') or 0}"
 
 
-def first_difference(one: Any, other: Any, place: str = "") -> tuple[str, Any, Any] | None:
+def first_difference(both: Iterable[Any], place: str = "") -> tuple[str, Any, Any] | None:
     """Where two nested values from JSON differ first, and what stands there; None where they are equal."""
-    pair = [dict(enumerate(side)) if isinstance(side, list) else side for side in (one, other)]
+    one, other = pair = [dict(enumerate(side)) if isinstance(side, list) else side for side in both]
     if not all(isinstance(side, dict) for side in pair):
         return None if one == other else (place, one, other)
-    below = (first_difference(*(side.get(name) for side in pair), f"{place}.{name}".lstrip(".")) for name in {**pair[0], **pair[1]})
+    below = (first_difference([side.get(name) for side in pair], f"{place}.{name}".lstrip(".")) for name in {**pair[0], **pair[1]})
     return next((found for found in below if found), None)
 
 
@@ -299,6 +299,6 @@ def what_differs(one: dict, other: dict) -> str:
         return ""
     if not (one and other):
         return "they do not say in what"
-    if found := first_difference(*({name: run.get(name) for name in ("fingerprint", "method", "network", "stages")} for run in (one, other))):
+    if found := first_difference({name: run.get(name) for name in ("fingerprint", "method", "network", "stages")} for run in (one, other)):
         return "{} is {!r:.60} in one and {!r:.60} in the other".format(*found)
     return "the code of a stage or of the network is another"

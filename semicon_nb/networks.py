@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -85,7 +85,7 @@ def network_facts(network: dict, model: nn.Module) -> dict:
     functions = [one for one in parts if inspect.isfunction(one)]
     layers = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
     weights = [value.detach().double().numpy() for value in model.state_dict().values()]
-    hidden = [one.fget if isinstance(one, property) else one.__func__ for one in parts if isinstance(one, property | staticmethod | classmethod)]
+    hidden: list[Any] = [one.fget if isinstance(one, property) else one.__func__ for one in parts if isinstance(one, property | staticmethod | classmethod)]
     hidden = [one for one in hidden if inspect.isfunction(one) and is_own(one)]
     more = {f"{one.__module__}.{one.__qualname__}": source_of(one) for one in hidden} | helpers_of([*functions, *hidden], kinds)
     more |= {f"{name}.{key}": repr(value) for name, part in model.named_modules() for key, value in _plain_attributes(part)}

@@ -118,7 +118,7 @@ def _once(found: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
     for number, (path, run) in enumerate(found):
         place, known = once.setdefault(run.get("key") or number, (path, run))
         both = [{name: without_nan(one[name]) for name in _SCORES if name in known and name in run} for one in (known, run)]
-        if odd := first_difference(*both):
+        if odd := first_difference(both):
             what = "{} {} and {}".format(*odd)
             raise ValueError(f"{' and '.join(dict.fromkeys((place, path)))}: the run {run['key']} ({title_of(run)}) is there with {what}; keep the one that is right")
     return list(once.values())
@@ -233,7 +233,7 @@ def _by_run(results: Results, metric: str) -> "pd.DataFrame":
     return runs.assign(**seeds).pivot_table(index=["labels", "method"], columns=["split", *seeds], values=metric, sort=False)
 
 
-def _less(scores: "pd.DataFrame", one: tuple[float, str], other: tuple[float, str]) -> "pd.Series":
+def _less(scores: "pd.DataFrame", one: tuple[float, str], other: tuple[float, str | None]) -> "pd.Series":
     """One row of `_by_run` less another, for each split: the mean over the seeds that both have."""
     return (scores.loc[one] - scores.loc[other]).groupby(level="split", sort=False).mean()
 
