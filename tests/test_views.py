@@ -207,7 +207,7 @@ def test_one_view_has_no_other_and_augment_is_one_view() -> None:
 def test_images_far_from_0_to_1_are_refused_and_not_saturated(spoil, dtype) -> None:
     images, labels = slices()
     for change in (lambda x: augment(x, labels), lambda x: views(x, labels, GLOBAL), lambda x: views(x)):
-        with pytest.raises(ValueError, match="images: expected values in .0, 1., found .* to .*; scale them first"):
+        with pytest.raises(ValueError, match="images: expected values in .0, 1., found .* to .*; scale them, as"):
             change(spoil(images.to(dtype)))
 
 
