@@ -501,7 +501,7 @@ def test_a_table_says_that_runs_are_missing_because_they_failed(
         assert "the scan is torn (2 runs)" in err and "x.failed.jsonl" in err and "tables.html" in err
     assert "without .failed" in refused(capsys, "table", tmp_path / "x.failed.jsonl")
     assert "no run has hd95" in refused(capsys, "table", tmp_path / "x.jsonl", "--metric", "hd95")
-    monkeypatch.setattr(experiment, "run_one", lambda row, *how: tried({**row, "split": 0}))
+    monkeypatch.setattr(experiment, "run_one", lambda row, *how: tried({**row, "split": 0}) | {"split": row["split"]})
     assert main(grid_of("0,1,2")) == 0 and main(["table", str(tmp_path)]) == 0
     assert "failed" not in capsys.readouterr().err, "what was finished since is no failure any more"
 
