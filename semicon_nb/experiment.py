@@ -433,7 +433,7 @@ def run_grid(
     results: str | Path = "results",  # folder of results files
     **how: Any,  # executor, workers, folder, keep, progress, device of `run_rows`
 ) -> "pd.DataFrame":
-    """Run the grid methods x labels x splits x seeds, continuing where an earlier start ended."""
+    """Run the grid methods x labels x splits x seeds, continuing where an earlier start ended; ValueError for two methods of one name."""
     import pandas as pd
 
     table_of = {method.name: method for method in map(named_method, [*methods, *full])}

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from .files import check_kind, content_key, content_of, from_json, read_tensors, write_atomic
 from .graphs import Replayed, set_rate
+from .names import check_whole
 from .machine import device_of
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
@@ -68,19 +69,16 @@ class StageSettings:
     save_every: int = 200  # steps between checkpoints; decides nothing about the outcome
 
     def __post_init__(self):
+        for name, least in {"steps": 0, "batch": 1, "warmup": 0, "validate_every": 0, "save_every": 1}.items():
+            check_whole(name, getattr(self, name), least)
         rules = {
-            "steps": (self.steps >= 0, "0 or more"),
-            "batch": (self.batch >= 1, "1 or more"),
             "rate": (0 < self.rate < math.inf, "a number above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "schedule": (self.schedule in ("constant", "cosine"), '"constant" or "cosine"'),
-            "warmup": (self.warmup >= 0, "0 or more"),
             "clip": (self.clip >= 0, "0 or more"),
             "precision": (self.precision in ("auto", "fp32", "bf16"), '"auto", "fp32" or "bf16"'),
             "temperature": (0 < self.temperature < math.inf, "a number above 0"),
-            "validate_every": (self.validate_every >= 0, "0 or more"),
             "average": (0 <= self.average < 1, "from 0 to below 1"),
-            "save_every": (self.save_every >= 1, "1 or more"),
         }
         for name, (good, expected) in rules.items():
             if not good:

@@ -313,7 +313,7 @@ def _seconds_left(model: UNet, plan: Plan, folder: Path | None) -> dict[str, flo
         settings, left = planned.settings, _steps_left(planned, number, folder)
         every, seconds[planned.stage.name] = settings.validate_every, 0.0
         if left:
-            alike = replace(settings, steps=0, warmup=0, validate_every=bool(every))
+            alike = replace(settings, steps=0, warmup=0, validate_every=int(bool(every)))
             where = plan.cohort.fingerprint, str(plan.about["network"]), str(device_of(model)), torch.get_num_threads()
             key = (planned.stage.train, str(planned.stage.options), alike, *where)
             step, look = _TIMES[key] = _TIMES.get(key) or _time_stage(model, plan, planned)

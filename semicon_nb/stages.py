@@ -13,7 +13,6 @@ from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .files import content_key
 from .identity import code_key, name_of
 from .loop import STAGES, StageSettings, Step
-from .names import check_whole
 from .predict import Prediction
 
 
@@ -84,10 +83,6 @@ class Preset:
     pixel_dim: int = 64  # length of a pixel's vector
     epochs: dict[str, int] = field(default_factory=dict)  # stage -> passes over its slices, instead of its steps
 
-    def __post_init__(self):
-        for settings in self.stages.values():
-            _check_counts(settings)
-
     def network(self, classes: int) -> dict:
         """Arguments of `UNet` for this many `classes`, background included."""
         sizes = {"width": self.width, "decoder_norm": self.decoder_norm, "global_dim": self.global_dim, "pixel_dim": self.pixel_dim}
@@ -99,13 +94,6 @@ class Preset:
             return self
         stages = {name: scaled_stage(settings, factor) for name, settings in self.stages.items()}
         return replace(self, stages=stages, epochs={name: max(1, round(count * factor)) for name, count in self.epochs.items()})
-
-
-def _check_counts(settings: StageSettings) -> StageSettings:
-    """The same settings; ValueError where steps or slices are no whole numbers."""
-    for name, least in {"steps": 0, "batch": 1, "warmup": 0, "validate_every": 0, "save_every": 1}.items():
-        check_whole(name, getattr(settings, name), least)
-    return settings
 
 
 def scaled_stage(settings: StageSettings, factor: float) -> StageSettings:
@@ -163,7 +151,7 @@ def settings_for(stage: Stage, preset: Preset, cohort: Cohort, split: Split, pre
     """
     if stage.name not in preset.stages:
         raise ValueError(f"stage: found {stage.name!r}, expected one of the preset's {', '.join(preset.stages)}")
-    settings = _check_counts(replace(preset.stages[stage.name], **stage.changes))
+    settings = replace(preset.stages[stage.name], **stage.changes)
     if settings.precision == "auto":
         settings = replace(settings, precision=precision)
     if epochs := preset.epochs.get(stage.name):

@@ -49,7 +49,7 @@ def test_cosine_has_the_right_period():
 WRONG = {"rate": math.nan, "batch": 0, "schedule": "step", "precision": "fp16", "temperature": -1.0, "average": 1.0}
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 0.0}, *({name: value} for name, value in WRONG.items())])
+@pytest.mark.parametrize("wrong", [{"rate": 0.0}, {"batch": 2.5}, {"steps": 10.0}, {"validate_every": True}, *({name: value} for name, value in WRONG.items())])
 def test_a_setting_that_cannot_be_meant_is_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StageSettings(**wrong)

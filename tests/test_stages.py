@@ -51,9 +51,8 @@ def test_a_factor_that_no_training_lasts_is_refused(factor):
 @pytest.mark.parametrize("name", ["steps", "batch", "warmup", "validate_every", "save_every"])
 @pytest.mark.parametrize("value", [2.5, 2.0, True])
 def test_a_count_is_a_whole_number(name, value):
-    odd = replace(PRESETS["demo"].stages["finetune"], **{name: value})
     with pytest.raises(ValueError, match=f"{name}: found {value}, expected a whole number"):
-        replace(PRESETS["demo"], stages={"finetune": odd})
+        replace(PRESETS["demo"].stages["finetune"], **{name: value})
     with pytest.raises(ValueError, match=f"{name}: found {value}, expected a whole number"):
         settings_for(replace(METHODS["scratch"].stages[0], changes={name: value}), TINY, None, None)
 
