@@ -41,7 +41,7 @@ $(BIN)/python:
 	$(PIP) install --quiet -c constraints.txt -e ".[cluster]"
 	@touch $@
 
-demo: .venv/.package  ## from scratch, in three stages, with all labels, twelve times; a page, demo/index.html (2 to 4 minutes)
+demo: .venv/.package  ## from scratch, in three stages, with all labels, twelve times; a page, demo/index.html (2 to 8 minutes)
 	$(if $(filter hippocampus,$(DATA)),$(BIN)/semicon-nb data hippocampus --download)
 	$(BIN)/semicon-nb demo --data "$(DATA)" --out "$(OUT)"
 

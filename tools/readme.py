@@ -110,11 +110,11 @@ def spreading(runs: pd.DataFrame) -> str:
 
 
 def on_hearts(runs: pd.DataFrame) -> str:
-    """What the paper's method and a rival brought on hearts, where one person's outlines must do; nothing where that was not run."""
+    """What the paper's method and its rivals brought on hearts, where one person's outlines must do; nothing where that was not run."""
     from semicon_nb.tables import plus_minus, verdicts
 
     few = runs[runs["experiment"] == "sunnybrook (size 112), laptop"]
-    named = {"global+local(block)": "the paper's method", "mean-teacher": "`mean-teacher`"}
+    named = {"global+local(block)": "the paper's method", "mean-teacher": "`mean-teacher`", "self-training": "`self-training`"}
     found = verdicts(few, [(method, "scratch") for method in named]).query("labels == 0.05 and splits > 1") if len(few) else few
     if not len(found):
         return ""
@@ -123,7 +123,7 @@ def on_hearts(runs: pd.DataFrame) -> str:
     for word, rows in found.groupby("verdict", sort=False):
         gains = [plus_minus(row["difference"], row["half"], signed=True) for _, row in rows.iterrows()]
         names = [named[claim.split(" > ")[0]] for claim in rows["claim"]]
-        each = " and ".join(f"{name} {gain}" for name, gain in zip(names, gains, strict=True))
+        each = re.sub(", (?=[^,]*$)", " and ", ", ".join(f"{name} {gain}" for name, gain in zip(names, gains, strict=True)))
         said.append(f"{each.replace(names[0], f'{names[0]} brings', 1)}: {CLEAR[word]}")
     lead = f"\n- On hearts, where one person of the 18 who train is outlined, outlining everything brings {room}"
     return f"{lead}. There {'; '.join(said)} ({found['splits'].min()} splits)."
