@@ -282,13 +282,15 @@ def title_of(run: dict) -> str:
     return f"{run['method']} at {100 * run['labels']:g} %, split {run['split']}, seed {run.get('seed') or 0}"
 
 
-def first_difference(both: Iterable[Any], place: str = "") -> tuple[str, Any, Any] | None:
-    """Where two nested values from JSON differ first, and what stands there; None where they are equal."""
-    one, other = pair = [dict(enumerate(side)) if isinstance(side, list) else side for side in both]
-    if not all(isinstance(side, dict) for side in pair):
-        return None if one == other else (place, one, other)
-    below = (first_difference([side.get(name) for side in pair], f"{place}.{name}".lstrip(".")) for name in {**pair[0], **pair[1]})
-    return next((found for found in below if found), None)
+def difference(found: dict, here: dict, within: str = "") -> str:
+    """The first setting in which one run, `found`, differs from another, `here`, in words; empty where none does."""
+    for name in [*here, *(name for name in found if name not in here)]:
+        one, other = (dict(enumerate(side)) if isinstance(side, list) else side for side in (found.get(name), here.get(name)))
+        if isinstance(one, dict) and isinstance(other, dict) and one != other:
+            return difference(one, other, f"{within}{name}: ")
+        if one != other:
+            return f"{within}{name} is {found.get(name)!r:.60} there and {here.get(name)!r:.60} here"
+    return ""
 
 
 def what_differs(one: dict, other: dict) -> str:
@@ -299,6 +301,5 @@ def what_differs(one: dict, other: dict) -> str:
         return ""
     if not (one and other):
         return "they do not say in what"
-    if found := first_difference({name: run.get(name) for name in ("fingerprint", "method", "network", "stages")} for run in (one, other)):
-        return "{} is {!r:.60} in one and {!r:.60} in the other".format(*found)
-    return "the code of a stage or of the network is another"
+    first, second = ({name: run.get(name) for name in ("fingerprint", "method", "network", "stages")} for run in (one, other))
+    return difference(first, second) or "the code of a stage or of the network is another"

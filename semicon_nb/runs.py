@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from .data import Codes, Cohort, Grid, Split, load, load_split, save_split, scan_profile
 from .files import cache_folder, content_of, from_json, versions, write_atomic
+from .identity import difference
 from .loop import Step, as_lines, read_history, run
 from .machine import UNABLE, described, device_of, duration, machine
 from .names import check_run
@@ -214,17 +215,6 @@ def read_settings(folder: str | Path | None) -> dict:
 def begun_in(folder: str | Path | None) -> dict[str, str]:
     """The precision of each stage of a run that was begun in a RUN `folder`."""
     return {name: settings["precision"] for name, settings in read_settings(folder).get("stages", {}).items()}
-
-
-def difference(found: dict, here: dict, within: str = "") -> str:
-    """The first setting in which one run, `found`, differs from another, `here`, in words; empty where none does."""
-    for name in [*here, *(name for name in found if name not in here)]:
-        one, other = found.get(name), here.get(name)
-        if isinstance(one, dict) and isinstance(other, dict) and one != other:
-            return difference(one, other, f"{within}{name}: ")
-        if one != other:
-            return f"{within}{name} is {one!r} there and {other!r} here"
-    return ""
 
 
 def open_folder(out: str | Path | None, about: dict, resume: bool) -> Path:

@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 
 from .arguments import as_share
 from .files import check_kind, content_key, content_of, from_json, without_nan
-from .identity import experiment_of, first_difference, mark_of, source_of_run, title_of, what_differs
+from .identity import difference, experiment_of, mark_of, source_of_run, title_of, what_differs
 from .names import unit_words
 
 if TYPE_CHECKING:
@@ -117,11 +117,15 @@ def _once(found: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
     once: dict = {}
     for number, (path, run) in enumerate(found):
         place, known = once.setdefault(run.get("key") or number, (path, run))
-        both = [{name: without_nan(one[name]) for name in _SCORES if name in known and name in run} for one in (known, run)]
-        if odd := first_difference(both):
-            what = "{} {} and {}".format(*odd)
-            raise ValueError(f"{' and '.join(dict.fromkeys((place, path)))}: the run {run['key']} ({title_of(run)}) is there with {what}; keep the one that is right")
+        first, second = ({name: without_nan(one[name]) for name in _SCORES if name in known and name in run} for one in (known, run))
+        if odd := difference(first, second):
+            raise ValueError(f"{_places(place, path)}: the run {run['key']} ({title_of(run)}) has two scores: {odd}; keep the one that is right")
     return list(once.values())
+
+
+def _places(*paths: str) -> str:
+    """Files, each once."""
+    return " and ".join(dict.fromkeys(paths))
 
 
 _SCORES = ("pooled_dice", "volume_dice", "hd95", "validation", "slice_by_slice", "with_neighbours")
@@ -135,7 +139,7 @@ def check_names(runs: list[tuple[str, dict]]) -> None:
         place, other = known.setdefault(called, (path, run)) if run.get("key") else (path, run)
         odd = run is not other and run["key"] != other["key"] and what_differs(other.get("settings") or {}, run.get("settings") or {})
         if odd:
-            two = f"{' and '.join(dict.fromkeys((place, path)))}: two runs are called {title_of(run)} of {experiment}"
+            two = f"{_places(place, path)}: two runs are called {title_of(run)} of {experiment}"
             raise ValueError(f"{two}, but {odd}; give what was changed a name of its own, or keep its runs in a file that is read alone")
 
 

@@ -324,10 +324,10 @@ def test_grid_trains_a_network_of_ones_own_and_keeps_its_runs_apart(tmp_path):
 
 
 @pytest.mark.parametrize("first, then, words", [
-    ({}, {"preset": replace(TINY, width=3)}, "network.width is 2 in one and 3"),
-    ({}, {"preset": replace(PRESETS["demo"], name="tiny", width=2).scaled(0.03)}, "stages.finetune.steps is 6 in one and 9"),
-    ({"methods": ["scratch"]}, {"methods": [replace(METHODS["scratch"], stages=METHODS["local(exact)"].stages)]}, "method.stages.0"),
-    ({"methods": ["scratch"]}, {"methods": [replace(METHODS["scratch"], looks=True)]}, "method.looks is False in one and True"),
+    ({}, {"preset": replace(TINY, width=3)}, "network: width is 2 there and 3 here"),
+    ({}, {"preset": replace(PRESETS["demo"], name="tiny", width=2).scaled(0.03)}, "stages: finetune: steps is 6 there and 9 here"),
+    ({"methods": ["scratch"]}, {"methods": [replace(METHODS["scratch"], stages=METHODS["local(exact)"].stages)]}, "method: stages: 0"),
+    ({"methods": ["scratch"]}, {"methods": [replace(METHODS["scratch"], looks=True)]}, "method: looks is False there and True here"),
 ])  # fmt: skip
 def test_what_was_changed_under_its_old_name_is_refused_before_it_is_trained(first, then, words, tmp_path):
     """A table could not tell the two apart, and would average them."""

@@ -15,11 +15,12 @@ from small import TINY, Breaking, Interrupted, same, tiny_preset
 
 from semicon_nb import runs
 from semicon_nb.data import split
+from semicon_nb.identity import difference
 from semicon_nb.loop import Step, read_history
 from semicon_nb.methods import METHODS, load_run, recipe_of, train_method
 from semicon_nb.plan import plan_run
 from semicon_nb.predict import Prediction, prediction_of
-from semicon_nb.runs import difference, forecast
+from semicon_nb.runs import forecast
 from semicon_nb.stages import Method, Stage
 from semicon_nb.unet import UNet
 

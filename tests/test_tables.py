@@ -423,13 +423,14 @@ def written(places: list[tuple[str, dict]], folder: Path) -> Path:
 
 @pytest.mark.parametrize("names", [("a.jsonl", "b.jsonl"), ("a.jsonl", "a.jsonl")])
 @pytest.mark.parametrize("change, words", [
-    ({"pooled_dice": 0.7}, "pooled_dice 0.8 and 0.7"), ({"pooled_dice": None}, "pooled_dice 0.8 and None"), ({"hd95": 2.0}, "hd95 None and 2.0"),
-    ({"with_neighbours": {"pooled_dice": 0.81, "hd95": 3.0}}, "with_neighbours.hd95 2.0 and 3.0"),
+    ({"pooled_dice": 0.7}, "pooled_dice is 0.8 there and 0.7 here"), ({"pooled_dice": None}, "pooled_dice is 0.8 there and None here"),
+    ({"hd95": 2.0}, "hd95 is None there and 2.0 here"),
+    ({"with_neighbours": {"pooled_dice": 0.81, "hd95": 3.0}}, "with_neighbours: hd95 is 2.0 there and 3.0 here"),
 ])  # fmt: skip
 def test_one_run_with_two_scores_is_refused(names: tuple[str, str], change: dict, words: str, tmp_path: Path) -> None:
     folder = written(list(zip(names, (SCORED, SCORED | change), strict=True)), tmp_path)
     places = " and ".join(dict.fromkeys(str(folder / name) for name in names))
-    with pytest.raises(ValueError, match=f"{places}: the run k .scratch at 10 %, split 0, seed 0. is there with {words}"):
+    with pytest.raises(ValueError, match=f"{places}: the run k .scratch at 10 %, split 0, seed 0. has two scores: {words}"):
         read_records(folder)
     with pytest.raises(ValueError, match=words):
         read_results([SCORED, SCORED | change])
@@ -451,10 +452,10 @@ OTHER_WEIGHTS = {"trained": {"finetune": {"key": "2" * 16}}}
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"stages": {"finetune": {"steps": 60, "save_every": 200}}, **OTHER_WEIGHTS}, "stages.finetune.steps is 500 in one and 60 in the other"),
-    ({"network": {"width": 8}, **OTHER_WEIGHTS}, "network.width is 16 in one and 8"),
-    ({"method": {"looks": False, "stages": [{"stage": "finetune", "options": {}}]}, **OTHER_WEIGHTS}, "options.head is 'none' in one and None"),
-    ({"method": MADE["method"] | {"looks": True}}, "method.looks is False in one and True"),
+    ({"stages": {"finetune": {"steps": 60, "save_every": 200}}, **OTHER_WEIGHTS}, "stages: finetune: steps is 500 there and 60 here"),
+    ({"network": {"width": 8}, **OTHER_WEIGHTS}, "network: width is 16 there and 8 here"),
+    ({"method": {"looks": False, "stages": [{"stage": "finetune", "options": {}}]}, **OTHER_WEIGHTS}, "options: head is 'none' there and None here"),
+    ({"method": MADE["method"] | {"looks": True}}, "method: looks is False there and True here"),
     (OTHER_WEIGHTS, "the code of a stage or of the network is another"), (None, "they do not say in what"),
 ])  # fmt: skip
 def test_two_runs_of_other_settings_under_the_same_names_are_refused(change: dict | None, words: str, tmp_path: Path) -> None:
