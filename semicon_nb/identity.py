@@ -8,7 +8,7 @@ import inspect
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path, PurePath
@@ -124,46 +124,25 @@ def _mentions(statement: ast.stmt, module: str) -> Iterator[Definition]:
 
 
 def _foreign(function: Callable, known: dict[str, str]) -> Iterator[Definition]:
-    """The package's definitions that a reader's own function or class leads to; its source is added to `known`."""
+    """The package's definitions that a reader's own function or class leads to; its source, and the plain values that it names, are added to `known`."""
     name = f"{function.__module__}.{function.__qualname__}"
     text = source_of(function)
     if name in known or not text:
         return
     known[name] = text
-    around = vars(inspect.getmodule(function) or object()) if inspect.getmodule(function) else {}
-    for node in ast.walk(ast.parse(textwrap.dedent(text))):
-        value = around.get(node.id) if isinstance(node, ast.Name) else None
+    for word, value in _named_in(function):
         if inspect.isfunction(value) or inspect.isclass(value):
             yield from _start(value, known, function.__module__)
+        else:
+            known[f"{function.__module__}.{word}"] = repr(value)
 
 
 def _start(value: Callable, known: dict[str, str], beside: str = "") -> Iterator[Definition]:
     module, name = value.__module__, value.__qualname__.partition(".")[0]
     if module.partition(".")[0] == PACKAGE:
         yield Definition(module, name)
-    elif not beside or module == beside:
+    elif not beside or module == beside or is_own(value):
         yield from _foreign(value, known)
-
-
-def helpers_of(roots: Iterable[Callable], known: Collection[object]) -> dict[str, str]:
-    """What a network's functions lead to in code of one's own, beyond what is `known`: names of functions, classes and plain values -> what they say."""
-    found: dict[str, str] = {}
-    waiting, seen = [*roots], {*map(id, roots), *map(id, known)}
-    while waiting:
-        one = waiting.pop()
-        for name, value in _named_in(one):
-            if isinstance(value, int | float | str | bytes | tuple):
-                found[f"{one.__module__}.{name}"] = repr(value)
-            elif id(value) not in seen and (is_own(value) or _is_beside(value, one)):
-                seen.add(id(value))
-                found[f"{value.__module__}.{value.__qualname__}"] = source_of(value)
-                waiting.append(value)
-    return found
-
-
-def _is_beside(value: Callable, one: Callable) -> bool:
-    """Whether a function stands in the module of another; in an installed one classes count as layers only."""
-    return inspect.isfunction(value) and value.__module__ == one.__module__ and not one.__module__.startswith(f"{PACKAGE}.")
 
 
 def _named_in(function: Callable) -> Iterator[tuple[str, Any]]:

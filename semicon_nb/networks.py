@@ -16,7 +16,7 @@ from torch import nn
 
 from .arguments import check_seed
 from .files import content_key, read_tensors, write_atomic
-from .identity import helpers_of, is_own, source_of
+from .identity import is_own, name_of, reached, source_of
 from .unet import UNet
 
 __all__ = ["build", "network_facts", "path_of"]
@@ -80,14 +80,16 @@ def network_facts(network: dict, model: nn.Module) -> dict:
 
     The code is that of its methods, and what they lead to in modules of your own.
     """
-    kinds = {kind for part in model.modules() for kind in type(part).__mro__ if not kind.__module__.startswith(("torch.", "builtins"))}
+    kinds: set[Any] = {kind for part in model.modules() for kind in type(part).__mro__ if not kind.__module__.startswith(("torch.", "builtins"))}
     parts = [one for kind in sorted(kinds, key=str) for one in vars(kind).values()]
     functions = [one for one in parts if inspect.isfunction(one)]
     layers = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
     weights = [value.detach().double().numpy() for value in model.state_dict().values()]
     hidden: list[Any] = [one.fget if isinstance(one, property) else one.__func__ for one in parts if isinstance(one, property | staticmethod | classmethod)]
-    hidden = [one for one in hidden if inspect.isfunction(one) and is_own(one)]
-    more = {f"{one.__module__}.{one.__qualname__}": source_of(one) for one in hidden} | helpers_of([*functions, *hidden], kinds)
+    hidden = [one for one in hidden if inspect.isfunction(one)]
+    told = {name_of(one) for one in (*kinds, *functions)}
+    own = [one for one in (*functions, *hidden) if is_own(one)]
+    more = {place: said for place, said in reached(*own).items() if isinstance(place, str) and place not in told}
     more |= {f"{name}.{key}": repr(value) for name, part in model.named_modules() for key, value in _plain_attributes(part)}
     return {**network, "content": content_key(layers, *map(source_of, functions), *weights, *([more] if more else []))}
 
