@@ -92,9 +92,10 @@ def as_long(runs: pd.DataFrame, method: str = "mean-teacher") -> str:
         return ""
     gains = by_split(thorough).loc[(0.05, method)] - by_split(longer).loc[(0.05, "scratch averaged")]
     mean, half, splits = interval(gains)
-    against = "Against training from scratch with 2.5 times the steps and that average, which takes at least as long,"
-    said = f"it brings {plus_minus(mean, half, signed=True)}: {CLEAR[judge(gains, None)]} ({splits} splits)"
-    return f"\n- `{method}` predicts with a running average of its weights. {against} {said}."
+    gain = plus_minus(mean, half, signed=True)
+    fair = "Give training from scratch that average and 2.5 times the steps, and"
+    lead = f"\n- The steps of `{method}` take longer, and it predicts with a running average of its weights."
+    return f"{lead} {fair} `{method}` brings {gain} over it: {CLEAR[judge(gains, None)]} ({splits} splits)."
 
 
 def spreading(runs: pd.DataFrame) -> str:
@@ -106,7 +107,7 @@ def spreading(runs: pd.DataFrame) -> str:
         return ""
     scores = [by_split(part).loc[(0.05, "scratch")] for part in (spread, runs[runs["experiment"] == "hippocampus, thorough"])]
     gain = plus_minus(*interval(scores[0] - scores[1])[:2], signed=True)
-    return f"\n- As many outlines, on one or two slices of every scan instead of all slices of six, bring {gain}."
+    return f"\n- The same number of outlines brings {gain} more if they lie on one or two slices of every scan, and not on all slices of six scans."
 
 
 def on_hearts(runs: pd.DataFrame) -> str:
