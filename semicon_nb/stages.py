@@ -3,6 +3,7 @@
 __all__ = ["PRESETS", "Stage", "Method", "Preset", "preset_of"]
 
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any
 from .arguments import check_factor
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .files import content_key
-from .identity import code_key, name_of
+from .identity import code_key, is_own, name_of
 from .loop import STAGES, StageSettings, Step
 from .predict import Prediction
 
@@ -34,12 +35,22 @@ class Stage:
     needs: tuple[str, ...] = ()  # what it asks of the network beside `forward`: keys of `plan.NEEDS`
 
     def describe(self) -> dict:
-        """Everything that decides what the stage does, as plain values."""
-        options = {name: value if isinstance(value, (str, int, float)) else repr(value) for name, value in self.options.items()}
+        """Everything that decides what the stage does, as plain values; `code` where a function or class of it is your own."""
+        options = {name: value if isinstance(value, (str, int, float)) else _said(value) for name, value in self.options.items()}
+        own = [one for one in (self.train, *map(_maker, self.options.values())) if is_own(one)]
         return {
             "stage": self.name, "train": name_of(self.train), "options": options, "images": self.images, "labels": self.labels,
-            "changes": self.changes, "longer": self.longer,
+            "changes": self.changes, "longer": self.longer, **({"code": code_key(*own)} if own else {}),
         }  # fmt: skip
+
+
+def _maker(option: Any) -> Callable:
+    """What decides how an option acts: itself where it is a function or class, else its class."""
+    return option if inspect.isroutine(option) or inspect.isclass(option) else type(option)
+
+
+def _said(option: Any) -> str:
+    return name_of(option) if _maker(option) is option else repr(option)
 
 
 @dataclass(frozen=True)
@@ -171,5 +182,5 @@ def stage_key(stage: Stage, settings: StageSettings, cohort: Cohort, split: Spli
     known |= {"labels": split.labelled if stage.labels else ()}
     known |= {"outlined": split.outlined} if stage.labels and split.outlined is not None else {}
     about, decisive = stage.describe(), replace(settings, save_every=1)  # which decides nothing
-    code = code_key(stage.train, *(type(value) for value in stage.options.values()))
+    code = code_key(stage.train, *map(_maker, stage.options.values()))
     return content_key(about, decisive, cohort.fingerprint, known, network, seed, before, code)

@@ -14,7 +14,7 @@ from small import TINY, in_precision
 from semicon_nb.data import split
 from semicon_nb.loop import StageSettings
 from semicon_nb.methods import METHODS
-from semicon_nb.stages import PRESETS, Stage, settings_for, stage_key
+from semicon_nb.stages import PRESETS, Method, Stage, settings_for, stage_key
 from semicon_nb.train import finetune, train_global
 from semicon_nb.views import FINETUNE, GLOBAL
 
@@ -129,12 +129,25 @@ def test_stage_with_labels_hangs_on_which_slices_have_outlines(cohort):
     assert key(tuned) != key(tuned, spread="slices") and key(whole) == key(whole, spread="slices")
 
 
+def own(words: str):
+    """A training function of a reader, as it stands before and after an edit."""
+    source = f"def mine(model, cohort, split, settings, seed=0, folder=None, resume=False):\n    {words}\n"
+    place: dict = {"__name__": "own"}
+    exec(compile(source, name := f"<own {words}>", "exec"), place)
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    place["mine"].__module__ = "__main__"
+    return place["mine"]
+
+
 def test_stage_of_an_own_training_function_is_not_that_of_the_function_before_it_was_edited(cohort, part):
-    keys = []
-    for words in ("yield 1", "yield 2"):
-        source = f"def mine(model, cohort, split, settings, seed=0, folder=None, resume=False):\n    {words}\n"
-        place: dict = {"__name__": "own"}
-        exec(compile(source, name := f"<own {words}>", "exec"), place)
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-        keys.append(stage_key(Stage("local", place["mine"]), TINY.stages["local"], cohort, part, TINY.network(3), 0, ""))
+    keys = [stage_key(Stage("local", own(f"yield {n}")), TINY.stages["local"], cohort, part, TINY.network(3), 0, "") for n in (1, 2)]
     assert keys[0] != keys[1]
+
+
+def test_a_method_is_another_once_its_own_function_was_edited_and_the_same_in_another_process():
+    def keys(stage_of):
+        return [Method("mine", (stage_of(own(f"yield {n}")),)).key for n in (1, 1, 2)]
+
+    for found in (keys(lambda train: Stage("local", train)), keys(lambda rule: Stage("local", finetune, {"rule": rule}))):
+        assert found[0] == found[1] != found[2]  # the first two are two objects, as two processes have them
+    assert not any("code" in stage.describe() for method in METHODS.values() for stage in method.stages)
