@@ -17,7 +17,7 @@ from .slices import assemble
 
 __all__ = ["folder"]
 
-_LARGEST = 1 << 24  # whole numbers up to here are exact in the float32 that label files are read as
+_LARGEST = (1 << 31) - 1  # of the 32 bits that label files are read into
 _NAME = "name the numbers in 'labels' of dataset.json"
 
 _NOTHING = ("background", "bg", "clear", "clearlabel", "none", "nothing", "unlabelled", "unlabeled", "outside", "other",

@@ -225,7 +225,7 @@ def test_any_numbers_either_way_round(numbers, way, names):
         ({"0": {"name": "background"}}, "expected a whole number"),
         ({"0": 0, "1": 2, "2": 1}, "expected a whole number"),
         ({"0": "liver", "1": "spleen"}, "calls 0 'liver' and nothing background"),
-        ({"background": 0, "a": 2**24 + 1}, "too large"),
+        ({"background": 0, "a": 2**31}, "too large"),
         ({"background": 0}, "names 0 structures"),
         ({"ignore": 0, "a": 1}, "calls 0 'ignore' and nothing background"),
         ("background", "expected names by number"),
@@ -236,6 +236,13 @@ def test_labels_that_say_nothing_sure_are_refused(labels, message):
     with pytest.raises(DataError, match=message) as caught:
         _read_classes({"labels": labels}, Path("dataset.json"))
     assert str(caught.value).startswith("dataset.json: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [2**24 + 1, 2**31 - 1, 1 - 2**31])
+def test_a_number_of_32_bits_is_kept_to_its_last_digit(tmp_path, number):
+    place = scans(tmp_path / "f", numbers=(0, number, number), about={"labels": {"0": "background", str(number): "a"}})
+    cohort = folder(place, size=8)
+    assert cohort.codes.numbers(np.array([0, 1])).tolist() == [0, number] and cohort.labels.any()
 
 
 def test_two_numbers_of_one_name_are_one_class():
