@@ -114,7 +114,7 @@ def contrast(
 ) -> Tensor:  # scalar
     """Mean over the groups that hold an anchor of the mean loss of their anchors."""
     total, count = rows.new_zeros(()), 0
-    for batch in groups:
+    for batch in (one.to(labels.device) for one in groups):  # a strategy of your own may give them on the CPU
         index, label, weight = arrange(labels, batch, background)
         anchors = find_anchors(label, negatives=form == "printed")
         kept = anchors.any(1)
@@ -201,7 +201,6 @@ def local_contrastive_loss(
     images, views, _, high, wide = features.shape
     shape = images, views, high, wide
     groups = strategy.groups(None, shape)
-    groups = tuple(Groups(batch.index.to(features.device)) for batch in groups)
     with torch.autocast(features.device.type, enabled=False):
         return contrast(pixel_rows(features), places(shape, features.device).flatten(), groups, temperature)
 

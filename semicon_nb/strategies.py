@@ -27,6 +27,10 @@ class Groups:
     index: Tensor  # [G, M] int64 positions in the flat [B, V, H, W], each at most once
     weight: Tensor | None = None  # [G, M] how many pixels each stands for (one number a class), None for itself
 
+    def to(self, device: torch.device) -> "Groups":
+        """The same groups on a device."""
+        return Groups(self.index.to(device), None if self.weight is None else self.weight.to(device))
+
 
 def pixel_grid(
     shape: Shape,  # of the batch

@@ -1,5 +1,9 @@
-"""Every page runs from top to bottom in a fresh kernel, in under a minute of one core, without data and without network."""
+"""Every page runs from top to bottom in a fresh kernel, in under a minute of one core, without data and without network.
 
+What it says of `results/` and of the package's own code is what it says when it is run.
+"""
+
+import ast
 import os
 import re
 from pathlib import Path
@@ -23,6 +27,27 @@ def runnable(path: Path) -> nbformat.NotebookNode:
     return book
 
 
+FIXED = re.compile(r"""\bgetsource\(|\bresults/|/results\b|"results"\)""")
+"""Where the code of the package, or the committed runs, come into a page: nothing else may change what is computed from them."""
+
+
+def fixed_cells(book: nbformat.NotebookNode) -> set[str]:
+    """The cells that show code of the package or numbers of the committed runs, and those that use a name that such a cell binds."""
+    names, found = set(), set()
+    for cell in (cell for cell in book.cells if not re.search(r"^\s*[%!]", cell.source, re.M)):
+        nodes = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
+        if FIXED.search(cell.source) or names & {node.id for node in nodes if isinstance(node.ctx, ast.Load)}:
+            found.add(cell.id)
+            names |= {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+    return found
+
+
+def said(cell: nbformat.NotebookNode) -> str:
+    """What a cell shows in words, without the places of objects in memory."""
+    parts = [out.get("text") or out.get("data", {}).get("text/markdown") or out.get("data", {}).get("text/plain", "") for out in cell.outputs]
+    return re.sub(r"0x[0-9a-f]+", "", "".join(parts))
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=IDS)
 def test_page_runs(path, tmp_path, record_property):
     environment = {name: value for name, value in os.environ.items() if name not in ("SEMICON_DATA", "PYTEST_CURRENT_TEST")}
@@ -31,6 +56,7 @@ def test_page_runs(path, tmp_path, record_property):
     environment |= {"SEMICON_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     before = set(path.parent.iterdir())
     book = runnable(path)
+    stored = {cell.id: said(cell) for cell in book.cells}
     book.cells.append(nbformat.v4.new_code_cell("import time\ntime.process_time()"))  # a busy machine must not make a page look slow
     how = {"kernel_name": "python3", "resources": {"metadata": {"path": str(path.parent)}}, "shutdown_kernel": "immediate"}
     client = NotebookClient(book, timeout=10 * SECONDS, **how)
@@ -40,3 +66,5 @@ def test_page_runs(path, tmp_path, record_property):
     left = {p.name for p in set(path.parent.iterdir()) - before if not p.name.startswith(".")}
     assert not left, f"the page leaves files beside it: {left}"
     assert seconds < SECONDS, f"the page took {seconds:.0f} s of one core, expected less than {SECONDS}"
+    old = [cell.source for cell in book.cells if cell.id in fixed_cells(book) and said(cell) != stored[cell.id]]
+    assert not old, f"the page shows other numbers or code when it is run; run it and store what it shows: {old[0]}"

@@ -143,7 +143,10 @@ def about(runs: pd.DataFrame) -> tuple[str, str]:
     sentence += (f"; {recipe(found.loc['best'])}" if "best" in found.index else "") + "." + ahead(found.drop([*PAPER, "best"], errors="ignore"))
     said = f"With {100 * few['labels'].iloc[0]:g} % of the outlines and the {few['preset'].iloc[0]} preset: mean and 95 % interval over splits by person. "
     said += "Pooled Dice is the overlap with the true outlines over all pixels of the test, 0 to 1. Differences are taken on the same people. The headroom is "
-    said += "what all outlines bring to training from scratch. *Holds*: the interval lies above zero, and there was room."
+    said += "what all outlines bring to training from scratch"
+    if "best" in found.index:
+        said += ", for `best` what they bring to `scratch(strong)`, and its Dice is that of the splits that all have"
+    said += ". *Holds*: the interval lies above zero, and there was room."
     return f"**{sentence}**", f"{rows(few, found)}\n\n{said}"
 
 
