@@ -4,8 +4,9 @@ __all__ = []  # a program: torchrun -m semicon_nb.distributed
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from .plan import Plan, PlannedStage, plan_run
 from .predict import at_precision
 from .runs import in_cache, place_of
 from .strategies import FullResolution, Strategy
-from .train import allowed, identity_of, pair_of, train_global, train_local
+from .train import allowed, at_step, identity_of, pair_of, train_global, train_local
 from .unet import UNet
 
 
@@ -54,26 +55,31 @@ def gathered(rows: Tensor) -> Tensor:
     return Gather.apply(rows) if dist.is_initialized() and dist.get_world_size() > 1 else rows
 
 
+def whole_batch(rows: Tensor) -> Tensor:
+    """All slices of a batch [R * n, ...], in its order, from every R-th of them [n, ...]: a strategy counts pixels in that order."""
+    return gathered(rows).unflatten(0, (world()[1], -1)).transpose(0, 1).flatten(0, 1)
+
+
 class StageLoss(nn.Module):
     """A network with the contrastive loss of the batch of all ranks."""
 
-    def __init__(self, model: UNet, stage: str, settings: StageSettings, strategy: Strategy = FullResolution()):
+    def __init__(self, model: UNet, stage: str, settings: StageSettings, form: str = "supcon"):
         super().__init__()
-        self.model, self.stage, self.settings, self.strategy = model, stage, settings, strategy
+        self.model, self.stage, self.settings, self.form = model, stage, settings, form
         unused = {"global": ("decoder", "pixel_head", "class_head"), "local": ("global_head", "class_head")}
         for part in unused[stage]:
             getattr(model, part).requires_grad_(False)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None, strategy: Strategy = FullResolution()) -> Tensor:
         """The loss of all ranks' views together, a scalar, from two views of this rank's slices [b, 2, 1, H, W] and their labels [b, 2, H, W]."""
         embed = self.model.embed_images if self.stage == "global" else self.model.embed_pixels
         vectors = at_precision(embed, images.flatten(0, 1), self.settings.precision).unflatten(0, (-1, 2))
-        vectors, heat = gathered(vectors), self.settings.temperature
+        vectors, heat = whole_batch(vectors), self.settings.temperature
         if self.stage == "global":
             return global_contrastive_loss(vectors[:, 0], vectors[:, 1], heat)
         if labels is None:
-            return local_contrastive_loss(vectors, heat, self.strategy)
-        return supervised_local_contrastive_loss(vectors, gathered(labels), heat, self.strategy)
+            return local_contrastive_loss(vectors, heat, strategy)
+        return supervised_local_contrastive_loss(vectors, whole_batch(labels), heat, strategy, form=self.form)
 
 
 def world() -> tuple[int, int]:
@@ -93,27 +99,30 @@ def check_processes(step: int, batch: int) -> None:
 
 def train_shared(
     model: UNet, cohort: Cohort, split: Split, settings: StageSettings, stage: str = "global", strategy: Strategy = FullResolution(),
-    supervised: bool = True, seed: int = 0, folder: str | Path | None = None, resume: bool = False,
+    form: str = "supcon", supervised: bool = True, test_images: bool = False,
+    seed: int = 0, folder: str | Path | None = None, resume: bool = False,
 ) -> Iterator[Step]:  # fmt: skip
-    """A contrastive stage, "global" or "local", over all processes, with the arguments of `train_local`; alone, that of the training page.
+    """A contrastive stage, "global" or "local", over all processes, with the arguments of `train_global` and `train_local`; alone, what these do.
 
     The model is the same on all ranks; the settings are those of the whole batch; the `folder` holds the ranks' checkpoints.
     """
     rank, ranks = world()
     labels = stage == "local" and supervised
-    indices = labelled_indices(cohort, split) if labels else unlabelled_indices(cohort, split)
-    slices = allowed(cohort, split, indices, "labels" if labels else "images", device_of(model))
-    net: nn.Module = StageLoss(model, stage, settings, strategy)
+    use = "labels" if labels else "images" + "+test" * test_images
+    indices = labelled_indices(cohort, split) if labels else unlabelled_indices(cohort, split, test_images=test_images)
+    slices = allowed(cohort, split, indices, use, device_of(model))
+    settings = settings if labels or stage == "global" else replace(settings, views=replace(settings.views, shared=True))
+    net: nn.Module = StageLoss(model, stage, settings, form)
     net = DistributedDataParallel(net) if ranks > 1 else net
     check_processes(0, settings.batch)
 
-    def batches(step: int) -> tuple[Tensor, Tensor | None]:
+    def batches(step: int) -> tuple[Tensor, Tensor | None, Strategy]:
         pair = pair_of(slices, settings, step, seed, stage)
         check_processes(step, len(pair.images))
-        return pair.images[rank::ranks], None if pair.labels is None else pair.labels[rank::ranks]
+        return pair.images[rank::ranks], None if pair.labels is None else pair.labels[rank::ranks], at_step(strategy, seed, stage, step)
 
     place = Path(folder) / f"rank{rank}" if folder else None
-    identity = identity_of(model, cohort, split, indices, seed, strategy=strategy, supervised=supervised, ranks=ranks)
+    identity = identity_of(model, cohort, split, indices, seed, strategy=strategy, form=form, supervised=supervised, ranks=ranks)
     yield from fit(net, lambda net, batch: net(*batch), batches, settings, place, resume, stage, identity=identity)
     model.requires_grad_(True)
 
@@ -142,12 +151,15 @@ def shared_stage(model: UNet, plan: Plan, planned: PlannedStage, progress: bool)
     if bool(gathered(torch.tensor([float(place is not None)])).min()) and place:
         load_weights(model, place)
         return
-    how = {name: value for name, value in stage.options.items() if name in ("strategy", "supervised")}
-    steps = train_shared(model, plan.cohort, plan.split, planned.settings, stage.name, seed=plan.seed, **how)
+    steps = train_shared(model, plan.cohort, plan.split, planned.settings, stage.name, seed=plan.seed, **stage.options)
     done = run(steps, progress and rank == 0)
     if rank == 0:
         write_atomic(place_of(planned.key).with_suffix(".jsonl"), as_lines(done))
         save_weights(place_of(planned.key), model)
+
+
+SHARED: dict[Callable, set[str]] = {train_global: {"test_images"}, train_local: {"strategy", "form", "supervised"}}
+"""Which stages can be trained on all processes, and their options."""
 
 
 def agreed(device: torch.device | str) -> str:
@@ -169,8 +181,11 @@ def pretrain(
     """Train a method's contrastive stages on all processes and keep them for `train_method`; ValueError for a stage that cannot be shared."""
     sizes, usual = named_preset(preset).scaled(scale), agreed(device)
     plan = plan_run(named_method(method), cohort, part, sizes, seed, dict.fromkeys(sizes.stages, usual), device=device)
-    if odd := [planned.stage for planned in plan.stages[:-1] if planned.stage.train not in (train_global, train_local)]:
-        raise ValueError(f"method: {method}'s stage {odd[0].name} can't be shared, only the global and local stages can")
+    for stage in (planned.stage for planned in plan.stages[:-1]):
+        if stage.train not in SHARED or stage.name not in ("global", "local"):
+            raise ValueError(f"method: {method}'s stage {stage.name} can't be shared, only the global and local stages can")
+        if odd := set(stage.options) - SHARED[stage.train]:
+            raise ValueError(f"method: {method}'s stage {stage.name} has the option {min(odd)!r}, which can't be shared; train it in one process")
     if progress and world()[0] == 0:
         print(f"{plan.stages[0].settings.precision} on {described(plan.device)}, processes: {world()[1]}")
     model = plan.network.to(device)

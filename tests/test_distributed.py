@@ -15,19 +15,31 @@ import torch
 from semicon_nb.data import phantom, split
 from semicon_nb.distributed import StageLoss, check_processes, gathered, pretrain, process_group, train_shared
 from semicon_nb.experiment import run_grid
+from semicon_nb.methods import FINETUNE_STAGE, GLOBAL_STAGE
 from semicon_nb.networks import build
-from semicon_nb.stages import PRESETS
-from semicon_nb.strategies import BlockDivision, FullResolution
+from semicon_nb.stages import PRESETS, Method
+from semicon_nb.strategies import BlockDivision, FullResolution, RandomSampling
 from semicon_nb.tables import read_lines
 from semicon_nb.train import pair_of, train_global, train_local
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = replace(PRESETS["demo"].stages["global"], steps=2, batch=4, warmup=0, precision="fp32")
 CASES = {
-    "global": ("global", FullResolution(), False),
-    "exact": ("local", FullResolution(), True),
-    "block": ("local", BlockDivision(16), True),
-    "self": ("local", BlockDivision(16), False),
+    "global": ("global", FullResolution(), False, "supcon"),
+    "exact": ("local", FullResolution(), True, "supcon"),
+    "block": ("local", BlockDivision(16), True, "supcon"),
+    "self": ("local", BlockDivision(16), False, "supcon"),
+    "random": ("local", RandomSampling(256), True, "supcon"),
+    "random, without labels": ("local", RandomSampling(256), False, "supcon"),
+    "printed": ("local", BlockDivision(16), True, "printed"),
+}
+WAYS = {
+    "global": ("global", {}),
+    "with test images": ("global", {"test_images": True}),
+    "block": ("local", {"strategy": BlockDivision(16)}),
+    "random": ("local", {"strategy": RandomSampling(256)}),
+    "printed": ("local", {"form": "printed"}),
+    "self": ("local", {"strategy": BlockDivision(16), "supervised": False}),
 }
 
 PROGRAM = """
@@ -53,12 +65,12 @@ def one_step(name):
     """Loss and gradient of a batch of four slices, shared by the processes that there are."""
     import torch.distributed as dist
 
-    stage, strategy, supervised = CASES[name]
+    stage, strategy, supervised, form = CASES[name]
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     pair = sample(stage == "local" and supervised)
-    net = StageLoss(network(), stage, replace(SETTINGS, temperature=0.2), strategy)
+    net = StageLoss(network(), stage, replace(SETTINGS, temperature=0.2), form)
     whole = torch.nn.parallel.DistributedDataParallel(net) if ranks > 1 else net
-    loss = whole(pair.images[rank::ranks], None if pair.labels is None else pair.labels[rank::ranks])
+    loss = whole(pair.images[rank::ranks], None if pair.labels is None else pair.labels[rank::ranks], strategy)
     loss.backward()
     return loss.item(), {name: value.grad for name, value in net.named_parameters() if value.grad is not None}
 
@@ -110,16 +122,25 @@ def test_two_processes_train_what_one_trains(two_processes):
     torch.testing.assert_close(two_processes["trained"][1], vectors, rtol=1e-3, atol=1e-3)
 
 
-def test_alone_the_shared_stage_is_the_ordinary_one():
+@pytest.mark.parametrize("way", WAYS)
+def test_alone_the_shared_stage_is_the_ordinary_one(way):
+    """With the views of the global stage, which warp: a pixel lies on itself only where both are warped alike."""
     cohort = phantom(subjects=4, size=32)
-    part = split(cohort, 0.5)
-    for stage, ordinary, how in (("global", train_global, {}), ("local", train_local, {"strategy": BlockDivision(16)})):
-        one, two = network(), network()
-        first = [step.loss for step in ordinary(one, cohort, part, SETTINGS, **how)]
-        second = [step.loss for step in train_shared(two, cohort, part, SETTINGS, stage, **how)]
-        assert first == second
-        assert all(torch.equal(one.state_dict()[name], value) for name, value in two.state_dict().items())
-        assert all(value.requires_grad for value in two.parameters())
+    part, (stage, how) = split(cohort, 0.5), WAYS[way]
+    one, two = network(), network()
+    ordinary = train_global if stage == "global" else train_local
+    first = [step.loss for step in ordinary(one, cohort, part, SETTINGS, **how)]
+    second = [step.loss for step in train_shared(two, cohort, part, SETTINGS, stage, **how)]
+    assert first == second
+    assert all(torch.equal(one.state_dict()[name], value) for name, value in two.state_dict().items())
+    assert all(value.requires_grad for value in two.parameters())
+
+
+def test_a_stage_with_an_option_that_is_not_shared_is_refused():
+    cohort = phantom(subjects=4, size=32)
+    odd = Method("odd", (replace(GLOBAL_STAGE, options={"depth": 2}), FINETUNE_STAGE))
+    with pytest.raises(ValueError, match="the option 'depth', which can't be shared"):
+        pretrain(odd, cohort, split(cohort, 0.5), "demo", progress=False)
 
 
 def test_alone_nothing_is_gathered_and_shares_must_be_equal(monkeypatch):
