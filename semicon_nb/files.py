@@ -173,14 +173,25 @@ def content_key(*parts: object) -> str:
     """Sixteen hexadecimal digits that change whenever an array, dataclass or plain value among `parts` does."""
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, np.ndarray):
+        if isinstance(part, np.ndarray) and not part.dtype.hasobject:
             digest.update(f"array {part.dtype.str} {part.shape} ".encode())
             digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         else:
             value = asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
-            digest.update(json.dumps(value, sort_keys=True, default=plain).encode())
+            digest.update(json.dumps(value, sort_keys=True, default=_whole).encode())
         digest.update(b"\0")
     return digest.hexdigest()[:16]
+
+
+def _whole(value: Any) -> object:
+    """What a key takes of a `value` that JSON does not know: all numbers of an array or tensor, all members of a set; else as `plain`."""
+    if isinstance(value, np.ndarray):
+        return content_key(value.tolist() if value.dtype.hasobject else value)
+    if isinstance(value, set | frozenset):
+        return sorted(content_key(one) for one in value)
+    if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
+        return [str(value.dtype), content_key(value.detach().cpu().double().numpy())]
+    return plain(value)
 
 
 def versions() -> dict[str, str]:

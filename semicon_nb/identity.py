@@ -9,10 +9,16 @@ import sys
 import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
-from functools import cache
+from dataclasses import fields, is_dataclass
+from functools import cache, partial
 from importlib.util import find_spec, resolve_name
 from pathlib import Path, PurePath
+from symtable import SymbolTable, symtable
+from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
 
 from .files import content_key
 
@@ -131,10 +137,10 @@ def _foreign(function: Callable, known: dict[str, str]) -> Iterator[Definition]:
         return
     known[name] = text
     for word, value in _named_in(function):
-        if inspect.isfunction(value) or inspect.isclass(value):
-            yield from _start(value, known, function.__module__)
-        else:
-            known[f"{function.__module__}.{word}"] = repr(value)
+        for one in _code_in(value):
+            yield from _start(one, known, function.__module__)
+        if not _is_code(value):
+            known[f"{function.__module__}.{word}"] = repr(value) if isinstance(value, int | float | str | bytes) else content_key(held(value))
 
 
 def _start(value: Callable, known: dict[str, str], beside: str = "") -> Iterator[Definition]:
@@ -146,26 +152,95 @@ def _start(value: Callable, known: dict[str, str], beside: str = "") -> Iterator
 
 
 def _named_in(function: Callable) -> Iterator[tuple[str, Any]]:
-    """The functions, classes and plain values of one's own that a function or class names, where it stands or in a module that it names."""
-    inner = inspect.unwrap(function) if inspect.isfunction(function) else function
+    """The functions, classes and values of one's own that a function or class names, where it stands or in a module that it names."""
+    inner, text = inspect.unwrap(function) if inspect.isfunction(function) else function, textwrap.dedent(source_of(function))
     around = vars(sys.modules.get(inner.__module__) or object) | getattr(inner, "__globals__", {})
     try:
-        tree = ast.parse(textwrap.dedent(source_of(function)))
+        tree, free = ast.parse(text), set(_free_names(symtable(text, "own", "exec")))
         around |= inspect.getclosurevars(inner).nonlocals if inspect.isfunction(inner) else {}
     except (SyntaxError, ValueError):  # of a line that holds more than a lambda, or of a cell that is not filled yet
         return
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            name, value = node.id, around.get(node.id)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and inspect.ismodule(around.get(node.value.id)):
-            name, value = node.attr, getattr(around[node.value.id], node.attr, None)
-            if not is_own(around[node.value.id]):
-                continue
+        if isinstance(node, ast.Name) and node.id in around and node.id in free:
+            name, value = node.id, around[node.id]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and is_own_module(around.get(node.value.id)):
+            name, value = node.attr, getattr(around[node.value.id], node.attr, NotImplemented)
         else:
             continue
-        plain = isinstance(value, int | float | str | bytes | tuple) and is_own(inner) and not name.startswith("__")
-        if plain or inspect.isfunction(value) or inspect.isclass(value):
+        if _is_code(value) or (is_own(inner) and not name.startswith("__") and is_data(value)):
             yield name, value
+
+
+def _free_names(scope: SymbolTable) -> Iterator[str]:
+    """Names in a source that are none of its functions' arguments or variables."""
+    for symbol in scope.get_symbols():
+        if symbol.is_referenced() and (symbol.is_global() or scope.get_type() == "module"):
+            yield symbol.get_name()
+    for inner in scope.get_children():
+        yield from _free_names(inner)
+
+
+def _is_code(value: Any) -> bool:
+    return inspect.isfunction(value) or inspect.isclass(value)
+
+
+def _code_in(value: Any) -> Iterator[Callable]:
+    """The functions and classes in a value: itself, or those that a list, tuple, set or dict holds."""
+    if _is_code(value):
+        yield value
+    elif isinstance(value, partial):
+        yield from _code_in([value.func, value.args, value.keywords])
+    elif isinstance(value, list | tuple | set | frozenset | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _code_in(one)
+
+
+_DATA = (type(None), int, float, complex, str, bytes, list, tuple, dict, set, frozenset, np.ndarray, np.generic, torch.Tensor, SimpleNamespace, partial)
+
+
+def is_data(value: Any) -> bool:
+    """Whether a value is made of numbers and words, such as a table, or is an object of a reader's own class: `held` says what is in it."""
+    made_of = isinstance(value, _DATA) or hasattr(type(value), "__array__") or is_dataclass(type(value))
+    return made_of or is_own(type(value))
+
+
+def held(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """All that a value holds, for `content_key`: numbers, words, and the members of containers, arrays and own objects; the kind of any other.
+
+    `above` are the objects that it is a part of.
+    """
+    if value is None or isinstance(value, int | float | str | np.ndarray | np.generic | torch.Tensor):
+        return value
+    if id(value) in above:
+        return "itself"
+    above = (*above, id(value))
+    if isinstance(value, dict):
+        return [[held(name, above), held(one, above)] for name, one in value.items()]
+    if isinstance(value, set | frozenset):
+        return sorted(content_key(held(one, above)) for one in value)
+    if isinstance(value, list | tuple):
+        return [held(one, above) for one in value]
+    if _is_code(value):
+        return name_of(value)
+    if isinstance(value, partial):
+        return [held(one, above) for one in (value.func, value.args, value.keywords)]
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, bytes | complex):
+        return [kind, repr(value)]
+    if hasattr(type(value), "__array__"):
+        return [kind, held(getattr(value, "columns", None) is not None and list(value.columns), above), np.asarray(value)]
+    if is_data(value):
+        inside = vars(value) if hasattr(value, "__dict__") else {part.name: getattr(value, part.name) for part in fields(value)}
+        return [kind, held(inside, above)]
+    return [kind, getattr(value, "__qualname__", getattr(value, "__name__", ""))]
+
+
+def spelled(value: Any) -> str:
+    """A setting in words that change with anything it holds: of this package's as it prints, of others with digits of their content."""
+    if _is_code(value):
+        return name_of(value)
+    plain = value is None or isinstance(value, int | float | str) or type(value).__module__.partition(".")[0] == PACKAGE
+    return str(value) if plain else f"{type(value).__qualname__} {content_key(held(value))}"
 
 
 def is_own(value: Any) -> bool:
@@ -176,6 +251,11 @@ def is_own(value: Any) -> bool:
     return name.partition(".")[0] != PACKAGE and (
         name == "__main__" or bool(file and not any(Path(file).is_relative_to(place) for place in installed))
     )
+
+
+def is_own_module(value: Any) -> bool:
+    """Whether this is a module, and a reader's own."""
+    return inspect.ismodule(value) and is_own(value)
 
 
 def source_of(function: Callable) -> str:

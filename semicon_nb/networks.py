@@ -16,7 +16,7 @@ from torch import nn
 
 from .arguments import check_seed
 from .files import content_key, read_tensors, write_atomic
-from .identity import is_own, name_of, reached, source_of
+from .identity import is_data, is_own, name_of, reached, source_of, spelled
 from .unet import UNet
 
 __all__ = ["build", "network_facts", "path_of"]
@@ -90,14 +90,14 @@ def network_facts(network: dict, model: nn.Module) -> dict:
     told = {name_of(one) for one in (*kinds, *functions)}
     own = [one for one in (*functions, *hidden) if is_own(one)]
     more = {place: said for place, said in reached(*own).items() if isinstance(place, str) and place not in told}
-    more |= {f"{name}.{key}": repr(value) for name, part in model.named_modules() for key, value in _plain_attributes(part)}
+    more |= {f"{name}.{key}": value for name, part in model.named_modules() for key, value in _plain_attributes(part)}
     return {**network, "content": content_key(layers, *map(source_of, functions), *weights, *([more] if more else []))}
 
 
-def _plain_attributes(part: nn.Module) -> list[tuple[str, object]]:
-    """Numbers and words that a module of your own keeps, such as a factor, which no weight tells."""
+def _plain_attributes(part: nn.Module) -> list[tuple[str, str]]:
+    """What a module of your own keeps beside its weights, such as a factor, in words."""
     kept = {name: value for name, value in vars(part).items() if not name.startswith("_") and name != "training"} if is_own(type(part)) else {}
-    return [(name, value) for name, value in kept.items() if isinstance(value, int | float | str | tuple)]
+    return [(name, repr(value) if isinstance(value, int | float | str) else spelled(value)) for name, value in kept.items() if is_data(value)]
 
 
 def save_weights(path: str | Path, model: nn.Module) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from .arguments import check_factor
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .files import content_key
-from .identity import code_key, is_own, name_of
+from .identity import code_key, is_own, name_of, spelled
 from .loop import STAGES, StageSettings, Step
 from .predict import Prediction
 
@@ -36,7 +36,7 @@ class Stage:
 
     def describe(self) -> dict:
         """Everything that decides what the stage does, as plain values; `code` where a function or class of it is your own."""
-        options = {name: value if isinstance(value, (str, int, float)) else _said(value) for name, value in self.options.items()}
+        options = {name: value if isinstance(value, (str, int, float)) else spelled(value) for name, value in self.options.items()}
         own = [one for one in (self.train, *map(_maker, self.options.values())) if is_own(one)]
         return {
             "stage": self.name, "train": name_of(self.train), "options": options, "images": self.images, "labels": self.labels,
@@ -47,10 +47,6 @@ class Stage:
 def _maker(option: Any) -> Callable:
     """What decides how an option acts: itself where it is a function or class, else its class."""
     return option if inspect.isroutine(option) or inspect.isclass(option) else type(option)
-
-
-def _said(option: Any) -> str:
-    return name_of(option) if _maker(option) is option else repr(option)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 from .data import Cohort, Split, guard, labelled_indices, part_indices, unlabelled_indices
 from .dice import cross_entropy_dice, pooled_dice
 from .files import content_key
-from .identity import declared
+from .identity import declared, spelled
 from .loop import STAGES, StageSettings, Step, draw, fit, generator_of
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .machine import device_of
@@ -88,7 +88,7 @@ def identity_of(
         "split": content_key(asdict(split)),
         "slices": content_key(np.asarray(indices)),
         "seed": seed,
-        **{name: str(value) for name, value in more.items()},
+        **{name: spelled(value) for name, value in more.items()},
     }
 
 # %% ../nbs/course/08_stages.ipynb #efb943d6

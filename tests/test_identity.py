@@ -12,7 +12,7 @@ import pytest
 import semicon_nb
 from semicon_nb import identity
 from semicon_nb.data import phantom, split
-from semicon_nb.identity import code_key, declared, module_source, name_of, reached, without_words
+from semicon_nb.identity import code_key, declared, held, module_source, name_of, reached, without_words
 from semicon_nb.methods import METHODS
 from semicon_nb.stages import PRESETS, settings_for
 from semicon_nb.study.ablations import variants
@@ -171,6 +171,44 @@ def test_an_own_function_counts_by_its_source():
     one, two = (own(f"def mine(model):\n    yield {value}\n") for value in (1, 2))
     assert code_key(one) != code_key(two)
     assert code_key(one) == code_key(own("def mine(model):\n    yield 1\n"))
+
+
+VALUES = [
+    ("None", "0"), ("2.5e-3", "2.6e-3"), ("'a'", "'b'"), ("b'a'", "b'b'"), ("[1.0, 2]", "[1.0, 3]"), ("{'weight': 1.0}", "{'weight': 5.0}"),
+    ("{(0, 1): 'a'}", "{(0, 2): 'a'}"), ("{'a', 'b', 'c'}", "{'a', 'b', 'd'}"), ("(1, [2])", "(1, [3])"), ("[print, mine]", "[len, mine]"),
+    ("numpy.arange(5000)", "numpy.r_[0:2000, 7, 2001:5000]"), ("numpy.float32(1)", "numpy.float32(2)"),
+    ("numpy.array([1, 'a'], object)", "numpy.array([1, 'b'], object)"), ("partial(twice, 1)", "partial(thrice, 1)"), ("partial(min, 1)", "partial(min, 2)"),
+    ("torch.zeros(5000)", "torch.eye(5000, 1)[:, 0]"), ("torch.zeros(2, dtype=torch.bfloat16)", "torch.zeros(2)"), ("pandas.Series([1, 2])", "pandas.Series([1, 3])"),
+    ("SimpleNamespace(w=1.0)", "SimpleNamespace(w=5.0)"), ("StageSettings(1)", "StageSettings(2)"), ("[twice]", "[thrice]"), ("{'rule': twice}", "{'rule': thrice}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("before, after", VALUES)
+def test_whatever_an_own_function_takes_from_beside_it_counts(before, after):
+    """The same value made twice is the same, as two processes have it."""
+    beside = "import numpy, pandas, torch\nfrom functools import partial\nfrom types import SimpleNamespace\nfrom semicon_nb.loop import StageSettings\n"
+    source = "def twice(x): return 2 * x\ndef thrice(x): return 3 * x\ndef mine(model):\n    rate = CONFIG\n    yield rate\n"
+    keys = []
+    for value in (before, before, after):
+        function = own(beside + source + f"CONFIG = {value}\n")
+        function.__globals__["__name__"] = function.__module__ = "__main__"
+        keys.append(code_key(function))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_value_that_has_the_name_of_a_variable_does_not_count():
+    def key(value):
+        function = own(f"def mine(model, cohort):\n    for step in range(3):\n        yield [step, cohort]\nstep = cohort = {value}\n")
+        function.__module__ = "__main__"
+        return code_key(function)
+
+    assert key("[1]") == key("[2]")
+
+
+def test_a_value_that_holds_itself_has_an_end():
+    loop: list = [1]
+    loop.append(loop)
+    assert held(loop) == [1, "itself"] and held({"a": loop}) == [["a", [1, "itself"]]]
 
 
 def test_an_own_function_leads_on_to_the_package():

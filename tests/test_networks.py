@@ -153,7 +153,7 @@ from layers import squash
 FACTOR = 1.0
 def bend(x): return layers.twist(x) * FACTOR
 class Head(nn.Module):
-    def __init__(self): super().__init__(); self.share = 0.5
+    def __init__(self): super().__init__(); self.share = 0.5; self.shifts = [0.0, {"up": 1}]
     @property
     def half(self): return self.share / 2
     @staticmethod
@@ -189,7 +189,7 @@ def digest_of(net, layers, folder, monkeypatch):
     ("net", "return layers.twist(x) * FACTOR", "return layers.twist(x) * FACTOR * 2"), ("net", "FACTOR = 1.0", "FACTOR = 2.0"),
     ("layers", "def squash(x): return", "def squash(x): return 0 *"), ("layers", "def deep(x): return x", "def deep(x): return -x"),
     ("layers", "def twist(x): return x", "def twist(x): return -x"), ("net", "x + 0", "x + 1"), ("net", "self.share / 2", "self.share / 3"),
-    ("net", "self.share = 0.5", "self.share = 0.6"), ("net", "squash(bend(", "bend(squash("),
+    ("net", "self.share = 0.5", "self.share = 0.6"), ("net", "{\"up\": 1}", "{\"up\": 2}"), ("net", "squash(bend(", "bend(squash("),
 ])  # fmt: skip
 def test_a_network_is_another_when_anything_that_it_leads_to_is_edited(file, old, new, tmp_path, monkeypatch):
     texts = {"net": NET, "layers": LAYERS}

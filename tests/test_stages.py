@@ -2,8 +2,9 @@
 
 import json
 import linecache
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import numpy as np
@@ -15,7 +16,8 @@ from semicon_nb.data import split
 from semicon_nb.loop import StageSettings
 from semicon_nb.methods import METHODS
 from semicon_nb.stages import PRESETS, Method, Stage, settings_for, stage_key
-from semicon_nb.train import finetune, train_global
+from semicon_nb.strategies import Strategy
+from semicon_nb.train import finetune, identity_of, train_global, train_local
 from semicon_nb.views import FINETUNE, GLOBAL
 
 
@@ -151,3 +153,17 @@ def test_a_method_is_another_once_its_own_function_was_edited_and_the_same_in_an
     for found in (keys(lambda train: Stage("local", train)), keys(lambda rule: Stage("local", finetune, {"rule": rule}))):
         assert found[0] == found[1] != found[2]  # the first two are two objects, as two processes have them
     assert not any("code" in stage.describe() for method in METHODS.values() for stage in method.stages)
+
+
+def test_strategies_of_two_arrays_are_two(part):
+    @dataclass(frozen=True)
+    class Chosen(Strategy):
+        mask: np.ndarray
+
+    masks = [np.zeros(4096, bool) for _ in range(3)]
+    masks[2][2000] = True
+    stages = [Stage("local", train_local, {"strategy": Chosen(mask)}) for mask in masks]
+    first, again, other = (Method("local(chosen)", (stage,)).key for stage in stages)
+    assert first == again != other
+    pairs = [identity_of(None, SimpleNamespace(fingerprint=""), part, np.array([0]), 0, **stage.options) for stage in stages]
+    assert pairs[0] == pairs[1] != pairs[2], "a checkpoint of one must not go on with the other"
