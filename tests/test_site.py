@@ -213,6 +213,11 @@ def test_a_picture_with_a_caption_has_words_of_its_own():
     assert PICTURE.sub(described, text) == text.replace("svg)\n\n!", 'svg){fig-alt="Three ”rows”."}\n\n!')
 
 
+def test_a_number_stays_in_one_line_with_its_interval(pages):
+    assert any("\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}" in page.text for page in pages.values())
+    assert not [name for name, page in pages.items() if " ± " in page.text]
+
+
 def test_headings_are_in_order(pages):
     for name, page in pages.items():
         levels = [level for level, _ in page.headings]

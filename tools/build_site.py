@@ -88,7 +88,7 @@ def in_words(markdown: str) -> str:
         label = re.search(r'(?:aria-label|title)="([^"]*)"', block[2])
         return f"*Figure: {html.unescape(label[1])}*\n" if label else html.unescape(re.sub(r"<[^>]+>", "", block[2])).strip() + "\n"
 
-    text = re.sub(r"^(`{3,})\{=html\}\n(.*?)^\1$\n?", words, markdown, flags=re.M | re.S)
+    text = re.sub(r"^(`{3,})\{=html\}\n(.*?)^\1$\n?", words, markdown.replace("\N{NO-BREAK SPACE}", " "), flags=re.M | re.S)
     return re.sub(r'\{\.run-me\}|\{fig-alt="[^"]*"\}|^<div class="(?:wide|doors)"[^>]*>\n+|^</div>$\n?', "", text, flags=re.M)
 
 

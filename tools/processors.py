@@ -131,6 +131,11 @@ def linked(text: str) -> str:
     return NAMED.sub(lambda found: found[0] if found[2].split(".")[0] in headed() else found[1], text)
 
 
+def unbroken(text: str) -> str:
+    """Text in which a number stays in one line with its interval: 0.812 ± 0.010."""
+    return text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+
+
 def after_its_names(cells: list) -> list:
     """Each exported cell after the headings of what it defines, where nbdev put them behind it."""
     ordered, waiting = [], None
@@ -194,7 +199,7 @@ class Pages(Processor):
         if cell.cell_type == "markdown":
             cell.source = PICTURE.sub(described, cell.source)
             cell.source = TABLE.sub(SCROLLED, RUN_ME.sub(r"\g<0>{.run-me}", cell.source))
-            cell.source = linked(cell.source).replace(f"]({self.home}", f"]({self.up}")
+            cell.source = unbroken(linked(cell.source).replace(f"]({self.home}", f"]({self.up}"))
             self.section = self.section or bool(re.search(r"^## ", cell.source, re.M))
             self.near = plain(cell.source) or self.near
         if cell.cell_type == "code" and "%pip install" in cell.source:
@@ -222,9 +227,9 @@ class Pages(Processor):
         if WIDGET in data:
             return {"text/markdown": raw(joined(data["text/html"])) if "text/html" in data else LIVE}
         if "text/html" in data:
-            return {"text/markdown": raw(scrolled(joined(data["text/html"])))}
+            return {"text/markdown": raw(unbroken(scrolled(joined(data["text/html"]))))}
         if "text/markdown" in data:
-            text = linked(joined(data["text/markdown"])).replace(f"]({self.home}", f"]({self.up}")
+            text = unbroken(linked(joined(data["text/markdown"])).replace(f"]({self.home}", f"]({self.up}"))
             return {"text/markdown": self.heading(text) if getattr(cell, "has_sd", False) else text}
         if any(kind in data for kind in PICTURES) and "fig-alt" not in cell.directives_ and "#| fig-alt" not in cell.source:
             cell.source = f"#| fig-alt: {json.dumps(self.near or 'Output of the cell above', ensure_ascii=False)}\n{cell.source}"
