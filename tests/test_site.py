@@ -218,6 +218,14 @@ def test_a_number_stays_in_one_line_with_its_interval(pages):
     assert not [name for name, page in pages.items() if " ± " in page.text]
 
 
+def test_an_option_in_the_text_keeps_its_dashes():
+    from tools.build_site import with_whole_options
+
+    page = "<p><code>run --seed 0 --out-dir x</code></p><pre><code>run --seed 0</code></pre>"
+    kept = 'run <span class="option">--seed</span> 0 <span class="option">--out-dir</span> x'
+    assert with_whole_options(page) == page.replace("run --seed 0 --out-dir x", kept)
+
+
 def test_headings_are_in_order(pages):
     for name, page in pages.items():
         levels = [level for level, _ in page.headings]

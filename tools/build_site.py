@@ -125,7 +125,7 @@ def quarto(out: Path) -> list[str]:
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(staged / "_docs", out)
     for path in pages_of(out):
-        page = with_skip_link(with_its_script(path.read_text(encoding="utf-8")))
+        page = with_skip_link(with_its_script(with_whole_options(path.read_text(encoding="utf-8"))))
         path.write_text(own_bar(page, path.relative_to(out).as_posix()), encoding="utf-8")
     with TemporaryDirectory() as folder:
         site = fallback(Path(folder))
@@ -150,6 +150,15 @@ def with_its_script(page: str) -> str:
     return re.sub(r'(href="[^"]*/(?:blob|edit)/[^"]*\.qmd)"', r'\1.py"', page)
 
 
+def with_whole_options(page: str) -> str:
+    """A page whose commands in the text keep an option's dashes and its name in one line."""
+
+    def kept(found: re.Match) -> str:
+        return re.sub(r"--[\w-]+", r'<span class="option">\g<0></span>', found[0]) if found[1] else found[0]
+
+    return re.sub(r"<pre.*?</pre>|<script.*?</script>|<code>([^<]*)</code>", kept, page, flags=re.S)
+
+
 def own_bar(page: str, name: str) -> str:
     """A page of Quarto whose bar and sidebar mark the open page, and nothing else: Quarto marks one link of the bar, everywhere."""
     home = PurePosixPath(name).parent
@@ -171,7 +180,7 @@ def finished(page: str, name: str) -> str:
     tex = r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>'
     page = re.sub(tex, lambda found: formula(found[2], found[1], name), page, flags=re.S)
     page = re.sub(r'(<meta [^>]*description" content=")([^"]*)', lambda found: found[1] + re.sub("[*`]", "", found[2]), page)
-    page = with_skip_link(with_its_script(page))
+    page = with_skip_link(with_its_script(with_whole_options(page)))
     page = page.replace('<i role="img" class="bi', '<i aria-hidden="true" class="bi').replace('role="img"></i>', 'aria-hidden="true"></i>')
     toggle = 'class="quarto-color-scheme-toggle nav-link"'
     page = page.replace(toggle, f'{toggle} aria-label="Toggle dark mode"')
