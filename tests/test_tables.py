@@ -18,6 +18,7 @@ from semicon_nb.tables import (
     interval,
     judge,
     paired,
+    plus_minus,
     read_records,
     read_results,
     summary,
@@ -507,3 +508,7 @@ def test_a_score_that_an_experiment_lacks_is_told_in_words(form: str) -> None:
     assert "nan" not in text and "4 splits by subject" in text
     apart = [run if run["method"] != "scratch" else run | {"validation": None} for run in runs]
     assert "nan" not in table(apart, form, "validation") and "over 4 splits" in table(apart, form, "validation")
+
+
+def test_nothing_is_minus_zero():
+    assert plus_minus(-0.0004, 0.002, signed=True) == "+0.000 ± 0.002" and plus_minus(-0.0006, 0.002, signed=True) == "-0.001 ± 0.002"
