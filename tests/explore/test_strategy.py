@@ -198,6 +198,21 @@ def test_the_page_compares_as_python_does(explorer, static_page, tmp_path):  # n
                 assert np.array_equal(found.reshape(shape), compare(stop.strategy, explorer.shown.slice.labels, place))
 
 
+@pytest.mark.browser
+def test_a_pixel_without_a_positive_is_an_anchor_neither_in_the_page_nor_in_python(static_page, tmp_path):  # noqa: F811
+    labels = np.zeros((10, 10), np.int64)
+    labels[1, 1], labels[5:9, 5:9], labels[0, 6], labels[2, 8:] = 1, 1, 2, 3
+    image, features = np.random.default_rng(0).random((10, 10)), np.random.default_rng(1).random((4, 10, 10))
+    explorer = StrategyExplorer(image, labels, features=features, anchor=(0, 6))
+    tab, places = static_page(explorer.to_html(tmp_path / "s.html")), list(np.ndindex(10, 10))
+    for k, family in enumerate(explorer.shown.families):
+        for i, stop in enumerate(family.stops):
+            found = tab.page.evaluate(f"p => p.map((at) => semicon.shown.compared({k}, {i}, ...at))", places)
+            wanted = [compare(stop.strategy, labels, place).ravel() for place in places]
+            assert np.array_equal(found, wanted), stop.strategy
+    assert tab.page.locator(".strategy .said").first.text_content() == "No positive here: as an anchor, this pixel takes no part in the loss."
+
+
 def told(met: np.ndarray, labels: np.ndarray, anchor: tuple[int, int]) -> str:
     """The sentence below a picture, reckoned from what the anchor meets."""
     same = int((labels == labels[anchor]).sum())

@@ -11,16 +11,18 @@ function explorer(root, data, host) {
   // What the anchor meets: 0 never compared, 1 positive, 2 negative, 3 the anchor (the rule of semicon_nb.strategies); these are marks, too
   function compared(k, stop, row, column) {
     const { groups } = families[k].stops[stop], here = row * width + column, met = new Uint8Array(height * width);
-    if (labels[here] === 0 || groups[here] < 0) return met;
+    const alike = labels.reduce((sum, label, i) => sum + (groups[i] === groups[here] && label === labels[here]), 0);
+    if (labels[here] === 0 || groups[here] < 0 || alike < 2) return met;
     for (let i = 0; i < met.length; i++) if (groups[i] === groups[here]) met[i] = labels[i] === labels[here] ? 1 : 2;
     met[here] = 3;
     return met;
   }
 
-  function words(met) {
-    const here = labels[anchor[0] * width + anchor[1]];
+  function words(met, groups) {
+    const place = anchor[0] * width + anchor[1], here = labels[place];
     if (here === 0) return "Background: never an anchor. Pick a pixel inside an outline.";
-    if (!met.includes(3)) return "Not kept: this pixel takes no part in the loss.";
+    if (groups[place] < 0) return "Not kept: this pixel takes no part in the loss.";
+    if (!met.includes(3)) return "No positive here: as an anchor, this pixel takes no part in the loss.";
     const counts = [0, 0, 0, 0], there = new Set(labels), known = new Set(labels.filter((_, i) => met[i]));
     for (const kind of met) counts[kind]++;
     const same = labels.reduce((sum, label) => sum + (label === here), 0);
@@ -41,7 +43,7 @@ function explorer(root, data, host) {
   for (const { numbers } of panels) numbers.fold.addEventListener("toggle", () => panels.forEach((panel) => { panel.numbers.fold.open = numbers.fold.open; }));
 
   function show(k) {
-    const stop = families[k].stops[stops[k]], met = compared(k, stops[k], ...anchor), said = words(met);
+    const stop = families[k].stops[stops[k]], met = compared(k, stops[k], ...anchor), said = words(met, stop.groups);
     const where = `row ${anchor[0]}, column ${anchor[1]}, ${data.classes[labels[anchor[0] * width + anchor[1]]]}`;
     const alt = `${families[k].name} ${stop.label}, anchor in ${where}. ${said} Arrow keys move the anchor.`;
     panels[k].canvas.draw({ height, width, rgb: paint(image, met, tints, (i) => share[met[i]]), marks: met, labels, colours: data.colours, cursor: anchor, grid: stop.grid, alt });
