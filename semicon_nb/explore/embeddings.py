@@ -15,24 +15,23 @@ from ..machine import device_of
 from ..runs import Run, read_run
 from ..show import PALETTE, SYMBOLS, rgb
 from ..unet import UNet
+from .slices import whole_labels
 
 __all__ = []
 
 
 def as_labels(
-    labels: np.ndarray | None,  # [H, W] or [S, H, W], whole numbers
+    labels: np.ndarray | torch.Tensor | None,  # [H, W] or [S, H, W], whole numbers from 0 to 255
     shape: tuple[int, int, int],  # of the images
 ) -> np.ndarray | None:  # [S, H, W] int64
-    """Labels as a stack of the images' shape; ValueError for another shape or numbers that are not whole."""
+    """Labels as a stack of the images' shape; ValueError for another shape, or for other than whole numbers from 0 to 255."""
     if labels is None:
         return None
-    array = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels)
+    array = whole_labels(labels)
     array = array[None] if array.ndim == 2 else array
     if array.shape != tuple(shape):
         raise ValueError(f"labels: found shape {array.shape}, expected {tuple(shape)} like the images; resize by nearest neighbour")
-    if not np.array_equal(array, np.round(array)):
-        raise ValueError("labels: some are not whole numbers; were they resized with interpolation?")
-    return array.astype(np.int64)
+    return array
 
 
 def class_names(
@@ -359,7 +358,7 @@ def slices_of(
         images, labels, classes = slices_of_run(model, images)
     elif isinstance(model, Run) and labels is not None and classes is not None:
         order = class_order("classes", classes, Codes(()), model.settings["classes"], model.codes)
-        labels, classes = np.array(order)[np.asarray(labels)], model.settings["classes"]
+        labels, classes = np.array(order)[whole_labels(labels)], model.settings["classes"]
     if images is None or isinstance(images, Cohort):
         found = "none" if images is None else "a cohort"
         raise ValueError(f"images: found {found}, expected one slice [H, W] or several [S, H, W]; only a run brings its own")

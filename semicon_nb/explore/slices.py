@@ -33,9 +33,9 @@ def chosen_slice(image: np.ndarray | None, labels: np.ndarray | None, classes: S
         cohort = phantom(subjects=4, size=64)
         most = int((cohort.labels > 0).sum((1, 2)).argmax())
         image, labels, classes = cohort.images[most], cohort.labels[most], cohort.classes
-    image, labels = _checked_image(image), np.asarray(labels)
-    _check_labels(labels, image.shape)
-    return Slice(image, labels.astype(np.int64), _class_names(int(labels.max()) + 1, classes))
+    image = _checked_image(image)
+    marks = _checked_labels(labels, image.shape)
+    return Slice(image, marks, _class_names(int(marks.max()) + 1, classes))
 
 
 def _checked_image(image: np.ndarray) -> np.ndarray:
@@ -51,12 +51,25 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
     return image if low >= 0 and high <= 1 else (image - low) / max(high - low, 1e-12)
 
 
-def _check_labels(labels: np.ndarray, shape: tuple[int, ...]) -> None:
-    """ValueError for labels of another shape than the image, for other than whole numbers, and without foreground."""
-    if labels.shape != shape:
-        raise ValueError(f"labels: found shape {list(labels.shape)}, expected {list(shape)} as the image")
-    if (labels != np.round(labels)).any() or labels.min() < 0 or not (labels > 0).any():
+def whole_labels(labels: np.ndarray | Tensor) -> np.ndarray:
+    """The `labels` [...] as int64; ValueError for other than whole numbers from 0 to 255, as many as a page tells apart."""
+    array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    if not np.array_equal(array, np.round(array)):
+        raise ValueError("labels: found some that are not whole numbers, expected 0 to 255; resize labels by nearest neighbour")
+    if array.size and (array.min() < 0 or array.max() > 255):
+        found = f"{array.min():g} to {array.max():g}"
+        raise ValueError(f"labels: found {found}, expected whole numbers from 0 to 255; number the classes from 0, the background")
+    return array.astype(np.int64)
+
+
+def _checked_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The `labels` [H, W] as int64; ValueError for another `shape` than the image's, for what `whole_labels` refuses, and without foreground."""
+    if np.shape(labels) != shape:
+        raise ValueError(f"labels: found shape {list(np.shape(labels))}, expected {list(shape)} as the image")
+    marks = whole_labels(labels)
+    if not marks.any():
         raise ValueError("labels: found no foreground, so no anchor; expected whole numbers, 0 for background, some above it")
+    return marks
 
 
 def _class_names(count: int, classes: Sequence[str] | None) -> tuple[str, ...]:

@@ -88,6 +88,12 @@ def test_without_labels_there_are_no_labels_errors_or_votes():
     assert list(colourings(view.stages["Sequential"], view.images, None, view.names)) == ["intensity", "row", "column"]
 
 
+def test_labels_that_are_no_classes_of_a_run_are_refused(small_run):
+    images, labels = a_slice(32)
+    with pytest.raises(ValueError, match="labels: found -1 to 1, expected whole numbers from 0 to 255"):
+        gather(small_run, images, labels - 1, small_run.cohort.classes)
+
+
 def test_a_unets_own_head_predicts_and_its_stages_vote():
     images, labels = a_slice(32)
     model = UNet(width=4, depth=2).eval()

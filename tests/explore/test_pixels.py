@@ -129,6 +129,8 @@ BAD = {
     "a model whose output does not fit": (lambda: (nn.Conv2d(1, 4, 3), a_slice()[0]), "one vector for each pixel"),
     "labels of another size": (lambda: (network(), a_slice()[0], a_slice(20)[1]), "like the images"),
     "labels between whole numbers": (lambda: (network(), a_slice()[0], a_slice()[1] + 0.5), "not whole numbers"),
+    "a label below 0": (lambda: (network(), a_slice()[0], a_slice()[1] - 1), "-1 to 1, expected whole numbers from 0 to 255"),
+    "a label above 255": (lambda: (network(), a_slice()[0], a_slice()[1] * 128), "0 to 256, expected whole numbers from 0 to 255"),
     "3-D input": (lambda: (network(), np.zeros((2, 3, 8, 8))), "cut a volume into slices"),
     "two pixels": (lambda: (network(), np.zeros((1, 2))), "too few"),
     "NaN embeddings": (lambda: (lambda x: x * torch.nan, a_slice()[0]), "NaN"),

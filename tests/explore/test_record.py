@@ -89,10 +89,12 @@ def test_the_first_steps_of_the_example_are_those_of_its_script():
     assert again == pytest.approx([step["loss"] for step in about["history"][:3]], abs=2e-3)
 
 
-def test_slices_without_foreground_are_refused():
+def test_slices_without_foreground_and_labels_that_are_no_classes_are_refused():
     model = UNet(width=4, depth=2, pixel_dim=8)
     with pytest.raises(ValueError, match="no foreground"):
         Recorder(model, np.zeros((1, 16, 16)), np.zeros((1, 16, 16), int))
+    with pytest.raises(ValueError, match="labels: found -1 to -1, expected whole numbers from 0 to 255"):
+        Recorder(model, np.zeros((1, 16, 16)), np.full((1, 16, 16), -1))
     with pytest.raises(ValueError, match="every: found 0"):
         Recorder(model, np.zeros((1, 16, 16)), np.ones((1, 16, 16), int), every=0)
     with pytest.raises(TypeError, match="expected a Recording"):

@@ -1,5 +1,6 @@
 """The strategy explorer agrees with the strategies and with the loss, in Python and in the page."""
 
+import base64
 import json
 from dataclasses import dataclass
 
@@ -148,6 +149,9 @@ BAD = {
     "3-D": (lambda i, y: {"image": i[None], "labels": y[None]}, "3-D"),
     "sizes": (lambda i, y: {"image": i, "labels": y[:-1]}, "labels"),
     "no foreground": (lambda i, y: {"image": i, "labels": y * 0}, "no foreground"),
+    "a label below 0": (lambda i, y: {"image": i, "labels": y - 1}, "-1 to 2, expected whole numbers from 0 to 255"),
+    "a label above 255": (lambda i, y: {"image": i, "labels": 86 * y}, "0 to 258, expected whole numbers from 0 to 255"),
+    "labels between whole numbers": (lambda i, y: {"image": i, "labels": y / 2}, "not whole numbers"),
     "two pixels": (lambda i, y: {"image": i[:1, :2], "labels": y[:1, :2]}, "2 pixels"),
     "NaN embeddings": (lambda i, y: {"image": i, "labels": y, "features": np.full((4, *i.shape), np.nan)}, "NaN"),
     "features of another size": (lambda i, y: {"image": i, "labels": y, "features": np.zeros((4, 8, 8))}, "features"),
@@ -174,6 +178,13 @@ def test_a_single_pixel_of_a_class_is_no_anchor_but_works():
     labels[5, 5], labels[9, 9] = 1, 2
     explorer = StrategyExplorer(image, labels, features=np.random.default_rng(0).standard_normal((4, *image.shape)))
     assert not explorer.problem, explorer.trace
+
+
+def test_every_label_up_to_255_is_in_the_page_as_it_was_given():
+    image, labels = a_slice()
+    explorer = StrategyExplorer(image, 85 * labels, features=np.random.default_rng(0).standard_normal((4, *image.shape)))
+    stored = np.frombuffer(base64.b64decode(json.loads(explorer.live.data)["labels"]["data"]), np.uint8)
+    assert stored.tolist() == (85 * labels).ravel().tolist() and stored.max() == 255
 
 
 def test_the_stored_picture_is_small(explorer):

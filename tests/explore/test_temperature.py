@@ -91,6 +91,8 @@ BAD = {
     "3-D": (lambda i, y, f: {"image": i[None], "labels": y[None]}, "3-D"),
     "NaN": (lambda i, y, f: {"image": i, "labels": y, "features": f * np.nan}, "NaN"),
     "no foreground": (lambda i, y, f: {"image": i, "labels": 0 * y, "features": f}, "no foreground"),
+    "a label below 0": (lambda i, y, f: {"image": i, "labels": y - 1, "features": f}, "-1 to 1, expected whole numbers from 0 to 255"),
+    "a label above 255": (lambda i, y, f: {"image": i, "labels": 128 * y, "features": f}, "0 to 256, expected whole numbers from 0 to 255"),
     "temperature": (lambda i, y, f: {"image": i, "labels": y, "features": f, "temperature": 0}, "temperature"),
     "model": (lambda i, y, f: {"image": i, "labels": y, "model": torch.nn.AvgPool2d(3)}, "model"),
 }
