@@ -112,22 +112,25 @@ class Recorder:
         self.snap("initial")
 
     def snap(self, stage: str) -> None:
-        """Take a snapshot now, under the name of the `stage` that is being trained, and keep it."""
+        """Take a snapshot now, under the name of the `stage` that is being trained, and keep it in place of one of the same step."""
         taken = look(self.model, self.recording, stage, self.done)
-        self.recording = replace(self.recording, snapshots=(*self.recording.snapshots, taken))
+        before = [snap for snap in self.recording.snapshots if (snap.stage, snap.step) != (stage, self.done)]
+        self.recording = replace(self.recording, snapshots=(*before, taken))
         if self.folder:
             save_recording(self.recording, self.folder)
 
     def watch(self, steps: Iterable[Step]) -> Iterator[Step]:
-        """Pass on the steps of one stage, looking every few of them and after the last."""
+        """Pass on the steps of one stage, looking every few of them, and after the last at the network that training leaves."""
+        stage = None
         for step in steps:
+            stage = step.stage
             self.done += 1
             self.recording = replace(self.recording, history=(*self.recording.history, replace(step, step=self.done)))
             if self.done % self.every == 0:
-                self.snap(step.stage)
+                self.snap(stage)
             yield step
-        if self.recording.snapshots[-1].step != self.done or self.recording.snapshots[-1].stage != self.recording.history[-1].stage:
-            self.snap(self.recording.history[-1].stage)
+        if stage is not None:  # `fit` puts the best or the averaged weights into the model after its last step
+            self.snap(stage)
 
 
 def packed(**arrays: np.ndarray) -> bytes:
@@ -142,7 +145,7 @@ def save_recording(
     recording: Recording,  # to keep
     folder: str | Path,  # where; made if need be
 ) -> Path:
-    """Write a recording; snapshots already there are left alone."""
+    """Write a recording; snapshots already there are left alone, but for the last, which may have been taken again."""
     folder = Path(folder)
     fixed = {"name": recording.name, "names": recording.names, "balanced": recording.sample.balanced}
     if not (folder / "slices.npz").is_file():
@@ -155,7 +158,7 @@ def save_recording(
         write_atomic(folder / "recording.json", json.dumps(fixed))
     for number, snap in enumerate(recording.snapshots):
         path = folder / f"{number:04d}-{snap.stage}-{snap.step:06d}.npz"
-        if not path.is_file():
+        if number == len(recording.snapshots) - 1 or not path.is_file():
             write_atomic(
                 path,
                 packed(vectors=snap.vectors, prediction=snap.prediction, numbers=np.array([snap.dice, snap.agreement])),

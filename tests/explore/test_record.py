@@ -1,5 +1,7 @@
 """Recordings that do not disturb what they watch, and come back from their folder as they were."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from semicon_nb.embed import neighbours, pixel_embeddings, sample_pixels
 from semicon_nb.explore import Recorder, example_models
 from semicon_nb.explore.record import as_recording, example_recording, load_recording, read_example
 from semicon_nb.predict import predict
+from semicon_nb.stages import PRESETS
+from semicon_nb.train import finetune
 from semicon_nb.trust import neighbour_agreement
 from semicon_nb.unet import UNet
 from tools import shipped
@@ -34,6 +38,25 @@ def test_moments_are_taken_every_few_steps_of_every_stage(recorded):  # noqa: F8
     ]
     assert [step.step for step in recorded[0].recording.history] == list(range(1, 13))
     assert all(np.allclose(np.linalg.norm(s.vectors.astype(float), axis=1), 1, atol=2e-3) for s in recorded[0].recording.snapshots)
+
+
+@pytest.mark.parametrize("steps", [6, 7])
+def test_the_last_moment_is_the_network_that_training_leaves(steps, small_phantom, parts, watched, tmp_path):  # noqa: F811
+    settings = replace(PRESETS["demo"].stages["finetune"], steps=steps, batch=2, precision="fp32")
+    assert settings.average > 0, "what is left is not what the last step made"
+    torch.manual_seed(0)
+    model = UNet(width=4, depth=2, pixel_dim=8)
+    recorder = Recorder(model, *watched, small_phantom.classes, every=2, folder=tmp_path)
+    list(recorder.watch(finetune(model, small_phantom, parts, settings)))
+    left = pixel_embeddings(model, watched[0]).reshape(watched[0].size, -1)[recorder.recording.sample.index].astype(np.float16)
+    for recording in (recorder.recording, load_recording(tmp_path)):
+        assert [snap.step for snap in recording.snapshots] == [0, 2, 4, 6, 7][: steps - 2]
+        assert np.array_equal(recording.snapshots[-1].vectors, left)
+
+
+def test_a_stage_without_steps_adds_no_moment(watched):  # noqa: F811
+    recorder = Recorder(UNet(width=4, depth=2), *watched)
+    assert list(recorder.watch([])) == [] and len(recorder.recording.snapshots) == 1
 
 
 def test_a_recording_comes_back_from_its_folder(recorded):  # noqa: F811
