@@ -211,6 +211,19 @@ def test_rival_is_chosen_on_validation_not_on_test():
     assert best_other(records)[0.05] == {"scratch": "a", "a": "b", "b": "a"}
 
 
+def test_one_easy_split_makes_no_best_other():
+    """On the split that all have, "easy" is worse than "a"; its mean is the highest because it was run on no other."""
+    runs = runs_of({("scratch", 0.05): [0.70, 0.70, 0.90], ("a", 0.05): [0.72, 0.72, 0.92], ("easy", 0.05): [None, None, 0.91]})
+    assert best_other(runs)[0.05] == {"scratch": "a", "a": "scratch", "easy": "a"}
+
+
+def test_of_methods_that_three_digits_cannot_tell_apart_the_one_with_more_splits_is_the_best_other():
+    scores = {("scratch", 0.05): [0.800, 0.800, 0.600], ("a", 0.05): [0.8002, 0.8002, None], ("b", 0.05): [0.790, 0.790, None]}
+    assert best_other(runs_of(scores))[0.05]["b"] == "scratch"
+    scores["a", 0.05] = [0.802, 0.802, None]
+    assert best_other(runs_of(scores))[0.05]["b"] == "a"
+
+
 @pytest.mark.parametrize("form, piece", [("markdown", "| `better` |"), ("latex", r"\begin{tabular}{lrrr}"), ("html", "<table")])
 def test_table_in_each_form(form, piece):
     text = table(invented(INVENTED), form)
