@@ -53,7 +53,7 @@ def _played(runs: "pd.DataFrame", claims: Mapping[str, list[tuple[str, str]]], l
     share = min(shares or runs["labels"]) if labels is None else labels
     rows = {text: _points(every[every["labels"] == share]) for text, every in compared.items()}
     kept = [{"text": text, "found": found} for text, found in rows.items() if found]
-    said = f"{share:.0%}".replace("%", "\u00a0%")
+    said = f"{100 * share:g}\u00a0%"
     return {"claims": kept, "labels": said, "about": f"{runs['experiment'].iloc[0]}, {said} labelled", "scale": _scale(kept)}
 
 

@@ -117,6 +117,13 @@ def test_a_share_at_which_nothing_was_compared_is_passed_over():
     assert GuessingGame(runs_of(scores), CLAIMS).data == GuessingGame(runs_of(SCORES), CLAIMS).data
 
 
+@pytest.mark.parametrize("share, said", [(0.005, "0.5"), (0.025, "2.5"), (0.07, "7"), (0.125, "12.5")])
+def test_a_labelled_share_is_said_as_it_is(share, said):
+    scores = {("scratch", share): SCORES["scratch", 0.05], ("global", share): SCORES["global", 0.05]}
+    played = GuessingGame(runs_of(scores), CLAIMS).data["experiments"][0]
+    assert played["labels"] == f"{said}\u00a0%" and played["about"] == f"mice, laptop, {said}\u00a0% labelled"
+
+
 def test_one_split_has_no_interval():
     game = GuessingGame(runs_of({place: dice[:1] for place, dice in SCORES.items()}), CLAIMS)
     found = first_of(game._repr_html_())["claims"][0]["found"][0]
