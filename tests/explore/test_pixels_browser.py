@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from browser_tools import lab, pca_page, static_page, swift  # noqa: F401
-from test_pixels import NAMES, a_slice, network
+from test_pixels import NAMES, Failing, a_slice, network
 
 from semicon_nb.explore import PixelExplorer
 from semicon_nb.explore.pixels import stored_map
@@ -115,6 +115,19 @@ def test_a_change_of_stage_is_a_morph(static_page, written):  # noqa: F811
     tab.near(f"{DETAIL}.detail().x[0]", first_places(made, "one")[0, 0], "the first point at the other stage", 1e-3)
     steps = np.diff(tab.page.evaluate("window.seen"))
     assert (np.abs(steps) > 1e-6).sum() > 1 and (steps >= -1e-6).all() | (steps <= 1e-6).all(), "several steps, all in one direction"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("place, name, share", [((1, 1), "anterior", 2), ((3, 4), "posterior", 0)], ids=["two pixels", "a lone pixel"])
+def test_attention_of_a_network_that_tells_nothing_apart_is_spread_evenly(static_page, tmp_path, place, name, share):  # noqa: F811
+    """Of the 63 other pixels one is of the anchor's class, or none."""
+    labels = np.zeros((8, 8), int)
+    labels[1, 1], labels[6, 5], labels[3, 4] = 1, 1, 2
+    made = PixelExplorer(Failing("constant"), np.random.default_rng(0).random((8, 8)), labels, NAMES, count=64)
+    tab = opened(static_page, pca_page(made, tmp_path / "page.html"), size=(1440, 1000))
+    tab.page.mouse.move(*centres(tab, "slices", *laid_out(made))[8 * place[0] + place[1]])
+    said = f"{share} % of the loss's attention falls on {name}; spread evenly it would be {share} %."
+    tab.wait(lambda: tab.page.inner_text("#said-anchor").endswith(said), said)
 
 
 @pytest.mark.browser

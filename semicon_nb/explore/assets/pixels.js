@@ -77,7 +77,7 @@ function anchorWords(grid, anchor, weights, temperature, labels, names) {
   }
   if (!labels) return `${text}. ${inWords(Math.max(near, 0))} pixels have a likeness above one half at temperature ${temperature}.`;
   const own = names[labels[anchor]];
-  return `${text}, ${own}. At temperature ${temperature}, ${percent(same / (all || 1))} of the loss's attention falls on ${own}; spread evenly it would be ${percent(alike / grid.total)}.`;
+  return `${text}, ${own}. At temperature ${temperature}, ${percent(same / (all || 1))} of the loss's attention falls on ${own}; spread evenly it would be ${percent((alike - 1) / (grid.total - 1))}.`;
 }
 
 // Numbers beside the map: in sight, each beside its control; how to read them on demand
