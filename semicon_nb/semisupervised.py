@@ -247,7 +247,11 @@ def copy_paste(nets: Teacher, batch: Batch, context: Context) -> Tensor:
 
 
 def chosen_pixels(labels: Tensor, sure: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Positions [n] int64 of up to `count` pixels that are `sure` [P] bool, as evenly over the classes, `labels` [P], as they allow."""
+    """Positions [n] int64 of pixels that are `sure` [P] bool, at random, an equal share for each class, `labels` [P], among them.
+
+    A share is `count` by the number of these classes, rounded up: with 1,024 and three classes it is 342, so 1,026 in all.
+    A class that has fewer gives all of them, and no other makes up for it.
+    """
     order = torch.randperm(len(labels), generator=generator).to(labels.device)
     order = order[sure[order]]
     classes = labels[order].unique()

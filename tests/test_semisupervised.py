@@ -141,6 +141,13 @@ def test_chosen_pixels_are_sure_and_balanced():
     assert len(chosen_pixels(labels, torch.zeros_like(sure), 150, torch.Generator())) == 0
 
 
+@pytest.mark.parametrize("there, picked", [((900, 900, 900), [342, 342, 342]), ((900, 5), [512, 5]), ((900, 0, 900), [512, 0, 512])])
+def test_each_class_gives_its_share_rounded_up_and_nobody_makes_up_for_a_small_one(there, picked):
+    labels = torch.repeat_interleave(torch.arange(len(there)), torch.tensor(there))
+    found = chosen_pixels(labels, torch.ones_like(labels, dtype=torch.bool), 1024, torch.Generator().manual_seed(0))
+    assert torch.bincount(labels[found], minlength=len(there)).tolist() == picked
+
+
 def test_all_unsure_pixels_leave_the_labelled_ones(batch):
     nothing = Batch(batch.step, batch.images, torch.zeros_like(batch.labels), batch.weak, batch.strong, batch.generator)
     loss = OBJECTIVES["joint"].loss(Student(network()), nothing, replace(SURE, threshold=1.1))
