@@ -58,7 +58,7 @@ class StageSettings:
     batch: int = 16  # slices of a batch (each gives two views in the contrastive stages)
     rate: float = 1e-3  # largest learning rate
     weight_decay: float = 1e-4  # of AdamW; 0 is Adam
-    schedule: str = "cosine"  # "constant", or "cosine": down to zero at the last step
+    schedule: str = "cosine"  # "constant", or "cosine": down towards zero, where the step after the last would be
     warmup: int = 0  # steps over which the rate rises to its largest value
     clip: float = 0.0  # largest length of the gradient; 0 leaves it alone
     precision: str = "fp32"  # "fp32", "bf16" for autocast in the network, or "auto" for what pays

@@ -43,6 +43,7 @@ def test_cosine_has_the_right_period():
     assert rates[0] == pytest.approx(0.04) and rates[9] == pytest.approx(0.4) and rates[10] == pytest.approx(0.4)
     assert rates[55] == pytest.approx(0.2) and 0 < rates[99] < 0.001 and rates[100] == pytest.approx(0)
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+    assert rate_at(StageSettings(steps=12, rate=1.0), 11) == pytest.approx(0.017, abs=1e-4), "the last of twelve still learns"
     assert {rate_at(replace(plan, schedule="constant", warmup=0), s) for s in range(100)} == {0.4}
 
 
