@@ -81,7 +81,7 @@ class Student(nn.Module):
 
 
 class Teacher(Student):
-    """A student, and the running average of its weights."""
+    """A student, and the running average of its weights before each step; the last step is not in the average that is kept."""
 
     def __init__(self, student: UNet, average: float = 0.99):  # share of the old weights in each update
         super().__init__(student)
@@ -93,7 +93,7 @@ class Teacher(Student):
         return self.teacher
 
     def follow(self, step: int) -> None:
-        """Move the teacher towards the student after `step` steps; in early steps the average is shorter."""
+        """Move the teacher towards the student after `step` steps, before the next one; in early steps the average is shorter."""
         blend(self.teacher, self.student, min(self.average, step / (step + 1)))
 
 
@@ -150,7 +150,10 @@ def quarter_turn(values: Tensor, quarters: int, mirror: bool) -> Tensor:
 
 
 def mean_teacher(nets: Teacher, batch: Batch, context: Context, quarters: int = 0, mirror: bool = False) -> Tensor:
-    """Supervised loss, and agreement of the student on the strong view, turned, with the teacher's turned answer to the weak one; a scalar."""
+    """Supervised loss, and agreement of the student on the strong view, turned, with the teacher's turned answer to the weak one; a scalar.
+
+    The teacher follows first, so it knows the student's steps up to the one before.
+    """
     nets.follow(batch.step)
     with torch.no_grad():
         target = quarter_turn(logits_of(nets.teacher, batch.weak, context).softmax(1), quarters, mirror)

@@ -76,6 +76,16 @@ def test_teacher_follows_the_formula():
     assert nets.chosen is nets.teacher and not any(value.requires_grad for value in nets.teacher.parameters())
 
 
+def test_the_teacher_that_is_kept_lacks_the_last_step(cohort, part):
+    """After one step it is the network before it; after two, in which the average is short, no longer."""
+    untrained, one, two = network(), network(), network()
+    for model, steps in ((one, 1), (two, 2)):
+        settings = replace(TINY.stages["finetune"], steps=steps, average=0.0, validate_every=0)
+        list(finetune_with(model, cohort, part, settings, objective="mean-teacher"))
+    weights = [dict(model.named_parameters()) for model in (untrained, one, two)]
+    assert same(weights[0], weights[1]) and not same(weights[0], weights[2])
+
+
 def test_ramp_rises_to_one():
     values = [ramp(step, 100) for step in range(101)]
     assert values == sorted(values) and values[0] < 0.01 and values[40] == values[100] == 1.0
