@@ -72,15 +72,24 @@ def surface_distance(
     return max(float(way) for way in far)
 
 # %% ../nbs/course/09_how_good.ipynb #9549db42
+def diagonal_of(
+    shape: Sequence[int],  # of a map or a scan
+    spacing: Sequence[float],  # mm, or pixels of a picture, along each axis
+) -> float:  # in the unit of the spacing
+    """The longest way through a map: nothing in it can be further off."""
+    return math.hypot(*(n * s for n, s in zip(shape, spacing, strict=True)))
+
+
 def overlap_and_distance(
     predicted: np.ndarray,  # label map [X, Y, Z] or [X, Y]
     truth: np.ndarray,  # label map [X, Y, Z] or [X, Y], as predicted
     classes: int,  # number of classes, background among them
     spacing: Sequence[float],  # mm, or pixels of a picture, along each axis of the map
+    farthest: float | None = None,  # what a missed structure costs, in the unit of the spacing; None: the diagonal of the map
 ) -> tuple[np.ndarray, np.ndarray]:  # Dice and HD95, [classes - 1] each
     """Dice and HD95 of every foreground class of one volume."""
     dice, hd95 = np.full(classes - 1, np.nan), np.full(classes - 1, np.nan)
-    diagonal = math.hypot(*(n * s for n, s in zip(truth.shape, spacing, strict=True)))
+    diagonal = diagonal_of(truth.shape, spacing) if farthest is None else farthest
     for c in range(1, classes):  # one after the other: a mask is as large as the scan
         found, true = predicted == c, truth == c
         if found.any() or true.any():
@@ -95,13 +104,22 @@ def score_volume(
     truth: np.ndarray,  # label map [X, Y, n]
     classes: int,  # number of classes
     spacing: Sequence[float],  # mm, or pixels of a picture
-    ordered: bool,  # the slices are neighbours in space
+    body: bool,  # the slices are measured as one, as `is_body` says
+    farthest: float | None = None,  # what a missed structure costs, in the unit of the spacing; None: the diagonal of what is measured
 ) -> tuple[np.ndarray, np.ndarray]:  # Dice and HD95, [classes - 1] each
     """Dice and HD95 of one volume, through the stack or slice by slice."""
-    if ordered:
-        return overlap_and_distance(predicted, truth, classes, spacing)
-    planes = [overlap_and_distance(predicted[..., k], truth[..., k], classes, spacing[:2])[1] for k in range(truth.shape[2])]
+    if body:
+        return overlap_and_distance(predicted, truth, classes, spacing, farthest)
+    planes = [overlap_and_distance(predicted[..., k], truth[..., k], classes, spacing[:2], farthest)[1] for k in range(truth.shape[2])]
     return dice_of(overlap_counts(predicted, truth, classes))[1:], np.array([mean_known(column) for column in np.array(planes).T])
+
+
+def is_body(
+    place: np.ndarray,  # [n] which slices of a volume, sorted
+    slices: int,  # how many it has
+) -> bool:
+    """Whether slices are measured as one body: all of the volume, or three neighbours at least, since of fewer every pixel is surface."""
+    return len(place) == slices or len(place) > 2 and bool((np.diff(place) == 1).all())
 
 
 def mean_known(values: Sequence[float] | np.ndarray) -> float:
@@ -176,10 +194,11 @@ def evaluate(
         rows = indices[cohort.volume[indices] == v]
         small, native = label_maps(model, cohort, rows, how)
         counts += overlap_counts(small, cohort.labels[rows], classes)
-        volume, place = cohort.volumes[v], np.searchsorted(np.flatnonzero(cohort.volume == v), rows)
-        truth = native_labels(cohort, v)[:, :, place]
-        ordered = not np.isnan(cohort.position[rows]).any() and bool((np.diff(place) == 1).all())
-        dice, hd95 = score_volume(native, truth, classes, volume.spacing, ordered)
+        volume, every = cohort.volumes[v], np.flatnonzero(cohort.volume == v)
+        place, ordered = np.searchsorted(every, rows), not np.isnan(cohort.position[rows]).any()
+        truth, body = native_labels(cohort, v)[:, :, place], ordered and is_body(place, len(every))
+        farthest = diagonal_of(volume.shape, volume.spacing) if ordered else None
+        dice, hd95 = score_volume(native, truth, classes, volume.spacing, body, farthest)
         scores.append((volume, len(rows), dice, hd95))
     return report_of(cohort.classes[1:], dice_of(counts)[1:], scores)
 

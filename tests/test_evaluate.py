@@ -151,9 +151,9 @@ def test_unordered_slices_are_measured_one_by_one():
     truth, found = boxes(((2, 2, 0), (8, 8, 10))), boxes(((2, 2, 0), (8, 8, 10)))
     found[:, :, 0] = np.roll(truth[:, :, 0], 2, axis=0)
     found[:, :, 1] = 0
-    dice, hd95 = score_volume(found, truth, 2, (1.0, 1.0, 1.0), ordered=False)
+    dice, hd95 = score_volume(found, truth, 2, (1.0, 1.0, 1.0), body=False)
     assert hd95[0] == pytest.approx((2 + math.hypot(12, 14)) / 10) and dice[0] == pytest.approx(dice_of(overlap_counts(found, truth, 2))[1])
-    assert score_volume(found, truth, 2, (1.0, 1.0, 1.0), ordered=True)[1][0] < hd95[0]
+    assert score_volume(found, truth, 2, (1.0, 1.0, 1.0), body=True)[1][0] < hd95[0]
 
 
 # reports ------------------------------------------------------------------------------------------------------------
@@ -197,6 +197,24 @@ def test_only_slices_with_an_outline_count(cohort):
     assert report.slices == int(labelled.sum()) and cohort.volumes[1].name not in [v["name"] for v in report.volumes]
     with pytest.raises(DataError, match="outline"):
         evaluate(Oracle(cohort), partly, [cohort.volumes[1].name])
+
+
+@pytest.mark.parametrize(("chosen", "body"), [([4], False), ([4, 5], False), ([3, 5, 6], False), ([4, 5, 6], True), (slice(None), True)])
+def test_fewer_than_three_neighbouring_slices_are_measured_outline_by_outline(chosen, body, cohort):
+    model, rows = Oracle(cohort, lambda labels: np.roll(labels, (2, 2), axis=(0, 1))), np.flatnonzero(cohort.volume == 0)[chosen]
+    true = native_labels(cohort, 0)[:, :, chosen] == 1
+    found, spacing = np.roll(true, (2, 2), axis=(0, 1)), cohort.volumes[0].spacing
+    planes = [farthest(found[..., k], true[..., k], spacing[:2]) for k in range(len(rows)) if true[..., k].any()]
+    expected = farthest(found, true, spacing) if body else np.mean(planes)
+    assert evaluate(model, cohort, rows).per_class[cohort.classes[1]]["hd95"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("chosen", [[4], [4, 5], [3, 5, 6], [4, 5, 6], slice(None)])
+def test_a_missed_structure_costs_the_diagonal_of_the_scan_whichever_slices_are_outlined(chosen, cohort):
+    model, rows, volume = Oracle(cohort, np.zeros_like), np.flatnonzero(cohort.volume == 0)[chosen], cohort.volumes[0]
+    assert evaluate(model, cohort, rows).hd95 == pytest.approx(math.dist((0, 0, 0), np.multiply(volume.shape, volume.spacing)))
+    unknown = replace(cohort, position=np.full(len(cohort), np.nan, np.float32))
+    assert evaluate(model, unknown, rows).hd95 == pytest.approx(math.dist((0, 0), np.multiply(volume.shape, volume.spacing)[:2]))
 
 
 def test_a_report_is_json_without_nan(cohort):
