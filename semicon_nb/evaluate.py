@@ -135,7 +135,7 @@ class Report:
 
     pooled_dice: float  # counts pooled over all slices at the network's size, mean over foreground classes
     volume_dice: float  # per volume on its own grid, mean over volumes, then over foreground classes
-    hd95: float  # averaged likewise, in `unit`; nan where volumes in mm and pictures meet
+    hd95: float  # averaged likewise, in `unit`; nan, as that of every class, where volumes in mm and pictures meet
     per_class: dict[str, dict]  # class -> pooled_dice, volume_dice, hd95, their spreads, missed
     volumes: list[dict]  # one entry a volume: name, subject, slices, dice and hd95 of every class
     slices: int  # labelled slices that were looked at
@@ -209,9 +209,10 @@ def report_of(
     scores: Sequence[tuple],  # volume, slices, Dice and HD95 of each class
 ) -> Report:
     """Summarise scores of volumes."""
-    per_class = {}
+    per_class, units = {}, {score[0].unit for score in scores}
     for c, name in enumerate(names):
         dice, hd95 = (np.array([score[part][c] for score in scores]) for part in (2, 3))
+        hd95 = hd95 if len(units) == 1 else np.full_like(hd95, np.nan)  # millimetres and pixels have no mean
         per_class[name] = {
             "pooled_dice": float(pooled[c]), "volume_dice": mean_known(dice), "volume_dice_spread": spread(dice),
             "hd95": mean_known(hd95), "hd95_spread": spread(hd95),
@@ -223,9 +224,6 @@ def report_of(
         for v, n, dice, hd95 in scores
     ]
     means = {key: mean_known([entry[key] for entry in per_class.values()]) for key in ("pooled_dice", "volume_dice", "hd95")}
-    units = {score[0].unit for score in scores}
-    if len(units) > 1:
-        means["hd95"] = math.nan
     unit = units.pop() if len(units) == 1 else ""
     return Report(**means, per_class=per_class, volumes=volumes, slices=sum(score[1] for score in scores), unit=unit)
 

@@ -241,6 +241,14 @@ def test_spreads_are_over_volumes():
     assert entry["volume_dice_spread"] == pytest.approx(np.std([0.8, 0.6], ddof=1)) and entry["hd95_spread"] == pytest.approx(math.sqrt(2))
 
 
+def test_millimetres_and_pixels_are_averaged_in_no_class():
+    scores = [(Volume(unit, "s", unit=unit), 3, np.array([d]), np.array([h])) for unit, d, h in [("mm", 0.8, 1.0), ("pixel", 0.6, 9.0)]]
+    mixed, apart = report_of(["one"], np.array([0.75]), scores), [report_of(["one"], np.array([0.75]), [one]) for one in scores]
+    assert math.isnan(mixed.per_class["one"]["hd95"]) and math.isnan(mixed.per_class["one"]["hd95_spread"]) and math.isnan(mixed.hd95)
+    assert mixed.per_class["one"]["volume_dice"] == pytest.approx(0.7) and [one.per_class["one"]["hd95"] for one in apart] == [1.0, 9.0]
+    assert [volume["hd95"]["one"] for volume in mixed.volumes] == [1.0, 9.0] and mixed.to_dict()["per_class"]["one"]["hd95"] is None
+
+
 def test_mean_and_nan_helpers():
     assert mean_known([1.0, math.nan, 3.0]) == 2 and math.isnan(mean_known([math.nan]))
     assert without_nan({"a": [np.float32(1.5), math.inf, np.int64(2)], "b": (math.nan, "x")}) == {"a": [1.5, None, 2], "b": [None, "x"]}
