@@ -161,21 +161,12 @@ def _blend_weights(places: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def blend_slices(
-    shares: np.ndarray,  # [n, classes, H, W] class probabilities of the slices of one volume
+    parts: Iterator[tuple[slice, np.ndarray]],  # of one volume: which slices, and their class probabilities [m, classes, H, W]
     places: np.ndarray,  # [n] mm, where each slice lies
     sigma: float,  # mm, standard deviation of the weights
-) -> np.ndarray:
-    """Each slice averaged with those beside it, float32 [n, classes, H, W]; ValueError for a sigma or places that do not fit."""
-    if len(places) != len(shares):
-        raise ValueError(f"places: found {len(places)}, expected one for each of the {len(shares)} slices")
-    return np.tensordot(_blend_weights(places, sigma), shares.astype(np.float32), 1)
-
-
-def _blended(
-    parts: Iterator[tuple[slice, np.ndarray]],  # from `_parts`
-    weights: np.ndarray,  # [n, n] what every slice counts for every other
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """The parts, each slice averaged with those that count for it; no more of them are held than count for some to come."""
+    """The parts, each slice averaged with those beside it; no more of them are held than count for some to come. ValueError for a sigma of 0 or less."""
+    weights = _blend_weights(places, sigma)
     reach = np.array([np.flatnonzero(row)[[0, -1]] for row in weights])
     first = np.minimum.accumulate(reach[::-1, 0])[::-1]
     held, start, waiting = None, 0, []
@@ -201,18 +192,37 @@ def _blended_parts(
     """
     how = how or prediction_of(model)
     parts = _parts(model, images, how)
-    return _blended(parts, _blend_weights(places, how.neighbours)) if how.neighbours and places is not None else parts
+    return blend_slices(parts, places, how.neighbours) if how.neighbours and places is not None else parts
 
 
 def _places(
     cohort: Cohort,  # slices
-    rows: np.ndarray,  # [n] which of them, of one volume
+    every: np.ndarray,  # [n] all of one volume
 ) -> np.ndarray | None:
     """Where in their volume slices lie, [n] mm; None where their order is not known."""
-    if np.isnan(cohort.position[rows]).any():
+    if np.isnan(cohort.position[every]).any():
         return None
-    v = cohort.volume[rows[0]]
-    return np.searchsorted(np.flatnonzero(cohort.volume == v), rows) * cohort.volumes[v].spacing[2]
+    return np.arange(len(every)) * cohort.volumes[cohort.volume[every[0]]].spacing[2]
+
+
+def _volume_parts(
+    model: nn.Module,  # images -> logits
+    cohort: Cohort,  # slices
+    rows: np.ndarray,  # [n] which of them, of one volume, in any order
+    how: Prediction | None = None,  # None: as the network wants to be asked
+) -> Iterator[tuple[slice | np.ndarray, np.ndarray]]:
+    """Which of the rows, and their class probabilities [m, classes, H, W] float32, part by part.
+
+    They are averaged with the slices beside, outlined or not and among the rows or not, as `segment` does.
+    """
+    how, every = how or prediction_of(model), np.flatnonzero(cohort.volume == cohort.volume[rows[0]])
+    places = _places(cohort, every) if how.neighbours else None
+    if places is None:
+        yield from _parts(model, cohort.images[rows], how)
+        return
+    for part, shares in _blended_parts(model, cohort.images[every], places, how):
+        wanted = np.flatnonzero(np.isin(rows, every[part]))
+        yield wanted, shares[np.searchsorted(every[part], rows[wanted])]
 
 
 def predict_slices(
@@ -221,14 +231,16 @@ def predict_slices(
     indices: np.ndarray,  # [n] which of them, of one volume or of several
     how: Prediction | None = None,  # None: as the network wants to be asked
 ) -> np.ndarray:
-    """Class probabilities [n, classes, H, W] float32, averaged with the slices beside where that is asked and their order is known."""
-    how = how or prediction_of(model)
-    shares = predict(model, cohort.images[indices], how)
-    for v in np.unique(cohort.volume[indices]) if how.neighbours else ():
-        own = cohort.volume[indices] == v
-        if (places := _places(cohort, indices[own])) is not None:
-            shares[own] = blend_slices(shares[own], places, how.neighbours)
-    return shares
+    """Class probabilities [n, classes, H, W] float32, averaged with all slices beside where that is asked and their order is known."""
+    how, rows, found = how or prediction_of(model), np.arange(len(cohort.images))[indices], np.empty(0, np.float32)
+    if not (how.neighbours and len(rows)):
+        return predict(model, cohort.images[indices], how)
+    for v in np.unique(cohort.volume[rows]):
+        own = np.flatnonzero(cohort.volume[rows] == v)
+        for part, shares in _volume_parts(model, cohort, rows[own], how):
+            found = found if len(found) else np.empty((len(rows), *shares.shape[1:]), np.float32)
+            found[own[part]] = shares
+    return found
 
 
 def native_map(
@@ -253,17 +265,14 @@ def label_maps(
 
     ValueError where the network knows other classes than the cohort.
     """
-    v, how = cohort.volume[rows[0]], how or prediction_of(model)
-    every = np.flatnonzero(cohort.volume == v) if how.neighbours else rows  # those beside, outlined or not, as `segment` has them
-    shape, names = cohort.volumes[v].shape, cohort.classes
-    small, native = np.empty((len(every), cohort.size, cohort.size), np.uint8), np.empty((len(every), *shape[:2]), np.uint8)
-    for part, shares in _blended_parts(model, cohort.images[every], _places(cohort, every), how):
+    shape, names = cohort.volumes[cohort.volume[rows[0]]].shape, cohort.classes
+    small, native = np.empty((len(rows), cohort.size, cohort.size), np.uint8), np.empty((len(rows), *shape[:2]), np.uint8)
+    for part, shares in _volume_parts(model, cohort, rows, how):
         if shares.shape[1] != len(names):
             raise ValueError(f"model: predicts {shares.shape[1]} classes, expected the {len(names)} of {cohort.name}: {names}")
         small[part] = shares.argmax(1)
         native[part] = np.moveaxis(native_map(shares, shape, cohort.grid), 2, 0)
-    kept = np.searchsorted(every, rows) if how.neighbours else slice(None)
-    return small[kept], np.moveaxis(native[kept], 0, 2)
+    return small, np.moveaxis(native, 0, 2)
 
 
 def _open_scan(scan: str | Path | np.ndarray, grid: Grid, apart: float) -> Scan:

@@ -14,7 +14,7 @@ from semicon_nb.data import folder, part_indices, phantom, split
 from semicon_nb.dice import pooled_dice
 from semicon_nb.embed import pixel_embeddings
 from semicon_nb.evaluate import evaluate
-from semicon_nb.experiment import measure
+from semicon_nb.experiment import measure, validation
 from semicon_nb.explore.embeddings import head_probabilities
 from semicon_nb.methods import load_run, recipe_of, train_method
 from semicon_nb.predict import (
@@ -92,6 +92,27 @@ def test_order_of_the_slices_and_size_of_a_batch_decide_nothing(cohort, order, b
     rows = np.array([0, 1, 2, 3, 4, 11, 12])
     whole = predict_slices(network(), cohort, rows, how)
     np.testing.assert_allclose(predict_slices(network(), cohort, rows[order], replace(how, batch=batch)), whole[order], atol=1e-5)
+
+
+def test_slices_beside_count_whether_they_are_asked_for_or_not(cohort):
+    """In any order, twice, or counted from the end: the average of all slices of the volume, computed in double."""
+    model, rows = network(), np.array([14, 2, 5, 3, 5, -1])
+    found = predict_slices(model, cohort, rows, Prediction(neighbours=4.0))
+    for row, shares in zip(rows, found, strict=True):
+        every = np.flatnonzero(cohort.volume == cohort.volume[row])
+        apart = (every - np.arange(len(cohort))[row]) * cohort.volumes[cohort.volume[row]].spacing[2]
+        weights = np.exp(-((apart / 4.0) ** 2) / 2)
+        expected = np.tensordot(weights / weights.sum(), predict(model, cohort.images[every]).astype(float), 1)
+        np.testing.assert_allclose(shares, expected, atol=1e-5)
+
+
+def test_validation_scores_what_evaluation_does_where_some_slices_are_outlined(cohort):
+    partly, part = replace(cohort, labelled=np.arange(len(cohort)) % 3 > 0), split(cohort, labelled=0.3)
+    rows = part_indices(partly, part, "val")
+    assert len(rows) < len(part_indices(cohort, part, "val"))
+    for how in (Prediction(), Prediction(neighbours=4.0)):
+        expected = evaluate(network(), partly, rows, how).pooled_dice
+        assert validation(network(), partly, part, "fp32", how) == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_network_is_asked_as_it_wants_unless_it_is_said(cohort):
