@@ -185,7 +185,7 @@ class Views:
 
     @cached_property
     def where(self) -> Tensor | None:
-        """Row and column [B, H, W, 2] in view 1 of each pixel of view 0; nan where it has left it. None with one view."""
+        """Row and column [B, H, W, 2] in view 1 of each pixel of view 0; nan where it has left it or cannot be found. None with one view."""
         return correspondence(self, 0, 1) if self.images.shape[1] > 1 else None
 
 # %% ../nbs/course/02_views.ipynb #713943c3
@@ -279,7 +279,7 @@ def correspondence(
     start: int,  # the view whose pixels are followed
     end: int,  # the view in which they are looked for
 ) -> Tensor:
-    """Row and column [B, H, W, 2] in view `end` of each pixel of view `start`; nan where it has left it."""
+    """Row and column [B, H, W, 2] in view `end` of each pixel of view `start`; nan where it has left it, or the warp is too strong to be undone."""
     B, _, _, H, W = pair.images.shape
     half = torch.tensor([(H - 1) / 2, (W - 1) / 2], device=pair.images.device)
     centred = centred_pixels((H, W), pair.images.device).expand(B, 2, H, W)

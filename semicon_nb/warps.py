@@ -98,7 +98,8 @@ def sample(values: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
 def invert(warp: Warp, view: int, points: Tensor, rounds: int = 12) -> Tensor:
     """Row and column [B, 2, H, W] in a view, about its centre, of each point of the slice [B, 2, H, W], in pixels about the slice's centre.
 
-    The affine part is undone directly; e is smooth, so q <- r - e(q) closes in on the answer in a few `rounds`.
+    The affine part is undone directly; e is smooth, so q <- r - e(q) closes in on the answer in a few `rounds`. Where the warp is too
+    strong for that, and the place found misses the point by more than 0.1 pixels of the view, it is nan.
     """
 
     def undo(places: Tensor) -> Tensor:
@@ -106,11 +107,15 @@ def invert(warp: Warp, view: int, points: Tensor, rounds: int = 12) -> Tensor:
 
     elastic = _widened(undo(warp.sources()[:, view]) - centred_pixels(warp.shape, points.device))
     reach = torch.tensor([2 / (side + 2) for side in warp.shape[::-1]], device=points.device)
+
+    def closer(places: Tensor) -> Tensor:
+        grid = places.flip(1).permute(0, 2, 3, 1) * reach
+        return straight - F.grid_sample(elastic, grid, padding_mode="border", align_corners=False)
+
     found = straight = undo(points)
     for _ in range(rounds):
-        grid = found.flip(1).permute(0, 2, 3, 1) * reach
-        found = straight - F.grid_sample(elastic, grid, padding_mode="border", align_corners=False)
-    return found
+        found = closer(found)
+    return torch.where((found - closer(found)).norm(dim=1, keepdim=True) <= 0.1, found, torch.nan)
 
 
 def _widened(field: Tensor) -> Tensor:

@@ -139,6 +139,16 @@ def test_where_is_exact_to_a_tenth_of_a_pixel(shape: tuple[int, int], preset: Vi
     assert 0.3 < kept.float().mean() < 1
 
 
+@pytest.mark.parametrize("elastic", [0.03, 0.05, 0.1])
+def test_where_is_exact_or_nan_however_strong_the_warp(elastic: float) -> None:
+    pair = views(torch.zeros(4, 1, 64, 64), None, ViewSettings(elastic=elastic), generator=seeded(3))
+    source, kept = pair.warp.sources()[:, 0].movedim(1, -1), ~pair.where[..., 0].isnan()
+    for b in range(4):
+        there = spline_at(pair.warp.control[b, 1].double(), pair.where[b][kept[b]].double(), (64, 64))
+        assert float((there - source[b][kept[b]]).norm(dim=-1).max()) < 0.15
+    assert 0.2 < kept.float().mean() < 1
+
+
 def spline_at(control: torch.Tensor, places: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     """The spline of control points [2, k, k] at rows and columns [n, 2], evaluated directly, as ground truth."""
     knots = control.shape[-1] - 3
