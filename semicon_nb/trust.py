@@ -44,8 +44,8 @@ def alignment(
 ) -> float:
     """Mean squared distance between two vectors of one class, each class counting the same; 0 is perfect."""
     _check_lengths(vectors, 1)
-    sums = {c: vectors[labels == c].astype(np.float64) for c in np.unique(labels)}
-    pairs = [2 - 2 * (np.square(v.sum(0)).sum() - np.square(v).sum()) / (len(v) * (len(v) - 1)) for v in sums.values() if len(v) > 1]
+    groups = [vectors[labels == c].astype(np.float64) for c in np.unique(labels)]
+    pairs = [2 * v.var(axis=0, ddof=1).sum() for v in groups if len(v) > 1]
     return float(np.mean(pairs)) if pairs else float("nan")
 
 

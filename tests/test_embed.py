@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 from torch import nn
 
@@ -167,6 +168,13 @@ def test_alignment_and_uniformity_are_means_over_pairs(clouds):
     by_class = [square[np.ix_(labels == c, labels == c)][others[np.ix_(labels == c, labels == c)]].mean() for c in range(3)]
     assert alignment(vectors, labels) == pytest.approx(np.mean(by_class), rel=1e-4)
     assert uniformity(vectors, block=64) == pytest.approx(np.log(np.exp(-2 * square[others]).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("silent", [0, 1, 100, 299, 300])
+def test_vectors_of_length_0_count_in_the_alignment_as_they_are(clouds, silent):
+    vectors, labels = clouds[0] * (np.arange(300) >= silent)[:, None], clouds[1]
+    square = [cdist(v, v, "sqeuclidean") for v in (vectors[labels == c].astype(float) for c in range(3))]
+    assert alignment(vectors, labels) == pytest.approx(np.mean([s.sum() / (len(s) * (len(s) - 1)) for s in square]), rel=1e-9)
 
 
 @pytest.mark.parametrize("factor", [5, 0.5, np.nan, np.linspace(0.9, 1.1, 300)[:, None]])
