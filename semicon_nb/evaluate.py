@@ -116,10 +116,9 @@ def score_volume(
 
 def is_body(
     place: np.ndarray,  # [n] which slices of a volume, sorted
-    slices: int,  # how many it has
 ) -> bool:
-    """Whether slices are measured as one body: all of the volume, or three neighbours at least, since of fewer every pixel is surface."""
-    return len(place) == slices or len(place) > 2 and bool((np.diff(place) == 1).all())
+    """Whether slices are measured as one body: three neighbours at least, since of fewer every pixel is surface."""
+    return len(place) > 2 and bool((np.diff(place) == 1).all())
 
 
 def mean_known(values: Sequence[float] | np.ndarray) -> float:
@@ -196,7 +195,7 @@ def evaluate(
         counts += overlap_counts(small, cohort.labels[rows], classes)
         volume, every = cohort.volumes[v], np.flatnonzero(cohort.volume == v)
         place, ordered = np.searchsorted(every, rows), not np.isnan(cohort.position[rows]).any()
-        truth, body = native_labels(cohort, v)[:, :, place], ordered and is_body(place, len(every))
+        truth, body = native_labels(cohort, v)[:, :, place], ordered and is_body(place)
         farthest = diagonal_of(volume.shape, volume.spacing) if ordered else None
         dice, hd95 = score_volume(native, truth, classes, volume.spacing, body, farthest)
         scores.append((volume, len(rows), dice, hd95))

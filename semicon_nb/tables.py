@@ -285,18 +285,13 @@ def best_other(results: Results) -> dict[float, dict[str, str]]:
     """For each labelled share and method, the other method with the best mean Dice on validation subjects of the splits that both have.
 
     Splits that scratch was not run on do not count, and a method that shares fewer splits than another is passed over.
-    Of methods that three digits cannot tell apart, it is the one that was run on more splits.
     """
     scores = same_people(by_split(results, "validation"))
     rivals: dict[float, dict[str, str]] = {share: {} for share in read_results(results)["labels"].unique()}
     for share, method in scores.index:
         rows = scores.loc[share]
         leads = {other: rows.loc[other] - rows.loc[method] for other in rows.index.drop(method)}
-        ranks = {
-            other: (lead.count(), round(lead.mean(), 3), rows.loc[other].count(), lead.mean())
-            for other, lead in leads.items()
-            if lead.count()
-        }
+        ranks = {other: (lead.count(), lead.mean()) for other, lead in leads.items() if lead.count()}
         if ranks:
             rivals[share][method] = max(ranks, key=ranks.__getitem__)
     return rivals
