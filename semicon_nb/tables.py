@@ -282,17 +282,12 @@ def paired(results: Results, against: str | dict[float, dict[str, str]] = "scrat
 
 
 def best_other(results: Results) -> dict[float, dict[str, str]]:
-    """For each labelled share and method, the other method with the best mean Dice on validation subjects of the splits that both have.
-
-    Splits that scratch was not run on do not count, and a method that shares fewer splits than another is passed over.
-    """
+    """For each labelled share and method, the other method that is best on validation people of the splits that both have; who shares fewer is passed over."""
     scores = same_people(by_split(results, "validation"))
     rivals: dict[float, dict[str, str]] = {share: {} for share in read_results(results)["labels"].unique()}
     for share, method in scores.index:
-        rows = scores.loc[share]
-        leads = {other: rows.loc[other] - rows.loc[method] for other in rows.index.drop(method)}
-        ranks = {other: (lead.count(), lead.mean()) for other, lead in leads.items() if lead.count()}
-        if ranks:
+        leads = (scores.loc[share] - scores.loc[share, method]).drop(method).dropna(how="all")
+        if ranks := {other: (lead.count(), lead.mean()) for other, lead in leads.iterrows()}:
             rivals[share][method] = max(ranks, key=ranks.__getitem__)
     return rivals
 
