@@ -357,8 +357,7 @@ def plus_minus(value: float, half: float, signed: bool = False) -> str:
     """`0.812 ± 0.010` of a mean `value` and `half` an interval, nan where one split was run, `signed` with a plus; nothing where there is no value."""
     if not np.isfinite(value):
         return ""
-    value = round(value, 3) + 0.0  # never minus zero
-    return f"{value:+.3f}" * signed + f"{value:.3f}" * (not signed) + (f" ± {half:.3f}" if np.isfinite(half) else "")
+    return f"{round(value, 3) + 0.0:{'+' * signed}.3f}" + (f" ± {half:.3f}" if np.isfinite(half) else "")  # never minus zero
 
 
 def _texts(rows: "pd.DataFrame", value: str, share: float, signed: bool) -> dict[str, str]:
