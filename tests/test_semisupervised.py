@@ -1,19 +1,25 @@
 """The terms of the semi-supervised losses."""
 
+import math
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from small import TINY, same
 
+from semicon_nb import semisupervised
+from semicon_nb.data import unlabelled_indices
 from semicon_nb.dice import cross_entropy_dice, soft_dice_loss
-from semicon_nb.losses import global_contrastive_loss
+from semicon_nb.losses import global_contrastive_loss, supervised_local_contrastive_loss
 from semicon_nb.networks import build
 from semicon_nb.semisupervised import (
     OBJECTIVES,
     Batch,
     Context,
+    Painter,
     Rounds,
     Student,
     Teacher,
@@ -23,14 +29,17 @@ from semicon_nb.semisupervised import (
     copy_paste,
     finetune_with,
     hidden_squares,
+    mean_teacher,
     positional_loss,
     quarter_turn,
     ramp,
     self_training,
     semi_batches,
     train_masked,
+    train_positional,
 )
 from semicon_nb.unet import UNet
+from semicon_nb.views import IDENTITY
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -187,6 +196,16 @@ def test_positional_loss_is_its_formula():
     torch.testing.assert_close(positional_loss(vectors, positions, slices), sum(terms) / len(terms), rtol=1e-4, atol=1e-5)
 
 
+def test_positions_temperature_and_nearness_reach_the_loss(cohort, part, monkeypatch):
+    seen, settings = [], replace(TINY.stages["global"], steps=1, temperature=0.3)
+    monkeypatch.setattr(semisupervised, "positional_loss", lambda vectors, *rest: seen.append(rest) or 0 * vectors.sum())
+    list(train_positional(network(), cohort, part, settings, near=0.2))
+    ((positions, slices, *numbers),) = seen
+    rows = unlabelled_indices(cohort, part)[slices.numpy()]
+    assert numbers == [0.3, 0.2] and np.array_equal(positions.numpy(), cohort.position[rows])
+    assert torch.equal(slices[0::2], slices[1::2]) and len(set(slices.tolist())) == settings.batch
+
+
 # ---- self-training
 
 
@@ -278,6 +297,141 @@ def test_masked_pretraining_paints_better_than_the_mean_and_never_sees_what_is_h
     assert all(0.4 < (images == 0).float().mean() for images in shown[1:])
     moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, first[name])}
     assert moved == {"encoder", "decoder"}
+
+
+def test_only_what_is_hidden_counts(cohort, part, monkeypatch):
+    """White slices, and a painter that paints what it sees: wrong by one wherever a square is hidden, right everywhere else."""
+    monkeypatch.setattr(Painter, "forward", lambda self, images: images + 0 * self.head(self.model.features(images)))
+    white = replace(cohort, images=np.ones_like(cohort.images))
+    steps = list(train_masked(network(), white, part, replace(TINY.stages["global"], views=IDENTITY)))
+    assert len(steps) == 3 and [step.loss for step in steps] == pytest.approx([1.0] * 3)
+
+
+# ---- every objective is its formula, written once more
+
+
+HALF = Context(steps=10, precision="fp32", weight=0.7, threshold=0.37, temperature=0.3)
+"""Some pixels of these small networks are as sure as that, and some are not."""
+RISEN = 0.7 * math.exp(-5 * (1 - 3 / 4) ** 2)
+"""Weight of the added term after three of ten steps, over four of which it rises."""
+
+
+def apart(kind):
+    """The networks of an objective, none of which says what the student says."""
+    nets = kind(network(0))
+    for name, other in nets.named_children():
+        if name != "student":
+            other.load_state_dict(network(1).state_dict())
+    return nets
+
+
+def outlined(net, batch):
+    return cross_entropy_dice(net(batch.images), batch.labels)
+
+
+def guessed_by(net, batch):
+    """Classes of the weak views, and which of them are sure."""
+    chance, label = net(batch.weak).softmax(1).max(1)
+    sure = chance >= HALF.threshold
+    assert 0.02 < sure.float().mean() < 0.98
+    return label, sure
+
+
+def agreed(nets, net, batch):
+    label, sure = guessed_by(net, batch)
+    return (F.cross_entropy(nets.student(batch.strong), label, reduction="none") * sure).mean()
+
+
+def contrasted(nets, batch, generator):
+    """Of a sample of the labelled pixels and of those of which the student is sure."""
+    label, sure = guessed_by(nets.student, batch)
+    labels, kept = torch.cat([batch.labels, label]).flatten(), torch.cat([torch.ones_like(batch.labels) > 0, sure]).flatten()
+    picked = chosen_pixels(labels, kept, 1024, generator)
+    rows = nets.student.embed_pixels(torch.cat([batch.images, batch.weak])).movedim(1, 3).flatten(0, 2)[picked]
+    return supervised_local_contrastive_loss(rows.T[None, None, :, None], labels[picked][None, None, None], 0.3)
+
+
+def crossed(nets, batch):
+    pairs = permutations([nets.student, nets.twin])
+    return sum(F.cross_entropy(one(batch.weak), other(batch.weak).argmax(1)) for one, other in pairs)
+
+
+def pasted(nets, batch, generator):
+    inside, label, count = box(tuple(batch.labels.shape[1:]), generator), nets.teacher(batch.weak).argmax(1), len(batch.weak)
+    both = ((batch.images[:count], batch.strong), (batch.labels[:count], label))
+    images, labels = (torch.cat([torch.where(inside, a, b), torch.where(inside, b, a)]) for a, b in both)
+    return cross_entropy_dice(nets.student(images), labels)
+
+
+ADDED = {
+    "supervised": lambda nets, batch, _: 0,
+    "mean-teacher": lambda nets, batch, _: RISEN * (nets.student(batch.strong).softmax(1) - nets.teacher(batch.weak).softmax(1)).square().mean(),
+    "cross-pseudo-supervision": lambda nets, batch, _: outlined(nets.twin, batch) + RISEN * crossed(nets, batch),
+    "fixmatch": lambda nets, batch, _: RISEN * agreed(nets, nets.student, batch),
+    "self-training": lambda nets, batch, _: 0.7 * cross_entropy_dice(nets.student(batch.strong), nets.labeller(batch.weak).argmax(1)),
+    "copy-paste": lambda nets, batch, generator: RISEN * pasted(nets, batch, generator),
+    "joint": lambda nets, batch, generator: RISEN * contrasted(nets, batch, generator),
+    "recipe": lambda nets, batch, generator: RISEN * (agreed(nets, nets.teacher, batch) + 0.1 * contrasted(nets, batch, generator)),
+}
+"""What is added to the loss on the outlined slices; where there is a teacher, after it has followed the student."""
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_an_objective_is_its_formula(name, batch):
+    batch = replace(batch, step=4) if name == "self-training" else batch  # a step at which no round begins
+    nets, generator = apart(OBJECTIVES[name].nets), batch.generator.clone_state()
+    found = OBJECTIVES[name].loss(nets, batch, HALF)
+    torch.testing.assert_close(found, outlined(nets.student, batch) + ADDED[name](nets, batch, generator))
+
+
+def test_mixup_blends_slices_and_what_they_are_called(batch):
+    net, told_apart = network(), False
+    for seed in range(4):
+        drawn = torch.Generator().manual_seed(seed)
+        found = OBJECTIVES["mixup"].loss(Student(net), replace(batch, generator=drawn.clone_state()), SURE)
+        share = np.random.default_rng(int(torch.randint(2**31, (1,), generator=drawn))).beta(0.4, 0.4)
+        other = torch.randperm(len(batch.images), generator=drawn)
+        logits = net(share * batch.images + (1 - share) * batch.images[other])
+        losses = [cross_entropy_dice(logits, labels) for labels in (batch.labels, batch.labels[other])]
+        torch.testing.assert_close(found, share * losses[0] + (1 - share) * losses[1])
+        told_apart |= min(share, 1 - share) > 0.1 and not torch.equal(*losses)
+    assert told_apart
+
+
+def test_tcsm_turns_what_the_student_sees_and_what_the_teacher_said(batch):
+    turns = set()
+    for seed in range(6):
+        drawn = torch.Generator().manual_seed(seed)
+        nets = apart(Teacher)
+        found = OBJECTIVES["tcsm"].loss(nets, replace(batch, generator=drawn.clone_state()), HALF)
+        turn = int(torch.randint(4, (1,), generator=drawn)), bool(torch.randint(2, (1,), generator=drawn))
+        guess, target = nets.student(quarter_turn(batch.strong, *turn)).softmax(1), quarter_turn(nets.teacher(batch.weak).softmax(1), *turn)
+        torch.testing.assert_close(found, outlined(nets.student, batch) + RISEN * (guess - target).square().mean())
+        turns.add(turn)
+    assert len(turns) > 2 and mean_teacher(apart(Teacher), batch, HALF) != found
+
+
+def test_the_unlabelled_slices_are_all_that_train_and_nobody_elses(cohort, part):
+    """Whole in the weak view, where nothing is changed."""
+    batches = semi_batches(cohort, part, replace(TINY.stages["finetune"], views=IDENTITY), seed=0)
+    weak = {image.numpy().tobytes() for step in range(40) for image in batches(step).weak[:, 0]}
+    assert weak == {cohort.images[i].astype(np.float32).tobytes() for i in unlabelled_indices(cohort, part)}
+
+
+def test_the_network_that_is_validated_and_kept_is_the_teacher(cohort, part, monkeypatch):
+    kept, settings = [], replace(TINY.stages["finetune"], validate_every=0)
+
+    class Watched(Teacher):
+        def __init__(self, student):
+            super().__init__(student)
+            kept.append(self)
+
+    monkeypatch.setitem(OBJECTIVES, "mean-teacher", replace(OBJECTIVES["mean-teacher"], nets=Watched))
+    model, images = network(), torch.rand(2, 1, 16, 16)
+    steps = list(finetune_with(model, cohort, part, settings, objective="mean-teacher"))
+    assert len(steps) == settings.steps and same(model.state_dict(), kept[0].teacher.state_dict())
+    nets = apart(Teacher)
+    assert torch.equal(nets(images), nets.teacher(images)) and not torch.equal(nets(images), nets.student(images))
 
 
 # ---- resume
