@@ -15,14 +15,15 @@ import torch
 from small import line, line_batch, squared_error
 
 from semicon_nb import train as stages
-from semicon_nb.data import DataError, LeakError, part_indices, phantom, split
+from semicon_nb.data import DataError, LeakError, labelled_indices, part_indices, phantom, split
 from semicon_nb.dice import pooled_dice
 from semicon_nb.loop import STAGES, StageSettings, fit, read_checkpoint, run
-from semicon_nb.predict import at_precision, predict
+from semicon_nb.losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
+from semicon_nb.predict import Prediction, at_precision, predict
 from semicon_nb.strategies import BlockDivision, Downsampling, RandomSampling
-from semicon_nb.train import allowed, at_step, finetune, pair_of, train_global, train_local
+from semicon_nb.train import at_step, finetune, train_global, train_local
 from semicon_nb.unet import UNet
-from semicon_nb.views import GLOBAL, LOCAL
+from semicon_nb.views import GLOBAL, IDENTITY, LOCAL
 
 SETTINGS = {
     "global": replace(STAGES["global"], steps=7, batch=6, warmup=2, save_every=3, average=0.9),
@@ -272,14 +273,6 @@ def test_self_supervised_local_stage_sees_no_labels(cohort, shares):
     assert same(*models) and not same(models[0], network())
 
 
-def test_self_supervised_views_keep_the_pixel_grid(cohort, shares):
-    plan = replace(SETTINGS["local"], views=replace(GLOBAL, shared=True))
-    pair = pair_of(allowed(cohort, shares, part_indices(cohort, shares, "train"), "images"), plan, 0, 0)
-    still = torch.stack(torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij"), -1)
-    seen = ~pair.where.isnan()
-    assert seen.float().mean() > 0.5 and ((pair.where - still).abs()[seen] < 0.01).all()
-
-
 @pytest.mark.parametrize(
     ("name", "still"),
     [
@@ -331,3 +324,78 @@ def test_training_learns(cohort, shares):
 
 def test_local_views_move_nothing():
     assert (LOCAL.rotation, LOCAL.elastic, LOCAL.shift, LOCAL.scale) == (0.0, 0.0, 0.0, (1.0, 1.0))
+
+
+def handed_over(monkeypatch, start):
+    """The loss and the batches that a stage gives to the loop, and what tells its run from others."""
+    kept = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "fit", lambda model, loss_of, batches, *rest, **named: kept.update(loss=loss_of, batches=batches, **named))
+        start()
+    return kept
+
+
+@pytest.mark.parametrize("name", ["local", "finetune"])
+def test_every_step_sees_its_slices_in_views_of_its_own(name, cohort, shares, monkeypatch):
+    row = labelled_indices(cohort, shares)[5]
+    one = replace(shares, outlined=(int(row),))
+
+    def shown(views, step):
+        monkeypatch.setitem(SETTINGS, name, replace(SETTINGS[name], views=views))
+        batch = handed_over(monkeypatch, lambda: stage(name, network(), cohort, one))["batches"](step)
+        return batch[0].images[:, 0] if name == "local" else batch[0]
+
+    usual, slice_ = SETTINGS[name].views, torch.from_numpy(cohort.images[row]).float()
+    assert (shown(IDENTITY, 0) == slice_).all() and not (shown(usual, 0) == slice_).all()
+    assert torch.equal(shown(usual, 0), shown(usual, 0)) and not torch.equal(shown(usual, 0), shown(usual, 1))
+
+
+def test_the_global_stage_trains_the_loss_of_its_settings(cohort, shares, monkeypatch):
+    model = network()
+    kept = handed_over(monkeypatch, lambda: train_global(model, cohort, shares, replace(SETTINGS["global"], temperature=0.3)))
+    pair = kept["batches"](0)
+    first, second = (model.embed_images(pair.images[:, view]) for view in (0, 1))
+    assert kept["loss"](model, pair).item() == pytest.approx(global_contrastive_loss(first, second, 0.3).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("how", [{}, {"form": "printed"}, {"supervised": False}])
+def test_the_local_stage_trains_the_loss_of_its_settings(how, cohort, shares, monkeypatch):
+    """Temperature, strategy and form; without labels, on views that keep the pixel grid, however far the settings move it."""
+    model, plan = network(), replace(SETTINGS["local"], temperature=0.3, views=GLOBAL)
+    kept = handed_over(monkeypatch, lambda: train_local(model, cohort, shares, plan, RandomSampling(128), **how))
+    pair, strategy = kept["batches"](1)
+    assert strategy == at_step(RandomSampling(128), 0, "local", 1) != kept["batches"](2)[1]
+    pixels = model.embed_pixels(pair.images.flatten(0, 1)).unflatten(0, (-1, 2))
+    if "supervised" in how:
+        expected = local_contrastive_loss(pixels, 0.3, strategy)
+    else:
+        expected = supervised_local_contrastive_loss(pixels, pair.labels, 0.3, strategy, how.get("form", "supcon"))
+    assert kept["loss"](model, (pair, strategy)).item() == pytest.approx(expected.item(), rel=1e-5)
+    still = torch.stack(torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij"), -1)
+    seen = ~pair.where.isnan()
+    assert seen.float().mean() > 0.3 and ((pair.where - still).abs()[seen] < 0.01).all() == ("supervised" in how)
+
+
+def test_validation_looks_evenly_and_in_the_precision_of_the_stage(cohort, shares, monkeypatch):
+    rows, seen = part_indices(cohort, shares, "val"), []
+    watched = lambda model, images, how: seen.append((images, how)) or predict(model, images)  # noqa: E731
+    monkeypatch.setattr(stages, "predict", watched)
+    validate = stages.validator(cohort, shares, replace(SETTINGS["finetune"], precision="bf16"), limit=3)
+    model = network()
+    few = rows[[0, round((len(rows) - 1) / 2), -1]]
+    assert validate(model) == pooled_dice(predict(model, cohort.images[few]).argmax(1), cohort.labels[few], 3)
+    assert torch.equal(seen[0][0], torch.from_numpy(cohort.images[few])) and seen[0][1] == Prediction(precision="bf16")
+    assert stages.validator(cohort, shares, replace(SETTINGS["finetune"], validate_every=0)) is None
+
+
+def test_what_tells_a_stage_from_others_is_all_that_decides_it(cohort, shares, monkeypatch):
+    """People who choose the weights, slices that are seen, the loss: each makes another stage."""
+    swapped = replace(shares, val=shares.test, test=shares.val)
+    starts = [
+        lambda: finetune(network(), cohort, shares), lambda: finetune(network(), cohort, swapped),
+        lambda: train_global(network(), cohort, shares), lambda: train_global(network(), cohort, shares, test_images=True),
+        lambda: train_local(network(), cohort, shares), lambda: train_local(network(), cohort, shares, form="printed"),
+        lambda: train_local(network(), cohort, shares, supervised=False), lambda: train_local(network(), cohort, shares, strategy=Downsampling(2)),
+    ]  # fmt: skip
+    told = [json.dumps(handed_over(monkeypatch, start)["identity"]) for start in starts]
+    assert len({(k // 2 if k < 4 else 2, words) for k, words in enumerate(told)}) == len(starts)
