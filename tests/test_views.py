@@ -21,6 +21,7 @@ from semicon_nb.views import (
     change_contrast,
     change_intensities,
     correspondence,
+    draw_affine,
     draw_warp,
     views,
 )
@@ -354,3 +355,47 @@ def test_slices_that_do_not_fit_are_refused_by_name() -> None:
             views(images, bad)
     with pytest.raises(ValueError, match="count"):
         views(images, count=0)
+
+
+def test_a_turn_turns_a_magnification_magnifies_and_a_shear_shears() -> None:
+    def drawn(**how) -> torch.Tensor:
+        return draw_affine(replace(IDENTITY, **how), (500, 2), seeded(), CPU).flatten(0, 1)
+
+    turned, still = drawn(rotation=0.3), torch.eye(2).expand(1000, 2, 2)
+    angle = torch.atan2(turned[:, 1, 0], turned[:, 0, 0])
+    torch.testing.assert_close(turned @ turned.mT, still)
+    torch.testing.assert_close(torch.linalg.det(turned), torch.ones(1000))
+    assert -0.3 <= angle.min() < -0.29 and 0.29 < angle.max() <= 0.3
+    size = 1 / drawn(scale=(0.5, 4.0))[:, 0, 0]
+    torch.testing.assert_close(drawn(scale=(0.5, 4.0)), still / size[:, None, None])
+    assert 0.5 <= size.min() < 0.51 and 3.9 < size.max() <= 4 and size.log().mean().exp() == pytest.approx(2**0.5, rel=0.05)
+    sheared = drawn(shear=0.2)
+    assert torch.equal(sheared[:, 0, 0], still[:, 0, 0]) and torch.equal(sheared[:, 1], still[:, 1])
+    assert -0.2 <= sheared[:, 0, 1].min() < -0.19 and 0.19 < sheared[:, 0, 1].max() <= 0.2
+
+
+def test_a_shift_goes_to_every_side_by_a_share_of_it() -> None:
+    shift = draw_warp(replace(IDENTITY, shift=0.1), (500, 2), (40, 20), seeded(), CPU).shift.flatten(0, 1)
+    assert torch.allclose(shift.amax(0), torch.tensor([4.0, 2.0]), rtol=0.03) and torch.allclose(shift.amin(0), -shift.amax(0), rtol=0.03)
+
+
+def test_intensities_change_as_far_as_they_may_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To both ends of each range: exponents evenly in their logarithm, contrast about each slice's own mean."""
+    stack = torch.rand(500, 6, 6, generator=seeded(1))
+
+    def changed(**how) -> torch.Tensor:
+        return change_intensities(stack, replace(IDENTITY, **how), seeded())
+
+    gamma = changed(gamma=(0.5, 4.0)).log() / stack.log()
+    assert 0.5 <= gamma.min() + 1e-3 < 0.52 and 3.9 < gamma.max() <= 4.001 and gamma.log().mean().exp() == pytest.approx(2**0.5, rel=0.05)
+    flat = changed(contrast=(0.5, 1.5))
+    torch.testing.assert_close(flat.mean((1, 2)), stack.mean((1, 2)))
+    factor = flat.std((1, 2)) / stack.std((1, 2))
+    assert 0.499 < factor.min() < 0.52 and 1.48 < factor.max() < 1.501
+    added = changed(brightness=0.2) - stack
+    assert added.std((1, 2)).max() < 1e-6 and -0.2001 < added.min() < -0.19 and 0.19 < added.max() < 0.2001
+    assert (changed(bias=0.1) / stack).log().square().mean().sqrt() == pytest.approx(0.1, rel=0.05)
+    seen: list = []
+    monkeypatch.setattr("semicon_nb.views.blur", lambda stack, sigma, largest: seen.append((sigma, largest)) or stack)
+    changed(blur=1.2)
+    assert 0 <= seen[0][0].min() < 0.02 and 1.18 < seen[0][0].max() <= 1.2 == seen[0][1]
