@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 
 from semicon_nb.loop import StageSettings, Step, blend, draw, fit, rate_at, read_checkpoint, run, start
 from semicon_nb.unet import UNet
+from semicon_nb.views import GLOBAL
 
 
 def network(width=4, seed=0):
@@ -236,3 +237,44 @@ def test_an_optimiser_is_fused_only_where_that_is_known_to_work():
 def test_history_has_one_line_a_step(tmp_path):
     done = run(fit(line(), squared_error, line_batch, StageSettings(steps=6, validate_every=0), tmp_path), False)
     assert [Step(**json.loads(text)) for text in (tmp_path / "history.jsonl").read_text().splitlines()] == done
+
+
+def test_the_last_step_is_measured_whenever_it_comes():
+    plan = StageSettings(steps=5, rate=0.1, validate_every=2)
+    done = run(fit(line(), squared_error, line_batch, plan, validate=lambda model: 0.5), progress=False)
+    assert [step.dice for step in done] == [None, 0.5, None, 0.5, 0.5]
+
+
+def test_weights_that_were_best_before_an_interruption_stay_the_best(tmp_path):
+    seen, scores = [], iter([0.2, 0.7, 0.3, 0.6])
+
+    def validate(model):
+        seen.append(model.weight.detach().clone())
+        return next(scores)
+
+    plan = StageSettings(steps=4, rate=0.1, validate_every=1)
+    steps = fit(line(), squared_error, line_batch, plan, tmp_path, validate=validate)
+    assert [next(steps).dice, next(steps).dice] == [0.2, 0.7]
+    steps.close()
+    model = line(seed=1)
+    run(fit(model, squared_error, line_batch, plan, tmp_path, resume=True, validate=validate), progress=False)
+    assert len(seen) == 4 and torch.equal(model.weight, seen[1])
+
+
+OTHER = {
+    "steps": 5, "batch": 3, "rate": 0.2, "weight_decay": 0.0, "schedule": "constant", "warmup": 1, "clip": 1.0, "precision": "bf16",
+    "temperature": 0.5, "views": GLOBAL, "validate_every": 1, "average": 0.5, "save_every": 7,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(StageSettings)])
+def test_a_checkpoint_of_another_setting_is_refused_by_its_name(name, tmp_path):
+    plan = StageSettings(steps=4, rate=0.1, validate_every=0)
+    next(steps := fit(line(), squared_error, line_batch, plan, tmp_path))
+    steps.close()
+    again = fit(line(), squared_error, line_batch, replace(plan, **{name: OTHER[name]}), tmp_path, resume=True)
+    if name == "save_every":  # which decides nothing about the outcome
+        assert next(again).step == 2
+    else:
+        with pytest.raises(ValueError, match=f"checkpoint of another run: {name} is"):
+            next(again)
