@@ -124,6 +124,7 @@ def test_global_equals_pytorch_metric_learning_and_monai(temperature):
     names = torch.arange(20).repeat(2)
     assert_same(found, NTXentLoss(temperature)(torch.cat([z1, z2]), names), z1)
     assert_same(global_contrastive_loss(z1, z2, temperature), ContrastiveLoss(temperature)(z1, z2), z1, 1e-6)
+    assert global_contrastive_loss(z1, z2).item() == global_contrastive_loss(z1, z2, 0.5).item()
 
 
 def test_released_form_with_views_equals_global_loss_for_one_pixel():

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semicon_nb.contrast import tile_size
 from semicon_nb.losses import local_contrastive_loss, supervised_local_contrastive_loss
 from semicon_nb.strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy, pixel_grid, places
 
@@ -168,3 +169,28 @@ def test_bad_counts_are_named(make, name):
 def test_a_strategy_without_groups_says_so():
     with pytest.raises(NotImplementedError, match="Strategy has no groups"):
         Strategy().groups(None, (1, 1, 1, 1))
+
+
+@quick
+@given(strategies, batches, st.booleans())
+def test_costs_are_those_of_what_meets(strategy, shape, background):
+    """Eight numbers a channel for each pair that meets, from either side; dense code holds three matrices of four bytes a number."""
+    labels = random_labels(shape)
+    one, two = (strategy.cost(labels, channels, background) for channels in (8, 9))
+    met = set()
+    for anchor in (labels > 0).nonzero().tolist():
+        here = torch.arange(labels.numel()).view(shape)[tuple(anchor)].item()
+        others = ((seen := strategy.compared(labels, tuple(anchor), background)) > 0) & (seen < 3)
+        met |= {frozenset((here, other)) for other in others.flatten().nonzero().flatten().tolist()}
+    assert one.operations == 8 * len(met) * 8 and one.dense_bytes == 3 * 4 * one.pairs
+    kept = members(strategy, labels)
+    assert one.pixels == (len(kept) if background else int((labels.flatten()[kept] > 0).sum()))
+    assert two.bytes - one.bytes == 7 * 4 * one.pixels and one.bytes - 8 * (two.bytes - one.bytes) == 2 * 4 * tile_size(labels.device) ** 2
+
+
+def test_a_uniform_sample_is_drawn_from_everywhere():
+    labels = torch.zeros(1, 1, 40, 40, dtype=torch.int64)
+    drawn = [RandomSampling(100, balanced=False, seed=seed).groups(labels, (1, 1, 40, 40))[0] for seed in (*range(40), 0)]
+    assert torch.equal(drawn[0].index, drawn[-1].index) and not torch.equal(drawn[0].index, drawn[1].index)
+    quarters = torch.stack([batch.index.flatten() // 400 for batch in drawn[:40]]).flatten().bincount()
+    assert quarters.sum() == 4000 and quarters.min() > 900 and quarters.max() < 1100 and drawn[0].weight is None
