@@ -249,6 +249,11 @@ def test_millimetres_and_pixels_are_averaged_in_no_class():
     assert [volume["hd95"]["one"] for volume in mixed.volumes] == [1.0, 9.0] and mixed.to_dict()["per_class"]["one"]["hd95"] is None
 
 
+def test_a_volume_is_missed_only_where_nothing_overlaps():
+    scores = [(Volume(str(i), "s"), 3, np.array([dice]), np.array([1.0])) for i, dice in enumerate((0.0, 0.01, 0.4, math.nan))]
+    assert report_of(["one"], np.array([0.1]), scores).per_class["one"]["missed"] == 1
+
+
 def test_mean_and_nan_helpers():
     assert mean_known([1.0, math.nan, 3.0]) == 2 and math.isnan(mean_known([math.nan]))
     assert without_nan({"a": [np.float32(1.5), math.inf, np.int64(2)], "b": (math.nan, "x")}) == {"a": [1.5, None, 2], "b": [None, "x"]}
@@ -601,3 +606,23 @@ def test_pictures_are_measured_in_pixels(tmp_path, monkeypatch):
     assert report.unit == report.to_dict()["unit"] == "pixel" and "hd95 (pixels)" in report._repr_html_()
     mixed = report_of(["one"], np.ones(1), [(Volume(u, "s", unit=u), 3, np.ones(1), np.ones(1)) for u in ("mm", "pixel")])
     assert mixed.unit == "" and math.isnan(mixed.hd95) and "hd95 (mm or pixels)" in mixed._repr_html_()
+
+
+def test_planes_are_measured_in_their_own_millimetres():
+    truth, found = boxes(((2, 2, 0), (8, 8, 10))), boxes(((2, 2, 0), (8, 8, 10)))
+    found[:, :, 0] = np.roll(truth[:, :, 0], 2, axis=0)
+    found[:, :, 1] = 0
+    _, hd95 = score_volume(found, truth, 2, (3.0, 0.5, 9.0), body=False)
+    assert hd95[0] == pytest.approx((2 * 3 + math.hypot(12 * 3, 14 * 0.5)) / 10)
+
+
+@pytest.mark.parametrize(("chosen", "body"), [([2, 3, 4, 5], True), ([2, 4, 5], False), ([2, 3, 6], False)])
+def test_slices_with_gaps_between_them_are_measured_one_by_one(chosen, body, cohort):
+    """And only those that are chosen and outlined, though the others are there, too."""
+    known = cohort.labelled.copy()
+    known[7] = False
+    report = evaluate(Oracle(cohort, lambda labels: np.roll(labels, 1, axis=0)), replace(cohort, labelled=known), [*chosen, 7])
+    truth = native_labels(cohort, 0)[:, :, chosen]
+    dice, hd95 = score_volume(np.roll(truth, 1, axis=0), truth, 3, cohort.volumes[0].spacing, body)
+    assert report.slices == len(chosen) and report.pooled_dice == pytest.approx(dice.mean())
+    assert [*report.volumes[0]["dice"].values()] == dice.tolist() and [*report.volumes[0]["hd95"].values()] == hd95.tolist()

@@ -210,3 +210,12 @@ def test_predicting_with_flips_is_symmetric(cohort):
     mirrored = predict(model, images[..., ::-1].copy(), Prediction(flips=True))
     np.testing.assert_allclose(predict(model, images, Prediction(flips=True)), mirrored[..., ::-1], atol=1e-6)
     assert np.abs(predict(model, images) - predict(model, images, Prediction(flips=True))).max() > 1e-4
+
+
+def test_a_prediction_is_made_in_the_precision_that_is_asked_for(cohort):
+    model, images = network(), cohort.images[:3]
+    exact, rough = (predict(model, images, Prediction(precision=word)) for word in ("fp32", "bf16"))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = model.eval()(torch.as_tensor(images).float()[:, None]).float().softmax(1)
+    np.testing.assert_array_equal(rough, expected.numpy())
+    assert 0 < np.abs(exact - rough).max() < 0.05
