@@ -292,9 +292,10 @@ def test_where_less_is_better_both_signs_turn() -> None:
     assert found["verdict"].tolist() == EXPECTED
     assert found["headroom"].tolist() == pytest.approx([-0.5] * 3) and found["difference"].iloc[0] < 0
     assert headroom(runs, "hd95").loc[(0.05, "scratch"), "mean"] == pytest.approx(-0.5)
-    slower = known(metric="seconds", sign=100)
-    assert verdicts(slower, CLAIMS, "seconds")["verdict"].tolist() == ["reversed", "holds", "cannot tell"]
-    assert headroom(slower, "seconds").empty and "eadroom" not in table(slower, metric="seconds")
+    for seconds in ("seconds", "processor_seconds"):
+        slower = known(metric=seconds, sign=100)
+        assert verdicts(slower, CLAIMS, seconds)["verdict"].tolist() == ["reversed", "holds", "cannot tell"]
+        assert headroom(slower, seconds).empty and "eadroom" not in table(slower, metric=seconds)
 
 
 def test_a_longer_training_has_a_headroom_of_its_own() -> None:
@@ -306,6 +307,8 @@ def test_a_longer_training_has_a_headroom_of_its_own() -> None:
     assert verdicts(runs_of(scores), claims)["verdict"].tolist() == ["cannot tell"] * 2, "that of `scratch` is not theirs"
     found = verdicts(runs_of(scores | {("scratch(strong)", 1.0): FULL}), claims)
     assert found["verdict"].tolist() == ["holds"] * 2 and found["headroom"].tolist() == pytest.approx([0.05] * 2)
+    turned = verdicts(runs_of(scores | {("scratch(strong)", 1.0): FULL}), [(worse, better) for better, worse in claims])
+    assert turned["verdict"].tolist() == ["reversed"] * 2 and turned["headroom"].tolist() == pytest.approx([0.05] * 2)
 
 
 @pytest.mark.parametrize(("form", "line"), [
