@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from small import TINY, in_precision
 
-from semicon_nb.data import split
+from semicon_nb.data import labelled_indices, split, unlabelled_indices
 from semicon_nb.loop import StageSettings
 from semicon_nb.methods import METHODS
 from semicon_nb.stages import PRESETS, Method, Stage, settings_for, stage_key
-from semicon_nb.strategies import Strategy
+from semicon_nb.strategies import Downsampling, Strategy
 from semicon_nb.train import finetune, identity_of, train_global, train_local
 from semicon_nb.views import FINETUNE, GLOBAL
 
@@ -167,3 +167,46 @@ def test_strategies_of_two_arrays_are_two(part):
     assert first == again != other
     pairs = [identity_of(None, SimpleNamespace(fingerprint=""), part, np.array([0]), 0, **stage.options) for stage in stages]
     assert pairs[0] == pairs[1] != pairs[2], "a checkpoint of one must not go on with the other"
+
+
+def test_stage_key_hangs_on_each_option_on_the_code_and_on_which_outlines(cohort, part, monkeypatch):
+    def key(strategy=Downsampling(4), outlined=None, labels=True, **changes):  # noqa: B008
+        stage = replace(METHODS["local(stride)"].stages[0], options={"strategy": strategy}, labels=labels, **changes)
+        return stage_key(stage, TINY.stages["local"], cohort, replace(part, outlined=outlined), {}, 0, "")
+
+    keys = {key(), key(Downsampling(2)), key(outlined=(1, 2)), key(outlined=(1, 3)), key(changes={"rate": 0.5}), key(longer=2.0)}
+    assert len(keys) == 6 and key(labels=False, outlined=(1, 2)) == key(labels=False, outlined=(1, 3))
+    monkeypatch.setattr("semicon_nb.stages.code_key", lambda *roots: "edited")
+    assert key() not in keys
+
+
+ONE = Stage("local", finetune, {"near": 0.1})
+STAGES = [
+    Stage("global", finetune, {"near": 0.1}), Stage("local", train_global, {"near": 0.1}), Stage("local", finetune, {"near": 0.2}),
+    replace(ONE, images="train"), replace(ONE, labels=False), replace(ONE, changes={"rate": 0.5}), replace(ONE, longer=2.0),
+]  # fmt: skip
+
+
+def test_whatever_changes_a_method_is_another_key():
+    """But for where it comes from, and what it asks of a network."""
+    usual = Method("mine", (ONE,))
+    others = [Method("mine", (stage,)) for stage in STAGES]
+    others += [replace(usual, name="other"), replace(usual, stages=(ONE, ONE)), replace(usual, looks=True), replace(usual, neighbours=1.3)]
+    assert len({usual.key, *(method.key for method in others)}) == 12
+    assert usual.key == replace(usual, source="elsewhere", stages=(replace(ONE, needs=("twin",)),)).key
+
+
+def test_a_longer_stage_warms_up_longer():
+    usual = PRESETS["laptop"].stages["finetune"]
+    longer = settings_for(replace(METHODS["scratch"].stages[0], longer=3.0), PRESETS["laptop"], None, None)
+    assert (longer.steps, longer.warmup, longer.validate_every) == (3 * usual.steps, 3 * usual.warmup, 3 * usual.validate_every)
+    assert PRESETS["laptop"].scaled(0.1).stages["finetune"].warmup == round(usual.warmup / 10) > 0
+
+
+def test_epochs_are_passes_over_the_slices_that_a_stage_sees(cohort, part):
+    pools = {"global": unlabelled_indices(cohort, part), "finetune": labelled_indices(cohort, part)}
+    for stage, of in ((METHODS["global"].stages[0], "global"), (METHODS["mean-teacher"].stages[0], "finetune"), (METHODS["scratch"].stages[0], "finetune")):
+        found, usual = settings_for(stage, PRESETS["paper"], cohort, part), PRESETS["paper"].stages[stage.name]
+        passes = -(-len(pools[of]) // usual.batch)
+        assert found.steps == PRESETS["paper"].epochs[stage.name] * passes
+        assert found.validate_every == (10 * passes if stage.name == "finetune" else 0)
