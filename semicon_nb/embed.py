@@ -214,11 +214,16 @@ def map_figure(maps: Mapping[str, np.ndarray], classes: np.ndarray, names: Seque
 
 
 def squared_distances(rows: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """Squared distances [R, N] between all rows [R, C] and all vectors [N, C]."""
-    return (rows.square().sum(1)[:, None] + vectors.square().sum(1)[None] - 2 * rows @ vectors.T).clamp_(min=0)
+    """Squared distances [R, N] float64 between all rows [R, C] and all vectors [N, C].
+
+    From the mean of the vectors and in double, since those that lie close together, or far from 0, lose all their digits in float32.
+    """
+    centre = vectors.mean(0, dtype=torch.float64)
+    rows, vectors = rows - centre, vectors - centre
+    return torch.addmm(vectors.square().sum(1)[None], rows, vectors.T, alpha=-2).add_(rows.square().sum(1)[:, None]).clamp_(min=0)
 
 
-def neighbours(vectors: np.ndarray, count: int = 15, block: int = 512) -> tuple[np.ndarray, np.ndarray]:
+def neighbours(vectors: np.ndarray, count: int = 15, block: int = 256) -> tuple[np.ndarray, np.ndarray]:
     """Nearest neighbours of every vector [N, C], exact, itself left out: indices [N, count] int64 and distances [N, count] float32.
 
     There are fewer than `count` where there are fewer vectors; `block` rows are looked at at a time.
@@ -230,7 +235,7 @@ def neighbours(vectors: np.ndarray, count: int = 15, block: int = 512) -> tuple[
         own = torch.arange(len(square))
         square[own, start + own] = torch.inf
         found.append(square.topk(count, largest=False))
-    return torch.cat([f.indices for f in found]).numpy(), torch.cat([f.values for f in found]).sqrt().numpy()
+    return torch.cat([f.indices for f in found]).numpy(), torch.cat([f.values for f in found]).sqrt().float().numpy()
 
 
 @dataclass(frozen=True)
@@ -306,7 +311,7 @@ def umap_map(
         with UMAP_LOCK:
             return lay_out(vectors, settings, say)
 
-    places = kept_file(content_key("umap 1", vectors, settings), make)
+    places = kept_file(content_key("umap 2", vectors, settings), make)
     say(1.0, "done")
     if not np.isfinite(places).all():
         return replace(pca(vectors), note="UMAP found no place for some of these vectors: the map is drawn with PCA.")

@@ -1,10 +1,13 @@
 """Maps and numbers of trust against slow and independent ways to get them."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from semicon_nb.embed import UmapSettings, aligned, as_slices, neighbours, pca, pixel_embeddings, sample_pixels, shares, umap_map
@@ -106,6 +109,17 @@ def test_neighbours_are_exact(clouds):
     assert not (near == np.arange(len(vectors))[:, None]).any()
 
 
+@pytest.mark.parametrize(("apart", "middle", "spread"), [(0, 0, 1), (0, 1000, 1), (6, 3000, 1), (0, 1, 1e-5), (1, 0.5, 1e-5)])
+def test_neighbours_are_those_of_scikit_learn_however_close_or_far_from_0(apart, middle, spread):
+    """Of two groups, as the vectors are in float32, computed in double."""
+    random = np.random.default_rng(0)
+    vectors = (middle + apart * random.integers(0, 2, (400, 1)) + spread * random.normal(size=(400, 8))).astype(np.float32)
+    near, distance = neighbours(vectors, 10, block=64)
+    expected = NearestNeighbors(n_neighbors=10, algorithm="kd_tree").fit(vectors.astype(float)).kneighbors()[0]
+    np.testing.assert_allclose(distance, expected, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vectors[near].astype(float) - vectors[:, None], axis=-1), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("vectors, says", [(np.zeros((2, 8)), "too few"), (np.full((9, 8), np.nan), "NaN"), (np.zeros(8), "expected")])
 def test_vectors_that_make_no_map_are_refused(vectors, says):
     for make in (pca, umap_map):
@@ -154,11 +168,10 @@ def test_epochs_of_different_pixels_are_refused(clouds):
 
 
 def test_trustworthiness_is_that_of_scikit_learn(clouds):
-    vectors, _ = clouds
-    for places in (pca(vectors).places, np.random.default_rng(0).random((300, 2)).astype(np.float32)):
-        assert trustworthiness(vectors, places, 10, block=77) == pytest.approx(
-            sklearn_trustworthiness(vectors, places, n_neighbors=10), abs=1e-3
-        )
+    places = pca(clouds[0]).places, np.random.default_rng(0).random((300, 2)).astype(np.float32)
+    for vectors, place in product((clouds[0], 1 + 1e-4 * clouds[0]), places):
+        expected = sklearn_trustworthiness(vectors.astype(float), place.astype(float), n_neighbors=10)
+        assert trustworthiness(vectors, place, 10, block=77) == pytest.approx(expected, abs=1e-5)
 
 
 def test_alignment_and_uniformity_are_means_over_pairs(clouds):
