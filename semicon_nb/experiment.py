@@ -443,5 +443,5 @@ def run_grid(
     shared["model"] = model
     rows = grid(methods, labels, **shared, spread=spread)
     if full:
-        rows = pd.concat([rows, grid(full, (1.0,), **shared)], ignore_index=True).drop_duplicates("key", ignore_index=True)
+        rows = pd.concat([rows, grid(full, (1.0,), **shared, spread=spread)], ignore_index=True).drop_duplicates("key", ignore_index=True)
     return run_rows(rows, Path(results) / f"{name}.jsonl", table_of, named_preset(preset).scaled(scale), **how)

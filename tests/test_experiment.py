@@ -23,11 +23,12 @@ import torch
 
 from semicon_nb import experiment
 from semicon_nb.data import load, part_indices, split
+from semicon_nb.dice import pooled_dice
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, todo
 from semicon_nb.machine import chosen_device, chosen_precision, duration, processor
 from semicon_nb.methods import METHODS, recipe_of
 from semicon_nb.stages import PRESETS, Method, Stage
-from semicon_nb.tables import read_lines, read_results, table
+from semicon_nb.tables import headroom, read_lines, read_results, table
 from semicon_nb.train import finetune
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -524,6 +525,7 @@ def test_defective_run_is_measured_with_correct_labels(tmp_path):
     record = read_lines(tmp_path / "g.jsonl")[0]
     assert len(rows) == 1 and record["defects"] == ["bilinear_labels", "identical_views", "split_by_volume"]
     assert 0 <= record["as_released"] <= 1 and record["pooled_dice"] is not None
+    assert [stage["train"] for stage in record["settings"]["method"]["stages"]] == ["semicon_nb.defects.train_local_identical", "semicon_nb.train.finetune"]
 
 
 def test_every_run_says_what_its_slices_score_alone_and_averaged(tmp_path):
@@ -569,3 +571,29 @@ def test_todo_is_what_has_no_line(tmp_path):
     rows = pd.DataFrame([{"key": "a"}, {"key": "b"}])
     (tmp_path / "g.jsonl").write_text(json.dumps({"key": "a"}) + "\n")
     assert todo(rows, tmp_path / "g.jsonl") == [{"key": "b"}] and len(todo(rows, tmp_path / "none.jsonl")) == 2
+
+
+def test_scores_are_of_correct_labels_and_beside_them_what_the_released_code_would_say(tmp_path):
+    """A network that says of every slice what the run was told, which is not what is there."""
+    cohort = load(**DATA)
+    told = np.roll(cohort.labels, 2, axis=1)
+    seen, who = replace(cohort, labels=told), split(cohort, 0.3, 0)
+
+    class Told(torch.nn.Module):
+        known = {image.astype(np.float32).tobytes(): labels for image, labels in zip(cohort.images, told, strict=True)}
+
+        def forward(self, images):
+            labels = np.stack([self.known[image[0].numpy().tobytes()] for image in images])
+            return 20 * torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 3).permute(0, 3, 1, 2).float()
+
+    found = experiment.measure(Told(), cohort, seen, who, "fp32")
+    for name, part in (("pooled_dice", "test"), ("validation", "val")):
+        rows = part_indices(cohort, who, part)
+        assert found[name] == pytest.approx(pooled_dice(told[rows], cohort.labels[rows], 3)) and found[name] < 0.9
+    assert found["as_released"] == 1 and "as_released" not in experiment.measure(Told(), cohort, cohort, who, "fp32")
+
+
+def test_spread_outlines_have_the_headroom_of_all_of_them(tmp_path):
+    rows = small_grid("g", ["scratch"], tmp_path, spread="slices", full=["scratch"])
+    assert len(rows) == 4 and rows["experiment"].nunique() == 1
+    assert headroom(rows)["splits"].tolist() == [2]

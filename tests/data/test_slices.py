@@ -17,7 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from semicon_nb.data import (
+    Codes,
     DataError,
+    Grid,
     describe,
     deviations,
     folder,
@@ -32,10 +34,11 @@ from semicon_nb.data import (
     sunnybrook,
     unlabelled_indices,
 )
-from semicon_nb.data.cohort import take
+from semicon_nb.data.cohort import Volume, take
+from semicon_nb.data.slices import assemble
 from semicon_nb.files import cache_folder
 
-from .samples import disc, hearts, nifti, png, scan, scans, task
+from .samples import classes_of, disc, hearts, nifti, png, scan, scans, task
 
 
 def kept(tmp_path: Path) -> list[Path]:
@@ -538,3 +541,24 @@ def test_a_class_that_no_complete_slice_shows_is_told(tmp_path):
     place = scans(tmp_path / "f", numbers=(0, 0, 1), about={"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}})
     with pytest.warns(UserWarning, match="no complete slice shows b"):
         assert "no complete slice shows b" in repr(folder(place, size=8))
+
+
+def test_what_nobody_judged_is_in_the_fingerprint(tmp_path):
+    """The same files with the same classes, of which some slices are left out or not."""
+    scans(tmp_path / "f", ("a",))
+    volumes = [Volume("a", "a", str(tmp_path / "f" / "images" / "a.nii.gz"), str(tmp_path / "f" / "labels" / "a.nii.gz"))]
+    sparse = classes_of(0)
+    sparse[:3, 0, 1:] = 9
+    nifti(tmp_path / "f" / "labels" / "a.nii.gz", sparse.astype(np.uint8))
+    codes = [Codes(((0, 0), (1, 1), (2, 2)), other=0, ignore=ignore) for ignore in ((), (9,))]
+    found = [assemble("own", ("background", "a", "b"), one, volumes, Grid(16), {}) for one in codes]
+    assert [one.labelled.sum() for one in found] == [3, 1] and found[0].fingerprint != found[1].fingerprint
+
+
+def test_cubes_that_are_cut_along_another_axis_are_another_cohort(tmp_path):
+    """Though as many slices of one shape lie along every axis; and a scan is compared along the axis of the run."""
+    for name, array in zip(("images", "labels"), scan(0, (12, 12, 12)), strict=True):
+        nifti(tmp_path / "f" / name / "a.nii.gz", array, np.diag([3, 0.8, 0.5, 1]))
+    found = [folder(tmp_path / "f", size=16, axis=axis) for axis in range(3)]
+    assert len({one.fingerprint for one in found}) == 3
+    assert [deviations(one.volumes[0].image, json.loads(json.dumps(scan_profile(one)))) for one in found] == [[]] * 3
