@@ -346,8 +346,10 @@ def finetune_with(
     def loss_of(nets: Student, batch: Batch) -> Tensor:
         return own.loss(nets, batch, context)
 
-    yield from fit(nets, loss_of, batches, settings, folder, resume, "finetune", validator(cohort, split, settings), identity)
-    model.load_state_dict(nets.chosen.state_dict())
+    try:
+        yield from fit(nets, loss_of, batches, settings, folder, resume, "finetune", validator(cohort, split, settings), identity)
+    finally:  # whoever stops early gets the network that is kept, too
+        model.load_state_dict(nets.chosen.state_dict())
 
 
 def positional_loss(vectors: Tensor, positions: Tensor, slices: Tensor, temperature: float = 0.1, near: float = 0.1) -> Tensor:

@@ -430,6 +430,9 @@ def test_the_network_that_is_validated_and_kept_is_the_teacher(cohort, part, mon
     model, images = network(), torch.rand(2, 1, 16, 16)
     steps = list(finetune_with(model, cohort, part, settings, objective="mean-teacher"))
     assert len(steps) == settings.steps and same(model.state_dict(), kept[0].teacher.state_dict())
+    early = finetune_with(model := network(), cohort, part, settings, objective="mean-teacher")
+    next(early), next(early), early.close()
+    assert same(model.state_dict(), kept[1].teacher.state_dict()) and not same(kept[1].teacher.state_dict(), kept[0].teacher.state_dict())
     nets = apart(Teacher)
     assert torch.equal(nets(images), nets.teacher(images)) and not torch.equal(nets(images), nets.student(images))
 
