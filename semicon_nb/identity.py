@@ -244,12 +244,12 @@ def spelled(value: Any) -> str:
 
 
 def is_own(value: Any) -> bool:
-    """Whether a module, function or class is a reader's own: neither this package's nor of an installed one, nor Python's."""
-    name = value.__name__ if inspect.ismodule(value) else value.__module__
-    file = getattr(sys.modules.get(name), "__file__", None)
-    installed = [Path(place) for place in sysconfig.get_paths().values()]
-    return name.partition(".")[0] != PACKAGE and (
-        name == "__main__" or bool(file and not any(Path(file).is_relative_to(place) for place in installed))
+    """Whether a module, function or class is a reader's own: neither this package's, by its declared name if it has one, nor installed, nor Python's."""
+    place = value.__name__ if inspect.ismodule(value) else value.__module__
+    file, called = getattr(sys.modules.get(place), "__file__", None), getattr(value, "declared_name", place)
+    installed = [Path(one) for one in sysconfig.get_paths().values()]
+    return called.partition(".")[0] != PACKAGE and (
+        place == "__main__" or bool(file and not any(Path(file).is_relative_to(one) for one in installed))
     )
 
 
