@@ -45,6 +45,7 @@ def fixed_cells(book: nbformat.NotebookNode) -> set[str]:
 def said(cell: nbformat.NotebookNode) -> str:
     """What a cell shows in words, without the places of objects in memory."""
     parts = [out.get("text") or out.get("data", {}).get("text/markdown") or out.get("data", {}).get("text/plain", "") for out in cell.outputs]
+    parts += [out["data"].get("text/html", "") for out in cell.outputs if "display.HTML object" in out.get("data", {}).get("text/plain", "")]
     return re.sub(r" at 0x[0-9a-f]+", "", "".join(parts))
 
 
