@@ -15,7 +15,7 @@ from ..machine import device_of
 from ..runs import Run, read_run
 from ..show import PALETTE, SYMBOLS, rgb
 from ..unet import UNet
-from .slices import whole_labels
+from .slices import page_labels
 
 __all__ = []
 
@@ -27,7 +27,7 @@ def as_labels(
     """Labels as a stack of the images' shape; ValueError for another shape, or for other than whole numbers from 0 to 255."""
     if labels is None:
         return None
-    array = whole_labels(labels)
+    array = page_labels(labels)
     array = array[None] if array.ndim == 2 else array
     if array.shape != tuple(shape):
         raise ValueError(f"labels: found shape {array.shape}, expected {tuple(shape)} like the images; resize by nearest neighbour")
@@ -358,7 +358,7 @@ def slices_of(
         images, labels, classes = slices_of_run(model, images)
     elif isinstance(model, Run) and labels is not None and classes is not None:
         order = class_order("classes", classes, Codes(()), model.settings["classes"], model.codes)
-        labels, classes = np.array(order)[whole_labels(labels)], model.settings["classes"]
+        labels, classes = np.array(order)[page_labels(labels)], model.settings["classes"]
     if images is None or isinstance(images, Cohort):
         found = "none" if images is None else "a cohort"
         raise ValueError(f"images: found {found}, expected one slice [H, W] or several [S, H, W]; only a run brings its own")

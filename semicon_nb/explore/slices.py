@@ -51,7 +51,7 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
     return image if low >= 0 and high <= 1 else (image - low) / max(high - low, 1e-12)
 
 
-def whole_labels(labels: np.ndarray | Tensor) -> np.ndarray:
+def page_labels(labels: np.ndarray | Tensor) -> np.ndarray:
     """The `labels` [...] as int64; ValueError for other than whole numbers from 0 to 255, as many as a page tells apart."""
     array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if not np.array_equal(array, np.round(array)):
@@ -63,10 +63,10 @@ def whole_labels(labels: np.ndarray | Tensor) -> np.ndarray:
 
 
 def _checked_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The `labels` [H, W] as int64; ValueError for another `shape` than the image's, for what `whole_labels` refuses, and without foreground."""
+    """The `labels` [H, W] as int64; ValueError for another `shape` than the image's, for what `page_labels` refuses, and without foreground."""
     if np.shape(labels) != shape:
         raise ValueError(f"labels: found shape {list(np.shape(labels))}, expected {list(shape)} as the image")
-    marks = whole_labels(labels)
+    marks = page_labels(labels)
     if not marks.any():
         raise ValueError("labels: found no foreground, so no anchor; expected whole numbers, 0 for background, some above it")
     return marks
