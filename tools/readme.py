@@ -145,7 +145,7 @@ def about(runs: pd.DataFrame) -> tuple[str, str]:
     said += "Pooled Dice is the overlap with the true outlines over all pixels of the test, 0 to 1. Differences are taken on the same people. The headroom is "
     said += "what all outlines bring to training from scratch"
     if "best" in found.index:
-        said += ", for `best` what they bring to `scratch(strong)`, and its Dice is that of the splits that all have"
+        said += "; for `best`, what they bring to `scratch(strong)`. The Dice of `best` is taken over the splits that every method has"
     said += ". *Holds*: the interval lies above zero, and there was room."
     return f"**{sentence}**", f"{rows(few, found)}\n\n{said}"
 
