@@ -352,16 +352,20 @@ CONTRAST = """() => {
   const lum = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
   const parse = (s) => { const n = s.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n.slice(0, 3), 1] : n; };
   const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
+  const grounds = new Map(), opacities = new Map();
   const ground = (el) => {
-    const layers = [];
-    for (let e = el; e; e = e.parentElement) {
-      const c = parse(getComputedStyle(e).backgroundColor);
-      if (c[3] > 0) layers.push(c);
-      if (c[3] === 1) break;
+    if (!el) return [255, 255, 255];
+    if (!grounds.has(el)) {
+      const c = parse(getComputedStyle(el).backgroundColor);
+      grounds.set(el, c[3] === 1 ? c : over(c, ground(el.parentElement)));
     }
-    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+    return grounds.get(el);
   };
-  const opacity = (el) => { let o = 1; for (let e = el; e; e = e.parentElement) o *= parseFloat(getComputedStyle(e).opacity); return o; };
+  const opacity = (el) => {
+    if (!el) return 1;
+    if (!opacities.has(el)) opacities.set(el, parseFloat(getComputedStyle(el).opacity) * opacity(el.parentElement));
+    return opacities.get(el);
+  };
   const poor = new Map();
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
