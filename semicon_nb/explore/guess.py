@@ -48,7 +48,7 @@ class GuessingGame:
 
 def _played(runs: "pd.DataFrame", claims: Mapping[str, list[tuple[str, str]]], labels: float | None) -> dict:
     """One experiment as the reader plays it: the claims that were compared in it, their scale, and what it is called."""
-    compared = {text: verdicts(runs, pairs) for text, pairs in claims.items()}
+    compared = {text: verdicts(runs, pairs).dropna(subset="difference") for text, pairs in claims.items()}  # without those that share no split
     shares = [share for rows in compared.values() for share in rows["labels"]]
     share = min(shares or runs["labels"]) if labels is None else labels
     rows = {text: _points(every[every["labels"] == share]) for text, every in compared.items()}
@@ -73,12 +73,9 @@ def _points(rows: "pd.DataFrame") -> list[dict]:
 
 
 def _scale(claims: list[dict]) -> dict:
-    """The ends of the scale in points, with ticks at every five: -5 to 15, or as far as the intervals go."""
-    ends = [
-        row["difference"] + sign * (0 if math.isnan(row["half"]) else row["half"])
-        for claim in claims
-        for row in claim["found"]
-        for sign in (-1, 1)
-    ]
+    """The ends of the scale in points, with ticks at every five: -5 to 15, or as far as the intervals and the rooms go."""
+    rows = [row for claim in claims for row in claim["found"]]
+    shown = [(row[mean], 0 if math.isnan(row[half]) else row[half]) for row in rows for mean, half in (("difference", "half"), ("room", "room_half"))]
+    ends = [mean + sign * half for mean, half in shown if not math.isnan(mean) for sign in (-1, 1)]
     low, high = 5 * math.floor(min([-5, *ends]) / 5), 5 * math.ceil(max([15, *ends]) / 5)
     return {"low": low, "high": high, "ticks": list(range(low, high + 1, 5))}

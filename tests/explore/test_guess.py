@@ -132,6 +132,15 @@ def test_one_split_has_no_interval():
     assert found["half"] is None and found["verdict"] == "cannot tell"
 
 
+def test_methods_that_share_no_split_were_not_compared():
+    apart = runs_of(SCORES)
+    apart.loc[apart["method"] == "global", "split"] += 3
+    (played,) = GuessingGame(apart, CLAIMS).data["experiments"]
+    assert [row["claim"] for claim in played["claims"] for row in claim["found"]] == ["local > scratch"]
+    with pytest.raises(ValueError, match="claims: found none"):
+        GuessingGame(apart, {"Slices help": [("global", "scratch")]})
+
+
 def test_what_was_not_run_is_left_out_and_nothing_at_all_is_an_error():
     claims = {**CLAIMS, "Nobody ran this": [("mixup", "scratch")]}
     assert [claim["text"] for claim in GuessingGame(runs_of(SCORES), claims).data["experiments"][0]["claims"]] == list(CLAIMS)
@@ -141,11 +150,13 @@ def test_what_was_not_run_is_left_out_and_nothing_at_all_is_an_error():
         GuessingGame(runs_of(SCORES), CLAIMS, labels=1.0)
 
 
-@pytest.mark.parametrize("gain", [0.0, -0.4, 0.4])
-def test_the_scale_holds_every_interval(gain):
+@pytest.mark.parametrize("gain, room", [(0.0, 0.1), (-0.4, 0.1), (0.4, 0.1), (0.0, 0.25)])
+def test_the_scale_holds_every_interval_and_room(gain, room):
     scores = {**SCORES, ("local", 0.05): tuple(dice + gain for dice in SCORES["scratch", 0.05])}
+    scores["scratch", 1.0] = tuple(dice + room for dice in SCORES["scratch", 0.05])
     data = GuessingGame(runs_of(scores), CLAIMS).data["experiments"][0]
     scale, rows = data["scale"], [row for claim in data["claims"] for row in claim["found"]]
+    assert scale["high"] >= max(row["room"] + row["room_half"] for row in rows)
     assert scale["low"] <= min(-5, *(row["difference"] - row["half"] for row in rows))
     assert scale["high"] >= max(15, *(row["difference"] + row["half"] for row in rows))
     assert scale["ticks"][0] == scale["low"] and scale["ticks"][-1] == scale["high"] and 0 in scale["ticks"]
@@ -225,6 +236,20 @@ def test_the_sentence_is_copied_and_a_second_guess_begins_anew(static_page, page
     assert copied.startswith("I guessed +15 points of Dice for “Slices help” (mice, laptop, 5\u00a0% labelled). Measured: −0.8 ± ")
     assert "where all labels bring +9.8 ± " in copied and "http" not in copied and "\n" not in copied
     assert "shown" not in second.get_attribute("class"), "two guesses in one page are two"
+
+
+@pytest.mark.browser
+def test_a_guess_on_the_end_of_an_interval_lies_in_it(static_page, tmp_path):  # noqa: F811
+    game = GuessingGame(runs_of(SCORES), {"Slices help": [("global", "scratch")]})
+    (row,) = game.data["experiments"][0]["claims"][0]["found"]
+    row.update(difference=1.2, half=0.3)  # 1.5 - 1.2 is a little more than 0.3 in binary
+    (tmp_path / "edge.html").write_text(f"<!doctype html><html lang='en'><body>{game._repr_html_() * 2}</body></html>")
+    tab = static_page(tmp_path / "edge.html")
+    tab.press(".claim input", "ArrowRight", times=3)
+    tab.page.locator(".look").first.click()
+    assert "Inside a measured interval: 1 of your 1 guess." in tab.page.locator(".told").first.inner_text()
+    names = [box.get_attribute("id") for box in tab.page.locator(".claim input").all()]
+    assert len(set(names)) == len(names) == 2
 
 
 @pytest.mark.browser

@@ -49,7 +49,7 @@ function claimRow(claim, id, scale, heard) {
 // The row with the boldest guess, how many guesses lie in an interval, and what to say of both
 function reckoned(rows) {
   const guessed = rows.filter((row) => row.guess() !== null), all = rows.flatMap((row) => row.claim.found);
-  const inside = guessed.filter((row) => row.claim.found.some((f) => f.half !== null && Math.abs(row.guess() - f.difference) <= f.half));
+  const inside = guessed.filter((row) => row.claim.found.some((f) => f.half !== null && Math.round(10 * Math.abs(row.guess() - f.difference)) <= Math.round(10 * f.half)));
   const bold = guessed.reduce((best, row) => (!best || Math.abs(row.guess()) > Math.abs(best.guess()) ? row : best), null);
   const room = all.find((found) => found.room !== null), words = [...new Set(all.map((found) => found.verdict))];
   return { guessed, inside, bold, room, verdicts: words.map((word) => `${word} (${all.filter((f) => f.verdict === word).length} of ${all.length})`).join(", ") };
@@ -119,7 +119,7 @@ function guessing(root, all, name, which = 0) {
   root.replaceChildren(lead, experiments(root, all, name, which), key, ...rows.map((row) => row.element), axis, make("p", { class: "ends", "aria-hidden": "true" }, make("span", { text: "← points lost" }), make("span", { text: "points gained →" })), make("div", { class: "press" }, look), status, share.element);
 }
 
-document.querySelectorAll(".semicon-guess:not([data-alive])").forEach((root, k) => {
+document.querySelectorAll(".semicon-guess:not([data-alive])").forEach((root) => {
   root.dataset.alive = "true";
-  guessing(root, JSON.parse(root.dataset.guess).experiments, `guess-${document.querySelectorAll(".semicon-guess").length}-${k}`);
+  guessing(root, JSON.parse(root.dataset.guess).experiments, `guess-${crypto.getRandomValues(new Uint32Array(1))[0]}`); // a cell may run again
 });
