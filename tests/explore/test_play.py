@@ -265,6 +265,21 @@ def test_the_keyboard_paints_and_turns(tab):
     assert page.evaluate("document.getElementById('ball').toDataURL()") != before
 
 
+def test_what_is_said_goes_with_its_cause(tab):
+    page, said = tab.page, lambda: tab.page.inner_text("#said")
+    page.click("#clear")
+    page.click("#go")
+    assert "Paint something first" in said()
+    page.click("#paint")
+    assert "Paint something first" not in said() and any(state(tab)["labels"])
+    page.click("#step")
+    tab.wait(lambda: "After 1 step, Dice" in said(), "a step")
+    before = said()
+    page.click("#brush-2")
+    page.locator("#slice").click(position={"x": 9, "y": 9})
+    assert said() != before, "the Dice is that of the paint that is there"
+
+
 def test_a_picture_of_ones_own_stays_here(tab, tmp_path):
     shades = np.zeros((200, 300), np.uint8)
     shades[:, 150:] = 255
@@ -272,9 +287,29 @@ def test_a_picture_of_ones_own_stays_here(tab, tmp_path):
     tab.page.set_input_files("#file", tmp_path / "mine.png")
     tab.wait(lambda: "stays on this machine" in tab.page.inner_text("#said"), "the picture")
     assert not any(state(tab)["labels"]) and not tab.outside
+    assert tab.page.input_value("#picture") == "own" and tab.page.is_disabled("#paint") and "#" not in tab.page.url
     (tmp_path / "no.png").write_text("no picture")
     tab.page.set_input_files("#file", tmp_path / "no.png")
     tab.wait(lambda: "no.png: is no picture" in tab.page.inner_text("#said"), "the refusal")
+    tab.page.select_option("#picture", "0")
+    tab.wait(lambda: "Before the first step" in tab.page.inner_text("#said"), "a slice in place of the refusal")
+    tab.page.select_option("#picture", "own")
+    tab.page.evaluate("document.getElementById('file').dispatchEvent(new Event('cancel'))")
+    assert tab.page.input_value("#picture") == "0" and tab.page.is_enabled("#paint")
+
+
+def test_pictures_that_are_not_square_or_partly_clear_are_the_same_in_python(tab, tmp_path):
+    shades = np.zeros((48, 96, 4), np.uint8)
+    shades[..., :3] = np.linspace(0, 255, 96).astype(np.uint8)[None, :, None]
+    shades[:24, :, 3] = 255  # nothing below: black
+    Image.fromarray(shades).save(tmp_path / "wide.png")
+    tab.page.set_input_files("#file", tmp_path / "wide.png")
+    tab.wait(lambda: "stays on this machine" in tab.page.inner_text("#said"), "the picture")
+    code = tab.page.evaluate("semicon.playground.python()").split("runs = re")[0].replace("your picture.png", str(tmp_path / "wide.png"))
+    found = dict[str, np.ndarray]()
+    exec(code, found)
+    shown = np.reshape(tab.page.evaluate("semicon.playground.state().image"), (SIZE, SIZE))
+    assert np.abs(shown - found["image"])[4:28].max() < 0.03 and not shown[36:].any() and not found["image"][36:].any()
 
 
 @pytest.mark.parametrize("painted", [False, True])

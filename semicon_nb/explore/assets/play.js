@@ -33,7 +33,8 @@
     return words.toString();
   }
   function remember() {
-    try { history.replaceState(null, "", "#" + written()); } catch { /* a page inside another may not have an address */ }
+    const address = preset ? "#" + written() : location.href.split("#")[0]; // a picture of one's own stands in no address
+    try { history.replaceState(null, "", address); } catch { /* a page inside another may not have an address */ }
   }
   function read() {
     const words = new URLSearchParams(location.hash.slice(1)), number = (name, known) => (known.includes(Number(words.get(name))) && words.has(name) ? Number(words.get(name)) : usual[name]);
@@ -80,7 +81,7 @@
       worker.onerror = (event) => semicon.fail(event);
     }
     task += 1;
-    [curve, marks, fresh] = [[], [], words];
+    [curve, marks, fresh, hint] = [[], [], words, ""];
     worker.postMessage({ kind: "task", number: task, task: taskNow() });
     remember();
   }
@@ -99,12 +100,15 @@
     const step = news?.steps ?? 0, last = marks.at(-1);
     if (last && last.kind === kind && step - last.step < 40) last.words = words; else if (step) marks.push({ kind, step, words });
     worker.postMessage({ kind: "change", task: taskNow() });
+    hint = "";
     remember();
     drawLoss();
+    tell();
   }
   function play(on) {
     if (on && !labels.some(Boolean)) { tell("Paint something first: choose a colour and draw on the slice."); return; }
-    playing = on;
+    [playing, hint] = [on, ""];
+    tell();
     worker.postMessage({ kind: "run", on });
     controls.play.textContent = on ? "❚❚ Pause" : "▶ Play";
     controls.play.setAttribute("aria-pressed", String(on));
@@ -279,9 +283,9 @@
 
   // ------------------------------------------------------------------------------------------------ what is said
   const said = make("p", { class: "said", id: "said" }), compared = make("p", { class: "said", id: "compared" });
-  let hint = "";
-  function tell(words) {
-    hint = words || (news && news.steps ? "" : hint);
+  let hint = ""; // stands in place of the scores until the reader does something
+  function tell(words = hint) {
+    hint = words;
     const there = [1, 2, 3].filter((k) => labels.includes(k)), steps = news ? news.steps : 0;
     const scores = steps ? there.map((k) => `${NAMES[k]} ${room.dice(news.named, labels, k).toFixed(2)}`).join(", ") : "";
     const now = !there.length ? "Nothing is painted: paint a colour, then press Play." : steps ? `After ${inWords(steps)} ${steps === 1 ? "step" : "steps"}, Dice of tint and paint (1 where they cover each other): ${scores}.` : "Before the first step: the pixels lie where chance puts them.";
@@ -343,21 +347,25 @@
     preset = outlines;
     labels = outlines ? Uint8Array.from(outlines) : new Uint8Array(many);
     erased = new Uint8Array(many);
+    controls.undo.disabled = !outlines;
   }
+  const chosen = () => controls.picture.put(preset ? String(state.picture) : "own");
   const own = async (file) => {
     try {
       const bitmap = await createImageBitmap(file), side = Math.min(bitmap.width, bitmap.height), pen = small.getContext("2d", { willReadFrequently: true });
+      pen.fillRect(0, 0, size, size); // black below what is transparent
       pen.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, size, size);
       const { data } = pen.getImageData(0, 0, size, size);
       take(Float32Array.from({ length: many }, (_, i) => (0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]) / 255), null);
-      controls.picture.put("own");
       play(false);
       begin();
       tell("Your picture stays on this machine. Paint it, then press Play.");
     } catch { tell(`${file.name}: is no picture that this browser can read; choose a PNG or JPEG.`); }
+    chosen();
   };
   const file = make("input", { type: "file", id: "file", accept: "image/*", class: "visually-hidden" });
-  file.addEventListener("change", () => { if (file.files[0]) own(file.files[0]); });
+  file.addEventListener("change", () => { if (file.files[0]) own(file.files[0]); file.value = ""; });
+  file.addEventListener("cancel", chosen);
   root.addEventListener("dragover", (event) => event.preventDefault());
   root.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) own(event.dataTransfer.files[0]); });
 
@@ -366,7 +374,7 @@
     const made = { every: "FullResolution()", stride: `Downsampling(${state.size})`, block: `BlockDivision(${state.size})`, random: `RandomSampling(${state.size}, seed=step)` }[state.strategy];
     const name = made.split("(")[0], picture = pictures[state.picture], source = preset
       ? `from semicon_nb.data import phantom\n\ncohort = phantom(${picture.phantom})\nimage = cohort.images[${picture.row}].astype(float)`
-      : `from PIL import Image\n\nimage = np.asarray(Image.open("your picture.png").convert("L").resize((${size}, ${size}))) / 255`;
+      : `from PIL import Image, ImageOps\n\nfile = Image.open("your picture.png").convert("RGBA")\nfile = Image.alpha_composite(Image.new("RGBA", file.size, "black"), file).convert("L")\nimage = np.asarray(ImageOps.fit(file, (${size}, ${size}))) / 255`;
     const paint = preset && !painted() ? `labels = torch.tensor(cohort.labels[${picture.row}].astype(int))${picture.classes > 4 ? "\nlabels[labels > 3] = 0" : ""}`
       : `runs = re.findall("([0-9a-z]+)([A-D])", "${packed(labels)}")  # what was painted\nlabels = torch.tensor([ord(label) - 65 for count, label in runs for _ in range(int(count, 36))]).view(${size}, ${size})`;
     return `${painted() ? "import re\n\n" : ""}import numpy as np
@@ -434,8 +442,8 @@ for k in there:
     step: button("step", "One step", () => { play(false); worker.postMessage({ kind: "step" }); }),
     reset: button("reset", "Start again", () => { state.seed = (state.seed + 1) % 100000; anew(`New random weights, seed ${state.seed}. `); }),
     copy: button("copy", "Copy as Python", copy),
-    clear: button("clear", "Clear the paint", () => { play(false); labels.fill(0); erased.fill(0); change("paint", "paint cleared"); draw(); tell(); }),
-    undo: button("paint", "The outlines again", () => { if (preset) { labels = Uint8Array.from(preset); erased.fill(0); change("paint", "outlines again"); draw(); tell(); } }),
+    clear: button("clear", "Clear the paint", () => { play(false); labels.fill(0); erased.fill(0); change("paint", "paint cleared"); draw(); }),
+    undo: button("paint", "The outlines again", () => { labels = Uint8Array.from(preset); erased.fill(0); change("paint", "outlines again"); draw(); }),
     mine: button("mine", "Your own picture…", () => file.click()),
     brush: choice("brush", "Brush", [[1, "● orange"], [2, "● blue"], [3, "● green"], [0, "○ erase"]], 1, (value) => { brush = value; }),
     picture: menu("picture", "Slice", [...pictures.map((p, k) => [String(k), p.name]), ["own", "your own"]], (value) => { if (value === "own") file.click(); else { state.picture = Number(value); load(null); anew("Another slice, so it starts again. "); } }),
@@ -492,5 +500,5 @@ for k in there:
   show();
   begin();
   addEventListener("hashchange", () => { const fresh = read(); load(fresh); show(); anew(); });
-  semicon.playground = { state: () => ({ ...state, steps: news?.steps ?? 0, rate: news?.rate ?? 0, playing, frames, labels: Array.from(labels) }), python, dice: (k) => room.dice(news.named, preset || labels, k), room };
+  semicon.playground = { state: () => ({ ...state, steps: news?.steps ?? 0, rate: news?.rate ?? 0, playing, frames, labels: Array.from(labels), image: Array.from(image) }), python, dice: (k) => room.dice(news.named, preset || labels, k), room };
 })();
