@@ -92,10 +92,10 @@ def packed_slices(looks: dict[int, Look], budget: int = 400_000) -> list[dict]:
         return []
     size = max([s.image.size for look in looks.values() for s in look.slices], default=0) + 1000
     most = max(1, budget // (size * len(looks)))
-    return [{"run": run, **_packed(s)} for run, look in looks.items() for s in look.slices[:most]]
+    return [{"run": run, **_packed(s, look)} for run, look in looks.items() for s in look.slices[:most]]
 
 
-def _packed(found: SliceScore) -> dict:
-    """One slice as the browser reads it."""
-    named = {"volume": found.volume, "number": found.number, "dice": found.dice}
+def _packed(found: SliceScore, look: Look) -> dict:
+    """One slice of a `look` as the browser reads it, with the number of all that were scored in its volume."""
+    named = {"volume": found.volume, "number": found.number, "dice": found.dice, "of": sum(s.volume == found.volume for s in look.slices)}
     return named | {"image": grey_bytes(found.image), "truth": run_lengths(found.truth), "predicted": run_lengths(found.predicted)}

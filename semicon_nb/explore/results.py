@@ -137,6 +137,11 @@ def place_traces(
 # ------------------------------------------------------------------------------------------------ the explorer
 
 
+def averages(record: dict) -> bool:
+    """Whether the method of a run averages over neighbours by itself, so that its volumes were scored so."""
+    return bool((record.get("settings") or {}).get("method", {}).get("neighbours"))
+
+
 def packed_experiment(experiment: Experiment) -> dict:
     """An experiment as the browser reads it: the tables' cells of every score and class, and the volumes as arrays."""
 
@@ -152,7 +157,7 @@ def packed_experiment(experiment: Experiment) -> dict:
         "shares": e.shares, "opened": opened(e), "names": {metric: titled(metric, e.runs) for metric in NAMES}, "unit": unit_of(e.runs),
         "cells": {metric: {name: packed(metric, name) for name in kinds} for metric in NAMES},
         "rooms": {metric: {name: room_lines(e, metric, name) for name in kinds} for metric in NAMES},
-        "runs": {k: [r["method"], r["labels"], r["split"], r.get("seed") or 0] for k, r in e.records.items()},
+        "runs": {k: [r["method"], r["labels"], r["split"], r.get("seed") or 0, averages(r)] for k, r in e.records.items()},
         "volumes": [[run, v["name"], v.get("subject", v["name"])] for run, v in tests],
         "dice": np.array(each["dice"], np.float32), "hd95": np.array(each["hd95"], np.float32),
     }  # fmt: skip

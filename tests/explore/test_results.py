@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from semicon_nb.data import part_indices, split
 from semicon_nb.evaluate import evaluate
-from semicon_nb.explore.looks import Look, SliceScore, look_at, look_at_run, slice_scores
+from semicon_nb.explore.looks import Look, SliceScore, look_at, look_at_run, packed_slices, slice_scores
 from semicon_nb.explore.results import HEIGHT, LINE, ResultsExplorer, spread
 from semicon_nb.explore.results_state import KINDS, cells, experiments_of, opened, opening
 from semicon_nb.show import METHOD_LOOKS, PALETTE
@@ -95,7 +95,14 @@ def told(runs, metric):
 
 
 FILES = sorted(RESULTS.glob("*.jsonl"))
-TAKEN = [FILES, *([file] for file in FILES)]
+TAKEN = [FILES, [RESULTS / "sunnybrook.jsonl"]]
+
+
+@pytest.fixture(scope="module")
+def every() -> ResultsExplorer:
+    """The explorer of all committed results, as it opens; nobody changes it."""
+    return ResultsExplorer(RESULTS)
+
 
 
 @pytest.mark.parametrize("files", TAKEN, ids=lambda files: "+".join(file.stem for file in files))
@@ -138,8 +145,8 @@ def test_the_picture_shows_the_tables_for_every_method_that_can_be_chosen():
             assert {m for m, _ in still} == {m for m in methods if m}
 
 
-def test_the_headroom_stands_below_the_numbers_as_the_tables_have_it():
-    packed = {e["name"]: e["rooms"] for e in ResultsExplorer(RESULTS).data["experiments"]}
+def test_the_headroom_stands_below_the_numbers_as_the_tables_have_it(every):
+    packed = {e["name"]: e["rooms"] for e in every.data["experiments"]}
     for name, part in read_results(RESULTS).groupby("experiment", sort=False):
         for metric in ("pooled_dice", "hd95"):
             found = headroom(part, metric)
@@ -149,9 +156,9 @@ def test_the_headroom_stands_below_the_numbers_as_the_tables_have_it():
     assert len(headroom(read_results(RESULTS / "hippocampus.jsonl"))) == 3
 
 
-def test_it_opens_on_the_experiment_that_had_room_to_tell():
-    explorer, runs = ResultsExplorer(RESULTS), read_results(RESULTS)
-    assert explorer.state["experiment"] == "hippocampus, thorough" and runs["experiment"].value_counts().idxmax() == "hippocampus, laptop"
+def test_it_opens_on_the_experiment_that_had_room_to_tell(every):
+    runs = read_results(RESULTS)
+    assert every.state["experiment"] == "hippocampus, thorough" and runs["experiment"].value_counts().idxmax() == "hippocampus, laptop"
     assert next(iter(ResultsExplorer(RESULTS / "hippocampus.jsonl").experiments)) == "hippocampus, laptop"
 
 
@@ -203,8 +210,8 @@ def test_labels_do_not_overlap_and_stay_in_their_order(values):
     assert len(values) > 1 or found == values
 
 
-def test_each_line_is_named_at_its_end_and_there_is_no_legend():
-    figure = ResultsExplorer(RESULTS).picture()
+def test_each_line_is_named_at_its_end_and_there_is_no_legend(every):
+    figure = every.picture()
     names = [trace.text[-1].replace("<br>", "") for trace in figure.data[2::3]]
     assert names == [trace.name for trace in figure.data[1::3]] and not figure.layout.showlegend
     assert figure.layout.yaxis.title.text == "Pooled Dice, mean of the classes"
@@ -244,7 +251,7 @@ def test_runs_without_classes_and_volumes_are_shown_all_the_same(static_page, tm
     explorer = ResultsExplorer(bare)
     assert explorer.state["methods"] == ("scratch", "x", "", "") and not explorer.problem, explorer.trace
     tab = shown(static_page, explorer, tmp_path)
-    assert "No such run has volumes" in tab.page.inner_text("#explorer")
+    assert "No volumes lie behind this score" in tab.page.inner_text("#explorer")
     tab.page.select_option("#metric", label="Validation Dice")
     assert "No run has Validation Dice" in tab.page.text_content(".scores") and not tab.errors
 
@@ -337,23 +344,22 @@ def agree(tab, explorer) -> dict:
 
 
 @pytest.mark.browser
-def test_the_page_shows_what_the_tables_say(static_page, tmp_path):  # noqa: F811
-    explorer = ResultsExplorer(RESULTS)
-    tab = shown(static_page, explorer, tmp_path)
-    for name, experiment in explorer.experiments.items():
+def test_the_page_shows_what_the_tables_say(static_page, tmp_path, every):  # noqa: F811
+    tab = shown(static_page, every, tmp_path)
+    for name, experiment in every.experiments.items():
         chosen(tab, experiment=name)
         far, (first, *_, last) = titled("hd95", experiment.runs), experiment.classes
         for metric, kind in (("Pooled Dice", "mean of the classes"), (far, first), ("Dice per volume", last)):
             chosen(tab, metric=metric, name=kind)
-            assert agree(tab, explorer)["experiment"] == name
-            assert tab.page.locator("text=Its slices").is_hidden() and "undefined" not in tab.page.inner_text("main")
+            assert agree(tab, every)["experiment"] == name
+            assert tab.page.get_by_role("heading", name="Its slices").is_hidden() and "undefined" not in tab.page.inner_text("main")
         chosen(tab, metric="Pooled Dice")
     assert not tab.errors and not tab.outside
 
 
 @pytest.mark.browser
-def test_a_fifth_method_takes_a_place_and_one_that_is_there_changes_places(static_page, tmp_path):  # noqa: F811
-    tab = shown(static_page, ResultsExplorer(RESULTS), tmp_path)
+def test_a_fifth_method_takes_a_place_and_one_that_is_there_changes_places(static_page, tmp_path, every):  # noqa: F811
+    tab = shown(static_page, every, tmp_path)
     chosen(tab, experiment="hippocampus, laptop")
     before = tab.page.evaluate("semicon.shown.state()")
     chosen(tab, place1="fixmatch")
@@ -374,8 +380,8 @@ BOXES = """() => Array.from(document.querySelectorAll('.chart text.label'))
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1440, 390])
-def test_labels_of_lines_do_not_overlap_and_fit(width, static_page, tmp_path):  # noqa: F811
-    tab = shown(static_page, ResultsExplorer(RESULTS), tmp_path, size=(width, 900))
+def test_labels_of_lines_do_not_overlap_and_fit(width, static_page, tmp_path, every):  # noqa: F811
+    tab = shown(static_page, every, tmp_path, size=(width, 900))
     for name in ("hippocampus, laptop", "sunnybrook, laptop x 0.25"):
         chosen(tab, experiment=name)
         boxes = sorted(tab.page.evaluate(BOXES))
@@ -391,7 +397,8 @@ def words_of(slices: list[SliceScore], rank: int) -> tuple[str, np.ndarray]:
     missed, invented = (s.truth > 0) & (s.predicted == 0), (s.truth == 0) & (s.predicted > 0)
     wrong = (s.truth > 0) & (s.predicted > 0) & (s.truth != s.predicted)
     where = f"Slice {s.number} of {s.volume}, rank {rank} of {len(slices)} from the worst, Dice {s.dice:.2f}"
-    counts = f"{missed.sum()} pixels missed (red −), {invented.sum()} invented (yellow +), {wrong.sum()} of the wrong class (white \\)"
+    one = "pixel" if missed.sum() == 1 else "pixels"
+    counts = f"{missed.sum():,} {one} missed (red −), {invented.sum():,} invented (yellow +), {wrong.sum():,} of the wrong class (white \\)"
     return f"{where}: {counts}. Light line: the true outline.", 2 * missed + invented + 6 * wrong
 
 
@@ -408,6 +415,33 @@ def test_the_page_leads_down_by_pointer(look, static_page, tmp_path):  # noqa: F
     assert tab.page.text_content(".said") == said and tab.page.evaluate("semicon.shown.marks()") == marks.ravel().tolist()
     tab.wait(lambda: len(tab.page.evaluate("semicon.timings.rank || []")) == 1, "one measured redraw")
     tab.shot("results-page-after")
+
+
+@pytest.mark.browser
+def test_slices_that_were_not_kept_are_counted_and_told(static_page, tmp_path, look, monkeypatch):  # noqa: F811
+    size = 1000 + look.slices[0].image.size
+    monkeypatch.setattr("semicon_nb.explore.results.packed_slices", lambda looks: packed_slices(looks, budget=2 * size))
+    tab = shown(static_page, ResultsExplorer(runs=[look]), tmp_path)
+    kept = {s.volume: sum(t.volume == s.volume for t in look.slices) for s in look.slices[:2]}
+    for place, (volume, *_) in enumerate(tab.page.evaluate("semicon.shown.volumes()")):
+        tab.page.select_option("#volume", index=place)
+        said = tab.page.text_content(".said")
+        wanted = f"rank 1 of {kept[volume]} from" if volume in kept else "None of its slices is among the 2 worst of this run"
+        assert wanted in said and tab.page.get_by_role("heading", name="Its slices").is_visible()
+        assert tab.page.locator("#explorer canvas").first.is_visible() == (volume in kept)
+
+
+@pytest.mark.browser
+def test_volumes_are_shown_only_behind_the_score_that_they_make(static_page, tmp_path):  # noqa: F811
+    tab = shown(static_page, ResultsExplorer(RESULTS / "hippocampus-longer.jsonl"), tmp_path)
+    volumes, nothing = (lambda: tab.page.evaluate("semicon.shown.volumes()")), "None lie behind this score"
+    for metric, there in {
+        "Pooled Dice": True, "Dice per volume": True, "Dice per volume, slice by slice": True,
+        "Dice per volume, averaged with neighbours": False, "Validation Dice": False,
+    }.items():  # fmt: skip
+        chosen(tab, metric=metric)
+        assert bool(volumes()) == there and (nothing not in tab.page.inner_text("#explorer")) == there, metric
+    assert not tab.errors
 
 
 @pytest.mark.browser
@@ -434,8 +468,8 @@ def test_names_from_data_reach_the_page_as_text(rows, static_page, tmp_path):  #
 
 
 @pytest.mark.browser
-def test_a_point_says_at_once_what_it_is(static_page, tmp_path):  # noqa: F811
-    tab = shown(static_page, ResultsExplorer(RESULTS), tmp_path, size=(1440, 1200))
+def test_a_point_says_at_once_what_it_is(static_page, tmp_path, every):  # noqa: F811
+    tab = shown(static_page, every, tmp_path, size=(1440, 1200))
     chart = tab.page.locator(".chart").first
     points, tip = chart.locator("[data-point]"), chart.locator(".tip")
     words = [point.text_content() for point in points.all()]

@@ -8,9 +8,9 @@ const svg = (tag, settings, ...children) => {
   return found;
 };
 
-// Round numbers between two ends, about `most` of them
-function roundTicks(low, high, most) {
-  const rough = (high - low) / most || 1, ten = 10 ** Math.floor(Math.log10(rough)), step = [1, 2, 5, 10].find((k) => k * ten >= rough) * ten;
+// Round numbers between two ends, about `most` of them, `least` apart or more
+function roundTicks(low, high, most, least = 0) {
+  const rough = (high - low) / most || 1, ten = 10 ** Math.floor(Math.log10(rough)), step = Math.max(least, [1, 2, 5, 10].find((k) => k * ten >= rough) * ten);
   const found = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) found.push(Number((k * step).toPrecision(12)));
   return found;
@@ -27,7 +27,7 @@ function powerTicks(low, high, most) {
 const axisText = (x) => (Math.abs(x) >= 1e9 ? x / 1e9 + " G" : Math.abs(x) >= 1e6 ? x / 1e6 + " M" : Math.abs(x) >= 1e4 ? x / 1e3 + " k" : Number(x.toPrecision(6)).toLocaleString("en-US"));
 
 // Make `place` a chart, `tall` pixels high and named `alt`; returns draw(picture). heard(line, point) is called when a point is clicked
-// picture: {x: {title, range, log?, ticks?}, y: {the same, or names: [...]}, lines: [{name?, x, y, colour, symbol?, dash?, texts?, symbols?,
+// picture: {x: {title, range, log?, ticks?, whole? (no ticks between whole numbers)}, y: {the same, or names: [...]}, lines: [{name?, x, y, colour, symbol?, dash?, texts?, symbols?,
 //   bare?, halves? (of intervals), dots? ([[x, y], ...]), label? (its name at the end of the line, at the height `at`)}], right? (room for
 //   such names), bars: [{name, x, y, colour, sign}] (stacked, wide as their spacing), rings: [[x, y], ...], rule: x}
 function chart(place, tall, alt, heard) {
@@ -44,7 +44,7 @@ function chart(place, tall, alt, heard) {
   };
 
   function frame(x, y, box, picture, pen) {
-    const across = picture.x.names ? picture.x.names.map((_, k) => k) : picture.x.ticks || (picture.x.log ? powerTicks : roundTicks)(...picture.x.range, box.wide / 70);
+    const across = picture.x.names ? picture.x.names.map((_, k) => k) : picture.x.ticks || (picture.x.log ? powerTicks : roundTicks)(...picture.x.range, box.wide / 70, Number(picture.x.whole));
     const names = picture.y.names, down = names ? names.map((_, k) => k) : picture.y.ticks || (picture.y.log ? powerTicks : roundTicks)(...picture.y.range, box.high / 36);
     for (const t of down) pen.append(svg("line", { class: "grid", x1: box.left, x2: box.left + box.wide, y1: y(t), y2: y(t) }), svg("text", { x: box.left - 7, y: y(t) + 4, "text-anchor": "end", text: names ? names[t] : axisText(t) }));
     if (!picture.x.bare) for (const t of across) pen.append(svg("line", { class: "grid", x1: x(t), x2: x(t), y1: box.top, y2: box.top + box.high }), svg("text", { x: x(t), y: box.top + box.high + 16, "text-anchor": "middle", text: picture.x.names ? picture.x.names[t] : axisText(t) }));

@@ -32,7 +32,7 @@ function explorer(root, data, host) {
     make("tbody", {}, ...rows.map(([first, ...rest]) => make("tr", {}, make("th", { scope: "row", text: first }), ...rest.map((text) => make("td", { text })))))) : nothing);
   const held = (label) => make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label });
   const scores = make("div"), strip = make("div"), numbers = held("The scores as numbers"), volumeTable = held("Scores of the volume"), three = facts();
-  const picture = make("div"), said = make("p", { class: "said" }), canvas = pixelCanvas(picture, null);
+  const picture = make("div"), said = make("p", { class: "said" }), marked = make("p", { class: "note" }), canvas = pixelCanvas(picture, null);
   const charts = [
     chart(scores, data.tall, "Means with 95 % intervals, a line for each method", (line, point) => { const [method, each] = lines()[line]; host.timed("scores", () => show({ method, labels: each[point].labels, ...anew })); }),
     chart(strip, 330, "Scores of the test volumes, worst first", (_, point) => host.timed("strip", () => show({ volume: point, rank: 0 }))),
@@ -62,12 +62,15 @@ function explorer(root, data, host) {
     three.draw({ [`${shown.method} at ${at}`]: found?.text || "–", [`gain over ${data.baseline}`]: found?.difference_text || "–", [head]: room95?.[2] || "–" });
   }
 
+  // Whether the scores of a run's volumes are those behind the score that is shown: they are of test people, in the method's own way
+  const behind = (averages) => shown.metric !== "validation" && (!/_slice_by_slice$|_with_neighbours$/.test(shown.metric) || shown.metric.endsWith("_with_neighbours") === averages);
+
   // The volumes of one method at one labelled share, worst first
   function volumes() {
     const e = now(), far = shown.metric === "hd95", C = e.classes.length, one = e.classes.indexOf(shown.name), found = [];
     e.volumes.forEach(([run, volume, subject], i) => {
-      const [method, labels, split, seed] = e.runs[run];
-      if (method !== shown.method || labels !== shown.labels) return;
+      const [method, labels, split, seed, averages] = e.runs[run];
+      if (method !== shown.method || labels !== shown.labels || !behind(averages)) return;
       const each = Array.from((far ? e.hd95 : e.dice).subarray(i * C, (i + 1) * C)), known = (one < 0 ? each : [each[one]]).filter(finite);
       const own = volume.startsWith(subject) ? volume : `${subject}: ${volume}`;
       if (known.length) found.push({ i, run: Number(run), volume, split, name: `${own}, split ${split}, seed ${seed}`, score: known.reduce((a, b) => a + b, 0) / known.length });
@@ -79,16 +82,20 @@ function explorer(root, data, host) {
     const splits = [...new Set(ordered.map((v) => v.split))].sort((a, b) => a - b), far = shown.metric === "hd95";
     const place = Math.max(0, shown.methods.indexOf(shown.method)), y = ordered.map((v) => v.score);
     charts[1].draw({
-      x: { title: "test volumes, worst first", range: [0.2, ordered.length + 0.8] },
+      x: { title: "test volumes, worst first", whole: true, range: [0.2, ordered.length + 0.8] },
       y: far ? { title: `HD95 of the volume (${now().unit})`, range: [0, 1.06 * Math.max(1, ...y)] } : { title: "Dice of the volume", range: [-0.04, 1.04] },
       lines: [{ bare: true, size: 9, x: y.map((_, k) => k + 1), y, colour: data.looks[place][0], symbols: ordered.map((v) => data.symbols[splits.indexOf(v.split) % data.symbols.length]), texts: ordered.map((v) => `${v.name}: ${v.score.toFixed(3)}`) }],
       rings: y.slice(shown.volume, shown.volume + 1).map((score) => [shown.volume + 1, score]),
     });
     const v = ordered[shown.volume], e = now(), C = e.classes.length, digits = (number, places) => (finite(number) ? number.toFixed(places) : "not there");
     const rows = v ? e.classes.map((name, c) => [name, digits(e.dice[v.i * C + c], 3), digits(e.hd95[v.i * C + c], 1)]) : [];
-    volumeTable.replaceChildren(table(v?.name, ["class", "Dice", e.names.hd95], rows, "No such run has volumes."));
+    volumeTable.replaceChildren(table(v?.name, ["class", "Dice", e.names.hd95], rows, "No volumes lie behind this score."));
+    marked.textContent = ordered.length ? "A marker for each split." : "Volumes are kept with the scores of test people, each method predicting in its own way. None lie behind this score.";
     slices = v ? data.slices.filter((s) => s.run === v.run && s.volume === v.volume) : [];
-    sheet.hidden = !slices.length;
+    const most = v ? data.slices.filter((s) => s.run === v.run).length : 0;
+    sheet.hidden = !most;
+    picture.hidden = !slices.length;
+    said.textContent = most ? `None of its slices is among the ${inWords(most)} worst of this run, which are kept.` : "";
     controls.rank.element.hidden = slices.length < 2;
     controls.rank.set(slices.map((_, k) => String(k + 1)), shown.rank);
     if (slices.length) drawSlice();
@@ -98,7 +105,7 @@ function explorer(root, data, host) {
     const s = slices[shown.rank], [height, width] = s.image.shape, size = height * width, truth = unrolled(s.truth, size), predicted = unrolled(s.predicted, size);
     const kinds = truth.map((label, i) => (label === predicted[i] ? 0 : !predicted[i] ? 1 : !label ? 2 : 3)), there = (i) => truth[i] || predicted[i];
     const [, missed, invented, wrong] = FOUND.map((_, kind) => kinds.reduce((sum, k) => sum + (k === kind), 0));
-    said.textContent = `Slice ${s.number} of ${s.volume}, rank ${shown.rank + 1} of ${slices.length} from the worst, Dice ${s.dice.toFixed(2)}: ${missed} pixels missed (red −), ${invented} invented (yellow +), ${wrong} of the wrong class (white \\). Light line: the true outline.`;
+    said.textContent = `Slice ${s.number} of ${s.volume}, rank ${shown.rank + 1} of ${s.of} from the worst, Dice ${s.dice.toFixed(2)}: ${inWords(missed)} ${missed === 1 ? "pixel" : "pixels"} missed (red −), ${inWords(invented)} invented (yellow +), ${inWords(wrong)} of the wrong class (white \\). Light line: the true outline.`;
     canvas.draw({ height, width, rgb: paint(unpack(s.image), kinds, tints, (i) => (there(i) ? FOUND[kinds[i]][2] : 0)), marks: kinds.map((kind, i) => (there(i) ? FOUND[kind][1] : 0)), labels: truth, alt: said.textContent });
   }
 
@@ -149,7 +156,7 @@ function explorer(root, data, host) {
     row("What is shown", controls.experiment, controls.metric, controls.name), row("Methods", ...places),
     make("div", { class: "row halves free" }, part("Score against labelled share", scores), part("In three numbers", three.element, make("p", { class: "note", text: data.rule }), make("details", {}, make("summary", { text: "All numbers" }), make("div", { class: "scores" }, numbers)))),
     row("Look closer", controls.method, controls.labels, controls.volume),
-    make("div", { class: "row down" }, part("The volumes behind one point", strip, make("p", { class: "note", text: "A marker for each split." })), part("The volume", volumeTable), sheet),
+    make("div", { class: "row down" }, part("The volumes behind one point", strip, marked), part("The volume", volumeTable), sheet),
   );
   show();
   return {
