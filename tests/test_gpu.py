@@ -56,7 +56,7 @@ def tiny(tmp_path_factory):
 # ---- the script
 
 
-@pytest.mark.xdist_group("gpu")
+@pytest.mark.slow
 def test_everything_is_tried_without_an_error(tiny):
     said, rows, folder = tiny
     allowed = () if find_spec("triton") else ("kernel",)
@@ -67,7 +67,7 @@ def test_everything_is_tried_without_an_error(tiny):
     assert (folder / "summary.txt").read_text() in said and said in (folder / "log.txt").read_text()
 
 
-@pytest.mark.xdist_group("gpu")
+@pytest.mark.slow
 def test_every_contender_finds_the_loss_and_its_gradient(tiny):
     judged = {row["what"]: row for row in tiny[1] if "loss_error" in row}
     assert {"tiles fp32", "attention cpu fp32", "dense fp32", "compiled tiles fp32"} <= set(judged)
@@ -77,7 +77,7 @@ def test_every_contender_finds_the_loss_and_its_gradient(tiny):
         assert row["milliseconds"] > 0 and row["share_of_bf16"] > 0
 
 
-@pytest.mark.xdist_group("gpu")
+@pytest.mark.slow
 def test_every_stage_is_timed(tiny):
     timed = [row for row in tiny[1] if "slices_a_second" in row]
     assert {row["what"] for row in timed if row["section"] == "stages"} >= {"global", "local, every pixel", "fine-tuning"}
@@ -85,7 +85,7 @@ def test_every_stage_is_timed(tiny):
     assert all(row["slices_a_second"] > 0 for row in timed)
 
 
-@pytest.mark.xdist_group("gpu")
+@pytest.mark.slow
 def test_rows_of_the_grids_are_those_that_the_grids_know(tiny):
     from semicon_nb.tables import read_results
 

@@ -39,6 +39,7 @@ def fixed_cells(book: nbformat.NotebookNode) -> set[str]:
         if FIXED.search(cell.source) or names & {node.id for node in nodes if isinstance(node.ctx, ast.Load)}:
             found.add(cell.id)
             names |= {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+            names |= {node.name for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)}
     return found
 
 

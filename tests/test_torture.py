@@ -31,6 +31,7 @@ def test_malformed_files_of_every_reader(torture, tmp_path):
     assert len(found["readers"]) == 11
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_by_kills(torture):
     from torture.kills import section
 
@@ -41,6 +42,7 @@ def test_nothing_is_lost_by_kills(torture):
     assert "the disk is full" in found["trouble"]["full disk"]
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_load_grows_with_what_is_loaded_and_no_more(torture, tmp_path):
     from torture.load import good, section
