@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..data import phantom
+from ..machine import device_of
+from ..predict import evaluating
 from ..unet import UNet
 
 LARGEST = 40_000
@@ -89,8 +91,9 @@ def slice_features(image: np.ndarray, features: Tensor | np.ndarray | None, mode
 
 
 def embed_slice(model: torch.nn.Module, image: np.ndarray) -> Tensor:
-    """Embeddings [C, H, W], with their graph, that a network gives to an image [H, W]; ValueError for another shape."""
-    found = getattr(model, "embed_pixels", model)(torch.as_tensor(image)[None, None])
+    """Embeddings [C, H, W], with their graph, of an image [H, W] by a network as it predicts; ValueError for another shape."""
+    with evaluating(model), torch.enable_grad():
+        found = getattr(model, "embed_pixels", model)(torch.as_tensor(image, device=device_of(model))[None, None])
     if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[-2:] != image.shape:
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(
@@ -100,13 +103,13 @@ def embed_slice(model: torch.nn.Module, image: np.ndarray) -> Tensor:
 
 
 def _checked_features(features: Tensor | np.ndarray, shape: Sequence[int]) -> Tensor:
-    """The `features` [C, H, W] where they fit the `shape` of the slice and are finite; ValueError for others."""
+    """The `features` [C, H, W], on the CPU, where they fit the `shape` of the slice and are finite; ValueError for others."""
     features = torch.as_tensor(features)
     if features.ndim != 3 or tuple(features.shape[1:]) != tuple(shape):
         raise ValueError(f"features: found shape {list(features.shape)}, expected [C, {shape[0]}, {shape[1]}] to fit the image")
     if wrong := int((~torch.isfinite(features)).sum()):
         raise ValueError(f"features: found {wrong} values that are no numbers (NaN or infinite), expected finite embeddings")
-    return features.float()
+    return features.float().cpu()
 
 
 def small_network(classes: int) -> UNet:

@@ -91,8 +91,7 @@ def _train_briefly(piece: Slice, steps: int = 8, temperature: float = 0.1) -> Te
         features = embed_slice(model, piece.image)[None, None]
         supervised_local_contrastive_loss(features, target, temperature, RandomSampling(512, seed=step)).backward()
         optimiser.step()
-    with torch.no_grad():
-        return embed_slice(model, piece.image)
+    return embed_slice(model, piece.image).detach()
 
 
 def middle_anchor(labels: np.ndarray) -> tuple[int, int]:

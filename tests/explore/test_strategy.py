@@ -106,6 +106,26 @@ def test_with_a_network_the_cosine_is_that_of_its_parameters():
     assert stop.cosine == pytest.approx(float(wanted), abs=1e-4)
 
 
+def test_a_network_is_measured_as_it_predicts_and_left_as_it_was():
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 3, padding=1), torch.nn.BatchNorm2d(6), torch.nn.Dropout(0.5)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    one, two = (StrategyExplorer(*a_slice(16, 16), model=network) for _ in range(2))
+    assert not one.problem, one.trace
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items()) and network.training
+    assert [stop.loss for family in one.shown.families for stop in family.stops] == [s.loss for f in two.shown.families for s in f.stops]
+    assert not any(p.grad is not None for p in network.parameters())
+    network.eval()
+    assert torch.equal(slice_features(a_slice(16, 16)[0], None, network), network(torch.as_tensor(a_slice(16, 16)[0])[None, None])[0])
+
+
+@pytest.mark.cuda
+def test_a_network_on_a_card_gives_the_features_it_gives_on_the_cpu(card):
+    image, _ = a_slice(16, 16)
+    network = small_network(4)
+    wanted = slice_features(image, None, network)
+    assert torch.allclose(slice_features(image, None, network.to(card)), wanted, atol=1e-4)
+
+
 def test_structures_thinner_than_the_stride_are_counted_as_lost():
     labels = np.zeros((16, 16), np.int64)
     labels[4, 2:12], labels[9, 3:9], labels[8:14, 10:14] = 1, 1, 2
