@@ -29,8 +29,8 @@ class Anchor:
 
     similarity: np.ndarray  # [H, W] cosine to the anchor, -1 to 1
     weight: np.ndarray  # [H, W] softmax over all other pixels, 0 at the anchor
-    force: np.ndarray  # [H, W] derivative of the loss by the similarity: below 0 pulled, above 0 pushed
-    loss: float  # of this anchor; nan without a positive
+    force: np.ndarray  # [H, W] derivative of the loss by the similarity: below 0 pulled, above 0 pushed; 0 where the loss is nan
+    loss: float  # of this anchor; nan for background and without a positive: the loss has no such anchor
     positives: float  # weight on the positives
     keys: float  # exp of the weights' entropy: as if so many pixels were compared
     hardest: float  # share of the negatives' weight on the most similar hundredth of them
@@ -67,8 +67,8 @@ def feel(
     weight = np.exp(score - total)
     positive = labels == labels[anchor]
     positive[anchor] = False
-    count = int(positive.sum())
-    force = (weight - positive / max(count, 1)) / temperature
+    count = int(positive.sum()) if labels[anchor] else 0
+    force = (weight - positive / count) / temperature if count else np.zeros_like(weight)
     force[anchor] = 0
     loss = float(total - score[positive].mean()) if count else float("nan")
     keys = float(np.exp(-(weight * np.log(np.maximum(weight, 1e-300))).sum()))

@@ -70,11 +70,13 @@ def test_a_low_temperature_listens_to_few_and_a_high_one_to_all():
     assert TEMPERATURES[nearest_stop(0.1)] == 0.1 and len(TEMPERATURES) == 41
 
 
-def test_an_anchor_without_positives_has_no_loss_and_breaks_nothing():
+@pytest.mark.parametrize("label", [0, 7])
+def test_what_is_no_anchor_of_the_loss_has_no_loss_and_pushes_nothing(label):
     _, labels, features = a_slice()
-    labels[0, 0] = 7
+    labels[0, 0] = label
     found = feel(unit(features), labels, (0, 0), 0.1)
-    assert np.isnan(found.loss) and found.positives == 0
+    assert np.isnan(found.loss) and not found.force.any() and (found.positives > 0) == (label == 0)
+    assert found.weight.sum() == pytest.approx(1)
 
 
 def test_sixteen_bits_and_the_rank_keep_the_similarities():
@@ -118,7 +120,7 @@ def test_the_page_computes_what_python_computes(explorer, static_page, tmp_path,
     for t in (0.01, 0.1, 1.0):
         found = tab.page.evaluate(f"semicon.shown.felt({place[0]}, {place[1]}, {t})")
         wanted = feel(explorer.shown.vectors, explorer.shown.slice.labels, place, t)
-        assert found["loss"] == pytest.approx(wanted.loss, rel=2e-3) and found["keys"] == pytest.approx(wanted.keys, rel=2e-2)
+        assert found["loss"] == pytest.approx(wanted.loss, rel=2e-3, nan_ok=True) and found["keys"] == pytest.approx(wanted.keys, rel=2e-2)
         assert np.allclose(found["weight"], wanted.weight.ravel(), atol=2e-3)
         assert np.allclose(found["force"], wanted.force.ravel(), atol=2e-3 / t)
         assert found["hardest"] == pytest.approx(wanted.hardest, rel=2e-2)
@@ -151,11 +153,14 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
 
 
 @pytest.mark.browser
-def test_a_lone_pixel_of_its_class_has_no_loss_on_the_page(static_page, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("label, words", [(3, "as an anchor, this pixel takes no part in the loss"), (0, "never an anchor in the loss")])
+def test_what_is_no_anchor_of_the_loss_has_neither_loss_nor_push_on_the_page(static_page, tmp_path, label, words):  # noqa: F811
     image, labels, features = a_slice()
-    labels[0, 0] = 3
+    labels[0, 0] = label
     tab = static_page(TemperatureExplorer(image, labels, features=features, anchor=(0, 0)).to_html(tmp_path / "t.html"))
-    assert "none" in tab.page.locator(".three").text_content()
+    assert words in tab.page.locator(".said").text_content() and "none" in tab.page.locator(".three").text_content()
+    assert not any(tab.page.evaluate("semicon.shown.felt(0, 0, 0.1).force"))
+    assert tab.page.locator("tr", has_text="Sum of all pushes").locator("td").text_content() == "none"
 
 
 CELLS = """([number, rows, columns]) => {

@@ -17,7 +17,8 @@ function explorer(root, data, host) {
     return found;
   }
 
-  // Weights, how many pixels they are as good as, and the loss of one anchor at one temperature (semicon_nb.explore.temperature)
+  // Weights, how many pixels they are as good as, the positives of the loss (none for background), and the loss of one anchor at one
+  // temperature (semicon_nb.explore.temperature)
   function attention(similarity, here, t) {
     const weight = new Float64Array(pixels);
     let most = -1, total = 0, count = 0, mean = 0, entropy = 0;
@@ -26,7 +27,7 @@ function explorer(root, data, host) {
       const score = (similarity[i] - most) / t;
       total += weight[i] = Math.exp(score);
       entropy -= weight[i] * score;
-      if (labels[i] === labels[here]) { count++; mean += score; }
+      if (labels[here] && labels[i] === labels[here]) { count++; mean += score; }
     }
     for (let i = 0; i < pixels; i++) weight[i] /= total;
     return { weight, count, keys: Math.exp(entropy / total + Math.log(total)), loss: count ? Math.log(total) - mean / count : NaN };
@@ -40,7 +41,7 @@ function explorer(root, data, host) {
       if (i === here) return;
       const same = labels[i] === labels[here];
       if (same) positives += w; else negatives.push(w);
-      force[i] = (w - (same ? 1 / found.count : 0)) / t;
+      if (found.count) force[i] = (w - (same ? 1 / found.count : 0)) / t;
       if (force[i] > 0) pushes += force[i];
     });
     const ordered = Float64Array.from(negatives).sort().reverse(), sum = (values) => values.reduce((a, b) => a + b, 0);
@@ -66,11 +67,12 @@ function explorer(root, data, host) {
     "loss of this anchor": Number.isFinite(now.loss) ? now.loss.toFixed(3) : "none",
     "Temperature τ": threeDigits(t),
     "Hardest 1 % of the negatives carry": Number.isFinite(now.hardest) ? (100 * now.hardest).toFixed(1) + " %" : "none there",
-    "Sum of all pushes": threeDigits(now.pushes),
+    "Sum of all pushes": now.count ? threeDigits(now.pushes) : "none",
   });
 
   function words(now, t, here) {
     if (labels[here] === 0) return "Background: never an anchor in the loss. Pick a pixel inside an outline.";
+    if (!now.count) return "No positive here: as an anchor, this pixel takes no part in the loss.";
     const many = now.keys >= 10 ? inWords(now.keys) : now.keys.toFixed(1);
     return `Anchor in row ${anchor[0]}, column ${anchor[1]}, ${data.classes[labels[here]]}, at temperature ${threeDigits(t)}: it listens to about ${many} of ${inWords(pixels - 1)} pixels.`;
   }
