@@ -3,6 +3,7 @@
 __all__ = ["TemperatureExplorer"]
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,7 +113,7 @@ def nearest_stop(temperature: float) -> int:
 def compact(vectors: np.ndarray, budget: int = 800_000) -> tuple[np.ndarray, float, float]:
     """Unit vectors [H, W, C] in the fewest dimensions that hold them, within a `budget` of bytes, rounded to 16 bits.
 
-    Codes int16 [P, r], the size of one step, and the largest error of a similarity among those that were tried.
+    Codes int16 [P, r], the size of one step, and the error that no similarity exceeds.
     """
     flat = vectors.reshape(-1, vectors.shape[-1])
     _, sizes, turn = np.linalg.svd(flat, full_matrices=False)
@@ -121,15 +122,16 @@ def compact(vectors: np.ndarray, budget: int = 800_000) -> tuple[np.ndarray, flo
     turned = flat @ turn[:rank].T
     step = max(float(np.abs(turned).max()), 1e-12) / 32767
     codes = np.rint(turned / step).astype(np.int16)
-    tried = np.linspace(0, len(flat) - 1, min(len(flat), 200)).astype(int)
-    error = np.abs(step**2 * codes[tried].astype(float) @ codes.T.astype(float) - flat[tried] @ flat.T).max()
-    return codes, step, float(error)
+    rounding = np.linalg.norm(step * codes - turned, axis=1).max()
+    left_out = max(0.0, float(((flat**2).sum(1) - (turned**2).sum(1)).max()))
+    return codes, step, float(rounding * (2 + rounding) + left_out)
 
 
 def _scene_data(shown: _Attention) -> dict:
     """What the browser needs of a slice and its embeddings."""
     piece, (codes, step, error) = shown.slice, compact(shown.vectors)
-    note = f"All {piece.labels.size:,} pixels are compared; similarities are rounded, by at most {error:.1g}.{shown.note}"
+    most = float(Context(prec=1, rounding=ROUND_CEILING).create_decimal_from_float(error))
+    note = f"All {piece.labels.size:,} pixels are compared; similarities are rounded, by at most {most:g}.{shown.note}"
     return {
         **slice_data(piece), "codes": codes, "step": step, "temperatures": list(TEMPERATURES),
         "note": note, "state": {"anchor": list(shown.anchor), "stop": shown.stop},

@@ -1,6 +1,8 @@
 """The temperature explorer: its formulas are the loss's, and its page computes what Python computes."""
 
 import json
+import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -87,6 +89,19 @@ def test_sixteen_bits_and_the_rank_keep_the_similarities():
     exact = vectors.reshape(400, -1) @ vectors.reshape(400, -1).T
     assert np.abs(step**2 * codes.astype(float) @ codes.T.astype(float) - exact).max() < 2e-4
     assert compact(vectors, budget=8_000)[0].shape == (400, 10)
+
+
+@pytest.mark.parametrize("channels, budget", [(16, 800_000), (64, 800_000), (64, 32_000)])
+def test_no_similarity_is_rounded_by_more_than_the_note_says(channels, budget, monkeypatch):
+    image, labels = np.zeros((32, 32), np.float32), np.eye(32, dtype=int)
+    monkeypatch.setattr("semicon_nb.explore.temperature.compact", partial(compact, budget=budget))
+    features = np.random.default_rng(channels).standard_normal((channels, 32, 32))
+    explorer = TemperatureExplorer(image, labels, features=features)
+    codes, step, error = compact(explorer.shown.vectors, budget)
+    flat = explorer.shown.vectors.reshape(-1, channels)
+    largest = np.abs(step**2 * codes.astype(float) @ codes.T.astype(float) - flat @ flat.T).max()
+    said = float(re.search(r"at most (\S+)\.$", explorer.data["note"])[1])
+    assert largest <= error <= said < 5 * largest
 
 
 BAD = {
