@@ -100,7 +100,7 @@ class Recorder:
         labels: np.ndarray,  # [S, H, W]
         classes: Sequence[str] | None = None,  # names, background first
         every: int = 20,  # steps between snapshots
-        folder: str | Path | None = None,  # where snapshots are kept, too
+        folder: str | Path | None = None,  # where snapshots are kept, too, in place of an earlier recording's
         name: str = "training",  # of the recording
         count: int = 500,  # pixels shown
         seed: int = 0,  # of the sample
@@ -109,6 +109,8 @@ class Recorder:
             raise ValueError(f"every: found {every}, expected 1 step or more")
         self.model, self.every, self.folder, self.done = model, every, folder and Path(folder), 0
         self.recording = empty_recording(name, images, labels, classes, count, seed)
+        for path in _recording_files(self.folder) if self.folder else ():
+            path.unlink()
         self.snap("initial")
 
     def snap(self, stage: str) -> None:
@@ -167,6 +169,18 @@ def save_recording(
     return folder
 
 
+def _recording_files(folder: Path) -> list[Path]:
+    """What `save_recording` has written into a folder, its slices last; nothing where it holds no recording."""
+    slices = folder / "slices.npz"
+    rest = [path for name in ("recording.json", "steps.jsonl") if (path := folder / name).is_file()]
+    return [*_moments(folder), *rest, slices] if slices.is_file() else []
+
+
+def _moments(folder: Path) -> list[Path]:
+    """The files of a recording's snapshots, in their order."""
+    return sorted(folder.glob("[0-9]*-*-*.npz"))
+
+
 def load_recording(
     folder: str | Path,  # written by `save_recording`
 ) -> Recording:
@@ -178,7 +192,7 @@ def load_recording(
     with np.load(folder / "slices.npz") as stored:
         images, labels, index = stored["images"], stored["labels"].astype(np.int64), stored["index"]
     snapshots = []
-    for path in sorted(folder.glob("[0-9]*-*-*.npz")):
+    for path in _moments(folder):
         _, stage, step = path.stem.split("-")
         with np.load(path) as stored:
             snapshots.append(Snapshot(stage, int(step), stored["vectors"], stored["prediction"], *map(float, stored["numbers"])))

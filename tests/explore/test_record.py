@@ -12,6 +12,7 @@ from semicon_nb.dice import pooled_dice
 from semicon_nb.embed import neighbours, pixel_embeddings, sample_pixels
 from semicon_nb.explore import Recorder, example_models
 from semicon_nb.explore.record import as_recording, example_recording, load_recording, read_example
+from semicon_nb.loop import Step
 from semicon_nb.predict import predict
 from semicon_nb.stages import PRESETS
 from semicon_nb.train import finetune
@@ -65,6 +66,18 @@ def test_a_recording_comes_back_from_its_folder(recorded):  # noqa: F811
     for a, b in zip(kept.snapshots, again.snapshots, strict=True):
         assert (a.stage, a.step, a.dice, a.agreement) == pytest.approx((b.stage, b.step, b.dice, b.agreement), nan_ok=True)
         assert np.array_equal(a.vectors, b.vectors) and np.array_equal(a.prediction, b.prediction)
+
+
+def test_a_second_recording_replaces_the_first_in_its_folder(watched, tmp_path):  # noqa: F811
+    (tmp_path / "mine.npz").write_bytes(b"")
+    first = Recorder(UNet(width=4, depth=2), *watched, every=1, folder=tmp_path, name="first", count=100)
+    list(first.watch(Step("local", step, 4, 1.0, 0.1, 0.0) for step in range(1, 5)))
+    second = Recorder(UNet(width=4, depth=2), watched[0] / 2, watched[1], every=1, folder=tmp_path, name="second", count=90)
+    list(second.watch(Step("local", step, 2, 1.0, 0.1, 0.0) for step in range(1, 3)))
+    again = load_recording(tmp_path)
+    assert again.name == "second" and np.array_equal(again.images, watched[0] / 2) and [snap.step for snap in again.snapshots] == [0, 1, 2]
+    assert all(np.array_equal(a.vectors, b.vectors) for a, b in zip(again.snapshots, second.recording.snapshots, strict=True))
+    assert len(again.history) == 2 and (tmp_path / "mine.npz").is_file()
 
 
 def test_the_example_shows_sixty_moments_of_the_networks_that_it_holds():
