@@ -70,15 +70,19 @@ def deal(cohort: Cohort, share: float, seed: int) -> Split | None:
 
 
 def volume_data(cohort: Cohort, v: int, most: int | None = None) -> dict:
-    """What the browser needs of volume number `v`: `most` of its slices, evenly spaced with both ends; None: all."""
+    """What the browser needs of volume number `v`: `most` of its slices, evenly spaced with both ends; None: all.
+
+    How many of all its slices are outlined, and how many of these show a structure.
+    """
     rows = np.flatnonzero(cohort.volume == v)
+    outlined = rows[cohort.labelled[rows]]
     kept = rows if most is None or len(rows) <= most else rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
     slices = [
         {"image": grey_bytes(cohort.images[i]), "labels": run_lengths(cohort.labels[i]),
          "number": int(i - rows[0]) + 1, "labelled": bool(cohort.labelled[i])}
         for i in kept
     ]  # fmt: skip
-    return {"index": int(v), "slices": slices}
+    return {"index": int(v), "slices": slices, "outlined": len(outlined), "shows": int(cohort.labels[outlined].any((1, 2)).sum())}
 
 
 def fit(cohort: Cohort, budget: int = 900_000) -> tuple[int, int]:

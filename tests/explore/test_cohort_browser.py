@@ -1,14 +1,14 @@
 """The cohort browser shows the cohort's own slices, the split's own parts, and views as the package makes them."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from browser_tools import static_page  # noqa: F401
 
-from semicon_nb.data import split
+from semicon_nb.data import phantom, split
 from semicon_nb.explore.cohort import (
     SETTINGS,
     USES,
@@ -130,6 +130,25 @@ def test_the_page_holds_the_cohorts_labels_and_answers(browser_of, small_phantom
 
 
 @pytest.mark.browser
+def test_an_unlabelled_slice_is_not_called_background(small_phantom, static_page, tmp_path):  # noqa: F811
+    labels, labelled = small_phantom.labels.copy(), small_phantom.labelled.copy()
+    labels[2], labelled[2] = 0, False
+    labels[2, 5, 5] = 1  # an outline that was begun
+    browser = CohortBrowser(replace(small_phantom, labels=labels, labelled=labelled))
+    browser.live.state = browser.state | {"slice": 3, "pixel": [20, 20]}
+    tab = static_page(browser.to_html(tmp_path / "c.html"))
+    tab.page.evaluate("semicon.shown.ready")
+    said, numbers = tab.page.locator(".said"), tab.page.locator(".three")
+    assert "Row 20, column 20: label unknown, intensity" in said.text_content() and "unknown" in numbers.text_content()
+    rest = small_phantom.labels[(small_phantom.volume == 0) & (np.arange(len(labels)) != 2)]
+    assert f"{rest.any((1, 2)).sum()} of {len(rest)}" in numbers.text_content()
+    assert tab.page.evaluate("semicon.shown.charts()[1].lines.every((line) => Number.isNaN(line.y[2]) && line.y[1] >= 0)")
+    assert tab.page.locator(".chart >> nth=1").locator("path, polyline, [data-point]").count() > 0
+    tab.page.evaluate("semicon.shown.put({pixel: [5, 5]})")
+    tab.wait(lambda: f"column 5: {small_phantom.classes[1]}," in said.text_content(), "the class that was drawn")
+
+
+@pytest.mark.browser
 def test_the_views_are_of_the_slice_that_is_shown(browser_of, small_phantom, static_page, tmp_path):  # noqa: F811
     tab = static_page(browser_of.to_html(tmp_path / "c.html"), size=(1440, 900))
     tab.page.evaluate("semicon.shown.ready")
@@ -199,8 +218,6 @@ def test_what_the_page_draws_stays_within_the_settings(name, browser_of, static_
 
 @pytest.mark.browser
 def test_names_from_files_are_text(small_phantom, static_page, tmp_path):  # noqa: F811
-    from dataclasses import replace
-
     bad = "<img src=x onerror=alert(1)>"
     volumes = tuple(replace(volume, name=f"{bad}{i}") for i, volume in enumerate(small_phantom.volumes))
     tab = static_page(CohortBrowser(replace(small_phantom, volumes=volumes, classes=("background", bad, "b"))).to_html(tmp_path / "c.html"))
@@ -241,10 +258,6 @@ def test_window_and_labels_reach_the_picture(browser_of, small_phantom, static_p
 
 @pytest.mark.browser
 def test_structures_are_told_by_colour_and_by_mark(static_page, tmp_path):  # noqa: F811
-    from dataclasses import replace
-
-    from semicon_nb.data import phantom
-
     cohort = phantom(subjects=3, size=32)
     labels = np.zeros_like(cohort.labels)
     for k in range(8):

@@ -7,15 +7,16 @@ function explorer(root, data, host) {
   const loaded = new Map(), waiting = new Map(), foreground = data.classes.slice(1);
   let state = { ...data.state }, volume = null;
 
+  // Where no complete outline is, nobody knows the share of a structure
   function slice(stored) {
-    const labels = unrolled(stored.labels, height * width);
-    return { ...stored, image: unpack(stored.image), labels, shares: foreground.map((_, k) => labels.reduce((sum, label) => sum + (label === k + 1), 0) / labels.length * 100) };
+    const labels = unrolled(stored.labels, height * width), share = (k) => labels.reduce((sum, label) => sum + (label === k + 1), 0) / labels.length * 100;
+    return { ...stored, image: unpack(stored.image), labels, shares: foreground.map((_, k) => (stored.labelled ? share(k) : NaN)) };
   }
 
   async function load(index) {
     if (!loaded.has(index)) {
       const found = data.stored.find((stored) => stored.index === index) || await new Promise((given) => { waiting.set(index, given); host.ask({ volume: index }); });
-      loaded.set(index, { ...data.volumes[index], index, slices: found.slices.map(slice) });
+      loaded.set(index, { ...data.volumes[index], ...found, slices: found.slices.map(slice) });
     }
     return loaded.get(index);
   }
@@ -41,18 +42,19 @@ function explorer(root, data, host) {
     const now = here(), said = `Volume ${name(volume)} (${data.uses[use(volume.index)]}), slice ${now.number} of ${volume.count}.`;
     const outline = now.labelled ? "" : " This slice has no complete outline: unlabelled, not background.";
     if (!state.pixel) return said + outline;
-    const [row, column] = state.pixel, i = row * width + column;
-    return `${said}${outline} Row ${row}, column ${column}: ${data.classes[now.labels[i]]}, intensity ${(now.image[i] / 255).toFixed(2)}.`;
+    const [row, column] = state.pixel, i = row * width + column, label = now.labelled || now.labels[i] ? data.classes[now.labels[i]] : "label unknown";
+    return `${said}${outline} Row ${row}, column ${column}: ${label}, intensity ${(now.image[i] / 255).toFixed(2)}.`;
   }
+
+  const percent = (share, digits) => (Number.isFinite(share) ? share.toFixed(digits) + " %" : "unknown");
 
   function numbers() {
     const counts = data.uses.map((_, k) => parts[state.labelled].reduce((sum, part) => sum + (part === k), 0)), now = here();
-    const some = volume.slices.filter((found) => found.shares.some((share) => share > 0)).length, area = now.shares.reduce((a, b) => a + b, 0);
     const all = {
-      "training volumes with labels used": `${counts[0]} of ${counts[0] + counts[1]}`, "of this slice is a structure": area.toFixed(1) + " %",
-      "slices here show a structure": `${some} of ${volume.slices.length}`,
+      "training volumes with labels used": `${counts[0]} of ${counts[0] + counts[1]}`, "of this slice is a structure": percent(now.shares.reduce((a, b) => a + b, 0), 1),
+      "outlined slices show a structure": `${volume.shows} of ${volume.outlined}`,
     };
-    foreground.forEach((name, k) => { all[`${name}, of this slice`] = now.shares[k].toFixed(2) + " %"; });
+    foreground.forEach((name, k) => { all[`${name}, of this slice`] = percent(now.shares[k], 2); });
     return { ...all, "Volumes to validate": String(counts[2]), "Volumes to test": String(counts[3]), Subjects: String(data.subjects) };
   }
 
@@ -78,7 +80,7 @@ function explorer(root, data, host) {
   }
 
   function drawProfile() {
-    const numbers = volume.slices.map((found) => found.number), top = Math.max(1, ...volume.slices.flatMap((found) => found.shares)) * 1.08;
+    const numbers = volume.slices.map((found) => found.number), top = Math.max(1, ...volume.slices.flatMap((found) => found.shares).filter(Number.isFinite)) * 1.08;
     charts[1].draw({
       x: { title: "slice", range: [0.4, volume.count + 0.6] }, y: { title: "% of the slice", range: [0, top] }, rule: state.slice,
       lines: foreground.map((name, k) => ({ name, x: numbers, y: volume.slices.map((found) => found.shares[k]), colour: data.colours[k + 1], symbol: data.symbols[k + 1],
