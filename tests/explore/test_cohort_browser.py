@@ -86,6 +86,17 @@ def test_stored_and_exported_are_small(browser_of, small_phantom, tmp_path):
     assert fit(small_phantom)[0] >= 1 and fit(small_phantom, 20_000)[0] < len(small_phantom.volumes)
 
 
+def test_a_page_says_what_it_leaves_out(small_phantom):
+    rows = np.repeat(np.flatnonzero(small_phantom.volume < 2), 5)
+    parts = {name: getattr(small_phantom, name)[rows] for name in ("images", "labels", "labelled", "volume", "position")}
+    long = replace(small_phantom, volumes=small_phantom.volumes[:2], **parts)
+    (volume, _), note = CohortBrowser(long).stored()["stored"], CohortBrowser(long).stored()["note"]
+    assert len(volume["slices"]) == 16 and note == "This page holds 2 of 2 volumes, at most 16 slices of each."
+    labels = long.labels[long.volume == 0]
+    assert (volume["outlined"], volume["shows"]) == (len(labels), labels.any((1, 2)).sum()) and len(labels) > 16
+    assert CohortBrowser(small_phantom).stored()["note"] == ""
+
+
 def first_of(tab, small_phantom) -> np.ndarray:
     """Numbers of the slices of the volume that the page shows."""
     return np.flatnonzero(small_phantom.volume == tab.page.evaluate("semicon.shown.state().volume"))
