@@ -15,10 +15,10 @@ from ..evaluate import Report
 from ..files import versions, write_atomic
 from ..predict import predict
 from ..runs import Run
-from ..show import PALETTE, SYMBOLS
 from ..trust import neighbour_agreement
 from ..views import GLOBAL, correspondence, views
 from .page import asset, fill, grey_bytes, html_table, json_element, script, text
+from .scene import class_looks
 
 __all__ = []
 
@@ -200,13 +200,19 @@ def page_texts(
     }  # fmt: skip
 
 
+def classes_shown(names: Sequence[str]) -> list[dict[str, str]]:
+    """Name, colour and marker of each class, by their `names`, background first."""
+    looks = class_looks(len(names))
+    each = zip(names, looks["colours"], looks["symbols"], strict=True)
+    return [{"name": name, "colour": colour, "symbol": symbol} for name, colour, symbol in each]
+
+
 def data_shown(repeat: Repeat, runs: dict[str, Run], reports: dict[str, list[Report]]) -> dict:
     """Everything that the page's script paints: the first repeat, its runs, and all reports in the order of the repeats, by contender."""
     cohort, who = repeat.cohort, repeat.few
     test_row, train_row = (largest_slices(cohort, names[:1])[0] for names in (who.test, who.labelled))
-    looks = zip(cohort.classes, PALETTE, SYMBOLS, strict=False)
     return {
-        "size": cohort.size, "classes": [{"name": name, "colour": colour, "symbol": symbol} for name, colour, symbol in looks],
+        "size": cohort.size, "classes": classes_shown(cohort.classes),
         "scans": scans_shown(cohort, who), "views": views_shown(cohort, train_row, repeat.seed + 1),
         "stages": stages_shown(runs["three stages"], cohort, who),
         "embeddings": embeddings_shown(runs["three stages"], cohort, test_row),

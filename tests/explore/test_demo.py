@@ -31,7 +31,7 @@ from semicon_nb.explore.demo import (
     sentence,
     verdict,
 )  # fmt: skip
-from semicon_nb.explore.demo_page import known_from, largest_slices, volume_scores, write_demo_page
+from semicon_nb.explore.demo_page import classes_shown, known_from, largest_slices, volume_scores, write_demo_page
 from semicon_nb.methods import load_run
 
 
@@ -242,6 +242,12 @@ def test_what_the_site_keeps_of_a_demo_is_what_a_demo_leaves_today(shown: tuple[
     assert write_demo_page(tmp_path / "made.html", made).read_text(encoding="utf-8") == (shown[0] / "index.html").read_text(
         encoding="utf-8"
     )
+
+
+def test_every_class_has_a_look_however_many_there_are() -> None:
+    names = ["background", *(f"organ {k}" for k in range(1, 12))]
+    shown = classes_shown(names)
+    assert [entry["name"] for entry in shown] == names and all(entry["colour"] != shown[0]["colour"] for entry in shown[1:])
 
 
 def test_the_slices_shown_are_those_that_show_most() -> None:
