@@ -27,7 +27,7 @@ from ..runs import Run, forecast
 from ..stages import PRESETS, Preset
 from ..tables import interval, judge
 from ..trust import neighbour_agreement
-from .demo_page import Repeat, data_shown, known_from, largest_slices, page_texts, sample_slice, write_demo_page
+from .demo_page import Repeat, counted, data_shown, known_from, largest_slices, page_texts, sample_slice, write_demo_page
 from .page import written
 
 __all__ = ["make_demo"]
@@ -203,7 +203,7 @@ def announcement(repeats: Sequence[Repeat], preset: Preset, workers: int) -> str
     seconds = len(repeats) * sum(sum(forecast(plan).values()) for plan in plans) / workers
     return (
         f"{precision} on {described(chosen_device())}; about {duration(seconds)} with {workers} processes\n{first.cohort}\n"
-        f"{len(first.few.labelled)} volumes labelled; {len(repeats)} repeats of {len(CONTENDERS)} trainings"
+        f"{counted(len(first.few.labelled), 'labelled volume')}; {counted(len(repeats), 'repeat')} of {len(CONTENDERS)} trainings"
     )
 
 

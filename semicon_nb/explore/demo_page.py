@@ -37,6 +37,11 @@ class Repeat:
         return self.all if title == "all labels" else self.few
 
 
+def counted(count: int | str, noun: str) -> str:
+    """A number of things, each called by the `noun`: 1 volume, 12 volumes."""
+    return f"{count} {noun}{'s' * (str(count) != '1')}"
+
+
 def largest_slices(cohort: Cohort, names: Sequence[str]) -> np.ndarray:
     """The slice of each of these volumes, by their `names`, that shows most of its structures [n]."""
     found = []
@@ -103,7 +108,7 @@ def stage_shown(run: Run, name: str, seen: str) -> dict:
 def stages_shown(run: Run, cohort: Cohort, who: Split) -> list[dict]:
     """What each stage of a run did."""
     images = f"{len(unlabelled_indices(cohort, who)):,} slices, and no label"
-    labels = f"{len(who.labelled)} labelled volumes"
+    labels = counted(len(who.labelled), "labelled volume")
     return [stage_shown(run, stage, images if stage == "global" else labels) for stage in ("global", "local", "finetune")]
 
 
@@ -175,7 +180,7 @@ def counts_of(repeat: Repeat) -> dict[str, str]:
     cohort, few = repeat.cohort, repeat.few
     lists = {"subjects": cohort.subjects, "volumes": cohort.volumes, "slices": cohort.images, "train": few.train}
     lists |= {"labelled": few.labelled, "val": few.val, "test": few.test}
-    structures = f"{len(cohort.classes) - 1} structures ({', '.join(cohort.classes[1:])})"
+    structures = f"{counted(len(cohort.classes) - 1, 'structure')} ({', '.join(cohort.classes[1:])})"
     shared = {"size": str(cohort.size), "share": f"{100 * few.labelled_fraction:g} %", "structures": structures}
     return shared | {name: f"{len(found):,}" for name, found in lists.items()}
 
@@ -221,12 +226,23 @@ def data_shown(repeat: Repeat, runs: dict[str, Run], reports: dict[str, list[Rep
     }  # fmt: skip
 
 
+def counts_said(kept: dict) -> dict[str, str]:
+    """The numbers that may be one, with what they count, by the names that demo.html uses; `kept` is what `write_demo_page` takes."""
+    texts, scans, found = kept["texts"], kept["data"]["scans"]["names"], kept["data"]["segmentations"]["names"]
+    between = ", from the worst to the best by the mean Dice of the three networks" if len(found) > 1 else ""
+    return {
+        "rounds": counted(texts["repeats"], "repeat"), "few": counted(texts["labelled"], "volume"), "more": counted(texts["val"], "more volume"),
+        "tested": counted(texts["test"], "volume"), "trained": counted(texts["train"], "volume"),
+        "scans": counted(len(scans), "training subject"), "found": counted(len(found), "test volume") + between,
+    }  # fmt: skip
+
+
 def write_demo_page(path: Path, kept: dict) -> Path:
     """Write the page: template, style, data and script in one file, with what the package's own experiments say today.
 
     `kept` is what demo.json holds: "texts" of `page_texts`, "data" of `data_shown`, "rows" of scores, as text.
     """
-    texts = kept["texts"] | {"real": known_from("hippocampus"), "longer": known_from("phantom")}
+    texts = kept["texts"] | counts_said(kept) | {"real": known_from("hippocampus"), "longer": known_from("phantom")}
     parts = {name: text(value) for name, value in texts.items()} | {
         "style": asset("demo.css"), "table": html_table(kept["rows"], "Means over the repeats, on test subjects", "scores"),
         "data": json_element(kept["data"], "demo-data"), "script": script(asset("demo.js")),

@@ -250,6 +250,18 @@ def test_every_class_has_a_look_however_many_there_are() -> None:
     assert [entry["name"] for entry in shown] == names and all(entry["colour"] != shown[0]["colour"] for entry in shown[1:])
 
 
+def test_the_numbers_on_the_page_are_those_of_the_demo(tmp_path: Path) -> None:
+    page = write_demo_page(tmp_path / "demo.html", KEPT).read_text(encoding="utf-8")
+    assert "the labels of 2 volumes teach" in page and "6 training subjects" in page and "You see 4 test volumes, from the worst" in page
+    small = json.loads(json.dumps(KEPT))
+    small["texts"] |= dict.fromkeys(("repeats", "labelled", "val", "test", "train"), "1")
+    small["data"]["scans"]["names"], small["data"]["segmentations"]["names"] = ["a", "b", "c"], ["a"]
+    page = write_demo_page(tmp_path / "small.html", small).read_text(encoding="utf-8").split("<script")[0]
+    for words in ("labels of 1 volume teach", "1 more volume decide", "on 1 volume of", "in 1 repeat.", "· 1 repeat<", "3 training subjects"):
+        assert words in page
+    assert "You see 1 test volume. " in page and not re.search(r"\b1 (\w+ )?(volumes|repeats|subjects)\b", page)
+
+
 def test_the_slices_shown_are_those_that_show_most() -> None:
     cohort = load("phantom", subjects=4, size=32)
     chosen = split(cohort, 0.5)

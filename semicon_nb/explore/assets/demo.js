@@ -280,7 +280,7 @@
     const low = Math.max(0, Math.floor(10 * Math.min(...all) - 0.2) / 10), high = Math.min(1, Math.ceil(10 * Math.max(...all) + 0.2) / 10);
     const x = (k) => left + (wide - left) * (k + 0.5) / titles.length, y = (value) => tall - foot - (tall - foot - 10) * (value - low) / (high - low || 1);
     const said = titles.map((title) => `${title} ${means[title].toFixed(3)}`).join(", ");
-    const svg = make($("repeats"), "svg", { viewBox: `0 0 ${wide} ${tall}`, class: "plot", role: "img", "aria-label": `Pooled Dice of ${count} repeats, means: ${said}` });
+    const svg = make($("repeats"), "svg", { viewBox: `0 0 ${wide} ${tall}`, class: "plot", role: "img", "aria-label": `Pooled Dice of ${count} repeat${count === 1 ? "" : "s"}, means: ${said}` });
     for (let value = low; value < high + 1e-9; value += 0.1) {
       make(svg, "line", { x1: left, x2: wide, y1: y(value), y2: y(value), class: "rule" });
       make(svg, "text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(1));
