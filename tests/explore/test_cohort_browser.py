@@ -268,6 +268,33 @@ def test_window_and_labels_reach_the_picture(browser_of, small_phantom, static_p
 
 
 @pytest.mark.browser
+def test_controls_follow_the_state_and_black_stays_below_white(browser_of, static_page, tmp_path):  # noqa: F811
+    tab = static_page(browser_of.to_html(tmp_path / "c.html"))
+    tab.page.evaluate("semicon.shown.ready")
+    tab.page.evaluate("semicon.shown.put({labels: false, window: [0.2, 0.9]})")
+    tab.wait(lambda: not tab.page.is_checked("#labels"), "the box that is no longer ticked")
+    assert [tab.page.input_value(name) for name in ("#low", "#high")] == ["10", "45"]
+    tab.page.locator("summary", has_text="Intensity window").click()
+    tab.press("#low", "End")
+    tab.wait(lambda: np.allclose(tab.page.evaluate("semicon.shown.state().window"), [0.88, 0.9]), "black just below white")
+    assert tab.page.input_value("#low") == "44" and tab.page.locator("output[for=low]").text_content() == "0.88"
+    tab.press("#high", "Home")
+    tab.wait(lambda: np.allclose(tab.page.evaluate("semicon.shown.state().window"), [0.88, 0.9]), "white just above black")
+
+
+@pytest.mark.browser
+def test_a_pixel_can_be_read_without_a_pointer(browser_of, static_page, tmp_path):  # noqa: F811
+    tab = static_page(browser_of.to_html(tmp_path / "c.html"))
+    tab.page.evaluate("semicon.shown.ready")
+    picture = tab.page.locator("canvas.pixels").first
+    assert picture.get_attribute("aria-label").endswith("Arrow keys choose a pixel.")
+    picture.focus()
+    tab.page.keyboard.press("ArrowRight")
+    tab.wait(lambda: tab.page.evaluate("semicon.shown.state().pixel") == [16, 17], "the pixel beside the middle")
+    assert "Row 16, column 17" in tab.page.locator(".said").text_content()
+
+
+@pytest.mark.browser
 def test_structures_are_told_by_colour_and_by_mark(static_page, tmp_path):  # noqa: F811
     cohort = phantom(subjects=3, size=32)
     labels = np.zeros_like(cohort.labels)

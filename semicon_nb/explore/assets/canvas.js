@@ -99,10 +99,10 @@ function pixelCanvas(place, pick) {
     });
     const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     canvas.addEventListener("keydown", (event) => {
-      if (!steps[event.key] || !now || !now.cursor) return;
+      if (!steps[event.key] || !now) return;
       event.preventDefault(); event.stopPropagation();
-      const far = event.shiftKey ? 8 : 1;
-      choose(clamp(now.cursor[0] + far * steps[event.key][0], now.height), clamp(now.cursor[1] + far * steps[event.key][1], now.width));
+      const far = event.shiftKey ? 8 : 1, [row, column] = now.cursor || [now.height >> 1, now.width >> 1]; // from the middle at first
+      choose(clamp(row + far * steps[event.key][0], now.height), clamp(column + far * steps[event.key][1], now.width));
     });
   }
   const watch = new ResizeObserver(() => { if (now) draw(now); });

@@ -95,8 +95,10 @@ function explorer(root, data, host) {
     labelled: slider(host, "labelled", "Labelled share of the training volumes", data.stops, state.labelled, (at) => { state.labelled = at; draw(); }),
     kind: menu(host, "kind", "Views as in", kinds.map((kind, k) => [k, kind]), state.kind, (at) => { state.kind = at; draw(); }),
   };
-  const hundred = Array.from({ length: 51 }, (_, k) => (k / 50).toFixed(2)), ends = ["low", "high"].map((name, k) => slider(host, name, k ? "Shown as white" : "Shown as black", hundred, 50 * state.window[k], (at) => {
-    state.window = state.window.map((old, j) => (j === k ? at / 50 : old));
+  const labelsShown = tick(host, "labels", "Show labels", state.labels, (ticked) => { state.labels = ticked; draw(); });
+  const fiftieths = Array.from({ length: 51 }, (_, k) => (k / 50).toFixed(2)), ends = ["low", "high"].map((name, k) => slider(host, name, k ? "Shown as white" : "Shown as black", fiftieths, 50 * state.window[k], (at) => {
+    const other = Math.round(50 * state.window[1 - k]), kept = k ? Math.max(at, other + 1) : Math.min(at, other - 1); // black stays below white
+    state.window = state.window.map((old, j) => (j === k ? kept / 50 : old));
     draw();
   }));
 
@@ -104,7 +106,8 @@ function explorer(root, data, host) {
   function draw() {
     const now = here(), text = words(), grey = Float64Array.from(now.image, (v) => v / 255);
     controls.slice.set(texts(), volume.slices.indexOf(now));
-    show(canvases[0], grey, now.labels, `Slice. ${text}`, state.pixel);
+    ends.forEach((end, k) => end.put(Math.round(50 * state.window[k])));
+    show(canvases[0], grey, now.labels, `Slice. ${text} Arrow keys choose a pixel.`, state.pixel);
     pair().forEach((view, k) => show(canvases[k + 1], view.image, view.labels, `${heads[k + 1]} of slice ${now.number}, as in ${kinds[state.kind]}`));
     said.textContent = text;
     table.draw(numbers());
@@ -129,7 +132,7 @@ function explorer(root, data, host) {
 
   const element = (name) => controls[name].element;
   root.append(
-    make("div", { class: "controls" }, element("volume"), element("slice"), element("labelled"), tick(host, "labels", "Show labels", state.labels, (ticked) => { state.labels = ticked; draw(); }).element),
+    make("div", { class: "controls" }, element("volume"), element("slice"), element("labelled"), labelsShown.element),
     meanings(data, []), said,
     make("div", { class: "row thirds first" }, ...heads.map((head, k) => part(head, frames[k]))),
     make("div", { class: "controls" }, element("kind"), button(host, "again", "Draw other views", () => { state.draws++; draw(); }),
@@ -140,7 +143,7 @@ function explorer(root, data, host) {
   const ready = choose(state.volume, state.slice);
   return {
     ready, state: () => ({ ...state }),
-    put: (fresh) => { state = { ...state, ...fresh }; controls.labelled.put(state.labelled); controls.kind.put(state.kind); return choose(state.volume, state.slice); },
+    put: (fresh) => { state = { ...state, ...fresh }; controls.labelled.put(state.labelled); controls.kind.put(state.kind); labelsShown.put(state.labels); return choose(state.volume, state.slice); },
     news: (found) => waiting.get(found.index)?.(found),
     stop: () => [...canvases, ...charts].forEach((shown) => shown.stop()),
     labels: () => Array.from(here().labels), views: () => pair().map((view) => ({ image: Array.from(view.image), labels: Array.from(view.labels) })),
