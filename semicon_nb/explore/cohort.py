@@ -103,6 +103,12 @@ def sample_volumes(parts: np.ndarray, count: int) -> list[int]:
     return sorted(chosen)
 
 
+def _dealt(share: float, parts: np.ndarray) -> str:
+    """The labelled share of the training volumes as the `parts` [V] have it, as text; the `share` that was asked for where none is for training."""
+    used, train = int((parts == 0).sum()), int((parts < 2).sum())
+    return f"{round(100 * (used / train if train else share), 1):g} %"
+
+
 def _scene_data(shown: _Browsed, held: Sequence[int], stored: Sequence[dict], note: str) -> dict:
     """What the browser needs at once: all volumes by name and part, numbers of those it can show, those `stored`."""
     cohort, (height, width) = shown.cohort, shown.cohort.images.shape[1:]
@@ -113,7 +119,7 @@ def _scene_data(shown: _Browsed, held: Sequence[int], stored: Sequence[dict], no
         "subjects": len(cohort.subjects),
         "volumes": [{"name": v.name, "subject": v.subject, "count": int(n)} for v, n in volumes],
         "places": volume_places(cohort), "parts": list(shown.parts), "uses": list(USES), "looks": LOOKS,
-        "stops": [f"{100 * share:g} %" for share in shown.shares], "settings": settings, "state": shown.start,
+        "stops": [_dealt(*pair) for pair in zip(shown.shares, shown.parts, strict=True)], "settings": settings, "state": shown.start,
         "held": list(held), "stored": list(stored), "note": note, **class_looks(len(cohort.classes)),
     }  # fmt: skip
 

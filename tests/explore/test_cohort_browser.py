@@ -49,6 +49,14 @@ def test_a_larger_share_only_adds_labels(browser_of):
     assert (parts[0] == 0).any() and not (parts[-1] == 1).any()
 
 
+def test_the_slider_says_what_is_dealt_not_what_is_asked(small_phantom):
+    assert CohortBrowser(phantom(subjects=4, size=32)).data["stops"] == ["25 %", "25 %", "25 %", "50 %", "100 %"]
+    chosen = split(small_phantom, 0.3)
+    stops = CohortBrowser(small_phantom, chosen).data["stops"]
+    assert stops == [f"{round(100 * len(chosen.labelled) / len(chosen.train), 1):g} %"] != ["30 %"]
+    assert CohortBrowser(phantom(subjects=2, size=32)).data["stops"][0] == "5 %"  # too few people for a split
+
+
 def test_a_given_split_is_shown_as_it_is(small_phantom):
     chosen = split(small_phantom, 0.5, seed=3)
     browser = CohortBrowser(small_phantom, chosen)
