@@ -189,7 +189,8 @@ class CohortBrowser(DrawnExplorer):
         held = sample_volumes(shown.parts[self.state["labelled"]], count)
         state = self.state if self.state["volume"] in held else self.state | {"volume": held[0], "slice": 0, "pixel": None}
         whole = np.bincount(cohort.volume).max() <= most
-        said = f"This page holds {len(held)} of {len(cohort.volumes)} volumes, {'every slice' if whole else f'at most {most} slices'} of each."
+        every = "every slice" if whole else f"at most {most} slices"
+        said = f"This page holds {len(held)} of {len(cohort.volumes)} volumes, {every} of each."
         note = "" if whole and len(held) == len(cohort.volumes) else said
         return _scene_data(shown, held, [volume_data(cohort, v, most) for v in held], note) | {"state": state}
 
