@@ -129,7 +129,7 @@ def film_data(film: Film) -> dict:
         "stages": [TITLES.get(s.stage, s.stage) for s in snaps],
         "shape": list(mosaic.shape), "across": mosaic.across, "gap": mosaic.gap,
         "words": [moment_words(film, t) for t in range(len(snaps))],
-        "names": list(recording.names),
+        "names": list(recording.names), "note": vote_words(film), "why": curve_words(film),
     }  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def packed_places(places: np.ndarray) -> np.ndarray:
 def replay_data(films: Sequence[Film], method: str, methods: Sequence[str] = _METHODS) -> dict:
     """All that the browser needs to replay one film or two, first on the map of a `method`, of these `methods`."""
     look = {"palette": list(PALETTE), "symbols": list(SYMBOLS), "method": method, "methods": list(methods), "seconds": 10}
-    return {"films": [film_data(film) for film in films], "note": vote_words(films[0]), "why": curve_words(films[0]), **look}
+    return {"films": [film_data(film) for film in films], **look}
 
 
 class TrainingReplay(DrawnExplorer):
@@ -175,20 +175,27 @@ class TrainingReplay(DrawnExplorer):
         """Which snapshot of the first recording the reader stopped at."""
         return int(self.live.state.get("moment", 0))
 
-    @safely
     def answer(self, asked: dict) -> None:
-        """The browser has `asked` for the UMAP of all moments: make it in the background, once."""
+        """The browser has `asked` for the UMAP of all moments: send what is there; make the rest in the background, once."""
+        for number, film in enumerate(self.films):
+            if "UMAP" in film.places:
+                self._send(number)
         if self.making is None:
             self.making = threading.Thread(target=self._make, daemon=True)
             self.making.start()
 
     @safely
     def _make(self) -> None:
-        """Make the UMAP of every film, then show it."""
+        """Make the UMAP of every film that has none, and show it."""
         for number, film in enumerate(self.films):
-            film.places["UMAP"] = film.layout("UMAP", self.settings)
-            found = {"places": packed_places(film.places["UMAP"]), "note": vote_words(film)}
-            self.live.tell({"film": number, "method": "UMAP", **found})
+            if "UMAP" not in film.places:
+                film.places["UMAP"] = film.layout("UMAP", self.settings)
+                self._send(number)
+
+    def _send(self, number: int) -> None:
+        """Send the UMAP of the film of this `number` to the browser."""
+        film = self.films[number]
+        self.live.tell({"film": number, "method": "UMAP", "places": packed_places(film.places["UMAP"]), "note": vote_words(film)})
 
     def picture(self) -> "go.Figure":
         """The first film at its first, middle and last moment."""

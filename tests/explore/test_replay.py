@@ -10,8 +10,8 @@ from recordings import parts, recorded, watched  # noqa: F401
 
 from semicon_nb.data import phantom, split
 from semicon_nb.explore import Recorder, TrainingReplay
-from semicon_nb.explore.record import save_recording
-from semicon_nb.explore.replay import Film, curve_data, curve_words, film_data
+from semicon_nb.explore.record import example_recording, save_recording
+from semicon_nb.explore.replay import Film, curve_data, curve_words, film_data, vote_words
 from semicon_nb.train import StageSettings, train_local
 from semicon_nb.unet import UNet
 
@@ -58,8 +58,51 @@ def test_a_umap_is_made_once_and_when_it_is_asked_for(recorded, monkeypatch, tmp
     monkeypatch.setattr(replay.live, "send", told.append)
     replay.live.asked = {"method": "UMAP", "serial": 1}
     replay.making.join(120)
-    replay.live.asked = {"method": "UMAP", "serial": 2}
-    assert not replay.problem and len(told) == 1 and replay.films[0].places["UMAP"].shape == replay.films[0].places["PCA"].shape
+    replay.live.asked = {"method": "UMAP", "serial": 2}  # by a view that was opened later
+    assert (
+        not replay.problem
+        and len(told) == 2
+        and told[0] == told[1]
+        and replay.films[0].places["UMAP"].shape == replay.films[0].places["PCA"].shape
+    )
+
+
+VIEW = """async ([script, data, state]) => {
+  const { default: { render } } = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" }))), heard = {};
+  window.shared = { data, state, asked: {} };
+  render({ el: document.body.appendChild(document.createElement("div")), model: {
+    get: (k) => window.shared[k], set: (k, v) => { window.shared[k] = v; }, save_changes() {}, on: (k, f) => { heard[k] = f; }, off() {},
+  } });
+  window.tell = (news) => heard["msg:custom"]({ news });
+}"""
+"""A view of a widget without a kernel: what it asks for is in `shared`, and `tell` is what the kernel says."""
+WAITING = "The UMAP of all moments is being made; until then the PCA is shown."
+
+
+@pytest.mark.browser
+def test_a_umap_that_is_not_there_yet_is_said_to_be_made(browser, monkeypatch):
+    layout = Film.layout
+    monkeypatch.setattr(Film, "layout", lambda film, method, settings=None: layout(film, "PCA"))  # a UMAP takes a minute
+    replay, told, page = TrainingReplay(method="UMAP"), [], browser.new_page()
+    replay.making.join(60)
+    monkeypatch.setattr(replay.live, "send", told.append)
+    page.evaluate(VIEW, [replay.live._esm, replay.live.data, replay.state])
+    assert page.inner_text("button[aria-pressed=true] >> text=UMAP") and page.locator("p.note").last.inner_text() == WAITING
+    replay.live.asked = page.evaluate("shared.asked")
+    page.evaluate("news => tell(news)", told[0]["news"])
+    assert WAITING not in page.inner_text("body") and "shown pixels" in page.locator("p.note").last.inner_text()
+    page.close()
+
+
+@pytest.mark.browser
+def test_two_trainings_have_the_words_of_both(recorded, static_page, tmp_path):  # noqa: F811
+    first, other = example_recording(), recorded[0].recording
+    tab = opened(static_page, pca_page(TrainingReplay(first, other), tmp_path / "two.html"))
+    notes = tab.page.locator("p.note").all_inner_texts()[-2:]
+    assert notes == [f"{film.name}: {vote_words(Film(film))}" for film in (first, other)] and notes[0] != notes[1]
+    assert (tab.page.locator("#legend-1").count() == 1) == (first.names != other.names)
+    alike = opened(static_page, pca_page(TrainingReplay(other, other), tmp_path / "alike.html"))
+    assert alike.page.locator("p.note").last.inner_text() == vote_words(Film(other)) and alike.page.locator(".legend").count() == 2
 
 
 BAD = {

@@ -241,7 +241,9 @@ def test_a_pixel_without_a_positive_is_an_anchor_neither_in_the_page_nor_in_pyth
             found = tab.page.evaluate(f"p => p.map((at) => semicon.shown.compared({k}, {i}, ...at))", places)
             wanted = [compare(stop.strategy, labels, place).ravel() for place in places]
             assert np.array_equal(found, wanted), stop.strategy
-    assert tab.page.locator(".strategy .said").first.text_content() == "No positive here: as an anchor, this pixel takes no part in the loss."
+    assert (
+        tab.page.locator(".strategy .said").first.text_content() == "No positive here: as an anchor, this pixel takes no part in the loss."
+    )
 
 
 def told(met: np.ndarray, labels: np.ndarray, anchor: tuple[int, int]) -> str:

@@ -91,7 +91,7 @@ function reel(film, data, host) {
   }
   return {
     film, words, map, slices, curves, show, moments,
-    give(name, pack) { at[name] = openPlaces(unpack(pack)); },
+    has: (name) => name in at, give(name, pack) { at[name] = openPlaces(unpack(pack)); },
     nearest(share) { let best = 0; film.steps.forEach((s, t) => { if (Math.abs(s - share * last) < Math.abs(film.steps[best] - share * last)) best = t; }); return best; },
     along(share) { const goal = share * last, k = film.steps.findIndex((s) => s >= goal); return k <= 0 ? 0 : k - 1 + (goal - film.steps[k - 1]) / (film.steps[k] - film.steps[k - 1] || 1); },
     share: () => stepAt() / last,
@@ -147,30 +147,43 @@ function explorer(root, data, host) {
   const scrub = () => host.timed("moment", () => { if (playing) play(false); time = Number(input.value); show(); host.changed(state()); });
   input.addEventListener("input", scrub);
   input.addEventListener("keydown", (event) => { if (event.key === " ") { event.preventDefault(); play(!playing); } else if (playing && /^(Arrow|Home|End|Page)/.test(event.key)) play(false); event.stopPropagation(); });
-  const choose = (name) => { method = name; show(); if (host.ask && !waited && name !== "PCA" && !data.films.every((film) => film.places[name])) { waited = true; host.ask({ method }); note.textContent = "The UMAP of all moments is being made; until then the PCA is shown."; } host.changed(state()); };
+  // The map by a method, which is asked for where there is none yet
+  function take(name) {
+    method = name;
+    if (!host.ask || waited || reels.every((r) => r.has(name))) return;
+    waited = true;
+    host.ask({ method });
+    note.replaceChildren(make("p", { class: "note", text: "The UMAP of all moments is being made; until then the PCA is shown." }));
+  }
+  const choose = (name) => { take(name); show(); host.changed(state()); };
   const methods = segments(host, "method", "Map", data.methods.map((name) => [name, name]), method, choose);
 
-  const names = make("ul", { class: "legend", id: host.id("legend") }, ...first.film.names.map((name, k) => {
+  // What stands beside each training; beside a second only where it is not that of the first
+  const beside = (r, of, element) => (r !== first && String(of(r.film)) === String(of(first.film)) ? [] : [element(r.film, (name) => host.id(r === first ? name : `${name}-1`))]);
+  const legend = (film, id) => make("ul", { class: "legend", id: id("legend") }, ...film.names.map((name, k) => {
     const look = k ? 1 + ((k - 1) % (data.palette.length - 1)) : 0;
     return make("li", {}, markerImage(data.symbols[k % data.symbols.length], data.palette[look]), make("span", { text: name }));
   }));
-  const lines = make("ul", { class: "legend lines" }, ...LINES.filter(([known]) => Object.keys(first.film.curves).some((name) => known.test(name))).map(([, dash, wide, faint, text]) => {
+  const drawn = (film) => LINES.filter(([known]) => Object.keys(film.curves).some((name) => known.test(name)));
+  const lines = (film) => make("ul", { class: "legend lines" }, ...drawn(film).map(([, dash, wide, faint, text]) => {
     const sample = document.createElementNS("http://www.w3.org/2000/svg", "svg"), line = sample.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "line"));
     for (const [name, value] of Object.entries({ width: 26, height: 8, "aria-hidden": "true" })) sample.setAttribute(name, value);
     for (const [name, value] of Object.entries({ x1: 0, x2: 26, y1: 4, y2: 4, stroke: "currentColor", "stroke-width": wide, "stroke-dasharray": dash.join(" "), opacity: faint })) line.setAttribute(name, value);
     return make("li", {}, sample, text);
   }));
-  const note = make("p", { class: "note", text: data.note });
+  const why = (film, id) => make("p", { class: "note", id: id("why"), text: film.why });
+  const note = make("div"), one = () => new Set(reels.map((r) => r.film.note)).size === 1;
+  const tell = () => note.replaceChildren(...(one() ? [first] : reels).map(({ film }) => make("p", { class: "note", text: one() ? film.note : `${film.name}: ${film.note}` })));
   root.className = "semicon-dots";
   root.append(
     make("p", { class: "guide", text: "Watch the pixels of one colour find each other, or drag along the ribbon to any moment." }),
     make("div", { class: "film-bar" }, button, ribbon, ...(data.methods.length > 1 ? [methods.element] : [])),
-    names,
-    ...reels.map((r) => make("section", { class: "reel" }, r.words, make("div", { class: "pair three" }, r.map.place, r.slices.place, make("div", { class: "curves" }, r.curves.place, ...(r === first ? [lines, make("p", { class: "note", id: host.id("why"), text: data.why })] : []))))),
+    ...reels.map((r) => make("section", { class: "reel" }, ...beside(r, (film) => film.names, legend), r.words, make("div", { class: "pair three" }, r.map.place, r.slices.place, make("div", { class: "curves" }, r.curves.place, ...beside(r, drawn, lines), ...beside(r, (film) => film.why, why))))),
     note,
   );
   const state = () => ({ moment: Math.round(time), method });
   root.semicon = { state: () => ({ ...state(), playing, films: reels.map((r) => r.state()) }) };
+  tell();
   show();
   // It plays by itself while it is in sight, until the reader takes over
   const seen = new IntersectionObserver(([entry]) => { if (entry.isIntersecting && !calm()) { seen.disconnect(); if (time === 0 && !playing) play(true); } }, { threshold: 0.3 });
@@ -179,8 +192,13 @@ function explorer(root, data, host) {
   input.addEventListener("keydown", () => seen.disconnect(), true);
   return {
     state: host.ask ? state : root.semicon.state, detail: root.semicon.state, repaint: show,
-    put(wanted) { if (wanted.method && data.methods.includes(wanted.method)) { method = wanted.method; methods.put(method); } if (wanted.moment !== undefined) { seen.disconnect(); play(false); time = between(wanted.moment, 0, last); } show(); },
-    news(found) { reels[found.film].give(found.method, found.places); if (found.film === 0) note.textContent = found.note; show(); },
+    put(wanted) { if (wanted.method && data.methods.includes(wanted.method)) { take(wanted.method); methods.put(method); } if (wanted.moment !== undefined) { seen.disconnect(); play(false); time = between(wanted.moment, 0, last); } show(); },
+    news(found) {
+      reels[found.film].give(found.method, found.places);
+      reels[found.film].film.note = found.note;
+      if (reels.every((r) => r.has(found.method))) tell();
+      show();
+    },
     stop() { cancelAnimationFrame(frame); seen.disconnect(); for (const r of reels) r.stop(); },
   };
 }
