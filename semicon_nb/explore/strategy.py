@@ -159,6 +159,7 @@ def first_anchor(labels: np.ndarray, families: Sequence[Family]) -> tuple[int, i
 
 def short(value: float, unit: str = "") -> str:
     """A `value` with three digits, a prefix and its `unit`: 16.7 M, 41 MB, 96 ms."""
+    value = float(f"{value:.3g}")
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ")):
         if abs(value) >= size:
             return f"{value / size:.3g} {prefix}{unit}".strip()

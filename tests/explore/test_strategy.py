@@ -161,6 +161,7 @@ def test_where_the_borders_of_blocks_fall_counts_for_more_than_their_size():
 
 def test_numbers_are_readable_and_the_three_in_sight_come_first(explorer):
     assert [short(v, "B") for v in (41_000_000, 12, 0.096, 0)] == ["41 MB", "12 B", "96 mB", "0 B"]
+    assert [short(v) for v in (999_499, 999_900, -999_900, 999.6)] == ["999 k", "1 M", "-1 M", "1 k"] and short(0.9999, "s") == "1 s"
     found = stop_numbers(explorer.shown.families[0].stops[0], explorer.shown.slice.classes)
     assert list(found)[:3] == ["pairs", "cosine to exact", "lost structures"] and found["Pixels kept"] == "520 of 520"
 
