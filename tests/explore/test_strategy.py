@@ -265,6 +265,8 @@ def test_the_page_answers_pointer_and_keys(explorer, static_page, tmp_path):  # 
         and explorer.shown.families[3].stops[0].strategy.balanced
     )
     assert "its parts never meet" in tab.page.locator("#dip").inner_text()
+    first = tab.page.locator("[data-point='0 0']")
+    assert "Full resolution: " in f"{first.get_attribute('aria-label')} {first.text_content()}"
     tab.pick(".strategy canvas >> nth=3", 10, 16, labels.shape)
     tab.wait(lambda: tab.page.evaluate("semicon.shown.state().anchor") == [10, 16], "the anchor")
     tab.page.keyboard.press("ArrowDown")

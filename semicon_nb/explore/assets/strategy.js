@@ -54,7 +54,7 @@ function explorer(root, data, host) {
   const low = Math.min(0, ...families.flatMap((f) => f.stops.map((s) => s.cosine))) - 0.05, pairs = families.flatMap((f) => f.stops.map((s) => s.pairs)).filter(Boolean);
   const lines = families.map((family, k) => ({
     ...data.looks[k], name: family.name, x: family.stops.map((s) => s.pairs), y: family.stops.map((s) => s.cosine),
-    texts: family.stops.map((s) => `${family.name} ${family.control ? `${family.control.toLowerCase()} ${s.label}` : ""}: ${inWords(s.pairs)} pairs, cosine ${s.cosine.toFixed(3)}`),
+    texts: family.stops.map((s) => `${family.name}${family.control ? ` ${family.control.toLowerCase()} ${s.label}` : ""}: ${inWords(s.pairs)} pairs, cosine ${s.cosine.toFixed(3)}`),
   }));
   const trade = make("div"), drawn = chart(trade, 300, "Cosine to the exact gradient against pairs, a line for each strategy", (k, index) => { if (panels[k].control) { panels[k].control.put(index); choose(k, index); } });
   const ring = () => drawn.draw({
