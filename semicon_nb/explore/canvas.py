@@ -54,7 +54,7 @@ def still(
 
 def beside(
     pictures: Sequence[str],  # data addresses
-    texts: Sequence[str],  # one above each picture
+    texts: Sequence[str],  # one above each picture; <b> and <br> are markup, so names from files go through `text` first
     anchor: Sequence[int] = (),  # row and column that are ringed
     scale: int = 4,  # screen pixels a pixel in the stills
     height: int = 300,  # screen pixels

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .canvas import beside, mixed, still, swatches
-from .page import grey_bytes, run_lengths
+from .page import grey_bytes, run_lengths, text
 from .scene import class_looks
 from .widgets import DrawnExplorer, in_place
 from ..data import Cohort, Split, check_split, phantom, split
@@ -179,7 +179,7 @@ class CohortBrowser(DrawnExplorer):
         for shown, kinds in zip((image, *pair.images[0, :, 0]), maps.numpy(), strict=True):
             tinted = mixed(shown.clamp(0, 1).numpy(), colours[kinds], np.where(kinds > 0, 0.4, 0.0))
             pictures.append(still(tinted, np.zeros_like(kinds), kinds, colours))
-        named = f"<b>Slice {state['slice']}</b> of {cohort.volumes[state['volume']].name}"
+        named = f"<b>Slice {state['slice']}</b> of {text(cohort.volumes[state['volume']].name)}"
         return beside(pictures, [named, "one view", "another view"])
 
     def stored(self) -> dict:

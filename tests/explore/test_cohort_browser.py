@@ -239,7 +239,9 @@ def test_what_the_page_draws_stays_within_the_settings(name, browser_of, static_
 def test_names_from_files_are_text(small_phantom, static_page, tmp_path):  # noqa: F811
     bad = "<img src=x onerror=alert(1)>"
     volumes = tuple(replace(volume, name=f"{bad}{i}") for i, volume in enumerate(small_phantom.volumes))
-    tab = static_page(CohortBrowser(replace(small_phantom, volumes=volumes, classes=("background", bad, "b"))).to_html(tmp_path / "c.html"))
+    browser = CohortBrowser(replace(small_phantom, volumes=volumes, classes=("background", bad, "b")))
+    assert "of &lt;img src=x" in browser.picture().layout.annotations[0].text
+    tab = static_page(browser.to_html(tmp_path / "c.html"))
     tab.page.evaluate("semicon.shown.ready")
     assert tab.page.locator("#explorer img").count() == 0 and bad in tab.page.locator(".said").text_content()
 
