@@ -156,6 +156,21 @@ def test_pointing_in_a_page_shows_the_likeness_that_the_loss_weighs(static_page,
 
 
 @pytest.mark.browser
+def test_each_network_has_the_likeness_of_its_own_vectors(static_page, tmp_path):  # noqa: F811
+    """The budget thins the rows and columns of the network with more channels, not those of the other."""
+    models = {"few": network(0, 2), "many": network(1, 16)}
+    made = PixelExplorer(models, a_slice(192)[0], count=200)
+    assert [stage["step"] for stage in made.data["stages"].values()] == [1, 2]
+    tab, anchor = opened(static_page, pca_page(made, tmp_path / "page.html")), 190 * 192 + 190
+    for k, name in enumerate(models):
+        tab.page.click(f"#stage-{k}")
+        tab.page.evaluate(f"semicon.shown.put({{...semicon.shown.state(), anchor: {anchor}}})")
+        shown = np.array(tab.page.evaluate(f"Array.from({DETAIL}.detail().weights)"), float)
+        known = np.flatnonzero((np.indices((192, 192)) % (k + 1) == 0).all(0))
+        assert shown[anchor] > 0.999 and np.quantile(np.abs(shown - likeness(made.view.flat(name), anchor, 0.1))[known], 0.95) < 0.15
+
+
+@pytest.mark.browser
 def test_the_keyboard_works_a_page_from_disk(static_page, written):  # noqa: F811
     made, path = written
     tab = opened(static_page, path)

@@ -3,7 +3,7 @@
 const GLOW = { light: [70, 135, 0], dark: [190, 255, 80], picture: [200, 255, 90] };
 
 // Whatever a stage knows, unpacked once: vectors in whole numbers with their lengths, maps, colours
-function openStage(raw, shared) {
+function openStage(raw, shared, grid) {
   const vectors = unpack(raw.vectors), dims = raw.dims, length = new Float32Array(vectors.length / dims);
   for (let q = 0; q < length.length; q++) {
     let sum = 0;
@@ -12,7 +12,7 @@ function openStage(raw, shared) {
   }
   const colours = {};
   for (const [name, colour] of Object.entries({ ...shared, ...raw.colours })) colours[name] = { ...colour, values: unpack(colour.values), tints: colour.palette.map(bytesOf) };
-  return { ...raw, vectors, length, colours, maps: Object.fromEntries(Object.entries(raw.maps).map(([method, map]) => [method, openMap(map)])) };
+  return { ...raw, vectors, length, colours, few: new Float32Array(length.length), thin: thinned(grid, raw.step), maps: Object.fromEntries(Object.entries(raw.maps).map(([method, map]) => [method, openMap(map)])) };
 }
 function openMap(map) {
   const places = unpack(map.places);
@@ -29,8 +29,8 @@ function thinned(grid, step) {
 }
 
 // exp((cosine - 1) / temperature) of one pixel and every other, into `weights`: what the loss weighs
-function likeness(stage, thin, anchor, temperature, weights, few) {
-  const { vectors, length, dims } = stage, a = thin[anchor], base = a * dims;
+function likeness(stage, anchor, temperature, weights) {
+  const { vectors, length, dims, few, thin } = stage, a = thin[anchor], base = a * dims;
   for (let q = 0, at = 0; q < length.length; q++) {
     let dot = 0;
     for (let d = 0; d < dims; d++, at++) dot += vectors[at] * vectors[base + d];
@@ -96,11 +96,11 @@ function trustTable() {
 
 function explorer(root, data, host) {
   const grid = mosaic(data.shape, data.across, data.gap), sample = unpack(data.sample), grey = unpack(data.grey), labels = data.labels ? unpack(data.labels) : null;
-  const stages = Object.fromEntries(Object.entries(data.stages).map(([name, raw]) => [name, openStage(raw, data.shared)]));
-  const names = Object.keys(stages), count = sample.length, thin = thinned(grid, stages[names[0]].step);
+  const stages = Object.fromEntries(Object.entries(data.stages).map(([name, raw]) => [name, openStage(raw, data.shared, grid)]));
+  const names = Object.keys(stages), count = sample.length;
   const shownAt = new Int32Array(grid.total).fill(-1);
   sample.forEach((p, i) => { shownAt[p] = i; });
-  const weights = new Float32Array(grid.total), few = new Float32Array(stages[names[0]].length.length), ramp = data.ramp.map(bytesOf);
+  const weights = new Float32Array(grid.total), ramp = data.ramp.map(bytesOf);
   const now = { stage: names.includes(data.start.stage) ? data.start.stage : names.at(-1), method: data.start.method, colour: Object.keys(stages[names[0]].colours)[0],
     temperature: data.start.temperature, anchor: null, chosen: null };
   let pinned = false, pointing = false, overlay = true, staged = false, pointed = false, ended = false, progress = "";
@@ -230,7 +230,7 @@ function explorer(root, data, host) {
   }
 
   // ---- what happens
-  function compare() { if (now.anchor !== null) likeness(stage(), thin, now.anchor, temperature(), weights, few); }
+  function compare() { if (now.anchor !== null) likeness(stage(), now.anchor, temperature(), weights); }
   function draw() { slices.draw(); dots.draw(); }
   function redraw() { dressPoints(); dressSlices(); draw(); }
   function report() { host.changed(state()); }
