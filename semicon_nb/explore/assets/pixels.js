@@ -342,10 +342,12 @@ function explorer(root, data, host) {
   const state = () => ({ ...now, chosen: now.chosen && Array.from(now.chosen) });
   function put(wanted) {
     for (const [key, known] of [["stage", wanted.stage in stages], ["method", data.methods.includes(wanted.method)], ["colour", wanted.colour in stage().colours]]) if (wanted[key] && known) now[key] = wanted[key];
+    if (Number.isInteger(wanted.temperature)) now.temperature = wanted.temperature;
     if ("anchor" in wanted && wanted.anchor !== now.anchor) { now.anchor = wanted.anchor; pinned = wanted.anchor !== null; }
     stageButtons.put(now.stage);
     methodButtons.put(now.method);
     colourMenu.put(now.colour);
+    heat.put(now.temperature);
     select(wanted.chosen);
     changed();
     writeLegend();
