@@ -1,7 +1,7 @@
 """What each network makes of the pixels of some slices: vectors, predictions, colours, and the places of the slices."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -288,6 +288,12 @@ class Compact:
     kept: float  # share of the squared length that the dimensions keep
     error: float  # 95th percentile of the error of a cosine
 
+    @property
+    def unit(self) -> np.ndarray:
+        """The directions [P, dims] that the bytes give, float32."""
+        plain = self.values.astype(np.float32)
+        return plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-9)
+
 
 def compact(
     vectors: np.ndarray,  # [P, C] unit vectors
@@ -299,10 +305,10 @@ def compact(
     short = vectors @ axes[:, ::-1][:, :dims].astype(np.float32)
     scale = float(np.abs(short).max() / 127) or 1.0
     stored = np.round(short / scale).astype(np.int8)
+    made = Compact(stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), np.nan)
     a, b = np.random.default_rng(seed).integers(0, len(vectors), (2, 2000))
-    unit = stored.astype(np.float32) / np.maximum(np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True), 1e-9)
-    wrong = np.abs((unit[a] * unit[b]).sum(1) - (vectors[a] * vectors[b]).sum(1))
-    return Compact(stored, scale, float(values[::-1][:dims].sum() / max(values.sum(), 1e-12)), float(np.quantile(wrong, 0.95)))
+    wrong = np.abs((made.unit[a] * made.unit[b]).sum(1) - (vectors[a] * vectors[b]).sum(1))
+    return replace(made, error=float(np.quantile(wrong, 0.95)))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from ..data import Cohort
 from ..embed import Map, Sample, UmapSettings, map_figure, pca, sample_pixels, umap_map
 from ..trust import Number, trust
-from .embeddings import RAMP, TITLES, Colouring, View, compact, gather
+from .embeddings import RAMP, TITLES, Colouring, Compact, View, compact, gather
 from .page import grey_bytes
 from .record import example_models
 from .widgets import DrawnExplorer, in_place, safely
@@ -117,6 +117,34 @@ def stored_map(
     return {"places": places, "note": said, "numbers": None if numbers is None else [asdict(n) for n in numbers]}
 
 
+def attention(vectors: np.ndarray, anchors: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """The share [temperatures, anchors] of the attention of `anchors` [A] that falls on their own class, of unit vectors [P, C] and labels [P]."""
+    far, own, found = 1 - vectors[anchors] @ vectors.T, marks[anchors][:, None] == marks, []
+    for temperature in _TEMPERATURES:
+        weights = np.exp(-far / temperature)
+        weights[np.arange(len(anchors)), anchors] = 0
+        found.append((weights * own).sum(1) / np.maximum(weights.sum(1), 1e-30))
+    return np.array(found)
+
+
+def attention_errors(
+    view: View,  # everything
+    name: str,  # of the stage
+    short: Compact,  # vectors of its thinned rows and columns
+    step: int,  # every how many-th row and column that is
+) -> list[float]:  # at each temperature, from 0 to 1
+    """How far a page's shares of attention are off for nine of ten pixels of the slice with most structure."""
+    if view.labels is None:
+        return []
+    which = int((view.labels > 0).sum(axis=(1, 2)).argmax())
+    marks, whole = view.labels[which], view.stages[name].vectors[which]
+    thin = short.unit.reshape(len(view.images), *whole[::step, ::step].shape[:2], -1)[which]
+    spread = thin.repeat(step, axis=0).repeat(step, axis=1)[: marks.shape[0], : marks.shape[1]]
+    anchors = sample_pixels((1, *marks.shape), 40, marks[None]).index
+    exact, told = (attention(v.reshape(marks.size, -1), anchors, marks.reshape(-1)) for v in (whole, spread))
+    return np.quantile(np.abs(told - exact), 0.9, axis=1).round(4).tolist()
+
+
 def stored_stage(
     name: str,  # of the stage
     view: View,  # everything
@@ -129,7 +157,7 @@ def stored_stage(
     short = compact(thin.reshape(-1, thin.shape[-1]), dims)
     drawn = {method: stored_map(*made, goal) for method, made in maps.items()}
     colours = {c.name: stored(c) for c in view.colours(name).values() if c.name not in _SHARED}
-    told = {"dims": short.values.shape[1], "kept": short.kept, "error": short.error, "step": step}
+    told = {"dims": short.values.shape[1], "kept": short.kept, "error": short.error, "step": step, "off": attention_errors(view, name, short, step)}
     vectors = {"vectors": short.values, **told}
     return vectors | {"title": TITLES.get(name, name), "maps": drawn, "colours": colours}
 

@@ -14,7 +14,7 @@ from torch import nn
 from semicon_nb.embed import Map
 from semicon_nb.explore import PixelExplorer
 from semicon_nb.explore.embeddings import compact
-from semicon_nb.explore.pixels import stored_map, thinning, turn_onto
+from semicon_nb.explore.pixels import attention_errors, stored_map, thinning, turn_onto
 from semicon_nb.unet import UNet
 
 NAMES = ("background", "anterior", "posterior")
@@ -222,6 +222,23 @@ def test_pages_are_small_and_ask_nobody_for_anything(tmp_path):
 def test_embeddings_in_a_page_stay_within_their_budget(shape, stages, channels):
     dims, step = thinning(shape, stages, channels)
     assert dims >= 8 and shape[0] * -(-shape[1] // step) * -(-shape[2] // step) * stages * dims <= 560_000
+
+
+@pytest.mark.parametrize("dims, step", [(12, 1), (3, 1), (12, 2)])
+def test_a_page_knows_how_far_its_shares_of_attention_are_off(explorer, dims, step):
+    """Of vectors in all dimensions hardly at all; of few dimensions, or of shared vectors, by much at low temperatures."""
+    short = compact(explorer.view.stages["two"].vectors[:, ::step, ::step].reshape(-1, 12), dims)
+    found = attention_errors(explorer.view, "two", short, step)
+    vectors, labels = torch.from_numpy(explorer.view.flat("two")[: 24 * 24]), explorer.view.flat_labels[: 24 * 24]
+    rows, columns = np.indices((24, 24)) // step
+    told, wrong = torch.from_numpy(short.unit[(rows * 24 // step + columns).reshape(-1)]), []
+    for p in np.arange(24 * 24):
+        others = np.arange(24 * 24) != p
+        exact, page = ((torch.softmax(v[others] @ v[p] / 0.01, 0)[labels[others] == labels[p]]).sum() for v in (vectors, told))
+        wrong.append(abs(float(exact - page)))
+    by_class = np.mean([np.quantile(np.array(wrong)[labels == c], 0.9) for c in range(3)])
+    assert len(found) == 21 and (found[0] < 0.05 if (dims, step) == (12, 1) else found[0] > 0.1)
+    assert found[0] == pytest.approx(by_class, abs=max(0.15, by_class / 2)) and found[-1] < found[0]
 
 
 def test_a_map_is_turned_onto_another_and_never_stretched():

@@ -8,7 +8,7 @@ import torch
 from browser_tools import lab, pca_page, static_page, swift  # noqa: F401
 from test_pixels import NAMES, Failing, a_slice, network
 
-from semicon_nb.explore import PixelExplorer
+from semicon_nb.explore import PixelExplorer, pixels
 from semicon_nb.explore.pixels import stored_map
 
 
@@ -153,6 +153,18 @@ def test_pointing_in_a_page_shows_the_likeness_that_the_loss_weighs(static_page,
     assert tab.page.evaluate(f"{DETAIL}.state().anchor") == 10 * 64 + 30, "a click keeps the anchor"
     tab.page.click("#overlay")
     assert not tab.page.evaluate(f"{DETAIL}.detail().glowing")
+
+
+@pytest.mark.browser
+def test_a_share_of_attention_that_may_be_off_is_told_as_such(static_page, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(pixels, "attention_errors", lambda *given: [0.2] * 7 + [0.03] * 7 + [0.004] * 7)
+    made = PixelExplorer(network(), *a_slice(), NAMES, count=200)
+    tab = opened(static_page, pca_page(made, tmp_path / "page.html"))
+    for temperature, says in ((2, "too coarse to tell"), (8, "about "), (20, "At temperature 1, ")):
+        state = {"stage": "Sequential", "anchor": 12 * 24 + 12, "temperature": temperature}
+        tab.page.evaluate("state => semicon.shown.put(state)", state)
+        said = tab.page.inner_text("#said-anchor")
+        assert says in said and ("%" in said) == (temperature > 2) and ("about" in said) == (temperature == 8)
 
 
 @pytest.mark.browser

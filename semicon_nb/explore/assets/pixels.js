@@ -65,7 +65,8 @@ function selectionWords(chosen, sample, labels, names) {
   return text + ".";
 }
 
-function anchorWords(grid, anchor, weights, temperature, labels, names) {
+// `off`: how far the share of attention may be off, as the page's vectors are short
+function anchorWords(grid, anchor, weights, temperature, labels, names, off) {
   if (anchor === null) return "Point at a pixel: what the network calls like it lights up.";
   const s = Math.floor(anchor / grid.area), r = Math.floor((anchor % grid.area) / grid.width), c = anchor % grid.width;
   const text = `Slice ${s + 1}, row ${r}, column ${c}`;
@@ -75,9 +76,10 @@ function anchorWords(grid, anchor, weights, temperature, labels, names) {
     if (p !== anchor) all += weights[p];
     if (labels && labels[p] === labels[anchor]) { alike++; if (p !== anchor) same += weights[p]; }
   }
-  if (!labels) return `${text}. ${inWords(Math.max(near, 0))} pixels have a likeness above one half at temperature ${temperature}.`;
-  const own = names[labels[anchor]];
-  return `${text}, ${own}. At temperature ${temperature}, ${percent(same / (all || 1))} of the loss's attention falls on ${own}; spread evenly it would be ${percent((alike - 1) / (grid.total - 1))}.`;
+  const own = labels && names[labels[anchor]], alone = `${inWords(Math.max(near, 0))} pixels have a likeness above one half at temperature ${temperature}.`;
+  if (!labels) return `${text}. ${alone}`;
+  if (off > 0.05) return `${text}, ${own}. ${alone} The vectors kept here are too coarse to tell, at this temperature, where the loss's attention falls.`;
+  return `${text}, ${own}. At temperature ${temperature}, ${off > 0.01 ? "about " : ""}${percent(same / (all || 1))} of the loss's attention falls on ${own}; spread evenly it would be ${percent((alike - 1) / (grid.total - 1))}.`;
 }
 
 // Numbers beside the map: in sight, each beside its control; how to read them on demand
@@ -196,7 +198,7 @@ function explorer(root, data, host) {
   function write() {
     guide.textContent = hint();
     said.textContent = selectionWords(now.chosen, sample, labels, data.names);
-    told.textContent = anchorWords(grid, aimed() ? now.anchor : null, weights, temperature(), labels, data.names);
+    told.textContent = anchorWords(grid, aimed() ? now.anchor : null, weights, temperature(), labels, data.names, stage().off[now.temperature]);
     root.classList.toggle("press-first", ended && !staged && names.length > 1);
     slices.canvas.setAttribute("aria-label", `Slices in grey with the shown pixels in colour. ${said.textContent} ${told.textContent} Arrow keys move the anchor, Enter keeps it, Escape clears.`);
     dots.canvas.setAttribute("aria-label", `Map of the same pixels, alike ones close together. ${said.textContent} Arrow keys go from pixel to pixel, Enter keeps one, Escape clears.`);
