@@ -81,7 +81,8 @@ def stored(colouring: Colouring) -> dict:
     """A way to colour every pixel as the browser reads it: codes, or a quantity from 0 to 255."""
     values = np.asarray(colouring.values).reshape(-1)
     share = values if colouring.names else ((values - colouring.low) / (colouring.high - colouring.low)).clip(0, 1) * 255
-    plain = {"values": np.round(share).astype(np.uint8), "names": list(colouring.names), "says": colouring.says}
+    kind = np.uint16 if len(colouring.names) > 256 else np.uint8
+    plain = {"values": np.round(share).astype(kind), "names": list(colouring.names), "says": colouring.says}
     return plain | {
         "low": colouring.low,
         "high": colouring.high,

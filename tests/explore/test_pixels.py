@@ -13,8 +13,8 @@ from torch import nn
 
 from semicon_nb.embed import Map
 from semicon_nb.explore import PixelExplorer
-from semicon_nb.explore.embeddings import compact
-from semicon_nb.explore.pixels import attention_errors, stored_map, thinning, turn_onto
+from semicon_nb.explore.embeddings import Colouring, compact
+from semicon_nb.explore.pixels import attention_errors, stored, stored_map, thinning, turn_onto
 from semicon_nb.unet import UNet
 
 NAMES = ("background", "anterior", "posterior")
@@ -239,6 +239,13 @@ def test_a_page_knows_how_far_its_shares_of_attention_are_off(explorer, dims, st
     by_class = np.mean([np.quantile(np.array(wrong)[labels == c], 0.9) for c in range(3)])
     assert len(found) == 21 and (found[0] < 0.05 if (dims, step) == (12, 1) else found[0] > 0.1)
     assert found[0] == pytest.approx(by_class, abs=max(0.15, by_class / 2)) and found[-1] < found[0]
+
+
+def test_each_of_many_slices_has_a_code_of_its_own():
+    slices = np.arange(300)[:, None, None]
+    found = stored(Colouring("slice", slices, tuple(f"slice {s + 1}" for s in range(300))))["values"]
+    assert np.array_equal(found, np.arange(300))
+    assert stored(Colouring("slice", slices[:256], ("one",) * 256))["values"].dtype == np.uint8
 
 
 def test_a_map_is_turned_onto_another_and_never_stretched():

@@ -114,7 +114,7 @@ function explorer(root, data, host) {
   const shades = Array.from({ length: 256 }, (_, v) => shade(v));
 
   // ---- what the points and the slices wear
-  const rgb = new Uint8Array(3 * count), alpha = new Float32Array(count), symbolOf = new Uint8Array(count);
+  const rgb = new Uint8Array(3 * count), alpha = new Float32Array(count), symbolOf = new Uint16Array(count);
   const place = { x: Float32Array.from(map().x), y: Float32Array.from(map().y) };
   const lit = new Uint8Array(count), order = new Int32Array(count);
   const dark = () => { const found = getComputedStyle(root).color.match(/[\d.]+/g).map(Number); return found[0] + found[1] + found[2] > 380; };
