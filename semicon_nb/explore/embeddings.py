@@ -36,7 +36,7 @@ def as_labels(
 
 def class_names(
     classes: Sequence[str] | None,  # names, the background first
-    labels: np.ndarray | None,  # [S, H, W]
+    labels: np.ndarray | None,  # [...] codes
 ) -> tuple[str, ...]:
     """A name for every class that can occur."""
     most = int(labels.max(initial=0)) if labels is not None else 1
@@ -350,7 +350,8 @@ def gather(
     voters = sample_pixels(stack.shape, 4096, marks, seed=seed)
     stages = {n: make_stage(n, m, stack, marks, voters, len(names), layer) for n, m in named_models(model).items()}
     check_vectors(next(iter(stages.values())).vectors.reshape(stack.size, -1), least=4)
-    return View(stack, marks, names, stages, mosaic_of(stack.shape))
+    last = np.array([s.probabilities.shape[-1] - 1 for s in stages.values() if s.probabilities is not None], int)
+    return View(stack, marks, class_names(names, last), stages, mosaic_of(stack.shape))
 
 
 def slices_of(

@@ -88,6 +88,14 @@ def test_without_labels_there_are_no_labels_errors_or_votes():
     assert list(colourings(view.stages["Sequential"], view.images, None, view.names)) == ["intensity", "row", "column"]
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_every_class_that_a_network_can_predict_has_a_name(labelled):
+    images, labels = a_slice(32)
+    view = gather(UNet(classes=5, width=4, depth=2).eval(), images, labels if labelled else None, ("background", "a") if labelled else None)
+    assert view.names == ("background", "a" if labelled else "class 1", "class 2", "class 3", "class 4")
+    assert view.colours("UNet")["prediction"].names == view.names
+
+
 def test_labels_that_are_no_classes_of_a_run_are_refused(small_run):
     images, labels = a_slice(32)
     with pytest.raises(ValueError, match="labels: found -1 to 1, expected whole numbers from 0 to 255"):
