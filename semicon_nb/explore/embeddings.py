@@ -98,7 +98,7 @@ def vote(
     count: int = 10,  # neighbours that vote
     block: int = 1024,  # pixels at a time
 ) -> np.ndarray:  # [P, classes] float32
-    """The share of votes for each class among the nearest of the shown pixels."""
+    """The share of votes for each class among the nearest of the voters."""
     data = torch.from_numpy(vectors)
     some, chosen = data[voters], torch.eye(classes)[torch.from_numpy(labels[voters])]
     count, shares = min(count, max(len(voters) - 1, 1)), []
@@ -158,7 +158,7 @@ def make_stage(
     if labels is None:
         return Stage(name, vectors, None, "")
     votes = vote(vectors.reshape(-1, vectors.shape[-1]), sample.index, labels.reshape(-1), classes)
-    return Stage(name, vectors, votes.reshape(*images.shape, classes), "a vote of the 10 nearest shown pixels")
+    return Stage(name, vectors, votes.reshape(*images.shape, classes), f"a vote of the 10 nearest of {len(sample.index):,} sampled pixels")
 
 
 RIGHT_WRONG = ("#8a8a8a", "#d92b2b")

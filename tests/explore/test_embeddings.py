@@ -107,6 +107,6 @@ def test_a_unets_own_head_predicts_and_its_stages_vote():
     model = UNet(width=4, depth=2).eval()
     alone, staged = gather(model, images, labels), gather({"local": model, "finetune": model}, images, labels)
     assert alone.stages["UNet"].read == staged.stages["finetune"].read == "the network's class head"
-    assert "nearest" in staged.stages["local"].read
+    assert staged.stages["local"].read == "a vote of the 10 nearest of 1,024 sampled pixels"
     expected = model(torch.from_numpy(images)[:, None]).softmax(1).permute(0, 2, 3, 1).detach().numpy()
     np.testing.assert_allclose(alone.stages["UNet"].probabilities, expected, atol=1e-5)
