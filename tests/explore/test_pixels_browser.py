@@ -167,6 +167,38 @@ def test_a_share_of_attention_that_may_be_off_is_told_as_such(static_page, tmp_p
         assert says in said and ("%" in said) == (temperature > 2) and ("about" in said) == (temperature == 8)
 
 
+VIEWS = """
+const said = { data: document.getElementById("data").textContent, state: {}, asked: {} }, hear = [];
+window.model = {
+  get: (key) => said[key], on: (what, heard) => hear.push([what, heard]), off: () => {}, save_changes: () => {}, saved: 0,
+  set(key, value) {
+    if (JSON.stringify(said[key]) === JSON.stringify(value)) return;
+    said[key] = value;
+    this.saved += key === "state";
+    hear.forEach(([what, heard]) => { if (what === `change:${key}`) heard(); });
+  },
+};
+for (const id of ["one", "two"]) render({ model, el: document.getElementById(id) });
+document.body.dataset.ready = "true";
+"""
+
+
+@pytest.mark.browser
+def test_two_views_of_one_explorer_agree(static_page, tmp_path):  # noqa: F811
+    """The model is the one that JupyterLab's views share, in a few lines."""
+    live = PixelExplorer(network(), *a_slice(), NAMES, count=200).live
+    script = re.sub(r"export default .*", "", live._esm) + VIEWS
+    data = '<script type="application/json" id="data">' + live.data.replace("<", "\\u003c") + "</script>"
+    page = tmp_path / "views.html"
+    page.write_text(f'<body><div id="one"></div><div id="two"></div>{data}<script type="module">{script}</script></body>')
+    tab = opened(static_page, page)
+    tab.press("#one input[type=range]", "ArrowLeft")
+    tab.wait(lambda: tab.page.evaluate("model.saved"), "the change to be told")
+    tab.page.wait_for_timeout(1200)
+    assert tab.page.evaluate("model.saved") == 1, "it is told once"
+    assert tab.page.evaluate("[...document.querySelectorAll('input[type=range]')].map((e) => e.value)") == ["9", "9"]
+
+
 @pytest.mark.browser
 def test_each_network_has_the_likeness_of_its_own_vectors(static_page, tmp_path):  # noqa: F811
     """The budget thins the rows and columns of the network with more channels, not those of the other."""

@@ -105,7 +105,7 @@ function explorer(root, data, host) {
   const weights = new Float32Array(grid.total), ramp = data.ramp.map(bytesOf);
   const now = { stage: names.includes(data.start.stage) ? data.start.stage : names.at(-1), method: data.start.method, colour: Object.keys(stages[names[0]].colours)[0],
     temperature: data.start.temperature, anchor: null, chosen: null };
-  let pinned = false, pointing = false, overlay = true, staged = false, pointed = false, ended = false, progress = "";
+  let pinned = false, pointing = false, overlay = true, staged = false, pointed = false, ended = false, quiet = false, progress = "";
 
   const stage = () => stages[now.stage], map = () => stage().maps[now.method] || stage().maps.PCA || Object.values(stage().maps)[0];
   const colour = () => stage().colours[now.colour], temperature = () => data.temperatures[now.temperature];
@@ -235,7 +235,7 @@ function explorer(root, data, host) {
   function compare() { if (now.anchor !== null) likeness(stage(), now.anchor, temperature(), weights); }
   function draw() { slices.draw(); dots.draw(); }
   function redraw() { dressPoints(); dressSlices(); draw(); }
-  function report() { host.changed(state()); }
+  function report() { if (!quiet) host.changed(state()); }
   function aim(pixel) {
     if (pixel < 0 || pixel === now.anchor) { if (pixel >= 0 && !pointing) { pointing = true; redraw(); write(); } return; }
     now.anchor = pixel;
@@ -350,8 +350,10 @@ function explorer(root, data, host) {
     methodButtons.put(now.method);
     colourMenu.put(now.colour);
     heat.put(now.temperature);
+    quiet = true; // what Python or another view says is not said back to them
     select(wanted.chosen);
     changed();
+    quiet = false;
     writeLegend();
     pressed();
   }
