@@ -118,16 +118,20 @@ def test_a_change_of_stage_is_a_morph(static_page, written):  # noqa: F811
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("place, name, share", [((1, 1), "anterior", 2), ((3, 4), "posterior", 0)], ids=["two pixels", "a lone pixel"])
+@pytest.mark.parametrize(
+    "place, name, share", [((1, 1), "anterior", 2), ((3, 4), "posterior", 0), ((0, 0), "background", 95)], ids=["two", "one", "background"]
+)
 def test_attention_of_a_network_that_tells_nothing_apart_is_spread_evenly(static_page, tmp_path, place, name, share):  # noqa: F811
-    """Of the 63 other pixels one is of the anchor's class, or none."""
+    """Of the 63 other pixels one is of the anchor's class, or none; of the background, which is no anchor in the loss, 60."""
     labels = np.zeros((8, 8), int)
     labels[1, 1], labels[6, 5], labels[3, 4] = 1, 1, 2
     made = PixelExplorer(Failing("constant"), np.random.default_rng(0).random((8, 8)), labels, NAMES, count=64)
     tab = opened(static_page, pca_page(made, tmp_path / "page.html"), size=(1440, 1000))
     tab.page.mouse.move(*centres(tab, "slices", *laid_out(made))[8 * place[0] + place[1]])
-    said = f"{share} % of the loss's attention falls on {name}; spread evenly it would be {share} %."
+    of = "all likeness" if name == "background" else "the loss's attention"
+    said = f"{share} % of {of} falls on {name}; spread evenly it would be {share} %."
     tab.wait(lambda: tab.page.inner_text("#said-anchor").endswith(said), said)
+    assert ("background, which is never an anchor in the loss." in tab.page.inner_text("#said-anchor")) == (name == "background")
 
 
 @pytest.mark.browser
@@ -144,8 +148,8 @@ def test_pointing_in_a_page_shows_the_likeness_that_the_loss_weighs(static_page,
     assert np.quantile(np.abs(shown - expected), 0.95) < 0.1 and np.corrcoef(shown, expected)[0, 1] > 0.97
     exact = torch.softmax(torch.from_numpy(np.delete(vectors @ vectors[2580], 2580)) / 0.1, 0).numpy()
     share = exact[np.delete(labels, 2580) == labels[2580]].sum()
-    said = int(re.search(r"(\d+) % of the loss's attention", tab.page.inner_text("#said-anchor"))[1])
-    assert abs(said - 100 * share) < 3, "the share of attention is that of the loss's softmax"
+    said = int(re.search(r"(\d+) % of all likeness", tab.page.inner_text("#said-anchor"))[1])
+    assert abs(said - 100 * share) < 3, "the share is that of the loss's softmax"
     assert tab.page.evaluate(f"{DETAIL}.detail().glowing")
     tab.page.mouse.click(*where[10 * 64 + 30])
     tab.page.mouse.move(*where[50 * 64 + 50])

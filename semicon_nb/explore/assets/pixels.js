@@ -76,10 +76,12 @@ function anchorWords(grid, anchor, weights, temperature, labels, names, off) {
     if (p !== anchor) all += weights[p];
     if (labels && labels[p] === labels[anchor]) { alike++; if (p !== anchor) same += weights[p]; }
   }
-  const own = labels && names[labels[anchor]], alone = `${inWords(Math.max(near, 0))} pixels have a likeness above one half at temperature ${temperature}.`;
+  const alone = `${inWords(Math.max(near, 0))} pixels have a likeness above one half at temperature ${temperature}.`;
   if (!labels) return `${text}. ${alone}`;
-  if (off > 0.05) return `${text}, ${own}. ${alone} The vectors kept here are too coarse to tell, at this temperature, where the loss's attention falls.`;
-  return `${text}, ${own}. At temperature ${temperature}, ${off > 0.01 ? "about " : ""}${percent(same / (all || 1))} of the loss's attention falls on ${own}; spread evenly it would be ${percent((alike - 1) / (grid.total - 1))}.`;
+  const own = names[labels[anchor]], never = labels[anchor] === 0, here = `${text}, ${own}${never ? ", which is never an anchor in the loss" : ""}.`;
+  const falls = `of ${never ? "all likeness" : "the loss's attention"} falls on ${own}`;
+  if (off > 0.05) return `${here} ${alone} The vectors kept here are too coarse to tell, at this temperature, how much ${falls}.`;
+  return `${here} At temperature ${temperature}, ${off > 0.01 ? "about " : ""}${percent(same / (all || 1))} ${falls}; spread evenly it would be ${percent((alike - 1) / (grid.total - 1))}.`;
 }
 
 // Numbers beside the map: in sight, each beside its control; how to read them on demand
