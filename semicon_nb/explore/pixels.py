@@ -214,7 +214,7 @@ def stage_figure(view: View, sample: Sample, most: int = 800) -> "go.Figure":
     marks = np.zeros(len(few), int) if view.flat_labels is None else view.flat_labels[some.index]
     goal = goal_of(view, some)
     drawn = {f"{TITLES.get(n, n)}, PCA": turn_onto(pca(view.flat(n)[some.index]).places, goal) for n in view.stages}
-    return map_figure(drawn, marks, view.names)
+    return map_figure(drawn, marks, ("pixels",) if view.labels is None else view.names)
 
 
 def counts_of(total: int, count: int) -> list[int]:

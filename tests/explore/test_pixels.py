@@ -162,6 +162,12 @@ def test_a_slice_without_foreground_is_explored_without_label_numbers():
     assert np.isnan(numbers[1].value) and numbers[1].reads == "needs two classes"
 
 
+def test_a_picture_calls_pixels_without_labels_pixels():
+    images, labels = a_slice()
+    assert [trace.name for trace in PixelExplorer(network(), images, count=100).picture().data] == ["pixels"]
+    assert [trace.name for trace in PixelExplorer(network(), images, labels, NAMES, count=100).picture().data] == list(NAMES)
+
+
 class Failing(nn.Module):
     """A network that failed in one way."""
 
