@@ -196,6 +196,11 @@ def pca(vectors: np.ndarray, dims: int = 2, fit_on: np.ndarray | None = None) ->
     return Map(places, float(values[::-1][:dims].clip(0).sum() / spread), "PCA", said)
 
 
+def class_look(code: int) -> tuple[str, str]:
+    """Colour and marker of the class with a `code`, 0 the background: no two below 57 look alike."""
+    return PALETTE[1 + (code - 1) % (len(PALETTE) - 1) if code else 0], SYMBOLS[code % len(SYMBOLS)]
+
+
 def map_figure(maps: Mapping[str, np.ndarray], classes: np.ndarray, names: Sequence[str]) -> "go.Figure":
     """Maps, title -> places [N, 2] of the same pixels, side by side, each of the `classes` [N] with its own colour, marker and one of the `names`."""
     from plotly.subplots import make_subplots
@@ -205,7 +210,7 @@ def map_figure(maps: Mapping[str, np.ndarray], classes: np.ndarray, names: Seque
         unit = (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-12)
         for c in np.unique(classes):
             x, y = unit[classes == c].T.round(3)
-            look = {"color": PALETTE[c % len(PALETTE)], "symbol": SYMBOLS[c % len(SYMBOLS)], "size": 4, "opacity": 0.7}
+            look = dict(zip(("color", "symbol"), class_look(c), strict=True)) | {"size": 4, "opacity": 0.7}
             figure.add_scattergl(
                 x=x, y=y, mode="markers", name=str(names[c]), marker=look, legendgroup=str(c), showlegend=column == 1, row=1, col=column
             )

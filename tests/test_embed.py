@@ -10,7 +10,20 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from semicon_nb.embed import UmapSettings, aligned, as_slices, neighbours, pca, pixel_embeddings, sample_pixels, shares, umap_map
+from semicon_nb.embed import (
+    UmapSettings,
+    aligned,
+    as_slices,
+    class_look,
+    map_figure,
+    neighbours,
+    pca,
+    pixel_embeddings,
+    sample_pixels,
+    shares,
+    umap_map,
+)
+from semicon_nb.show import PALETTE, SYMBOLS
 from semicon_nb.trust import alignment, neighbour_agreement, trust, trustworthiness, uniformity
 from semicon_nb.unet import UNet
 
@@ -98,6 +111,13 @@ def test_pca_is_the_singular_value_decomposition_with_fixed_signs(clouds):
     assert made.kept == pytest.approx((values[:2] ** 2).sum() / (values**2).sum(), rel=1e-5)
     order = np.random.default_rng(1).permutation(len(vectors))
     np.testing.assert_allclose(pca(vectors[order]).places, made.places[order], atol=1e-4)
+
+
+def test_no_two_of_many_classes_look_alike():
+    looks = [class_look(code) for code in range(57)]
+    figure = map_figure({"map": np.eye(57, 2)}, np.arange(57), [f"class {code}" for code in range(57)])
+    assert len(set(looks)) == 57 and [(trace.marker.color, trace.marker.symbol) for trace in figure.data] == looks
+    assert looks[:8] == list(zip(PALETTE, SYMBOLS, strict=True)) and PALETTE[0] not in [colour for colour, _ in looks[1:]]
 
 
 def test_neighbours_are_exact(clouds):
@@ -194,7 +214,9 @@ def test_vectors_of_length_0_count_in_the_alignment_as_they_are(clouds, silent):
 def test_lengths_other_than_1_are_refused_and_not_measured(clouds, factor):
     vectors, labels = clouds
     for measure in (lambda v: alignment(v, labels), uniformity, lambda v: trust(v, labels)):
-        with pytest.raises(ValueError, match="vectors: .* of 300 (have another length than 1, such as .*, expected unit|embeddings are NaN)"):
+        with pytest.raises(
+            ValueError, match="vectors: .* of 300 (have another length than 1, such as .*, expected unit|embeddings are NaN)"
+        ):
             measure((vectors * factor).astype(np.float32))
     half, silent = vectors.astype(np.float16), np.where(np.arange(300)[:, None] == 7, 0, vectors)
     assert alignment(half, labels) == pytest.approx(alignment(vectors, labels), abs=2e-3)

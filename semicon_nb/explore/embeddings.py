@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ..data import Codes, Cohort, class_order, match_classes, part_indices
-from ..embed import Sample, as_slices, check_vectors, pixel_embeddings, sample_pixels, squared_distances
+from ..embed import Sample, as_slices, check_vectors, class_look, pixel_embeddings, sample_pixels, squared_distances
 from ..machine import device_of
 from ..runs import Run, read_run
-from ..show import PALETTE, SYMBOLS, rgb
+from ..show import rgb
 from ..unet import UNet
 from .slices import page_labels
 
@@ -193,14 +193,14 @@ class Colouring:
         count = len(self.names)
         if self.name == "error":
             return RIGHT_WRONG
-        return shades(count) if self.name == "slice" else tuple(PALETTE[c % len(PALETTE)] for c in range(count))
+        return shades(count) if self.name == "slice" else tuple(class_look(code)[0] for code in range(count))
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """A marker for each code."""
         if self.name == "error":
             return "circle", "x"
-        return tuple(SYMBOLS[c % len(SYMBOLS)] for c in range(len(self.names)))
+        return tuple(class_look(code)[1] for code in range(len(self.names)))
 
 
 def colourings(

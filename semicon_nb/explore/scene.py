@@ -11,7 +11,8 @@ import torch
 from .page import grey_bytes
 from .slices import Slice, checked_anchor, chosen_slice
 from .widgets import DrawnExplorer, in_place
-from ..show import PALETTE, PULL, PUSH, SYMBOLS
+from ..embed import class_look
+from ..show import PULL, PUSH
 
 DARK, BRIGHT = "#10141c", "#ffffff"
 TINTS = (DARK, PULL, PUSH, BRIGHT)
@@ -26,8 +27,8 @@ def slice_data(piece: Slice) -> dict:
 
 def class_looks(count: int) -> dict[str, list[str]]:
     """Colour of the outline and marker of each of `count` classes, background first."""
-    which = [0, *(1 + k % (len(PALETTE) - 1) for k in range(count - 1))]
-    return {"colours": [PALETTE[k] for k in which], "symbols": [SYMBOLS[k] for k in which]}
+    looks = [class_look(code) for code in range(count)]
+    return {"colours": [colour for colour, _ in looks], "symbols": [symbol for _, symbol in looks]}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import nn
 from semicon_nb.explore.embeddings import (
     RAMP,
     RIGHT_WRONG,
+    Colouring,
     colourings,
     compact,
     gather,
@@ -18,6 +19,7 @@ from semicon_nb.explore.embeddings import (
     uncertainty,
     vote,
 )
+from semicon_nb.explore.scene import class_looks
 from semicon_nb.show import PALETTE, rgb
 from semicon_nb.unet import UNet
 
@@ -72,6 +74,12 @@ def test_every_code_has_a_colour_and_a_marker_of_its_own():
     images, labels = a_slice(slices=3)
     for colouring in gather(network(), images, labels, ("background", "a", "b")).colours("Sequential").values():
         assert len(set(colouring.palette)) == len(set(colouring.symbols)) == len(colouring.names)
+
+
+def test_no_two_of_many_classes_look_alike():
+    label, scene = Colouring("label", np.zeros((1, 2, 2)), ("one",) * 57), class_looks(57)
+    assert len(set(zip(label.palette, label.symbols, strict=True))) == 57
+    assert (label.palette, label.symbols) == (tuple(scene["colours"]), tuple(scene["symbols"]))
 
 
 @pytest.mark.parametrize("colour", [*RAMP, *RIGHT_WRONG[1:], *shades(4)])
