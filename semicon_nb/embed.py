@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -205,14 +206,15 @@ def map_figure(maps: Mapping[str, np.ndarray], classes: np.ndarray, names: Seque
     """Maps, title -> places [N, 2] of the same pixels, side by side, each of the `classes` [N] with its own colour, marker and one of the `names`."""
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(cols=len(maps), subplot_titles=list(maps), horizontal_spacing=0.04)
+    figure = make_subplots(cols=len(maps), subplot_titles=[escape(title) for title in maps], horizontal_spacing=0.04)
     for column, places in enumerate(maps.values(), start=1):
         unit = (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-12)
         for c in np.unique(classes):
             x, y = unit[classes == c].T.round(3)
-            look = dict(zip(("color", "symbol"), class_look(c), strict=True)) | {"size": 4, "opacity": 0.7}
+            (colour, symbol), name = class_look(c), escape(str(names[c]))
+            look = {"color": colour, "symbol": symbol, "size": 4, "opacity": 0.7}
             figure.add_scattergl(
-                x=x, y=y, mode="markers", name=str(names[c]), marker=look, legendgroup=str(c), showlegend=column == 1, row=1, col=column
+                x=x, y=y, mode="markers", name=name, marker=look, legendgroup=str(c), showlegend=column == 1, row=1, col=column
             )
     style(figure, height=340).update_layout(legend={"y": -0.02, "yanchor": "top"}, margin={"l": 20, "t": 40, "b": 50})
     return figure.update_xaxes(showticklabels=False, showgrid=False).update_yaxes(showticklabels=False, showgrid=False)

@@ -120,6 +120,12 @@ def test_no_two_of_many_classes_look_alike():
     assert looks[:8] == list(zip(PALETTE, SYMBOLS, strict=True)) and PALETTE[0] not in [colour for colour, _ in looks[1:]]
 
 
+def test_names_reach_a_figure_as_text():
+    figure = map_figure({"<b>map</b>": np.eye(4, 2)}, np.arange(4) % 2, ("back & ground", "<sub>a</sub>"))
+    assert [trace.name for trace in figure.data] == ["back &amp; ground", "&lt;sub&gt;a&lt;/sub&gt;"]
+    assert figure.layout.annotations[0].text == "&lt;b&gt;map&lt;/b&gt;"
+
+
 def test_neighbours_are_exact(clouds):
     vectors, _ = clouds
     near, distance = neighbours(vectors, 5, block=64)
