@@ -158,8 +158,8 @@ def stored_stage(
     short = compact(thin.reshape(-1, thin.shape[-1]), dims)
     drawn = {method: stored_map(*made, goal) for method, made in maps.items()}
     colours = {c.name: stored(c) for c in view.colours(name).values() if c.name not in _SHARED}
-    told = {"dims": short.values.shape[1], "kept": short.kept, "error": short.error, "step": step, "off": attention_errors(view, name, short, step)}
-    vectors = {"vectors": short.values, **told}
+    told = {"dims": short.values.shape[1], "kept": short.kept, "error": short.error, "step": step}
+    vectors = {"vectors": short.values, "off": attention_errors(view, name, short, step), **told}
     return vectors | {"title": TITLES.get(name, name), "maps": drawn, "colours": colours}
 
 
@@ -271,8 +271,8 @@ class PixelExplorer(DrawnExplorer):
         """The browser has `asked` for another number of pixels, or for a map and its numbers."""
         if asked["count"] != len(self.sample.index):
             self.sample = sample_pixels(self.view.mosaic.shape, asked["count"], self.view.labels, seed=self.seed)
-            self.start |= {"stage": asked["stage"], "method": asked["method"]}
-            self.live.show(first_data(self.view, self.sample, self.start))
+            state = {key: value for key, value in asked.items() if key not in ("count", "serial")}
+            self.live.show(first_data(self.view, self.sample, self.start) | {"state": state})
         else:
             self.maps.ask(asked["stage"], asked["method"], self.sample, self._say, self._arrived)
 

@@ -152,8 +152,8 @@ class LiveScript(anywidget.AnyWidget):
         super().__init__(_esm=source, _css=asset(f"{look}.css"), data=written(data), state=data.get("state", {}))
 
     def show(self, data: dict) -> None:
-        """Start again from other `data`."""
-        self.state, self.data = {}, written(data)
+        """Start again from other `data`, with their "state" if they have one."""
+        self.state, self.data = data.get("state", {}), written(data)
 
     def tell(self, news: dict) -> None:
         """Send `news` to the explorer, once."""

@@ -1,5 +1,6 @@
 """PixelExplorer without a browser: what it is told, what it measures, and what it hands to the browser."""
 
+import json
 import os
 import re
 import subprocess
@@ -77,9 +78,11 @@ def test_a_map_asked_for_comes_with_its_numbers_and_goes_to_the_browser(explorer
 
 def test_another_number_of_pixels_is_sampled_anew(explorer):
     before = explorer.live.data
-    explorer.live.asked = {"stage": "one", "method": "PCA", "count": 512, "serial": 1}
+    shown = {"stage": "one", "method": "PCA", "colour": "row", "temperature": 3, "anchor": 7, "chosen": None}
+    explorer.live.asked = {**shown, "count": 512, "serial": 1}
     assert len(explorer.sample.index) == 512 and explorer.live.data != before
-    assert "512 of 1,152 pixels" in explorer.sample.sentence and explorer.live.state == {}
+    assert "512 of 1,152 pixels" in explorer.sample.sentence
+    assert explorer.live.state == json.loads(explorer.live.data)["state"] == shown
 
 
 def test_python_selects_and_reads_what_the_reader_did(explorer):

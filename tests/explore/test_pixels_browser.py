@@ -204,6 +204,17 @@ def test_two_views_of_one_explorer_agree(static_page, tmp_path):  # noqa: F811
 
 
 @pytest.mark.browser
+def test_a_page_begins_where_its_reader_was(static_page, tmp_path):  # noqa: F811
+    made = PixelExplorer({"one": network(0), "two": network(1)}, *a_slice(), NAMES, count=200)
+    made.live.state = {"stage": "one", "method": "UMAP", "colour": "row", "temperature": 3, "anchor": 100, "chosen": [1, 2, 3]}
+    tab = opened(static_page, pca_page(made, tmp_path / "page.html"))
+    assert tab.page.evaluate(f"{DETAIL}.state()") == {**made.state, "method": "PCA"}
+    assert tab.page.get_attribute("#stage-0", "aria-pressed") == "true" and tab.page.input_value("#heat") == "3"
+    assert "position from top" in tab.page.inner_text("#legend") and "row 4, column 4" in tab.page.inner_text("#said-anchor")
+    tab.near(f"Array.from({DETAIL}.detail().x)", first_places(made, "one")[:, 0], "the points at the stage", 1e-3)
+
+
+@pytest.mark.browser
 def test_each_network_has_the_likeness_of_its_own_vectors(static_page, tmp_path):  # noqa: F811
     """The budget thins the rows and columns of the network with more channels, not those of the other."""
     models = {"few": network(0, 2), "many": network(1, 16)}
@@ -386,9 +397,13 @@ def test_live_pointing_at_4096_pixels_is_swift(notebook, which):
 @pytest.mark.xdist_group("live")
 def test_live_fewer_pixels_and_a_umap_come_from_python_when_asked_for(notebook):
     tab = notebook
+    tab.page.select_option(".semicon-dots select[id$=-colour]", "row")
+    before = tab.page.evaluate(f"{DETAIL}.state()")
     tab.page.select_option(".semicon-dots select[id$=-count]", "512")
     tab.kernel_until("len(explorer.sample.index)", 512)
     tab.wait(lambda: tab.page.evaluate(f"{DETAIL}.detail().x.length") == 512, "the smaller map")
+    kept = tab.page.evaluate(f"{DETAIL}.state()")
+    assert all(kept[key] == before[key] for key in ("stage", "method", "colour", "temperature")) and kept["chosen"] is None
     before = tab.page.evaluate(f"Array.from({DETAIL}.detail().x)")
     tab.page.click(".semicon-dots button[id$=-method-1]")
     tab.wait(lambda: "UMAP: only who is near whom" in tab.page.text_content(".semicon-dots details"), "the UMAP", 180)

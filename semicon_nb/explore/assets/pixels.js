@@ -335,7 +335,7 @@ function explorer(root, data, host) {
   const like = pick("overlay", "Likeness", () => { overlay = !overlay; like.setAttribute("aria-pressed", String(overlay)); redraw(); });
   like.setAttribute("aria-pressed", "true");
   like.title = "Let the pixels that are like the one you point at light up";
-  const more = data.counts.length > 1 && host.ask ? [menu(host, "count", "Shown pixels", data.counts.map((n) => [String(n), inWords(n)]), String(count), (n) => host.ask({ stage: now.stage, method: now.method, count: Number(n) })).element] : [];
+  const more = data.counts.length > 1 && host.ask ? [menu(host, "count", "Shown pixels", data.counts.map((n) => [String(n), inWords(n)]), String(count), (n) => host.ask({ ...state(), anchor: aimed() ? now.anchor : null, chosen: null, count: Number(n) })).element] : [];
   root.className = "semicon-dots";
   root.append(
     guide,
@@ -364,8 +364,8 @@ function explorer(root, data, host) {
   writeLegend();
   write();
   writeMap();
-  if (host.ask && !map().numbers) host.ask({ stage: now.stage, method: now.method, count });
-  if (host.ask && !stage().maps[now.method]) writeMap();
+  if (Object.keys(data.state || {}).length) put(data.state);
+  else if (host.ask && !map().numbers) host.ask({ stage: now.stage, method: now.method, count });
   const detail = () => ({ weights, x: place.x, y: place.y, lit: now.chosen, glowing: glowing(), slices: cells.frame(...slices.size()), map: mapFrame(...dots.size()), size: dots.size() });
   root.semicon = { state, detail };
   return {
