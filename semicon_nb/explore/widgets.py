@@ -49,7 +49,7 @@ def in_place(build: Callable) -> Callable:
 
 
 def safely(callback: Callable) -> Callable:
-    """Let a method, `callback`, show its failure in `self.status` and leave the rest of the page alone, and one at a time.
+    """Let a method, `callback`, show its failure in `self.status` until it succeeds, leave the rest of the page alone, and run one at a time.
 
     Controls call in one thread, cells and work in the background in others.
     """
@@ -58,10 +58,14 @@ def safely(callback: Callable) -> Callable:
     def guarded(self, *args, **kwargs):
         with self.__dict__.setdefault("_turn", threading.RLock()):
             try:
-                return callback(self, *args, **kwargs)
+                done = callback(self, *args, **kwargs)
             except Exception as error:
-                self.problem, self.trace = sentence(error), traceback.format_exc()
+                self.problem, self.trace, self._failed = sentence(error), traceback.format_exc(), callback.__name__
                 self.status.value = notice(self.problem).value
+                return None
+            if self._failed == callback.__name__:
+                self.problem = self.trace = self._failed = self.status.value = ""
+            return done
 
     return guarded
 
@@ -85,6 +89,7 @@ class Explorer:
     title = "Explorer"
     problem = ""
     trace = ""
+    _failed = ""  # the method whose failure `status` shows
     widget: ipywidgets.Widget
 
     def picture(self) -> "go.Figure":

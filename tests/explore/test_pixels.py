@@ -103,6 +103,10 @@ def test_a_failure_in_the_background_is_said_and_the_rest_goes_on(explorer):
     assert "semicon-notice" in explorer.status.value and "no such stage" in explorer.problem
     explorer.live.asked = {"stage": "two", "method": "PCA", "count": 300, "serial": 2}
     assert explorer.maps.asked["two", "PCA", 300].result(60)
+    explorer.maps.worker.submit(int).result(60)
+    assert explorer.problem == explorer.trace == explorer.status.value == "", "what works again is not called broken"
+    explorer.live.asked = {"stage": "no such stage", "method": "PCA", "count": 300, "serial": 3}
+    assert "no such stage" in explorer.problem and explorer.status.value, "a map that failed before fails at once"
 
 
 def test_a_run_brings_its_own_slices_and_stages_or_picks_some_of_a_cohort(small_run):
