@@ -215,6 +215,14 @@ def test_a_page_begins_where_its_reader_was(static_page, tmp_path):  # noqa: F81
 
 
 @pytest.mark.browser
+def test_a_legend_of_small_numbers_has_digits(static_page, tmp_path):  # noqa: F811
+    made = PixelExplorer(network(), 1e-3 * a_slice()[0], count=200)
+    low, high = made.view.colours("Sequential")["intensity"].low, made.view.colours("Sequential")["intensity"].high
+    tab = opened(static_page, pca_page(made, tmp_path / "page.html"))
+    assert [float(end) for end in tab.page.inner_text("#legend li:nth-child(2)").split()] == pytest.approx([low, high], rel=0.01)
+
+
+@pytest.mark.browser
 def test_each_network_has_the_likeness_of_its_own_vectors(static_page, tmp_path):  # noqa: F811
     """The budget thins the rows and columns of the network with more channels, not those of the other."""
     models = {"few": network(0, 2), "many": network(1, 16)}

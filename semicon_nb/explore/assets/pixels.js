@@ -222,7 +222,8 @@ function explorer(root, data, host) {
     };
     const bar = make("i", { class: "scale" });
     bar.style.background = `linear-gradient(90deg, ${data.ramp.join()})`;
-    const items = kinds.length ? kinds.map(entry) : [make("li", {}, low.toFixed(2), bar, high.toFixed(2))];
+    const [from, to] = [low, high].map((end) => String(Number(end.toPrecision(3))));
+    const items = kinds.length ? kinds.map(entry) : [make("li", {}, from, bar, to)];
     const glow = make("i", { class: "scale glow" });
     legend.replaceChildren(make("li", { class: "note", text: `${now.colour}: ${says}` }), ...items, make("li", { class: "like" }, "likeness 0", glow, "1"));
   }
