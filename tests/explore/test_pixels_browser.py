@@ -18,6 +18,11 @@ def likeness(vectors: np.ndarray, anchor: int, temperature: float) -> np.ndarray
 
 
 DETAIL = "document.querySelector('.semicon-dots').semicon"
+DRAWN = f"""([columns, rows]) => {{
+  const canvas = document.querySelector('canvas.slices'), {{ side, left, top }} = {DETAIL}.detail().slices, scale = canvas.width / canvas.clientWidth;
+  const at = (start, k) => Math.floor((start + (k + 0.5) * side) * scale);
+  return columns.map((c, i) => Array.from(canvas.getContext('2d').getImageData(at(left, c), at(top, rows[i]), 1, 1).data).slice(0, 3));
+}}"""
 CHOSEN = f"(() => {{ const c = {DETAIL}.state().chosen; return c && Array.from(c); }})()"
 
 
@@ -220,6 +225,18 @@ def test_a_legend_of_small_numbers_has_digits(static_page, tmp_path):  # noqa: F
     low, high = made.view.colours("Sequential")["intensity"].low, made.view.colours("Sequential")["intensity"].high
     tab = opened(static_page, pca_page(made, tmp_path / "page.html"))
     assert [float(end) for end in tab.page.inner_text("#legend li:nth-child(2)").split()] == pytest.approx([low, high], rel=0.01)
+
+
+@pytest.mark.browser
+def test_background_of_any_name_is_not_tinted(static_page, tmp_path):  # noqa: F811
+    images, labels = a_slice()
+    made = PixelExplorer(network(), images, labels, ("Hintergrund", "vorn", "hinten"), count=576)
+    tab = opened(static_page, pca_page(made, tmp_path / "page.html"))
+    columns, rows = laid_out(made)
+    for colour, plain in (("label", labels[0] == 0), ("row", np.zeros((24, 24), bool))):
+        tab.page.select_option("#colour", colour)
+        found = np.array(tab.page.evaluate(DRAWN, [columns.tolist(), rows.tolist()])).reshape(24, 24, 3)
+        assert np.array_equal((found == made.data["grey"][0][..., None]).all(axis=2), plain)
 
 
 @pytest.mark.browser

@@ -137,9 +137,9 @@ function explorer(root, data, host) {
 
   const cells = cellPainter(grid.rows, grid.columns), path = labels && new Set(labels).size > 1 ? outlinePath(grid, labels) : null;
   function dressSlices() {
-    const glow = glowing(), { values, names: kinds, tints } = colour(), bytes = cells.bytes;
+    const glow = glowing(), { values, names: kinds, tints } = colour(), bytes = cells.bytes, classes = ["label", "prediction"].includes(now.colour);
     for (let p = 0; p < grid.total; p++) {
-      const i = shownAt[p], at = 4 * grid.where[p], plain = kinds.length && kinds[values[p]] === "background";
+      const i = shownAt[p], at = 4 * grid.where[p], plain = classes && values[p] === 0;
       let share = plain ? 0 : i >= 0 ? 0.6 : 0.3, tint = kinds.length ? tints[values[p]] : shades[values[p]];
       if (glow) { share = 0.92 * weights[p]; tint = GLOW.picture; } else if (now.chosen) share = i >= 0 && lit[i] ? 0.85 : 0;
       for (let c = 0; c < 3; c++) bytes[at + c] = (1 - share) * grey[p] + share * tint[c];
