@@ -297,6 +297,6 @@ class PixelExplorer(DrawnExplorer):
     def stored(self) -> dict:
         """The data of the page, with a map by each of the `methods` for every stage."""
         maps = {name: {m: self.maps.make(name, m, self.sample, self._say) for m in self.methods} for name in self.view.stages}
-        self._say(1.0, "written")
+        self.live.tell({"progress": ""})
         start = self.start if self.start["method"] in self.methods else {**self.start, "method": self.methods[0]}
         return pixel_data(self.view, self.sample, maps, start) | {"methods": list(self.methods)}

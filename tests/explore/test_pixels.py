@@ -220,6 +220,14 @@ def test_a_class_head_that_says_nothing_is_refused():
 # ------------------------------------------------------------------------------------------------ what the browser gets
 
 
+def test_the_live_explorer_says_nothing_more_of_a_page_that_is_made(explorer, monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(explorer.live, "send", told.append)
+    pca_page(explorer, tmp_path / "page.html")
+    progress = [json.loads(message["news"]).get("progress") for message in told]
+    assert len(progress) == 3 and progress[-1] == "" and all(progress[:-1])
+
+
 def test_pages_are_small_and_ask_nobody_for_anything(tmp_path):
     images, labels = a_slice(64, 2)
     models = {name: network(i, 64) for i, name in enumerate(("initial", "global", "local", "finetune"))}
