@@ -104,6 +104,7 @@ def two_processes(tmp_path_factory):
     return torch.load(answer, weights_only=True)
 
 
+@pytest.mark.xdist_group("gloo")
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_find_the_loss_and_gradient_of_one(name, two_processes):
     loss, gradients = one_step(name)
@@ -115,6 +116,7 @@ def test_two_processes_find_the_loss_and_gradient_of_one(name, two_processes):
     assert sum(gradient.norm().item() for gradient in gradients.values()) > 1e-2, "gradients that vanish prove nothing"
 
 
+@pytest.mark.xdist_group("gloo")
 def test_two_processes_train_what_one_trains(two_processes):
     """Losses and function; not each weight, since Adam moves those without a gradient (biases before a norm) by rounding errors."""
     losses, vectors = two_steps()

@@ -34,6 +34,8 @@ from semicon_nb.explore.demo import (
 from semicon_nb.explore.demo_page import classes_shown, known_from, largest_slices, volume_scores, write_demo_page
 from semicon_nb.methods import load_run
 
+pytestmark = [pytest.mark.xdist_group("demo")]  # one demo is enough
+
 
 @pytest.fixture(scope="session")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:

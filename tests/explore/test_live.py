@@ -142,7 +142,7 @@ FIRST = {
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", [name if name in ("PixelExplorer", "ResultsExplorer") else pytest.param(name, marks=pytest.mark.slow) for name in FIRST])
 def test_the_first_widget_is_alive_within_15_seconds(name, lab):  # noqa: F811
     """From the press on Run, in a fresh kernel, with the import, where others leave a core of two; always by the kernel's processor time."""
     others = used_by_others()

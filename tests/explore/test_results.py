@@ -21,6 +21,7 @@ from semicon_nb.tables import NAMES, headroom, paired, plus_minus, read_records,
 
 RESULTS = Path(__file__).resolve().parent.parent.parent / "results"
 
+pytestmark = [pytest.mark.xdist_group("results")]  # reading all results takes seconds: once is enough
 CLASSES = ("anterior", "posterior")
 
 
