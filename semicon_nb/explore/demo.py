@@ -243,6 +243,7 @@ def next_steps(page: Path, runs: dict[str, Run]) -> list[str]:
     return [
         f"Next: open {page} in a browser; it needs no network.",
         f"  semicon-nb explore {folder} -o {shlex.quote(str(page.with_name('explore.html')))}",
-        "  make demo DATA=hippocampus      the same on real scans",
-        "  make lab                        the notebooks that this is made of",
+        "  semicon-nb data hippocampus --download",
+        "  semicon-nb demo --data hippocampus --out real-demo",
+        "  the pages that explain it: https://semicon-nb.github.io/semicon_nb/course/start.html",
     ]  # fmt: skip
