@@ -7,7 +7,6 @@ import io
 import json
 import re
 import unicodedata
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -297,7 +296,7 @@ def _pixels(path: Path, mask: bool) -> np.ndarray:
     """Grey values, or labels, of a PNG: [rows, columns, 1] float32."""
     *_, depth, colour = png_header(path)
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as whole, Image.open(path) as picture:
+        with Image.open(path) as whole, Image.open(path) as picture:
             whole.verify()  # every checksum
             frames, kind, mode = getattr(picture, "n_frames", 1), picture.format, picture.mode
             veiled = mask and mode in ("LA", "PA", "RGBA") and np.ptp(np.asarray(picture.getchannel("A"))) > 0

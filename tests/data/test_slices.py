@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from PIL import Image
 
 from semicon_nb.data import (
     Codes,
@@ -212,6 +213,14 @@ def test_a_structure_lost_on_the_grid_is_told(tmp_path, fit):
         warnings.simplefilter("error")
         kept = folder(place, 128, fit)
     assert all((kept.labels[kept.volume == v] == 2).any() for v in range(3))
+
+
+def test_pictures_are_read_in_threads_and_warnings_stay_as_they_were(tmp_path, monkeypatch):
+    """A filter that one thread sets while another reads would stay for good, and the first reading would tell nothing."""
+    place, filters, seen, opened = hearts(tmp_path / "h"), list(warnings.filters), [], Image.open
+    monkeypatch.setattr(Image, "open", lambda *how: seen.append(list(warnings.filters)) or opened(*how))
+    folder(place)
+    assert len(seen) >= 12 and all(one == filters for one in [*seen, warnings.filters])
 
 
 def test_no_structure_of_the_real_cohorts_is_lost(data_folder):
