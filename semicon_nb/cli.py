@@ -98,9 +98,10 @@ def load_named(
 
 
 def check_cut(cohort: "Cohort", place: str, run: "Run") -> None:
-    """Raise a ValueError where the slices of a cohort, which the word `place` means, are cut or fitted otherwise than those that a run learned from."""
-    for name in ("axis", "fit"):
-        if (here := getattr(cohort.grid, name)) != (there := run.settings["grid"].get(name, here)):
+    """Raise a ValueError where the slices of a cohort, which the word `place` means, are cut, fitted or turned otherwise than those that a run learned from."""
+    for name in ("axis", "fit", "size", "orientation"):
+        here, there = getattr(cohort.grid, name), run.settings["grid"].get(name)
+        if here != there and {here, there}.isdisjoint((None, "")):
             todo = "give the folder another name, and it is read as your own"
             raise ValueError(f"{place}: is read with {name} {here}, expected {name} {there}, with which this run was trained; {todo}")
 

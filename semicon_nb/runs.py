@@ -117,9 +117,11 @@ class Run:
 
     @cached_property
     def cohort(self) -> Cohort:
-        """The cohort that it was trained on; FileNotFoundError where it is no longer there."""
+        """The cohort that it was trained on, turned as it was then; FileNotFoundError where it is no longer there."""
+        data, way = self.settings["data"], self.settings["grid"].get("orientation")
         try:
-            return load(**self.settings["data"])
+            found = load(**data)
+            return load(**data | {"orientation": way}) if way and found.grid.orientation != way else found  # most files may lie otherwise now
         except FileNotFoundError as error:
             where = self.settings["data"].get("data", self.settings["data"]["cohort"])
             todo = f"name where they are now, with --data ({error})"

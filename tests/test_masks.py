@@ -15,6 +15,7 @@ from PIL import Image
 from small import AFFINE, refused
 
 from semicon_nb import cli, methods
+from semicon_nb import data as data_module
 from semicon_nb.cli import main
 from semicon_nb.data import split
 from semicon_nb.methods import train_method
@@ -284,6 +285,30 @@ def test_a_renamed_folder_is_the_same_cohort(capsys: pytest.CaptureFixture, numb
     shown = PixelExplorer(run, cohort, count=50).view
     own = cohort.images[part_indices(cohort, load_split(run / "split.json"), "test")].astype(np.float32)
     assert shown.names == cohort.classes and all((image == own).all((1, 2)).any() for image in shown.images)
+
+
+def test_scans_lie_as_the_run_learned_them_whatever_came_to_the_folder(numbered, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, scans = numbered
+    outlined(scans, range(5, 11), OURS)
+    for path in (path for v in range(5, 11) for path in scans.glob(f"*/scan{v}.nii.gz")):
+        image = nibabel.load(path)
+        way = nibabel.orientations.ornt_transform(*map(nibabel.orientations.axcodes2ornt, ("RAS", "ALS")))
+        nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine).as_reoriented(way), path)
+    own = methods.load_run(run)
+    assert own.cohort.grid.orientation == "RAS" and [volume.orientation for volume in own.cohort.volumes].count("ALS") == 6
+    monkeypatch.chdir(scans.parent)
+    for word in (str(scans), scans.name):
+        named = cli.load_named(word, run=own)
+        assert named.fingerprint == own.cohort.fingerprint and np.array_equal(named.images, own.cohort.images)
+
+
+def test_a_cohort_that_is_turned_otherwise_is_refused(capsys: pytest.CaptureFixture, numbered, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, scans = numbered
+    other, load = outlined(scans.with_name("other"), range(5, 8), OURS), data_module.load
+    for name, here, there in (("size", 40, 32), ("orientation", "LPS", "RAS")):
+        monkeypatch.setattr(data_module, "load", lambda place, name=name, here=here, **how: load(place, **how | {name: here}))
+        said = refused(capsys, "evaluate", run, "--data", other, "--part", "all")
+        assert f"is read with {name} {here}, expected {name} {there}, with which this run was trained" in said
 
 
 def test_scans_that_were_learned_from_are_known_under_any_name(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
