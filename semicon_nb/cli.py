@@ -84,7 +84,7 @@ def load_named(
     takes = inspect.signature(reader).parameters
     if strange := [name for name, value in own.items() if value is not None and name not in takes]:
         raise ValueError(f"--{strange[0]}: {place} takes none, only a folder of your own does; leave it out")
-    known = run.settings["grid"] | {"channel": run.settings["data"].get("channel")} if run is not None else {}
+    known = run.settings["grid"] | {name: run.settings["data"].get(name) for name in ("channel", "axis")} if run is not None else {}
     settings |= {name: value for name, value in known.items() if name in takes and value is not None}
     settings |= {name: value for name, value in own.items() if value is not None}
     if download and place == "hippocampus":
@@ -93,6 +93,8 @@ def load_named(
         raise ValueError(f"--download: {place} cannot be downloaded, only hippocampus can; name the folder that holds it")
     cohort = load(place, **settings)
     if run is not None:
+        if "axis" in takes and cohort.grid.axis != (axis := run.settings["grid"].get("axis", cohort.grid.axis)):
+            cohort = load(place, **settings | {"axis": axis})  # single slices say their axis themselves
         check_cut(cohort, place, run)
     return cohort
 
@@ -101,8 +103,8 @@ def check_cut(cohort: "Cohort", place: str, run: "Run") -> None:
     """Raise a ValueError where the slices of a cohort, which the word `place` means, are cut, fitted or turned otherwise than those that a run learned from."""
     for name in ("axis", "fit", "size", "orientation"):
         here, there = getattr(cohort.grid, name), run.settings["grid"].get(name)
-        if here != there and {here, there}.isdisjoint((None, "")):
-            todo = "give the folder another name, and it is read as your own"
+        if cohort.fingerprint != run.settings["fingerprint"] and here != there and {here, there}.isdisjoint((None, "")):
+            todo = "take scans of that plane" if "axis" in cohort.source else "give the folder another name, and it is read as your own"
             raise ValueError(f"{place}: is read with {name} {here}, expected {name} {there}, with which this run was trained; {todo}")
 
 

@@ -298,6 +298,9 @@ def segment(
     stored = _open_scan(scan, grid, apart)
     own = reorient(stored, grid.orientation)
     axis = grid.along(own.voxels.shape)
+    if stored.orientation and axis != grid.axis:
+        what = f"is one slice across axis {axis}; taken as one across axis {grid.axis}, along which the cohort is cut"
+        warnings.warn(f"{scan}: {what}; expect little of another plane", stacklevel=2)
     stack = np.moveaxis(normalise(own.voxels, own.path), axis, 0)
     images, found = to_grid(stack, grid).astype(np.float16), np.empty(stack.shape, np.uint8)  # as a cohort keeps its slices
     del stack  # as large as the scan

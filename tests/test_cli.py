@@ -161,6 +161,27 @@ def test_a_named_cohort_is_cut_as_the_run_learned_it(capsys: pytest.CaptureFixtu
     )
 
 
+def test_single_slices_and_whole_scans_of_one_plane_are_measured_alike(capsys: pytest.CaptureFixture, tmp_path: Path, tiny: None) -> None:
+    """A run on slices across the first axis cuts scans along it, knows its own slices under any path, and takes none of another plane."""
+    shapes, run = {"slices": (1, 16, 20), "scans": (5, 16, 20), "others": (16, 20, 1)}, str(tmp_path / "RUN")
+    for name, shape in shapes.items():
+        for v in range(4):
+            for side, top in (("images", 255), ("labels", 2)):
+                (tmp_path / name / side).mkdir(parents=True, exist_ok=True)
+                voxels = np.random.default_rng(v).integers(0, top, shape).astype(np.uint8)
+                nibabel.save(nibabel.Nifti1Image(voxels, np.diag([3.0, 0.8, 0.8, 1])), tmp_path / name / side / f"p{v}.nii.gz")
+    assert main(f"train scratch --data {tmp_path / 'slices'} --size 16 --labels 1 --preset tiny --out {run} --quiet".split()) == 0
+    (tmp_path / "slices").rename(tmp_path / "moved")
+    assert main(["evaluate", run, "--data", str(tmp_path / "moved"), "--part", "test"]) == 0
+    assert cli.load_named(str(tmp_path / "scans"), run=methods.load_run(run)).volumes[0].shape == (16, 20, 5)
+    assert main(["predict", run, str(tmp_path / "scans/images/p0.nii.gz"), "-o", str(tmp_path / "m.nii.gz")]) == 0
+    assert "one slice" not in capsys.readouterr().err
+    said = refused(capsys, "evaluate", run, "--data", tmp_path / "others", "--part", "all")
+    assert "is read with axis 2, expected axis 0" in said and "take scans of that plane" in said
+    assert main(["predict", run, str(tmp_path / "others/images/p0.nii.gz"), "-o", str(tmp_path / "m.nii.gz"), "--force"]) == 0
+    assert "p0.nii.gz: is one slice across axis 2; taken as one across axis 0" in capsys.readouterr().err
+
+
 def test_what_was_not_found_is_said_below_the_table(capsys: pytest.CaptureFixture, tmp_path: Path, tiny: None) -> None:
     place, run = tmp_path / "scans", tmp_path / "RUN"
     for v in range(4):

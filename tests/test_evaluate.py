@@ -581,8 +581,11 @@ def test_a_single_slice_is_cut_the_same_way_in_training_and_prediction(single, a
     cohort = folder(tmp_path / "flat", size=24, fit="centre", axis=axis)
     assert len(cohort) == 2 and cohort.volumes[0].shape == (20, 24, 1)
     report = evaluate(Lean(), cohort, ["s0", "s1"])
-    mask = segment(Lean(), tmp_path / "flat" / "images" / "s1.nii.gz", cohort.grid)
-    assert mask.shape == tuple(shape)
+    path = tmp_path / "flat" / "images" / "s1.nii.gz"
+    mask = segment(Lean(), path, cohort.grid)
+    assert mask.shape == tuple(shape) and cohort.grid.along((24, 24, 24)) == single
+    with pytest.warns(UserWarning, match=f"s1.nii.gz: is one slice across axis {single}; taken as one across axis {(single + 1) % 3},"):
+        segment(Lean(), path, replace(cohort.grid, axis=(single + 1) % 3))
     assert report.volumes[1]["dice"]["label 1"] == pytest.approx(2 * (mask & truth).sum() / (mask.sum() + truth.sum()), abs=0.01)
 
 

@@ -86,6 +86,15 @@ def stored_orientation(path: str | Path) -> str:
         return ""
 
 
+def turned_shape(path: str | Path, orientation: str) -> tuple[int, ...]:
+    """Voxels along each axis of a NIfTI file once it is turned to an `orientation`, from its header alone."""
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    voxels = np.broadcast_to(np.float32(0), _one_volume(image.shape, Path(path)))
+    return reorient(Scan(str(path), voxels, (1.0, 1.0, 1.0), np.eye(4), _affine(image, Path(path))[1]), orientation).voxels.shape
+
+
 def reorient(
     scan: Scan,  # any
     orientation: str,  # where its axes shall run to, such as "RAS"

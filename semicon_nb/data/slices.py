@@ -17,7 +17,7 @@ import numpy as np
 
 from ..files import cache_folder, content_key, from_json, write_atomic
 from .cohort import Codes, Cohort, Volume, complete_slices, read_labels, without_voxels
-from .reading import DataError, png_header, read_scan, reorient, stored_orientation, times
+from .reading import DataError, png_header, read_scan, reorient, stored_orientation, times, turned_shape
 from .scans import Grid, normalise, to_grid, without_padding
 
 __all__ = ["assemble", "deviations", "scan_profile"]
@@ -34,7 +34,7 @@ def assemble(
 ) -> Cohort:
     """The cohort of these volumes, from the cache where the files have not changed.
 
-    DataError where no outlined slice is complete.
+    DataError where no outlined slice is complete, or where slices are of several planes.
     """
     _check_names(volumes, name)
     settings = (name, named, list(classes), codes, [asdict(volume) for volume in volumes], grid)
@@ -43,7 +43,7 @@ def assemble(
         found = _read(name, classes, codes, volumes, grid, named)
         _keep(path, *found)
     arrays, read, fingerprint = found
-    way = _with_orientation(grid, read)
+    way = _with_axis(_with_orientation(grid, read), read, name)
     cohort = Cohort(
         name, tuple(classes), volumes=read, grid=way, fingerprint=fingerprint, source=source, codes=codes, **arrays,
     )  # fmt: skip
@@ -90,6 +90,20 @@ def _with_orientation(grid: Grid, volumes: Sequence[Volume]) -> Grid:
     """The grid with the orientation of most volumes, the first of equals, where none was asked for."""
     known = Counter(volume.orientation for volume in volumes if volume.orientation)
     return grid if grid.orientation or not known else replace(grid, orientation=known.most_common(1)[0][0])
+
+
+def _with_axis(grid: Grid, volumes: Sequence[Volume], name: str) -> Grid:
+    """The grid with the axis that the slices lie across, which a scan of one slice says itself; DataError where two scans do not agree."""
+    across: dict[int, str] = {}
+    for volume in volumes:
+        if volume.orientation:
+            alone = volume.shape[2] == 1
+            across.setdefault(grid.along(turned_shape(volume.image, grid.orientation)) if alone else grid.axis, volume.name)
+    if len(across) > 1:
+        (one, first), (other, second), *_ = across.items()
+        todo = "put scans of each plane into a folder of their own"
+        raise DataError(f"{name}: the slices of {first} lie across axis {one}, those of {second} across axis {other}; {todo}")
+    return replace(grid, axis=next(iter(across), grid.axis))
 
 
 # reading --------------------------------------------------------------------------------------------------------------

@@ -165,6 +165,36 @@ def test_a_cohort_lies_as_most_of_its_files_do(tmp_path):
             folder(place, orientation=bad)
 
 
+def planes(place: Path, shapes: list[tuple[int, ...]]) -> Path:
+    """Scans of these shapes, half of each outlined."""
+    for k, shape in enumerate(shapes):
+        labels = np.zeros(shape, np.uint8)
+        labels[..., : shape[-1] // 2] = 1
+        nifti(place / "images" / f"p{k}.nii.gz", (labels + np.random.default_rng(k).random(shape)).astype(np.float32))
+        nifti(place / "labels" / f"p{k}.nii.gz", labels)
+    return place
+
+
+def test_single_slices_say_which_axis_they_lie_across(tmp_path, monkeypatch):
+    """A run on them cuts a whole scan along the same axis, and the name of what they hold is that of before."""
+    place = planes(tmp_path / "t", [(1, 20, 24)] * 3)
+    for _ in ("from the files", "from the cache"):
+        found = folder(place, 16)
+        assert found.grid.axis == scan_profile(found)["axis"] == 0 and found.source["axis"] == 2
+    assert found.fingerprint == slices._fingerprint("", found.classes, found.codes, found.volumes, Grid(16, orientation="RAS"))
+    assert same(load(**found.source), found) and native_labels(found, 0).shape == (20, 24, 1)
+    assert folder(planes(tmp_path / "u", [(20, 24, 1), (20, 24, 5)]), 16).grid.axis == 2
+    assert folder(planes(tmp_path / "v", [(1, 20, 24), (5, 20, 24)]), 16, axis=0).grid.axis == 0
+
+
+@pytest.mark.parametrize("shapes", [[(20, 24, 5), (1, 20, 24)], [(20, 1, 24), (1, 20, 24)]])
+def test_slices_of_several_planes_are_no_cohort(tmp_path, shapes):
+    place = planes(tmp_path / "t", shapes)
+    for _ in ("from the files", "from the cache"):
+        with pytest.raises(DataError, match="t: the slices of p0 lie across axis [12], those of p1 across axis 0; put scans of each plane"):
+            folder(place, 16)
+
+
 def test_files_that_do_not_say_which_way_round(tmp_path):
     place = task(tmp_path / "t")
     first = folder(place)
