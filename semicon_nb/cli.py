@@ -309,7 +309,8 @@ def predict(options: argparse.Namespace) -> list[str]:
     from tqdm import tqdm
 
     run, bad = open_run(options.run, options.model), 0
-    check_channels([image for image, _ in pairs], run.settings["data"].get("channel"))
+    seen = run.settings.get("seen") or {}
+    check_channels([image for image, _ in pairs], run.settings["data"].get("channel"), seen.get("channel"))
     for image, path in tqdm(pairs, disable=len(pairs) == 1, unit="scan"):
         try:
             unlike_it, wrote = predict_one(run, image, path)

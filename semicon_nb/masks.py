@@ -83,14 +83,20 @@ def check_pairs(pairs: Sequence[tuple[Path, Path]], force: bool) -> None:
         raise ValueError(f"{there[0]}{more}: is there already and would be overwritten; choose another -o, or say --force")
 
 
-def check_channels(images: Sequence[Path], channel: int | str | None) -> None:
-    """Raise a ValueError where a run that learned from one `channel` is given several of one case, such as case_0000 and case_0001."""
+def check_channels(images: Sequence[Path], channel: int | str | None, number: int | None = None) -> None:
+    """Raise a ValueError where a run that learned from one `channel` is given several of one case, such as case_0000 and case_0001, or another.
+
+    None as the `number` of its channel: not known.
+    """
     first: dict[str, Path] = {}
     for image in images if channel is not None else ():
-        case = re.sub(r"_[0-9]{4}$", "", str(image.with_name(stem_of(image))))
+        case, *found = re.split(r"_([0-9]{4})$", str(image.with_name(stem_of(image))))
         if (other := first.setdefault(case, image)) is not image:
             todo = "name the files of that channel alone"
             raise ValueError(f"{image}: is another channel of {other.name}, expected only channel {channel}, from which this run learned; {todo}")
+        if number is not None and found and int(found[0]) != number:
+            todo = f"name the file of that channel, or rename it where {found[0]} is the number of a case"
+            raise ValueError(f"{image}: is channel {int(found[0])} of its case, expected channel {number}, from which this run learned; {todo}")
 
 
 def mask_bytes(mask: "np.ndarray", image: Path, compress: bool) -> bytes:

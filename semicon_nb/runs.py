@@ -83,6 +83,7 @@ class _SeenFile(TypedDict):
     shape: list[list[float]] | None
     spacing: list[list[float]] | None
     levels: list[list[float]] | None
+    channel: NotRequired[int | None]
 
 
 class _RunFile(TypedDict):

@@ -150,6 +150,13 @@ def test_the_channel_that_is_named_is_the_one_that_is_measured(capsys: pytest.Ca
     assert "case0_0001.nii.gz: is another channel of case0_0000.nii.gz, expected only channel T1" in said
     assert main(["predict", run, *map(str, images[::2]), "-o", str(tmp_path / "masks")]) == 0
     assert len(list((tmp_path / "masks").iterdir())) == 4
+    about = json.loads((tmp_path / "RUN" / "run.json").read_text())
+    assert about["data"]["channel"] == "T1" and about["seen"].pop("channel") == 0
+    for words in (images[1:2], images[1::2]):
+        said = refused(capsys, "predict", run, *words, "-o", tmp_path / "masks")
+        assert "case0_0001.nii.gz: is channel 1 of its case, expected channel 0, from which this run learned; name the file of that channel" in said
+    (tmp_path / "RUN" / "run.json").write_text(json.dumps(about))
+    assert main(["predict", run, str(images[1]), "-o", str(tmp_path / "m.nii.gz")]) == 0, "an older run says no number"
 
 
 def test_a_named_cohort_is_cut_as_the_run_learned_it(capsys: pytest.CaptureFixture, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:

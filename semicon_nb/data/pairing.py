@@ -118,6 +118,12 @@ def _stem(name: str) -> str:
     return next((base[: -len(suffix)] for suffix in _SUFFIXES if base.lower().endswith(suffix)), base)
 
 
+def channel_of(name: str) -> int | None:
+    """The number of a channel at the end of a file's name, such as 1 of case_0001.nii.gz; None where there is none."""
+    found = _CHANNEL.fullmatch(_stem(name))
+    return int(found[2]) if found else None
+
+
 def by_stem(paths: Sequence[Path], place: Path, kind: str) -> dict[str, Path]:
     """Files by their folded name without ending; DataError for two of a `kind` that cannot be told apart by it."""
     found: dict[str, Path] = {}

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..files import cache_folder, content_key, from_json, write_atomic
 from .cohort import Codes, Cohort, Volume, complete_slices, read_labels, without_voxels
+from .pairing import channel_of
 from .reading import DataError, png_header, read_scan, reorient, stored_orientation, times, turned_shape
 from .scans import Grid, normalise, to_grid, without_padding
 
@@ -392,7 +393,15 @@ def scan_profile(cohort: Cohort) -> dict:
         "shape": _span([volume.shape for volume in volumes]),
         "spacing": _span([volume.spacing for volume in volumes if volume.unit == "mm"]),
         "levels": _span([volume.levels for volume in volumes if volume.levels]),
+        "channel": _chosen_channel(cohort),
     }  # fmt: skip
+
+
+def _chosen_channel(cohort: Cohort) -> int | None:
+    """The number of the channel that was chosen by number or name, as the names of its files have it; None where none was."""
+    files = (file for volume in cohort.volumes for file in volume.files or [volume.image])
+    numbers = (channel_of(file) for file in files) if cohort.source.get("channel") is not None else iter(())
+    return next((number for number in numbers if number is not None), None)
 
 
 def deviations(
