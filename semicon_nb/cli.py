@@ -75,13 +75,12 @@ def load_named(
     """
     import inspect
 
-    from .data import COHORTS, folder, load
+    from .data import load, reader_of
 
     if run is not None and place == run.settings["data"].get("cohort") and all(value is None for value in own.values()):
         return run.cohort
     settings: dict[str, Any] = {} if size is None else {"size": size}
-    reader = COHORTS.get("hippocampus" if Path(place).name == "Task04_Hippocampus" else place, folder)
-    takes = inspect.signature(reader).parameters
+    takes = inspect.signature(reader_of(place)).parameters
     if strange := [name for name, value in own.items() if value is not None and name not in takes]:
         raise ValueError(f"--{strange[0]}: {place} takes none, only a folder of your own does; leave it out")
     known = run.settings["grid"] | {name: run.settings["data"].get(name) for name in ("channel", "axis")} if run is not None else {}

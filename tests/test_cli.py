@@ -202,6 +202,16 @@ def test_what_was_not_found_is_said_below_the_table(capsys: pytest.CaptureFixtur
     assert "label 1: no overlap in 1 of 1 volumes. Dice is 0 there" in capsys.readouterr().out
 
 
+def test_the_hippocampus_task_is_known_by_any_path(capsys: pytest.CaptureFixture, tmp_path: Path, decathlon: Path, monkeypatch) -> None:
+    """`.` and a link lead to a folder of that name, which takes no axis."""
+    place = Path(shutil.copytree(decathlon, tmp_path / "Task04_Hippocampus"))
+    (tmp_path / "mine").symlink_to(place.name)
+    monkeypatch.chdir(place)
+    for word in (".", "../mine", str(place)):
+        assert f"--axis: {word} takes none, only a folder of your own does" in refused(capsys, "data", word, "--axis", "1")
+        assert main(["data", word, "--size", "16"]) == 0
+
+
 def test_data_that_is_not_there(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     assert "nowhere" in refused(capsys, "data", "nowhere")
     assert str(tmp_path) in refused(capsys, "data", tmp_path)

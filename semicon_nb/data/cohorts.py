@@ -28,7 +28,7 @@ from .reading import DataError
 from .scans import Grid
 from .slices import assemble
 
-__all__ = ["COHORTS", "cohort_folders", "hippocampus", "load", "mmwhs"]
+__all__ = ["COHORTS", "cohort_folders", "hippocampus", "load", "mmwhs", "reader_of"]
 
 _HIPPOCAMPUS = "Task04_Hippocampus"
 _ARCHIVES = {_HIPPOCAMPUS: ("https://msd-for-monai.s3-us-west-2.amazonaws.com", "9d24dba78a72977dbd1d2e110310f31b")}
@@ -44,13 +44,18 @@ def load(
 
     FileNotFoundError for any other word.
     """
-    place = Path(cohort).expanduser()
-    if cohort in COHORTS:
-        found = COHORTS[str(cohort)](**settings)
-    else:
+    if cohort not in COHORTS:
         check_place(str(cohort))
-        found = (hippocampus if place.resolve().name == _HIPPOCAMPUS else folder)(place, **settings)
+    found = reader_of(cohort)(**settings)
     return found if take is None else take_volumes(found, take)
+
+
+def reader_of(cohort: str | Path) -> Callable[..., Cohort]:
+    """The function that makes a cohort, which is a name in COHORTS or a folder, of its settings."""
+    if cohort in COHORTS:
+        return COHORTS[str(cohort)]
+    place = Path(cohort).expanduser()
+    return partial(hippocampus if place.resolve().name == _HIPPOCAMPUS else folder, place)
 
 
 def hippocampus(
