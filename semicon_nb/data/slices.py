@@ -388,7 +388,7 @@ def scan_profile(cohort: Cohort) -> dict:
     """
     volumes = cohort.volumes
     return {
-        "kinds": sorted({"png" if v.files else "nifti" if v.image else "generated" for v in volumes}),
+        "kinds": sorted({"generated" if not v.image else "png" if v.unit == "pixel" else "nifti" for v in volumes}),
         "orientation": cohort.grid.orientation, "axis": cohort.grid.axis,
         "shape": _span([volume.shape for volume in volumes]),
         "spacing": _span([volume.spacing for volume in volumes if volume.unit == "mm"]),

@@ -275,6 +275,17 @@ def test_a_scan_unlike_those_of_the_run_is_told(tmp_path, hippo, small_phantom):
     assert "trained on generated scans only" in deviations(ct, json.loads(json.dumps(scan_profile(small_phantom))))[0]
 
 
+def test_pictures_of_a_list_are_pictures(tmp_path):
+    place = hearts(tmp_path / "h", index=False)
+    names = [path.name for path in sorted((place / "labels").iterdir())]
+    about = json.loads((place / "dataset.json").read_text())
+    pairs = [{"image": f"images/{name}", "label": f"labels/{name}"} for name in names]
+    (place / "dataset.json").write_text(json.dumps(about | {"training": pairs}))
+    known = scan_profile(folder(place))
+    assert known["kinds"] == ["png"] and known["spacing"] is None and deviations(place / "images" / names[0], known) == []
+    assert "is a nifti file, but the run was trained on png scans only" in deviations(nifti(tmp_path / "x.nii", scan()[0]), known)[0]
+
+
 def test_cache_gives_the_same_cohort_without_reading(tmp_path, monkeypatch):
     calls = counting(monkeypatch)
     for place in (task(tmp_path / "t"), hearts(tmp_path / "h")):
