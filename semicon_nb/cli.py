@@ -105,6 +105,10 @@ def check_cut(cohort: "Cohort", place: str, run: "Run") -> None:
         if cohort.fingerprint != run.settings["fingerprint"] and here != there and {here, there}.isdisjoint((None, "")):
             todo = "take scans of that plane" if "axis" in cohort.source else "give the folder another name, and it is read as your own"
             raise ValueError(f"{place}: is read with {name} {here}, expected {name} {there}, with which this run was trained; {todo}")
+    silent = "nifti" in (run.settings.get("seen") or {}).get("kinds", ()) and not run.settings["grid"].get("orientation")
+    if silent and cohort.grid.orientation:
+        todo = f"here all are turned to {cohort.grid.orientation}, as most files lie"
+        warnings.warn(f"{place}: the scans of the run did not say which way round they lie, and these do; {todo}", stacklevel=2)
 
 
 def data(options: argparse.Namespace) -> list[str]:

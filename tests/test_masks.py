@@ -311,6 +311,17 @@ def test_a_cohort_that_is_turned_otherwise_is_refused(capsys: pytest.CaptureFixt
         assert f"is read with {name} {here}, expected {name} {there}, with which this run was trained" in said
 
 
+def test_scans_that_say_how_they_lie_are_told_where_those_of_the_run_did_not(numbered) -> None:
+    run, scans = numbered
+    about = json.loads((run / "run.json").read_text())
+    for side in ("grid", "seen"):
+        about[side]["orientation"] = ""
+    (run / "run.json").write_text(json.dumps(about))
+    other = outlined(scans.with_name("other"), range(5, 8), OURS)
+    with pytest.warns(UserWarning, match="other: the scans of the run did not say which way .* here all are turned to RAS"):
+        cli.load_named(str(other), run=methods.load_run(run))
+
+
 def test_scans_that_were_learned_from_are_known_under_any_name(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
     run, scans = numbered
     parts = json.loads((run / "split.json").read_text())

@@ -418,6 +418,8 @@ def deviations(
     down, along = (a for a in range(3) if a != axis)
     shape, apart = [scan.voxels.shape[a] for a in (down, along)], [scan.spacing[a] for a in (down, along, axis)]
     told, rows, levels = [], [ends[:2] for ends in profile["shape"]], profile["levels"]
+    if scan.orientation and not profile["orientation"]:
+        told.append(f"says that it runs to {scan.orientation}, but the scans of the run did not say which way round they lie; taken as stored")
     if own == "nifti" and profile["spacing"] and _beyond(apart, profile["spacing"], 2):
         size = f"{times(apart, 3)} mm (rows, columns, slices)"
         told.append(f"its voxels measure {size}, those of the run {_range(profile['spacing'])}")

@@ -275,6 +275,16 @@ def test_a_scan_unlike_those_of_the_run_is_told(tmp_path, hippo, small_phantom):
     assert "trained on generated scans only" in deviations(ct, json.loads(json.dumps(scan_profile(small_phantom))))[0]
 
 
+def test_a_scan_that_says_how_it_lies_is_told_where_those_of_the_run_did_not(tmp_path):
+    place = task(tmp_path / "t")
+    for path in place.glob("*/*.nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj), None), path)
+    silent = folder(place)
+    assert silent.grid.orientation == "" and deviations(silent.volumes[0].image, scan_profile(silent)) == []
+    said = deviations(nifti(tmp_path / "lps.nii.gz", scan(1)[0], np.diag([-1.0, -1, 1, 1])), scan_profile(silent))
+    assert len(said) == 1 and "lps.nii.gz: says that it runs to LPS, but the scans of the run did not say" in said[0]
+
+
 def test_pictures_of_a_list_are_pictures(tmp_path):
     place = hearts(tmp_path / "h", index=False)
     names = [path.name for path in sorted((place / "labels").iterdir())]
