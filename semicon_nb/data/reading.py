@@ -234,13 +234,27 @@ def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
             raise DataError(f"{path}: {_spacing_words(apart)}, expected millimetres above 0; {todo}")
         known = int(raw["qform_code"]) > 0
         affine = np.array(image.header.get_qform() if known else image.header.get_base_affine(), float)
-    affine[:3] *= _UNITS.get(int(raw["xyzt_units"]) & 7, 1.0)
+    unit = _UNITS.get(int(raw["xyzt_units"]) & 7, 1.0)
+    affine[:3] *= unit
     for axis in np.flatnonzero(single):
         if not 0.999e-3 <= np.linalg.norm(affine[:3, axis]) <= 100:  # a single slice has no distance to the next one
             affine[:3, axis] = np.cross(affine[:3, axis - 2], affine[:3, axis - 1])
             affine[:3, axis] /= np.linalg.norm(affine[:3, axis]) or 1
-    _check_affine(affine, path)
+    spacing = _check_affine(affine, path)
+    if int(raw["qform_code"]) <= 0:
+        _check_distances(np.array(spacing) / unit, np.abs(raw["pixdim"][1:4]), single, path)
     return affine, "".join(nibabel.aff2axcodes(affine)) if known else ""
+
+
+def _check_distances(spacing: np.ndarray, told: np.ndarray, single: list[bool], path: Path) -> None:
+    """DataError where a header without a qform has `told` other distances [3] in its pixdim than the `spacing` [3] of its sform.
+
+    A 0 says nothing, nor does a 1 on every axis, which programs leave there that do not fill it in.
+    """
+    known = np.isfinite(told) & (told > 0) & ~np.array(single)
+    if (told[known] != 1).any() and not np.isclose(spacing, told, rtol=0.02)[known].all():
+        both = f"its sform says voxels of {times(spacing)}, its pixdim {times(told)}"
+        raise DataError(f"{path}: {both}; find out which is right and write it into both")
 
 
 def _check_forms(sform: np.ndarray, raw: Any, single: list[bool], path: Path) -> None:
