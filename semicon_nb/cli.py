@@ -77,7 +77,7 @@ def load_named(
 
     from .data import load, reader_of
 
-    if run is not None and place == run.settings["data"].get("cohort") and all(value is None for value in own.values()):
+    if run is not None and place == word_of(run.settings["data"]) and all(value is None for value in own.values()):
         return run.cohort
     settings: dict[str, Any] = {} if size is None else {"size": size}
     takes = inspect.signature(reader_of(place)).parameters
@@ -96,6 +96,12 @@ def load_named(
             cohort = load(place, **settings | {"axis": axis})  # single slices say their axis themselves
         check_cut(cohort, place, run)
     return cohort
+
+
+def word_of(source: dict) -> str | None:
+    """The word on the command line that means the cohort of a `source`; None where no word does."""
+    kind = source.get("kind", "hippocampus")
+    return source.get("cohort") if kind == "hippocampus" else f"{source['cohort']}-{kind}"
 
 
 def check_cut(cohort: "Cohort", place: str, run: "Run") -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -345,6 +346,14 @@ def test_evaluate_on_a_folder_that_the_run_has_never_seen(capsys: pytest.Capture
     report = json.loads(capsys.readouterr().out)
     assert len(report["volumes"]) == 4 and 0 <= report["pooled_dice"] <= 1
     assert "--part all" in refused(capsys, "evaluate", made, "--data", decathlon, "--part", "test")
+
+
+@pytest.mark.parametrize("kind, own, other", [("cardiac", "phantom-cardiac", "phantom"), ("hippocampus", "phantom", "phantom-cardiac")])
+def test_each_kind_of_generated_people_has_its_word(kind: str, own: str, other: str) -> None:
+    """A run on hearts is not measured on hearts where another kind is named."""
+    run = SimpleNamespace(settings={"data": {"cohort": "phantom", "kind": kind}, "grid": {"size": 16}, "fingerprint": ""}, cohort="its own")
+    assert cli.load_named(own, run=run) == "its own"
+    assert len(cli.load_named(other, run=run).classes) == (3 if kind == "cardiac" else 8)
 
 
 def test_evaluate_agrees_with_the_library(capsys: pytest.CaptureFixture, made: Path, small_phantom) -> None:
