@@ -65,9 +65,7 @@ def show_cohorts(options: argparse.Namespace) -> list[str]:
     return ["semicon-nb data phantom", *fetch]
 
 
-def load_named(
-    place: str, size: int | None = None, download: bool = False, run: "Run | None" = None, **own: Any
-) -> "Cohort":
+def load_named(place: str, size: int | None = None, download: bool = False, run: "Run | None" = None, **own: Any) -> "Cohort":
     """The cohort that a word on the command line, `place`, means.
 
     Its slices are `size` pixels large, else as the cohort has them; or brought to the grid of a `run`. `own` are a channel
@@ -312,14 +310,16 @@ class Failed(Exception):
 
 def predict(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb predict`."""
-    from .masks import check_channels, plan_masks
+    from .masks import check_channels, plan_masks, scaled_alone
 
     pairs = plan_masks(options.image, options.out, options.force)
     from tqdm import tqdm
 
     run, bad = open_run(options.run, options.model), 0
-    seen = run.settings.get("seen") or {}
-    check_channels([image for image, _ in pairs], run.settings["data"].get("channel"), seen.get("channel"))
+    images, seen = [image for image, _ in pairs], run.settings.get("seen") or {}
+    check_channels(images, run.settings["data"].get("channel"), seen.get("channel"))
+    for sentence in scaled_alone(images, seen):
+        print(f"semicon-nb predict: {sentence}", file=sys.stderr)
     for image, path in tqdm(pairs, disable=len(pairs) == 1, unit="scan"):
         try:
             unlike_it, wrote = predict_one(run, image, path)

@@ -99,6 +99,16 @@ def check_channels(images: Sequence[Path], channel: int | str | None, number: in
             raise ValueError(f"{image}: is channel {int(found[0])} of its case, expected channel {number}, from which this run learned; {todo}")
 
 
+def scaled_alone(images: Sequence[Path], seen: dict[str, Any]) -> list[str]:
+    """A sentence where pictures are each scaled by themselves, and a run that has `seen` pictures saw all of a subject on one scale."""
+    pictures = [image for image in images if image.name.lower().endswith(".png")]
+    if not pictures or "png" not in seen.get("kinds", ()) or seen["shape"][1][2] == 1:
+        return []
+    more = f" (and {len(pictures) - 1} more)" * (len(pictures) > 1)
+    what = "is scaled alone, but the run saw all pictures of a subject on one scale"
+    return [f"{pictures[0]}{more}: {what}; so its grey values lie otherwise, and scores of evaluate need not hold for its mask"]
+
+
 def mask_bytes(mask: "np.ndarray", image: Path, compress: bool) -> bytes:
     """A NIfTI file with the geometry of a scan, `image`, and the whole numbers of a mask [X, Y, Z] of its shape.
 

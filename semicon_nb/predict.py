@@ -296,6 +296,9 @@ def segment(
 ) -> np.ndarray:
     """The class of every pixel of a scan on its own grid, uint8 of the scan's shape ([rows, columns] for a PNG); ValueError for another."""
     stored = _open_scan(scan, grid, apart)
+    if stored.unit == "pixel" and not np.ptp(stored.voxels):
+        warnings.warn(f"{scan}: has the value {stored.voxels.flat[0]:g} everywhere; its mask is empty", stacklevel=2)
+        return np.zeros(stored.voxels.shape[:2], np.uint8)
     own = reorient(stored, grid.orientation)
     axis = grid.along(own.voxels.shape)
     if stored.orientation and axis != grid.axis:

@@ -172,6 +172,26 @@ def test_predict_warns_of_a_scan_that_is_unlike_those_of_the_training(
     assert "generated" not in capsys.readouterr().err
 
 
+def test_a_picture_is_said_to_be_scaled_alone_where_the_run_saw_a_subjects_together(
+    capsys: pytest.CaptureFixture, made: Path, tmp_path: Path
+) -> None:
+    """Also a blank one, which training takes among its neighbours, has a mask."""
+    run, pictures = Path(shutil.copytree(made, tmp_path / "run")), tmp_path / "pictures"
+    pictures.mkdir()
+    for name, top in (("a", 255), ("b", 200), ("blank", 1)):
+        Image.fromarray(np.random.default_rng(0).integers(0, top, (20, 24)).astype(np.uint8)).save(pictures / f"{name}.png")
+    about = json.loads((run / "run.json").read_text())
+    for number, (deepest, said) in enumerate(((4, 1), (1, 0))):
+        about["seen"] |= {"kinds": ["png"], "spacing": None, "levels": None, "shape": [[20, 24, 1], [20, 24, deepest]]}
+        (run / "run.json").write_text(json.dumps(about))
+        assert main(["predict", str(run), str(pictures), "-o", str(tmp_path / f"masks{number}")]) == 0
+        err = capsys.readouterr().err
+        assert err.count("a.png (and 2 more): is scaled alone, but the run saw all pictures of a subject on one scale") == said
+        assert "blank.png: has the value 0 everywhere; its mask is empty" in err
+        mask = np.asarray(Image.open(tmp_path / f"masks{number}" / "blank.png"))
+        assert mask.shape == (20, 24) and not mask.any()
+
+
 # ------------------------------------------------------------------------------------------------ numbers and names
 
 

@@ -234,8 +234,7 @@ def _affine(image: Any, path: Path) -> tuple[np.ndarray, str]:
             raise DataError(f"{path}: {_spacing_words(apart)}, expected millimetres above 0; {todo}")
         known = int(raw["qform_code"]) > 0
         affine = np.array(image.header.get_qform() if known else image.header.get_base_affine(), float)
-    unit = _UNITS.get(int(raw["xyzt_units"]) & 7, 1.0)
-    affine[:3] *= unit
+    affine[:3] *= (unit := _UNITS.get(int(raw["xyzt_units"]) & 7, 1.0))
     for axis in np.flatnonzero(single):
         if not 0.999e-3 <= np.linalg.norm(affine[:3, axis]) <= 100:  # a single slice has no distance to the next one
             affine[:3, axis] = np.cross(affine[:3, axis - 2], affine[:3, axis - 1])
