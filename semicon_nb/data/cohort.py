@@ -1,6 +1,5 @@
 """Every slice of a data set in one array, and beside it who it is of, from which volume, and where in it."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -122,10 +121,6 @@ def read_labels(path: str | Path, codes: Codes, image: Scan) -> np.ndarray:
     elif not np.allclose(mask.spacing, image.spacing, rtol=0.1):
         found = f"has voxels of {mask.spacing} mm, but its image {image.path} of {image.spacing}"
         raise DataError(f"{path}: {found}; pair the right files")
-    else:
-        silent = path if image.orientation else image.path
-        found = "does not say which way round it lies; taken to be stored like its partner"
-        warnings.warn(f"{silent}: {found}", stacklevel=2)
     return codes(mask.voxels, str(path))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -43,30 +43,30 @@ def assemble(
     if (found := _recall(path)) is None:
         found = _read(name, classes, codes, volumes, grid, named)
         _keep(path, *found)
-    arrays, read, fingerprint = found
+    arrays, read, fingerprint, silent = found
     way = _with_axis(_with_orientation(grid, read), read, name)
     cohort = Cohort(
         name, tuple(classes), volumes=read, grid=way, fingerprint=fingerprint, source=source, codes=codes, **arrays,
     )  # fmt: skip
-    for words in (*_silent_files(cohort), *_absent_classes(cohort), *_lost_classes(cohort)):
+    for words in (*_silent_files(cohort), *_silent_pairs(cohort, silent), *_absent_classes(cohort), *_lost_classes(cohort)):
         warnings.warn(f"{name}: {words}", stacklevel=2)
     return cohort
 
 
 def _read(
     name: str, classes: Sequence[str], codes: Codes, volumes: Sequence[Volume], grid: Grid, named: bool
-) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str]:
-    """Arrays [S, ...] by name, volumes as read and fingerprint; DataError where no outlined slice is complete."""
+) -> "_Found":
+    """What the cache keeps of these volumes; DataError where no outlined slice is complete."""
     stored = [replace(v, orientation="" if v.files else stored_orientation(v.image)) for v in volumes]
     way = _with_orientation(grid, stored)
-    arrays, read = _read_all(volumes, way, codes)
+    arrays, read, silent = _read_all(volumes, way, codes)
     if not named:
         _check_people(read, name)
     drawn = any(any(volume.outlined) if volume.files else volume.label for volume in volumes)
     if codes.ignore and drawn and not arrays["labelled"].any():
         todo = "sparse outlines inside slices are not supported"
         raise DataError(f"{name}: every outlined slice holds pixels marked ignore; {todo}")
-    return arrays, read, _fingerprint(name if named else "", classes, codes, read, way)
+    return arrays, read, _fingerprint(name if named else "", classes, codes, read, way), silent
 
 
 def _check_names(volumes: Sequence[Volume], name: str) -> None:
@@ -117,6 +117,7 @@ class _Loaded:
     labels: np.ndarray  # [n, H, W] uint8
     labelled: np.ndarray  # [n] bool
     position: np.ndarray  # [n] float32
+    silent: bool = False  # either the image or its label file does not say which way round it lies
 
 
 _ARRAYS = {"images": np.float16, "labels": np.uint8, "labelled": np.bool_, "volume": np.int32, "position": np.float32}
@@ -125,9 +126,10 @@ _ARRAYS = {"images": np.float16, "labels": np.uint8, "labelled": np.bool_, "volu
 
 def _read_all(
     volumes: Sequence[Volume], grid: Grid, codes: Codes
-) -> tuple[dict[str, np.ndarray], tuple[Volume, ...]]:
-    """The arrays [S, ...] of a cohort by name, and its volumes with their native shapes."""
+) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], list[str]]:
+    """The arrays [S, ...] of a cohort by name, its volumes with their native shapes, and names of those that are `silent`."""
     known: list[Volume] = []
+    silent: list[str] = []
     sides: dict[str, tuple[int, ...]] = {"images": (grid.size, grid.size), "labels": (grid.size, grid.size)}
     arrays: dict[str, np.ndarray] = {name: np.empty((0, *sides.get(name, ())), kind) for name, kind in _ARRAYS.items()}
     start = 0
@@ -137,9 +139,10 @@ def _read_all(
                 _put(whole, start, np.full(len(one.images), len(known)) if name == "volume" else getattr(one, name))
             start += len(one.images)
             known.append(one.volume)
+            silent += [one.volume.name] * one.silent
     for whole in arrays.values():
         whole.resize((start, *whole.shape[1:]), refcheck=False)
-    return arrays, tuple(known)
+    return arrays, tuple(known), silent
 
 
 def _put(whole: np.ndarray, start: int, part: np.ndarray) -> None:
@@ -170,7 +173,8 @@ def _load_scan(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
         orientation=orientation, levels=levels, outline=_count_classes(labels[whole]) if volume.label else (), content=content,
     )  # fmt: skip
     position = np.linspace(0, 1, n, dtype=np.float32) if n > 1 else np.full(1, np.nan, np.float32)
-    return _Loaded(known, images, to_grid(labels, grid, labels=True), whole, position)
+    silent = bool(volume.label) and bool(stored_orientation(volume.label)) != bool(orientation)
+    return _Loaded(known, images, to_grid(labels, grid, labels=True), whole, position, silent)
 
 
 def _load_pictures(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
@@ -276,9 +280,13 @@ def _fingerprint(name: str, classes: Sequence[str], codes: Codes, volumes: Seque
     return content_key(name, list(classes), table, who, raster, *way)
 
 
-def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerprint: str) -> None:
+_Found = tuple[dict[str, np.ndarray], tuple[Volume, ...], str, list[str]]
+"""Arrays [S, ...] by name, volumes as read, fingerprint, and names of the volumes that are `silent`."""
+
+
+def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerprint: str, silent: list[str]) -> None:
     """Write a cohort's arrays and facts to the cache; a cache that cannot be written costs only time."""
-    facts = {"volumes": [asdict(volume) for volume in volumes], "fingerprint": fingerprint}
+    facts = {"volumes": [asdict(volume) for volume in volumes], "fingerprint": fingerprint, "silent": silent}
     arrays = arrays | {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
     try:
         write_atomic(path, lambda file: np.savez(file, **arrays))
@@ -310,10 +318,11 @@ class _Facts(TypedDict):
 
     volumes: list[_VolumeFacts]
     fingerprint: str
+    silent: NotRequired[list[str]]
 
 
-def _recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
-    """Arrays [S, ...] by name, volumes and fingerprint from the cache; None where there is no whole file.
+def _recall(path: Path) -> _Found | None:
+    """What the cache keeps of a cohort; None where there is no whole file.
 
     A damaged one is told.
     """
@@ -324,7 +333,7 @@ def _recall(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str]
     return found
 
 
-def _recalled(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], str] | None:
+def _recalled(path: Path) -> _Found | None:
     """The same of a file that is there."""
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -341,7 +350,7 @@ def _recalled(path: Path) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], st
         return None
     slices = sum(volume.shape[2] for volume in volumes)
     whole = [array.dtype == kind and len(array) == slices for array, kind in zip(arrays.values(), _ARRAYS.values(), strict=True)]
-    return (arrays, volumes, facts["fingerprint"]) if all(whole) else None
+    return (arrays, volumes, facts["fingerprint"], facts.get("silent", [])) if all(whole) else None
 
 
 # what is told of a cohort ---------------------------------------------------------------------------------------------
@@ -352,6 +361,12 @@ def _silent_files(cohort: Cohort) -> list[str]:
         return []
     what = f"{len(silent)} of {len(cohort.volumes)} volumes ({silent[0]}, ...) do not say which way round they lie"
     return [f"{what}; taken as stored, though the others are turned to {cohort.grid.orientation}"]
+
+
+def _silent_pairs(cohort: Cohort, silent: list[str]) -> list[str]:
+    """A sentence where an image or its label file, of volumes of these names, does not say which way round it lies."""
+    what = f"in {len(silent)} of {len(cohort.volumes)} volumes ({', '.join(silent[:3])}) only the image or only the label file"
+    return [f"{what} says which way round it lies; the other is taken to be stored like it"] if silent else []
 
 
 def _absent_classes(cohort: Cohort) -> list[str]:
