@@ -256,6 +256,10 @@ def _check_distances(spacing: np.ndarray, told: np.ndarray, single: list[bool], 
         raise DataError(f"{path}: {both}; find out which is right and write it into both")
 
 
+_NEAR = 0.94
+"""Cosine of 20 degrees: two forms that lie closer may have other letters, on both sides of 45 degrees."""
+
+
 def _check_forms(sform: np.ndarray, raw: Any, single: list[bool], path: Path) -> None:
     """DataError where a `raw` header's qform lays the axes another way round than its `sform`, or says other distances.
 
@@ -271,7 +275,9 @@ def _check_forms(sform: np.ndarray, raw: Any, single: list[bool], path: Path) ->
     if not (np.isfinite(sizes).all() and np.min(sizes) > 0):
         return
     along = (sform[:3, :3] * qform[:3, :3]).sum(0) / (sizes[0] * sizes[1])
-    if not (np.isclose(sizes[0], sizes[1], rtol=0.02) & (along > 0.5) | single).all():
+    letters = [np.array(nibabel.aff2axcodes(form)) for form in (sform, qform)]
+    near = along > np.where(letters[0] == letters[1], 0.5, _NEAR)
+    if not (np.isclose(sizes[0], sizes[1], rtol=0.02) & near | single).all():
         told = [
             f"its {name} says {''.join(nibabel.aff2axcodes(form))} and voxels of {times(size)}"
             for name, form, size in zip(("sform", "qform"), (sform, qform), sizes, strict=True)

@@ -142,6 +142,10 @@ def header(path: Path, shape=(5, 6, 7), spacing=(1.0, 2.0, 3.0), sform=None, qfo
     return path
 
 
+COS, SIN = np.cos(np.radians(40)), np.sin(np.radians(40))
+SLANTED = np.array([[COS, -2 * SIN, 0, 0], [SIN, 2 * COS, 0, 0], [0, 0, 3, 0]])
+
+
 @pytest.mark.parametrize(
     ("how", "spacing", "orientation"),
     [
@@ -157,6 +161,7 @@ def header(path: Path, shape=(5, 6, 7), spacing=(1.0, 2.0, 3.0), sform=None, qfo
         ({"sform": np.diag([1, 2, 3.03, 1])[:3], "qform": (0, 0, 0.1, 90, 6, 7)}, (1, 2, 3.03), "RAS"),
         ({"sform": np.diag([4, 5, 6, 1])[:3], "qform": (0, 0, 0, 5, 6, 7), "spacing": (0, 0, 0)}, (4, 5, 6), "RAS"),
         ({"sform": np.diag([4, 5, 6, 1])[:3], "qform": (2, 0, 0, 5, 6, 7)}, (4, 5, 6), "RAS"),
+        ({"sform": SLANTED, "qform": (0, 0, np.sin(np.radians(26)), 5, 6, 7)}, (1, 2, 3), "RAS"),
         ({"sform": np.zeros((3, 4))}, (1, 2, 3), ""),
         ({"sform": np.zeros((3, 4)), "qform": (0, 0, 1, 0, 0, 0)}, (1, 2, 3), "LPS"),
         ({"sform": np.diag([4, 5, 6, 1])[:3], "spacing": (0, 0, 0)}, (4, 5, 6), "RAS"),
@@ -203,6 +208,7 @@ NAN = np.array([[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]])
             "voxels of 4 x 5 x 6, its qform says RAS and voxels of 1 x 2 x 3",
         ),
         ({"sform": np.diag([1, 2, 3, 1])[[1, 0, 2]], "qform": (0, 0, 0, 5, 6, 7)}, "its sform says ARS .*, its qform says RAS"),
+        ({"sform": np.diag([1, 2, 3, 1])[:3], "qform": (0, 0, np.sin(np.radians(25)), 5, 6, 7)}, "its sform says RAS .*, its qform says ALS"),
         ({"sform": SHEARED}, "two of its axes meet at 68 degrees, expected 90"),
         ({"sform": [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]}, "meet at 0 degrees"),
         ({"sform": NAN}, "holds NaN or infinite numbers"),
