@@ -243,6 +243,15 @@ def slices_of_part(run: "Run", cohort: "Cohort", part: str) -> "np.ndarray":
     return np.flatnonzero(cohort.labelled)
 
 
+def say_learned(run: "Run", cohort: "Cohort", seen: list[str] | None) -> None:
+    """Print which volumes of a cohort a run has `seen`, or that it cannot tell (None)."""
+    if seen is None:
+        print(f"semicon-nb evaluate: {run.folder}: cannot tell whether it learned from these images, being older", file=sys.stderr)
+    elif seen:
+        many = f"{len(seen)} of its {len(cohort.volumes)} volumes hold images that this run learned from ({', '.join(seen[:3])})"
+        print(f"semicon-nb evaluate: {cohort.name}: {many}; so this is no score on new people", file=sys.stderr)
+
+
 def evaluate(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb evaluate`."""
     from .data import match_classes
@@ -254,46 +263,35 @@ def evaluate(options: argparse.Namespace) -> list[str]:
         raise ValueError(f"--channel: found {options.channel}, but {options.run} does not say where its images are; name them by --data")
     where = options.data or (options.channel is not None and run.settings["data"]["cohort"])
     cohort = load_named(where, run=run, channel=options.channel) if where else run.cohort
+    if not cohort.labelled.any():
+        raise ValueError(f"{cohort.name}: holds no complete outline, so there is nothing to compare with; add label files")
     cohort = match_classes(cohort, run.settings["classes"], run.codes)
     report = measure(run.model, cohort, slices_of_part(run, cohort, options.part))
     following = look_next(options.run, options, some_scan(cohort, [volume["name"] for volume in report.volumes]))
     seen = [] if cohort.fingerprint == run.settings["fingerprint"] else learned_from(run, cohort)
-    if seen is None:
-        print(f"semicon-nb evaluate: {options.run}: cannot tell whether it learned from these images, being older", file=sys.stderr)
-    elif seen:
-        many = f"{len(seen)} of its {len(cohort.volumes)} volumes hold images that this run learned from ({', '.join(seen[:3])})"
-        print(f"semicon-nb evaluate: {cohort.name}: {many}; so this is no score on new people", file=sys.stderr)
+    say_learned(run, cohort, seen)
     if options.json:
         print(json.dumps(report.to_dict() | ({"learned_from": seen} if seen else {})))
         return following
     columns = {"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit_words(report.unit)})"}
     print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
     print(report.table()[[*columns]].rename(columns=columns).to_string())
-    what = "Dice is 0 there, and where one side is empty, HD95 is the volume's diagonal."
+    what = f"Dice is 0 there, and where one side is empty, HD95 is the {'picture' if report.unit == 'pixel' else 'volume'}'s diagonal."
     lost = {name: f"{row['missed']} of {row['volumes']} volumes" for name, row in report.per_class.items() if row["missed"]}
     print("".join(f"\n{name}: no overlap in {where}. {what}" for name, where in lost.items()) + "\n" * bool(lost), end="")
     return following
-
-
-def strange(run: "Run", image: Path) -> list[str]:
-    """What is unlike the scans that the run was trained on, in sentences; nothing for a run that kept no record of them."""
-    if not run.settings.get("seen"):
-        return []
-    from .data import deviations
-
-    return deviations(image, run.settings["seen"])
 
 
 def predict_one(run: "Run", image: Path, path: Path) -> tuple[list[str], str]:
     """Segment a scan, `image`, into the file `path`; what is strange about the scan, and what was written."""
     import numpy as np
 
-    from .data import Grid
+    from .data import Grid, deviations
     from .masks import check_image, write_mask
     from .predict import segment
 
     check_image(image)
-    unlike_it = strange(run, image)
+    unlike_it = deviations(image, run.settings["seen"]) if run.settings.get("seen") else []  # older runs kept no record
     classes = segment(run.model, image, Grid(**run.settings["grid"])).astype(np.uint8)
     write_mask(run.codes.numbers(classes), image, path)
     written = run.codes.numbers(np.arange(len(run.settings["classes"]), dtype=np.uint8)).tolist()

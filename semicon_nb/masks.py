@@ -118,6 +118,7 @@ def mask_bytes(mask: "np.ndarray", image: Path, compress: bool) -> bytes:
 
     scan: Any = nibabel.load(image)
     header = nibabel.Nifti1Header.from_header(scan.header, check=False)
+    header["sizeof_hdr"] = header.template_dtype.itemsize  # that of NIfTI-2 is another
     for words in ("descrip", "db_name", "aux_file", "intent_name", "data_type"):
         header[words] = b""
     header.extensions.clear()

@@ -18,11 +18,18 @@ from semicon_nb import cli, methods
 from semicon_nb import data as data_module
 from semicon_nb.cli import main
 from semicon_nb.data import split
+from semicon_nb.masks import write_mask
 from semicon_nb.methods import train_method
 from semicon_nb.show import PALETTE, rgb
 from semicon_nb.stages import PRESETS
 
 TINY = replace(PRESETS["demo"], name="tiny", width=4).scaled(0.04)
+
+
+def test_a_mask_of_a_nifti_2_scan_is_written_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nibabel.save(nibabel.Nifti2Image(np.zeros((4, 5, 6), np.int16), AFFINE), tmp_path / "scan.nii")
+    write_mask(np.ones((4, 5, 6), np.uint8), tmp_path / "scan.nii", tmp_path / "mask.nii")
+    assert not caplog.records and isinstance(nibabel.load(tmp_path / "mask.nii"), nibabel.Nifti1Image)
 
 
 @pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nii", "new folder/mask.nii.gz"])
@@ -288,6 +295,13 @@ def test_other_structures_are_refused_with_both_lists(capsys: pytest.CaptureFixt
         for command in (["evaluate", run, "--data", place, "--part", "all"], ["explore", run, "--data", place, "-o", tmp_path / "x.html"]):
             said = refused(capsys, *command)
             assert f"classes {', '.join(labels)}, but the run was trained on background, anterior, posterior" in said
+
+
+def test_scans_without_outlines_have_nothing_to_compare_with(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:
+    run, place = numbered[0], outlined(tmp_path / "other", range(5, 8), OURS)
+    shutil.rmtree(place / "labels")
+    (place / "dataset.json").unlink()
+    assert "other: holds no complete outline, so there is nothing" in refused(capsys, "evaluate", run, "--data", place, "--part", "all")
 
 
 def test_a_renamed_folder_is_the_same_cohort(capsys: pytest.CaptureFixture, numbered, tmp_path: Path) -> None:

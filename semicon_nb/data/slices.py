@@ -244,8 +244,8 @@ def _stamp(volumes: Sequence[Volume]) -> list[tuple[str, int, int, int, int]]:
     found = []
     for path in (path for volume in volumes for path in _files_of(volume)):
         if not path.is_file():
-            todo = "but the index of its folder names it; add it or correct the index"
-            raise FileNotFoundError(f"{path}: there is no such file, {todo}")
+            what = "is a link to nothing" if path.is_symlink() else "is no file" if path.exists() else "there is no such file, but it was listed"
+            raise FileNotFoundError(f"{path}: {what}; add the file, or take its name out of the folder or its list")
         state = path.stat()
         found.append((str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
     return found

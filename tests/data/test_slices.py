@@ -119,6 +119,17 @@ def test_bad_volume_is_named(tmp_path, what):
     assert "\n" not in str(caught.value)
 
 
+def test_what_only_looks_like_a_scan_is_named(tmp_path):
+    place = scans(tmp_path / "t")
+    (place / "images" / "e.nii.gz").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match="e.nii.gz: is a link to nothing; add the file, or take its name out"):
+        folder(place)
+    (place / "images" / "e.nii.gz").unlink()
+    (place / "images" / "e.nii.gz").mkdir()
+    with pytest.raises(FileNotFoundError, match="e.nii.gz: is no file"):
+        folder(place)
+
+
 def test_unlabelled_slices_are_not_background(data_folder):
     """Shared README: 253 of the 526 Sunnybrook slices have no complete label."""
     hearts = sunnybrook(data_folder)
