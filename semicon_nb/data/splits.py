@@ -100,7 +100,10 @@ def outlines(
     each = apportion(count, tuple(float(len(mine)) for mine in rows))
     starts = np.arange(len(rows)) * 0.618 % 1  # another height in each, or the ends of all would be left out
     evenly = (mine[((np.arange(n) + at) * len(mine) / n).astype(int)] for mine, n, at in zip(rows, each, starts, strict=True))
-    return names, tuple(np.unique(np.concatenate(list(evenly))).tolist())
+    found = np.unique(np.concatenate(list(evenly)))
+    if len(found) < count:
+        raise DataError(f"spread: {len(names)} volumes of {cohort.name} hold {len(found)} outlines, expected {count}; use a larger spread")
+    return names, tuple(found.tolist())
 
 # %% ../../nbs/course/01_people.ipynb #a0206b33
 def split(
@@ -198,7 +201,7 @@ def check_split(
         raise DataError(f"split: {found}; use the cohort that was split")
     if split.fingerprint != cohort.fingerprint:
         found = f"was made of {split.cohort} {split.fingerprint}, this is {cohort.name} {cohort.fingerprint}"
-        raise DataError(f"split: {found}; split it anew")
+        raise DataError(f"split: {found}; use the scans that were split, or split anew")
     part_of = {name: part for part in ("train", "val", "test") for name in getattr(split, part)}
     known: dict[str, str] = {}
     for volume in (volume for volume in cohort.volumes if volume.name in part_of):

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 
 from semicon_nb.data import (
+    Cohort,
     DataError,
+    Grid,
     LeakError,
     Split,
+    Volume,
     guard,
     labelled_indices,
     load_split,
@@ -129,6 +132,17 @@ def test_outlines_that_the_split_does_not_give_are_refused(cohort, tmp_path):
             load_split(tmp_path / "bad.json", cohort)
 
 
+def test_few_volumes_that_hold_too_few_outlines_are_refused():
+    sizes = [1, 2, *[60] * 7]
+    volumes = tuple(Volume(f"p{k}", f"p{k}", shape=(8, 8, n)) for k, n in enumerate(sizes))
+    slices = np.zeros((sum(sizes), 8, 8))
+    rest = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32), np.full(len(slices), np.nan, np.float32), volumes, Grid(8), "f"
+    cohort = Cohort("x", ("background", "a"), slices.astype(np.float16), slices.astype(np.uint8), np.ones(len(slices), bool), *rest)
+    with pytest.raises(DataError, match="spread: 2 volumes of x hold 3 outlines, expected 15; use a larger spread"):
+        split(cohort, 0.08, seed=75, spread=2)  # which begins with the two small ones
+    assert len(labelled_indices(cohort, split(cohort, 0.08, seed=75, spread=3))) == 15
+
+
 @pytest.mark.parametrize("spread", ["person", "", 1, 0, -2, 2.0, True, None])
 def test_a_spread_that_is_none_is_refused(cohort, spread):
     with pytest.raises(ValueError, match="spread: found .*, expected 'people', 'slices' or a whole number above 1"):
@@ -235,7 +249,7 @@ def test_split_file_that_leaks_is_refused(cohort, tmp_path):
 
 def test_split_of_another_cohort_is_refused(cohort, tmp_path):
     path = save_split(split(cohort), tmp_path / "s.json")
-    with pytest.raises(DataError, match="split it anew"):
+    with pytest.raises(DataError, match="use the scans that were split, or split anew"):
         load_split(path, phantom(subjects=12, size=16, seed=1))
     with pytest.raises(DataError, match="names subject09"):
         load_split(path, phantom(subjects=8, size=16))
