@@ -413,7 +413,7 @@ def table(options: argparse.Namespace) -> list[str]:
     print(make_table(rows, options.format, options.metric))
     for sentence in lost:
         print(f"semicon-nb table: left out, because they failed: {sentence}", file=sys.stderr)
-    return ["what ± and the differences mean: https://semicon-nb.github.io/semicon_nb/tables.html"]
+    return ["what ± and the differences mean: https://semicon-nb.github.io/semicon_nb/guides/reading_results.html"]
 
 
 def demo(options: argparse.Namespace) -> list[str]:

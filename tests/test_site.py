@@ -137,6 +137,12 @@ def test_links_into_the_repository_lead_to_files(pages):
     assert not [path for path in sorted(linked) if not (ROOT / path).is_file()]
 
 
+def test_addresses_that_the_package_names_are_pages(site):
+    sources = [path for path in (ROOT / "semicon_nb").rglob("*") if path.suffix in (".py", ".js", ".html")]
+    named = {name for path in sources for name in re.findall(r"github\.io/semicon_nb/(\S+?\.html)", path.read_text(encoding="utf-8"))}
+    assert len(named) > 5 and not [name for name in sorted(named) if not (site / name).is_file()]
+
+
 def test_own_pages_are_linked_by_relative_address(pages):
     home = "https://semicon-nb.github.io/semicon_nb"
     assert not [f"{name}: {link}" for name, page in pages.items() for link in page.links if link.startswith(home)]
