@@ -69,6 +69,8 @@ def plan_run(
     """What a run will do, stage by stage; ValueError for what cannot be trained."""
     check_type("cohort", cohort, Cohort, "load one, or make one with phantom()")
     check_type("split", split, Split, "split(cohort, ...) makes one")
+    if not method.stages:
+        raise ValueError(f"method: {method} has no stage, expected at least one; FINETUNE_STAGE is the usual last")
     there, classes = chosen_device(device), len(cohort.classes)
     network = facts = preset.network(classes) if model is None else {"model": path_of(model), "classes": classes}
     first = build(network, seed, model)

@@ -51,13 +51,20 @@ def _maker(option: Any) -> Callable:
 
 @dataclass(frozen=True)
 class Method:
-    """A named composition of stages."""
+    """A named composition of stages; ValueError where two of them have one name."""
 
     name: str  # what the command, the results and the tables call it
     stages: tuple[Stage, ...]  # in the order in which they are trained
     source: str = ""  # where it comes from
     looks: bool = False  # average the prediction over several looks at a slice
     neighbours: float = 0.0  # mm, standard deviation of the Gaussian that averages it with the slices beside; 0 never
+
+    def __post_init__(self):
+        names = [stage.name for stage in self.stages]
+        if len({"initial", "model", *names}) < 2 + len(names):  # files of weights in a RUN folder
+            expected = "a name of its own for each, which is neither initial nor model"
+            todo = "rename one, and give the preset settings of that name"
+            raise ValueError(f"stages: found {', '.join(names)} in {self.name}, expected {expected}; {todo}")
 
     @property
     def prediction(self) -> Prediction:

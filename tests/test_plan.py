@@ -10,6 +10,7 @@ from semicon_nb.machine import chosen_device, processor
 from semicon_nb.methods import METHODS, train_method
 from semicon_nb.plan import plan_run
 from semicon_nb.runs import execute, read_run
+from semicon_nb.stages import Method
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -63,6 +64,11 @@ def test_a_device_that_is_not_there_is_refused_before_anything(cohort, part, tmp
     with pytest.raises(ValueError, match="device: found 'tpu', expected auto or one that is here"):
         train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False, device="tpu")
     assert not (tmp_path / "RUN").exists()
+
+
+def test_a_method_that_trains_nothing_is_refused(cohort, part):
+    with pytest.raises(ValueError, match="method: nothing has no stage, expected at least one"):
+        plan_run(Method("nothing", ()), cohort, part, TINY)
 
 
 def test_a_seed_of_numpy_is_a_seed(cohort, part):

@@ -191,9 +191,15 @@ def test_whatever_changes_a_method_is_another_key():
     """But for where it comes from, and what it asks of a network."""
     usual = Method("mine", (ONE,))
     others = [Method("mine", (stage,)) for stage in STAGES]
-    others += [replace(usual, name="other"), replace(usual, stages=(ONE, ONE)), replace(usual, looks=True), replace(usual, neighbours=1.3)]
+    others += [replace(usual, name="other"), replace(usual, stages=(replace(ONE, name="global"), ONE)), replace(usual, looks=True), replace(usual, neighbours=1.3)]
     assert len({usual.key, *(method.key for method in others)}) == 12
     assert usual.key == replace(usual, source="elsewhere", stages=(replace(ONE, needs=("twin",)),)).key
+
+
+@pytest.mark.parametrize("names", [("local", "local", "finetune"), ("initial", "finetune"), ("model",)])
+def test_stages_whose_weights_would_lie_in_one_file_are_refused(names):
+    with pytest.raises(ValueError, match=f"stages: found {', '.join(names)} in mine, expected a name of its own for each"):
+        Method("mine", tuple(replace(ONE, name=name) for name in names))
 
 
 def test_a_longer_stage_warms_up_longer():
