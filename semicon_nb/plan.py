@@ -67,10 +67,7 @@ def plan_run(
     device: str | torch.device = "auto",  # where to train
 ) -> Plan:
     """What a run will do, stage by stage; ValueError for what cannot be trained."""
-    check_type("cohort", cohort, Cohort, "load one, or make one with phantom()")
-    check_type("split", split, Split, "split(cohort, ...) makes one")
-    if not method.stages:
-        raise ValueError(f"method: {method} has no stage, expected at least one; FINETUNE_STAGE is the usual last")
+    _check_given(method, cohort, split)
     there, classes = chosen_device(device), len(cohort.classes)
     network = facts = preset.network(classes) if model is None else {"model": path_of(model), "classes": classes}
     first = build(network, seed, model)
@@ -82,11 +79,20 @@ def plan_run(
     for number, stage in enumerate(method.stages, 1):
         here = settings_for(stage, preset, cohort, split, usual)
         own = settings_for(stage, preset, cohort, split, (begun or {}).get(stage.name, usual))
-        key, other = stage_key(stage, own, cohort, split, facts, seed, key), other or own != here
-        stages.append(PlannedStage(stage, own, key, cache and number < len(method.stages)))
+        last, other = number == len(method.stages), other or own != here
+        key = stage_key(stage, own, cohort, split, facts, seed, key, last)
+        stages.append(PlannedStage(stage, own, key, cache and not last))
     about["stages"] = json.loads(json.dumps({planned.stage.name: asdict(planned.settings) for planned in stages}, default=plain))
     why = f", as the run was begun (this machine would choose {usual})" if other else ""
     return Plan(method, cohort, split, seed, first, there, tuple(stages), about, why)
+
+
+def _check_given(method: Method, cohort: Cohort, split: Split) -> None:
+    """Raise a TypeError or ValueError for what is none, or a method that has nothing to do."""
+    check_type("cohort", cohort, Cohort, "load one, or make one with phantom()")
+    check_type("split", split, Split, "split(cohort, ...) makes one")
+    if not method.stages:
+        raise ValueError(f"method: {method} has no stage, expected at least one; FINETUNE_STAGE is the usual last")
 
 
 def check_network(network: nn.Module, method: Method, classes: int, shape: Sequence[int]) -> None:

@@ -176,12 +176,27 @@ def settings_for(stage: Stage, preset: Preset, cohort: Cohort, split: Split, pre
     return settings if stage.longer == 1 else scaled_stage(settings, stage.longer)
 
 
-def stage_key(stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, network: dict, seed: int, before: str) -> str:
+_LABELLED_ONLY = {f"semicon_nb.{place}" for place in ("train.train_local", "ablations.train_local_with", "defects.train_local_identical")}
+"""Declared names of what trains on labelled volumes only, unless told that it isn't supervised."""
+
+
+def _unsaid(stage: Stage, settings: StageSettings, split: Split) -> dict[str, tuple]:
+    """Whom a stage may hang on beside those that it declares: people who choose its weights, and all whom a function of one's own is given."""
+    keeps = name_of(stage.train) in _LABELLED_ONLY and stage.options.get("supervised", True)
+    whole = {} if keeps or stage.images == "train" else {"train": split.train}
+    return whole | ({"val": split.val} if settings.validate_every else {})
+
+
+def stage_key(
+    stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, network: dict, seed: int, before: str, last: bool = False
+) -> str:
     """Sixteen digits that are the same for stages that would end with the same weights.
 
     `network` are the arguments of UNet, or `network_facts`; `before` is the key of the stage before, "" for the first.
+    The `last` stage of a method, which no other run takes, counts only whom it declares.
     """
     known: dict[str, tuple] = {"images": split.train if stage.images == "train" else split.labelled}
+    known |= {} if last else _unsaid(stage, settings, split)
     known |= {"labels": split.labelled if stage.labels else ()}
     known |= {"outlined": split.outlined} if stage.labels and split.outlined is not None else {}
     about, decisive = stage.describe(), replace(settings, save_every=1)  # which decides nothing

@@ -17,8 +17,12 @@ from semicon_nb.loop import StageSettings
 from semicon_nb.methods import METHODS
 from semicon_nb.stages import PRESETS, Method, Stage, settings_for, stage_key
 from semicon_nb.strategies import Downsampling, Strategy
+from semicon_nb.study import method_with, variants
 from semicon_nb.train import finetune, identity_of, train_global, train_local
 from semicon_nb.views import FINETUNE, GLOBAL
+
+
+TURNED = variants(METHODS)
 
 
 def test_presets_leave_the_precision_to_the_machine_but_for_the_papers():
@@ -129,6 +133,34 @@ def test_stage_with_labels_hangs_on_which_slices_have_outlines(cohort):
 
     whole, tuned = METHODS["global"].stages
     assert key(tuned) != key(tuned, spread="slices") and key(whole) == key(whole, spread="slices")
+
+
+@pytest.mark.parametrize("stage, whole", [
+    (Stage("global", train_global), True), (Stage("local", train_local, {"strategy": Downsampling(4), "supervised": False}), True),
+    (METHODS["local(stride)"].stages[0], False), (method_with(METHODS["local(stride)"], ["identical_views"]).stages[0], False),
+    (TURNED["local(stride) bent head"].stages[0], False),
+])  # fmt: skip
+def test_a_stage_that_may_have_seen_more_than_it_declares_is_not_that_of_another_split(stage, whole, cohort, part):
+    """Some who trained in one split are tested in the other, with the same outlines; a last stage is for nobody else."""
+    free = next(name for name in part.train if name not in part.labelled)
+    other = replace(part, train=tuple(name for name in part.train if name != free), test=(*part.test, free))
+
+    def keys(settings, last=False):
+        return {stage_key(stage, settings, cohort, one, {}, 0, "", last) for one in (part, other)}
+
+    settings = TINY.stages["local"]
+    assert len(keys(settings)) == 1 + whole and len(keys(settings, last=True)) == 1
+
+
+@pytest.mark.parametrize("stage", [Stage("warm", finetune), METHODS["global"].stages[0]])
+def test_a_stage_whose_weights_were_chosen_by_people_is_theirs(stage, cohort, part):
+    other = replace(part, val=part.test, test=part.val)
+
+    def keys(every, last=False):
+        settings = replace(TINY.stages["finetune"], validate_every=every)
+        return {stage_key(stage, settings, cohort, one, {}, 0, "", last) for one in (part, other)}
+
+    assert len(keys(1)) == 2 and len(keys(0)) == len(keys(1, last=True)) == 1
 
 
 def own(words: str):
