@@ -269,6 +269,19 @@ def source_of(function: Callable) -> str:
 @cache
 def without_words(statement: ast.stmt) -> str:
     """The syntax tree of a statement, without comments, docstrings and the types of arguments and results."""
+    return ast.dump(_bare(statement))
+
+
+def gist_of(text: str) -> str:
+    """The source of a function or class as Python writes it, without words, the same for all versions of Python; other text as it is."""
+    try:
+        (statement,) = ast.parse(textwrap.dedent(text)).body
+    except (SyntaxError, ValueError):  # of a line that holds more than a lambda, or more than one
+        return text
+    return ast.unparse(_bare(statement))
+
+
+def _bare(statement: ast.stmt) -> ast.Module:
     tree = ast.parse(ast.unparse(statement))
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -277,7 +290,7 @@ def without_words(statement: ast.stmt) -> str:
             node.returns = None
         if isinstance(node, ast.arg):
             node.annotation = None
-    return ast.dump(tree)
+    return tree
 
 
 def reached(*roots: Callable) -> dict[Definition | str, str]:

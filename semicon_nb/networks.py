@@ -16,7 +16,7 @@ from torch import nn
 
 from .arguments import check_seed
 from .files import content_key, read_tensors, write_atomic
-from .identity import is_data, is_own, name_of, reached, source_of, spelled
+from .identity import gist_of, is_data, is_own, name_of, reached, source_of, spelled
 from .unet import UNet
 
 __all__ = ["build", "network_facts", "path_of"]
@@ -80,23 +80,40 @@ def network_facts(network: dict, model: nn.Module) -> dict:
 
     The code is that of its methods, and what they lead to in modules of your own.
     """
+    functions, more = _code_of(model)
+    weights = [value.detach().double().numpy() for value in model.state_dict().values()]
+    return {**network, "content": content_key(_layers_of(model), *map(source_of, functions), *weights, *([more] if more else []))}
+
+
+def network_code(model: nn.Module) -> str:
+    """Sixteen digits that change with what a network of your own computes, whatever its weights: its layers and your own code, without its words."""
+    functions, more = _code_of(model)
+    own = [source_of(one) for one in functions if is_own(one)]
+    return content_key(_layers_of(model), sorted(map(gist_of, (*own, *more.values()))))
+
+
+def _layers_of(model: nn.Module) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(model))
+
+
+def _code_of(model: nn.Module) -> tuple[list[Any], dict[str, str]]:
+    """The functions in the classes of a network's parts, and whatever else they lead to in modules of your own, by its place."""
     kinds: set[Any] = {kind for part in model.modules() for kind in type(part).__mro__ if not kind.__module__.startswith(("torch.", "builtins"))}
     parts = [one for kind in sorted(kinds, key=str) for one in vars(kind).values()]
     functions = [one for one in parts if inspect.isfunction(one)]
-    layers = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
-    weights = [value.detach().double().numpy() for value in model.state_dict().values()]
     hidden: list[Any] = [one.fget if isinstance(one, property) else one.__func__ for one in parts if isinstance(one, property | staticmethod | classmethod)]
     hidden = [one for one in hidden if inspect.isfunction(one)]
     told = {name_of(one) for one in (*kinds, *functions)}
     own = [one for one in (*functions, *hidden) if is_own(one)]
     more = {place: said for place, said in reached(*own).items() if isinstance(place, str) and place not in told}
     more |= {f"{name}.{key}": value for name, part in model.named_modules() for key, value in _plain_attributes(part)}
-    return {**network, "content": content_key(layers, *map(source_of, functions), *weights, *([more] if more else []))}
+    return functions, more
 
 
 def _plain_attributes(part: nn.Module) -> list[tuple[str, str]]:
-    """What a module of your own keeps beside its weights, such as a factor, in words."""
-    kept = {name: value for name, value in vars(part).items() if not name.startswith("_") and name != "training"} if is_own(type(part)) else {}
+    """What a module of your own, or its class, keeps beside its weights, such as a factor, in words."""
+    places = [vars(kind) for kind in reversed(type(part).__mro__) if is_own(kind)] + [vars(part)] * is_own(type(part))
+    kept = {name: value for place in places for name, value in place.items() if not name.startswith("_") and name != "training"}
     return [(name, repr(value) if isinstance(value, int | float | str) else spelled(value)) for name, value in kept.items() if is_data(value)]
 
 
@@ -107,13 +124,19 @@ def save_weights(path: str | Path, model: nn.Module) -> Path:
     return write_atomic(path, buffer.getvalue())
 
 
-def load_network(network: dict, path: Path, model: Builder | str | None = None) -> UNet:
-    """The `network` that run.json describes, as `build` has it, with the weights in the file `path`; ValueError where they do not fit."""
+def load_network(network: dict, path: Path, model: Builder | str | None = None, seed: int = 0, code: str = "") -> UNet:
+    """The `network` that run.json describes, as `build` has it, with the weights in the file `path`; ValueError where they do not fit.
+
+    `code` is the `network_code` of your own when it was trained, with the first weights of a `seed`; ValueError for another.
+    """
     weights = read_weights(path)
     if "model" not in network:
         _check_sizes(network, weights, path)
-    net = build(network, model=model)
+    net = build(network, seed, model)
     _fill(net, weights, path)
+    if code and network_code(net) != code:
+        todo = "use the code that it was trained with, or train again"
+        raise ValueError(f"{path.parent}: the code of its network, {network['model']}, is not what it was trained with; {todo}")
     return net
 
 

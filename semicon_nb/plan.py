@@ -12,9 +12,9 @@ from .files import plain
 from .loop import StageSettings
 from .machine import chosen_device, chosen_precision
 from .names import check_type
-from .networks import Builder, build, network_facts, path_of
+from .networks import Builder, build, network_code, network_facts, path_of
 from .predict import evaluating
-from .stages import Method, Preset, Stage, settings_for, stage_key
+from .stages import Method, Preset, Stage, settings_for, stage_code, stage_key
 from .unet import UNet
 
 __all__ = ["check_network", "plan_run"]
@@ -68,19 +68,16 @@ def plan_run(
 ) -> Plan:
     """What a run will do, stage by stage; ValueError for what cannot be trained."""
     _check_given(method, cohort, split)
-    there, classes = chosen_device(device), len(cohort.classes)
-    network = facts = preset.network(classes) if model is None else {"model": path_of(model), "classes": classes}
-    first = build(network, seed, model)
-    if model is not None:
-        check_network(first, method, classes, cohort.images.shape[1:])
-        facts = network_facts(network, first)
+    there = chosen_device(device)
+    first, network, facts, code = _network_of(method, cohort, preset, seed, model)
     about = _describe(method, cohort, split, preset, seed, network)
+    about["code"] = {"stages": {stage.name: stage_code(stage) for stage in method.stages}, **code}
     usual, stages, key, other = chosen_precision(there), [], "", False
     for number, stage in enumerate(method.stages, 1):
         here = settings_for(stage, preset, cohort, split, usual)
         own = settings_for(stage, preset, cohort, split, (begun or {}).get(stage.name, usual))
         last, other = number == len(method.stages), other or own != here
-        key = stage_key(stage, own, cohort, split, facts, seed, key, last)
+        key = stage_key(stage, own, cohort, split, facts, seed, key, last, about["code"]["stages"][stage.name])
         stages.append(PlannedStage(stage, own, key, cache and not last))
     about["stages"] = json.loads(json.dumps({planned.stage.name: asdict(planned.settings) for planned in stages}, default=plain))
     why = f", as the run was begun (this machine would choose {usual})" if other else ""
@@ -93,6 +90,19 @@ def _check_given(method: Method, cohort: Cohort, split: Split) -> None:
     check_type("split", split, Split, "split(cohort, ...) makes one")
     if not method.stages:
         raise ValueError(f"method: {method} has no stage, expected at least one; FINETUNE_STAGE is the usual last")
+
+
+def _network_of(method: Method, cohort: Cohort, preset: Preset, seed: int, model: Builder | str | None) -> tuple[UNet, dict, dict, dict]:
+    """A run's network before its first step, what run.json and what keys say of it, and of one of your own its code."""
+    classes = len(cohort.classes)
+    if model is None:
+        sizes = preset.network(classes)
+        return build(sizes, seed), sizes, sizes, {}
+    network = {"model": path_of(model), "classes": classes}
+    first = build(network, seed, model)
+    code = {"network": network_code(first)}  # before it is asked anything, which it may count
+    check_network(first, method, classes, cohort.images.shape[1:])
+    return first, network, network_facts(network, first), code
 
 
 def check_network(network: nn.Module, method: Method, classes: int, shape: Sequence[int]) -> None:

@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from .arguments import check_seed
 from .data import Codes, Cohort, Grid, Split, load, load_split, save_split, scan_profile
 from .files import cache_folder, content_of, from_json, versions, write_atomic
 from .identity import difference
@@ -86,6 +87,13 @@ class _SeenFile(TypedDict):
     channel: NotRequired[int | None]
 
 
+class _CodeFile(TypedDict):
+    """What code it was trained by: digits that change with it."""
+
+    stages: dict[str, str]
+    network: NotRequired[str]
+
+
 class _RunFile(TypedDict):
     """What run.json holds, as far as it is read."""
 
@@ -101,6 +109,7 @@ class _RunFile(TypedDict):
     seed: NotRequired[int]
     preset: NotRequired[str]
     codes: NotRequired[_CodesFile]
+    code: NotRequired[_CodeFile]
     learned: NotRequired[dict[str, list[str]]]
     seen: NotRequired[_SeenFile]
 
@@ -178,7 +187,7 @@ def read_run(path: str | Path, model: Builder | str | None = None) -> Run:
     if "model" in network and model is None:
         why = f"{folder}: its network was built by {network['model']}, and no code is imported because a file names it"
         raise ValueError(f"{why}; name it yourself: --model {network['model']}, or load_run(folder, model=...)")
-    net = load_network(network, folder / "model.pt", model).eval()
+    net = load_network(network, folder / "model.pt", model, settings.get("seed", 0), settings.get("code", {}).get("network", "")).eval()
     parts = load_split(folder / "split.json")
     if parts.fingerprint != settings["fingerprint"]:
         raise ValueError(f"{folder}: split.json and run.json are of two cohorts; train the run again")
@@ -188,6 +197,7 @@ def read_run(path: str | Path, model: Builder | str | None = None) -> Run:
 def _check_settings(settings: _RunFile) -> None:
     """Raise a ValueError or TypeError for a run.json that cannot be right."""
     Grid(**settings["grid"])
+    check_seed("seed", settings.get("seed", 0))
     classes: list[str] = settings["classes"]
     codes = settings.get("codes", _CodesFile(classes=[]))
     if any(len(pair) != 2 for pair in codes["classes"]):
@@ -232,11 +242,21 @@ def open_folder(out: str | Path | None, about: dict, resume: bool) -> Path:
     if resume and not found and any(not name.endswith(".partial") for name in there):
         raise ValueError(f"{folder}: holds something else (no run.json), expected a run to go on with; choose another folder")
     if found:
-        ours = {name: value for name, value in about.items() if name not in ("data", "cohort")}  # the same scans may lie elsewhere now
+        beside = ("data", "cohort", "code")  # the same scans may lie elsewhere now
+        ours = {name: value for name, value in about.items() if name not in beside}
         if differs := difference({name: found.get(name) for name in ours}, ours):
             raise ValueError(f"{folder}: holds another run ({differs}); use the same settings, or choose another folder")
+        _check_same_code(folder, found, about["code"])
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _check_same_code(folder: Path, found: dict, code: dict) -> None:
+    """Raise a ValueError where a run that isn't finished was begun with other code than this; older ones do not say."""
+    begun = found.get("code")
+    if isinstance(begun, dict) and not found.get("finished") and (differs := difference(begun, code)):
+        todo = "go on with the code that it was begun with, or choose another folder"
+        raise ValueError(f"{folder}: was begun with other code, of this package, of your own or of another Python ({differs}); {todo}")
 
 
 def _check_same_people(folder: Path, split: Split) -> None:

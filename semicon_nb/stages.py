@@ -187,18 +187,30 @@ def _unsaid(stage: Stage, settings: StageSettings, split: Split) -> dict[str, tu
     return whole | ({"val": split.val} if settings.validate_every else {})
 
 
+def stage_code(stage: Stage) -> str:
+    """Sixteen digits that change with the code of a stage's training function and options."""
+    return code_key(stage.train, *map(_maker, stage.options.values()))
+
+
 def stage_key(
-    stage: Stage, settings: StageSettings, cohort: Cohort, split: Split, network: dict, seed: int, before: str, last: bool = False
+    stage: Stage,
+    settings: StageSettings,
+    cohort: Cohort,
+    split: Split,
+    network: dict,
+    seed: int,
+    before: str,
+    last: bool = False,
+    code: str = "",
 ) -> str:
     """Sixteen digits that are the same for stages that would end with the same weights.
 
     `network` are the arguments of UNet, or `network_facts`; `before` is the key of the stage before, "" for the first.
-    The `last` stage of a method, which no other run takes, counts only whom it declares.
+    The `last` stage of a method, which no other run takes, counts only whom it declares. `code` is its `stage_code`, where that is known.
     """
     known: dict[str, tuple] = {"images": split.train if stage.images == "train" else split.labelled}
     known |= {} if last else _unsaid(stage, settings, split)
     known |= {"labels": split.labelled if stage.labels else ()}
     known |= {"outlined": split.outlined} if stage.labels and split.outlined is not None else {}
     about, decisive = stage.describe(), replace(settings, save_every=1)  # which decides nothing
-    code = code_key(stage.train, *map(_maker, stage.options.values()))
-    return content_key(about, decisive, cohort.fingerprint, known, network, seed, before, code)
+    return content_key(about, decisive, cohort.fingerprint, known, network, seed, before, code or stage_code(stage))

@@ -46,7 +46,8 @@ class Breaking:
     """A stage that stops once after some steps."""
 
     def __init__(self, train, after):
-        self.train, self.after, self.declared_name, self.__module__, self.__qualname__ = train, after, name_of(train), "small", "Breaking"
+        self.train, self.after, self.declared_name = train, after, name_of(train)
+        self.__module__, self.__qualname__ = train.__module__, train.__qualname__
 
     def __call__(self, *arguments, **named):
         for step in self.train(*arguments, **named):

@@ -2,24 +2,28 @@
 
 import importlib
 import inspect
+import json
 import linecache
 import re
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 from monai.networks.nets import BasicUNet
-from small import TINY, same
+from small import TINY, Breaking, Interrupted, same
 from torch import nn
 
 from semicon_nb.data import part_indices
 from semicon_nb.evaluate import evaluate
 from semicon_nb.files import content_key
 from semicon_nb.identity import source_of
-from semicon_nb.methods import METHODS, load_run, train_method
-from semicon_nb.networks import build, load_weights, network_facts
+from semicon_nb.methods import FINETUNE_STAGE, METHODS, load_run, train_method
+from semicon_nb.networks import build, load_weights, network_code, network_facts
 from semicon_nb.plan import NEEDS
 from semicon_nb.predict import prediction_of
+from semicon_nb.train import finetune
 from semicon_nb.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -153,6 +157,7 @@ from layers import squash
 FACTOR = 1.0
 def bend(x): return layers.twist(x) * FACTOR
 class Head(nn.Module):
+    gain = 1.0
     def __init__(self): super().__init__(); self.share = 0.5; self.shifts = [0.0, {"up": 1}]
     @property
     def half(self): return self.share / 2
@@ -166,6 +171,13 @@ class Net(nn.Module):
         return self.head(squash(bend(self.layer(x))))
 def unused(x): return x
 """
+EDITS = [
+    ("net", "return layers.twist(x) * FACTOR", "return layers.twist(x) * FACTOR * 2"), ("net", "FACTOR = 1.0", "FACTOR = 2.0"),
+    ("layers", "def squash(x): return", "def squash(x): return 0 *"), ("layers", "def deep(x): return x", "def deep(x): return -x"),
+    ("layers", "def twist(x): return x", "def twist(x): return -x"), ("net", "x + 0", "x + 1"), ("net", "self.share / 2", "self.share / 3"),
+    ("net", "self.share = 0.5", "self.share = 0.6"), ("net", "{\"up\": 1}", "{\"up\": 2}"), ("net", "squash(bend(", "bend(squash("),
+    ("net", "gain = 1.0", "gain = 1.5"),
+]  # fmt: skip
 LAYERS = """
 def deep(x): return x
 def squash(x): return [deep(one) for one in [x]][0]
@@ -182,22 +194,52 @@ def digest_of(net, layers, folder, monkeypatch):
     importlib.invalidate_caches()
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    return network_facts({}, build({"model": "net:Net", "classes": 3}))["content"]
+    net = build({"model": "net:Net", "classes": 3})
+    return network_facts({}, net)["content"], network_code(net)
 
 
-@pytest.mark.parametrize("file, old, new", [
-    ("net", "return layers.twist(x) * FACTOR", "return layers.twist(x) * FACTOR * 2"), ("net", "FACTOR = 1.0", "FACTOR = 2.0"),
-    ("layers", "def squash(x): return", "def squash(x): return 0 *"), ("layers", "def deep(x): return x", "def deep(x): return -x"),
-    ("layers", "def twist(x): return x", "def twist(x): return -x"), ("net", "x + 0", "x + 1"), ("net", "self.share / 2", "self.share / 3"),
-    ("net", "self.share = 0.5", "self.share = 0.6"), ("net", "{\"up\": 1}", "{\"up\": 2}"), ("net", "squash(bend(", "bend(squash("),
-])  # fmt: skip
+@pytest.mark.parametrize("file, old, new", EDITS)
 def test_a_network_is_another_when_anything_that_it_leads_to_is_edited(file, old, new, tmp_path, monkeypatch):
     texts = {"net": NET, "layers": LAYERS}
     first = digest_of(**texts, folder=tmp_path, monkeypatch=monkeypatch)
     assert first == digest_of(**texts, folder=tmp_path, monkeypatch=monkeypatch)
     assert old in texts[file]
-    assert first != digest_of(**texts | {file: texts[file].replace(old, new)}, folder=tmp_path, monkeypatch=monkeypatch)
+    other = digest_of(**texts | {file: texts[file].replace(old, new)}, folder=tmp_path, monkeypatch=monkeypatch)
+    assert first[0] != other[0] and first[1] != other[1]
     assert first == digest_of(NET.replace("def unused(x): return x", "def unused(x): return 0"), LAYERS, tmp_path, monkeypatch)
+
+
+def test_a_run_hangs_on_what_its_network_computes_and_not_on_words_or_weights(tmp_path, monkeypatch):
+    first = digest_of(NET, LAYERS, tmp_path, monkeypatch)
+    said = NET.replace("    def turn(x): return x + 0", '    def turn(x):\n        "Turn."\n        return x + 0  # or not')
+    assert said != NET and digest_of(said, LAYERS, tmp_path, monkeypatch)[1] == first[1]
+    assert network_code(own(Monai, 1)) == network_code(own(Monai, 2)) != network_code(own(lambda classes: Monai(classes, 2)))
+
+
+def edited_net(folder, old, new, monkeypatch):
+    text = "from torch import nn\nclass Net(nn.Conv2d):\n    def __init__(self, classes): super().__init__(1, classes, 1)\n"
+    text += "    def forward(self, x): return super().forward(x)\n"
+    digest_of(text.replace(old, new), "", folder, monkeypatch)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_is_not_measured_nor_gone_on_with_under_other_code(finished, cohort, part, tmp_path, monkeypatch):
+    how = {"out": tmp_path / "RUN", "model": "net:Net"}
+    edited_net(tmp_path, "", "", monkeypatch)
+    method = METHODS["scratch"] if finished else replace(METHODS["scratch"], stages=(replace(FINETUNE_STAGE, train=Breaking(finetune, 1)),))
+    with nullcontext() if finished else pytest.raises(Interrupted):
+        own_run(method, cohort, part, **how)
+    edited_net(tmp_path, "forward(x)\n", "forward(-x)\n", monkeypatch)
+    said = "net:Net, is not what it was trained with" if finished else "RUN: was begun with other code.*network is .*go on with the code"
+    with pytest.raises(ValueError, match=said):
+        own_run("scratch", cohort, part, resume=True, **how)
+    edited_net(tmp_path, "forward(x)\n", "forward(x)  # as before\n", monkeypatch)
+    run = own_run("scratch", cohort, part, resume=True, **how)
+    facts = json.loads((run.folder / "run.json").read_text())
+    facts.pop("code")  # as it was before runs said so
+    (run.folder / "run.json").write_text(json.dumps(facts))
+    edited_net(tmp_path, "forward(x)\n", "forward(-x)\n", monkeypatch)
+    assert load_run(run.folder, "net:Net").history == run.history
 
 
 def test_a_network_that_leads_nowhere_keeps_its_name():

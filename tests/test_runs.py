@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -297,6 +298,17 @@ def test_resuming_another_run_is_refused(change, cohort, part, tmp_path):
     other = {"method": "global", "seed": 1, "split": split(cohort, 0.6), "preset": TINY.scaled(2)}
     with pytest.raises(ValueError, match="holds another run"):
         train_method(**{**given, change: other[change]}, cohort=cohort, out=tmp_path / "RUN", resume=True, progress=False)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_does_not_go_on_under_other_code_of_a_stage(finished, cohort, part, tmp_path):
+    out, said = tmp_path / "RUN", "RUN: was begun with other code.*stages: finetune is 'old' there"
+    train_method("scratch", cohort, part, TINY, out=out, progress=False)
+    facts = json.loads((out / "run.json").read_text())
+    facts["finished"], facts["code"]["stages"]["finetune"] = finished, "old"
+    (out / "run.json").write_text(json.dumps(facts))
+    with nullcontext() if finished else pytest.raises(ValueError, match=said):
+        train_method("scratch", cohort, part, TINY, out=out, resume=True, progress=False)
 
 
 def test_bad_folders_are_named(cohort, part, tmp_path):
