@@ -1,4 +1,4 @@
-"""A training loop that yields its steps, and goes on bit for bit where it was interrupted."""
+"""A training loop that yields its steps, and goes on bit for bit where it was interrupted; `runs` seeds what a network draws in a step."""
 
 __all__ = ["STAGES", "Step", "StageSettings", "fit", "run"]
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from .arguments import check_seed
 from .data import Codes, Cohort, Grid, Split, load, load_split, save_split, scan_profile
 from .files import cache_folder, content_of, from_json, versions, write_atomic
 from .identity import difference
-from .loop import Step, as_lines, read_history, run
+from .loop import Step, as_lines, generator_of, read_checkpoint, read_history, run
 from .machine import UNABLE, described, device_of, duration, machine
 from .names import check_run
 from .networks import Builder, load_network, load_weights, save_weights
@@ -446,13 +446,35 @@ def _take_stage(model: UNet, plan: Plan, number: int, folder: Path, bar: tqdm, l
                 print(f"{kept if reused else weights}: is damaged; this stage is trained anew")
             own = {"seed": plan.seed, "folder": history.parent, "resume": True, **stage.options}
             share = left / max(1, planned.settings.steps - len(steps))
-            run(stage.train(model, plan.cohort, plan.split, planned.settings, **own), bar=bar, share=share)
+            steps_of = stage.train(model, plan.cohort, plan.split, planned.settings, **own)
+            run(_seeded(steps_of, _checkpointed(history.parent), plan.seed, stage.name), bar=bar, share=share)
             steps, reused = read_history(history), False
             save_weights(weights, model)
             if shared:
                 write_atomic(kept.with_suffix(".jsonl"), as_lines(steps))
                 write_atomic(kept, weights.read_bytes())
     return steps, reused
+
+
+def _checkpointed(folder: Path) -> int:
+    """The steps that are in the checkpoint of a stage's folder, 0 where there is none."""
+    with suppress(OSError, ValueError):  # which is told when the stage goes on from it
+        return max((read_checkpoint(path)["step"] for path in folder.glob("*.pt")), default=0)
+    return 0
+
+
+def _seeded(steps: Iterator[Step], done: int, *parts: str | int) -> Iterator[Step]:
+    """Steps whose global random numbers, such as those of dropout, hang on `parts` and the number of steps `done` only; others find theirs as before."""
+    while True:
+        with _same_numbers():
+            seed = generator_of(*parts, "global numbers", done).initial_seed()
+            torch.default_generator.manual_seed(seed), np.random.seed(seed % 2**32), random.seed(seed)
+            if torch.cuda.is_initialized():
+                torch.cuda.manual_seed_all(seed)
+            if (step := next(steps, None)) is None:
+                return
+        yield step
+        done = step.step
 
 
 def _loaded(model: UNet, weights: Path) -> bool:

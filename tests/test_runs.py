@@ -72,6 +72,33 @@ def test_interrupted_run_resumes_to_the_same_weights(stage, after, cohort, part,
     assert plain[0] == plain[1]
 
 
+class Dropping(torch.nn.Sequential):
+    """A network that draws random numbers of PyTorch and of NumPy."""
+
+    def __init__(self, classes):
+        super().__init__(torch.nn.Conv2d(1, 4, 1), torch.nn.Dropout(0.5), torch.nn.Conv2d(4, classes, 1))
+
+    def forward(self, images):
+        return super().forward(images * (np.random.rand() + 0.5 if self.training else 1.0))
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_network_that_draws_random_numbers_is_a_function_of_the_seed_and_resumes(after, cohort, part, tmp_path):
+    preset, method, how = tiny_preset(save_every=2), METHODS["scratch"], {"model": Dropping, "progress": False}
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    expected = torch.rand(2).tolist(), np.random.rand(), random.random()
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    whole = train_method(method, cohort, part, preset, **how)
+    assert (torch.rand(2).tolist(), np.random.rand(), random.random()) == expected
+    again, other = (train_method(method, cohort, part, preset, seed, **how) for seed in (0, 1))
+    assert same(whole.model.state_dict(), again.model.state_dict()) and not same(whole.model.state_dict(), other.model.state_dict())
+    last = replace(method.stages[-1], train=Breaking(method.stages[-1].train, after))
+    with pytest.raises(Interrupted):
+        train_method(replace(method, stages=(last,)), cohort, part, preset, out=tmp_path / "RUN", **how)
+    resumed = train_method(method, cohort, part, preset, out=tmp_path / "RUN", resume=True, **how)
+    assert same(whole.model.state_dict(), resumed.model.state_dict())
+
+
 @pytest.mark.parametrize("name", ["mean-teacher", "cross-pseudo-supervision", "joint", "best"])
 def test_networks_beside_the_student_resume_too(name, cohort, part, tmp_path):
     preset, method = tiny_preset(save_every=1), METHODS[name]

@@ -21,7 +21,6 @@ from semicon_nb.study import method_with, variants
 from semicon_nb.train import finetune, identity_of, train_global, train_local
 from semicon_nb.views import FINETUNE, GLOBAL
 
-
 TURNED = variants(METHODS)
 
 
