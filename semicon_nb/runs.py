@@ -396,7 +396,8 @@ def _train(plan: Plan, folder: Path, progress: bool) -> None:
     device = device_of(model)
     if progress:
         print(_first_line(plan, device, seconds))
-    facts = {**plan.about, "seen": scan_profile(plan.cohort), "versions": versions(), "machine": machine(device), "finished": False}
+    learned = replace(plan.cohort, volumes=tuple(volume for volume in plan.cohort.volumes if volume.name in plan.split.train))
+    facts = {**plan.about, "seen": scan_profile(learned), "versions": versions(), "machine": machine(device), "finished": False}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     save_split(plan.split, folder / "split.json")
     save_weights(folder / "initial.pt", model)

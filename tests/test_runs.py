@@ -302,6 +302,13 @@ def test_run_folder_says_everything(cohort, part, tmp_path):
     assert again.cohort.fingerprint == cohort.fingerprint
 
 
+def test_what_a_run_has_seen_is_whom_it_was_trained_on(cohort, part, tmp_path):
+    """New scans are compared with these: a scan like one of the test people only is unlike them."""
+    odd = [replace(volume, levels=(0.0, 1e6)) if volume.name in part.test else replace(volume, levels=(0.0, 1.0)) for volume in cohort.volumes]
+    run = train_method("scratch", replace(cohort, volumes=tuple(odd)), part, TINY, out=tmp_path / "RUN", progress=False)
+    assert run.settings["seen"]["levels"] == [[0.0, 1.0], [0.0, 1.0]]
+
+
 def test_a_damaged_record_of_a_run_is_named(cohort, part, tmp_path):
     (tmp_path / "RUN").mkdir()
     (tmp_path / "RUN" / "run.json").write_text('{"stages": ')
