@@ -4,11 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
-from .data import Cohort, Split
+from .data import Cohort, Split, unlabelled_indices
 from .files import plain
+from .identity import name_of
 from .loop import StageSettings
 from .machine import chosen_device, chosen_precision
 from .names import check_type
@@ -90,6 +92,10 @@ def _check_given(method: Method, cohort: Cohort, split: Split) -> None:
     check_type("split", split, Split, "split(cohort, ...) makes one")
     if not method.stages:
         raise ValueError(f"method: {method} has no stage, expected at least one; FINETUNE_STAGE is the usual last")
+    placed = "semicon_nb.semisupervised.train_positional" in {name_of(stage.train) for stage in method.stages}
+    if placed and np.isnan(cohort.position[unlabelled_indices(cohort, split)]).all():
+        why = f"{method} asks for the place of slices in their scans, which nobody knows of {cohort.name}"
+        raise ValueError(f"method: {why}; take global instead")
 
 
 def _network_of(method: Method, cohort: Cohort, preset: Preset, seed: int, model: Builder | str | None) -> tuple[UNet, dict, dict, dict]:

@@ -71,6 +71,15 @@ def test_a_method_that_trains_nothing_is_refused(cohort, part):
         plan_run(Method("nothing", ()), cohort, part, TINY)
 
 
+def test_a_method_that_asks_where_slices_lie_is_refused_where_nobody_knows(cohort, part):
+    unplaced = replace(cohort, position=np.full_like(cohort.position, np.nan))
+    with pytest.raises(ValueError, match="method: pcl asks for the place of slices .* nobody knows of phantom; take global"):
+        plan_run(METHODS["pcl"], unplaced, part, TINY)
+    plan_run(METHODS["global"], unplaced, part, TINY)
+    unplaced.position[cohort.volume == [volume.name for volume in cohort.volumes].index(part.train[0])] = 0.5
+    plan_run(METHODS["pcl"], unplaced, part, TINY)
+
+
 def test_a_seed_of_numpy_is_a_seed(cohort, part):
     one, two = (plan_run(METHODS["scratch"], cohort, part, TINY, seed) for seed in (np.int64(2), 2))
     assert one.about == two.about and [stage.key for stage in one.stages] == [stage.key for stage in two.stages]
