@@ -1,4 +1,4 @@
-"""A training loop that yields its steps, and goes on bit for bit where it was interrupted; `runs` seeds what a network draws in a step."""
+"""A training loop that yields its steps, and goes on bit for bit where it was interrupted, by `seeded` for networks that draw random numbers too."""
 
 __all__ = ["STAGES", "Step", "StageSettings", "fit", "run"]
 
@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import math
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -394,6 +396,40 @@ def keep(state: State) -> None:
         state.model.load_state_dict(state.best)
     elif state.smooth is not None and state.step:
         state.model.load_state_dict(state.smooth.state_dict())
+
+
+@contextlib.contextmanager
+def same_numbers() -> Iterator[None]:
+    """Random numbers after the block are those that would have come without it."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def steps_in(folder: Path) -> int:
+    """The steps that are in the checkpoint of a stage's folder, 0 where there is none."""
+    with contextlib.suppress(OSError, ValueError):  # which is told when the stage goes on from it
+        return max((read_checkpoint(path)["step"] for path in folder.glob("*.pt")), default=0)
+    return 0
+
+
+def seeded(steps: Iterable[Step], done: int, *parts: str | int) -> Iterator[Step]:
+    """Steps that draw global random numbers, as dropout does, by `parts` and the number of steps `done` only; others find theirs as before."""
+    waiting = iter(steps)
+    while True:
+        with same_numbers():
+            seed = generator_of(*parts, "global numbers", done).initial_seed()
+            torch.default_generator.manual_seed(seed), np.random.seed(seed % 2**32), random.seed(seed)
+            if torch.cuda.is_initialized():
+                torch.cuda.manual_seed_all(seed)
+            if (step := next(waiting, None)) is None:
+                return
+        yield step
+        done = step.step
 
 
 def run(

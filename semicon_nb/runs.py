@@ -3,10 +3,11 @@
 import copy
 import itertools
 import json
-import random
+import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from .arguments import check_seed
 from .data import Codes, Cohort, Grid, Split, load, load_split, save_split, scan_profile
 from .files import cache_folder, content_of, from_json, versions, write_atomic
 from .identity import difference
-from .loop import Step, as_lines, generator_of, read_checkpoint, read_history, run
+from .loop import Step, as_lines, read_history, run, same_numbers, seeded, steps_in
 from .machine import UNABLE, described, device_of, duration, machine
 from .names import check_run
 from .networks import Builder, load_network, load_weights, save_weights
@@ -269,7 +270,7 @@ def _check_same_people(folder: Path, split: Split) -> None:
 def in_cache(key: str) -> Path | None:
     """The weights that are kept under a stage's key, their history beside them; None where they aren't there."""
     place = place_of(key)
-    return place if place.exists() and place.with_suffix(".jsonl").exists() else None
+    return place if all(map(os.path.exists, (place, place.with_suffix(".jsonl")))) else None
 
 
 def place_of(key: str) -> Path:
@@ -277,24 +278,12 @@ def place_of(key: str) -> Path:
     return cache_folder() / "stages" / f"{key}.pt"
 
 
-@contextmanager
-def _same_numbers() -> Iterator[None]:
-    """Random numbers after the block are those that would have come without it."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-
-
 def _time_stage(model: UNet, plan: Plan, planned: PlannedStage, patience: float = 0.3) -> tuple[float, float]:
     """Seconds of a step of a stage, and of a measurement on the validation subjects; after `patience` seconds two steps are enough."""
     settings = planned.settings
     short = replace(settings, steps=4, validate_every=2 * bool(settings.validate_every))
     took, beside = [], 0.0
-    with _same_numbers():
+    with same_numbers():
         began = last = time.perf_counter()
         own = {"seed": plan.seed, "folder": None, "resume": False, **planned.stage.options}
         steps = planned.stage.train(copy.deepcopy(model), plan.cohort, plan.split, short, **own)
@@ -432,12 +421,10 @@ def _take_stage(model: UNet, plan: Plan, number: int, folder: Path, bar: tqdm, l
     Its steps come back, and whether they came from the cache. The bar moves by `left`, the stage's seconds, in all.
     """
     planned = plan.stages[number]
-    stage, shared, kept = planned.stage, planned.shared, place_of(planned.key)
+    stage, kept = planned.stage, place_of(planned.key)
     weights, history = folder / f"{stage.name}.pt", folder / "checkpoints" / str(number) / "history.jsonl"
-    if shared:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{kept}.lock") if shared else nullcontext():
-        if reused := shared and not weights.exists() and bool(in_cache(planned.key)):
+    with _cache_of(kept) if planned.shared else nullcontext():
+        if reused := planned.shared and not weights.exists() and bool(in_cache(planned.key)):
             write_atomic(history, kept.with_suffix(".jsonl").read_bytes())
             write_atomic(weights, kept.read_bytes())
         steps = read_history(history)
@@ -448,34 +435,34 @@ def _take_stage(model: UNet, plan: Plan, number: int, folder: Path, bar: tqdm, l
             own = {"seed": plan.seed, "folder": history.parent, "resume": True, **stage.options}
             share = left / max(1, planned.settings.steps - len(steps))
             steps_of = stage.train(model, plan.cohort, plan.split, planned.settings, **own)
-            run(_seeded(steps_of, _checkpointed(history.parent), plan.seed, stage.name), bar=bar, share=share)
+            run(seeded(steps_of, steps_in(history.parent), plan.seed, stage.name), bar=bar, share=share)
             steps, reused = read_history(history), False
             save_weights(weights, model)
-            if shared:
-                write_atomic(kept.with_suffix(".jsonl"), as_lines(steps))
-                write_atomic(kept, weights.read_bytes())
+            if planned.shared:
+                _keep(kept, weights, steps)
     return steps, reused
 
 
-def _checkpointed(folder: Path) -> int:
-    """The steps that are in the checkpoint of a stage's folder, 0 where there is none."""
-    with suppress(OSError, ValueError):  # which is told when the stage goes on from it
-        return max((read_checkpoint(path)["step"] for path in folder.glob("*.pt")), default=0)
-    return 0
+@contextmanager
+def _cache_of(kept: Path) -> Iterator[None]:
+    """Nobody else trains the stage that is `kept` there; a cache that cannot be written costs only time."""
+    lock = FileLock(f"{kept}.lock")
+    with suppress(OSError):  # which is told where there is something to keep
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _seeded(steps: Iterator[Step], done: int, *parts: str | int) -> Iterator[Step]:
-    """Steps whose global random numbers, such as those of dropout, hang on `parts` and the number of steps `done` only; others find theirs as before."""
-    while True:
-        with _same_numbers():
-            seed = generator_of(*parts, "global numbers", done).initial_seed()
-            torch.default_generator.manual_seed(seed), np.random.seed(seed % 2**32), random.seed(seed)
-            if torch.cuda.is_initialized():
-                torch.cuda.manual_seed_all(seed)
-            if (step := next(steps, None)) is None:
-                return
-        yield step
-        done = step.step
+def _keep(kept: Path, weights: Path, steps: list[Step]) -> None:
+    """Put a stage's weights and history into the cache, or say why not."""
+    try:
+        write_atomic(kept.with_suffix(".jsonl"), as_lines(steps))
+        write_atomic(kept, weights.read_bytes())
+    except OSError as error:
+        warnings.warn(f"{kept}: not kept ({error}); set SEMICON_CACHE to a folder that can be written", stacklevel=3)
 
 
 def _loaded(model: UNet, weights: Path) -> bool:

@@ -279,6 +279,15 @@ def test_a_stage_that_writes_no_history_is_kept_and_taken_again(cohort, part, tm
     assert len(log) >= TINY.stages["global"].steps
 
 
+def test_a_cache_that_cannot_be_written_costs_only_time(cohort, part, tmp_path, monkeypatch):
+    usual = train_method("global", cohort, part, TINY, out=tmp_path / "usual", progress=False)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="file.stages.*: not kept .*; set SEMICON_CACHE to a folder that can be written"):
+        run = train_method("global", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    assert same(usual.model.state_dict(), run.model.state_dict())
+
+
 def test_two_trainings_in_one_folder_are_refused(cohort, part, tmp_path):
     (tmp_path / "RUN").mkdir()
     with FileLock(tmp_path / "RUN" / ".lock"), pytest.raises(ValueError, match="RUN: another process is training this run; wait for it"):
