@@ -381,7 +381,7 @@ def execute(plan: Plan, out: str | Path | None = None, resume: bool = False, pro
 
 def _train(plan: Plan, folder: Path, progress: bool) -> None:
     """Train all stages into a folder, from run.json that says so to run.json that says it is finished."""
-    started, (model, seconds) = time.time(), _ready(plan, folder, progress, timed=progress)
+    started, (model, seconds) = time.time() - _spent(folder), _ready(plan, folder, progress, timed=progress)
     device = device_of(model)
     if progress:
         print(_first_line(plan, device, seconds))
@@ -395,6 +395,12 @@ def _train(plan: Plan, folder: Path, progress: bool) -> None:
     facts |= {"finished": True, "trained": times, "seconds": round(time.time() - started, 1)}
     write_atomic(folder / "run.json", json.dumps(facts, indent=1))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _spent(folder: Path) -> float:
+    """Seconds that the steps of a run took before it was interrupted, those from the cache not included."""
+    places = {path.parent for path in (folder / "checkpoints").glob("*/*.pt")}  # where a stage was trained
+    return sum(step.seconds for place in places for step in read_history(place / "history.jsonl"))
 
 
 def _train_stages(model: UNet, plan: Plan, folder: Path, seconds: dict[str, float], progress: bool) -> dict[str, dict]:

@@ -99,6 +99,19 @@ def test_a_network_that_draws_random_numbers_is_a_function_of_the_seed_and_resum
     assert same(whole.model.state_dict(), resumed.model.state_dict())
 
 
+@pytest.mark.parametrize("stage, kept", [(0, 1), (1, 3)])
+def test_the_seconds_of_a_run_are_those_of_all_its_tries(stage, kept, cohort, part, tmp_path):
+    out, method = tmp_path / "RUN", METHODS["global"]
+    stages = [replace(one, train=Breaking(one.train, 1)) if number == stage else one for number, one in enumerate(method.stages)]
+    with pytest.raises(Interrupted):
+        train_method(replace(method, stages=tuple(stages)), cohort, part, TINY, out=out, progress=False)
+    path = out / "checkpoints" / "0" / "history.jsonl"
+    lines = [json.loads(line) | {"seconds": 1000.0} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = train_method(method, cohort, part, TINY, out=out, resume=True, progress=False)
+    assert len(lines) == kept and 1000 * kept < run.settings["seconds"] < 1000 * kept + 500
+
+
 @pytest.mark.parametrize("name", ["mean-teacher", "cross-pseudo-supervision", "joint", "best"])
 def test_networks_beside_the_student_resume_too(name, cohort, part, tmp_path):
     preset, method = tiny_preset(save_every=1), METHODS[name]
