@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from .data import Cohort, Split
+from .files import content_key
 from .names import check_name
 from .networks import Builder
 from .plan import plan_run
@@ -189,4 +190,5 @@ def load_run(
 ) -> Run:
     """A finished run: its trained network, split, settings and history."""
     run = read_run(path, model)
-    return replace(run, method=METHODS.get(run.method.name, run.method))
+    known = METHODS.get(run.method.name)
+    return replace(run, method=known) if known and known.key == content_key(run.settings["method"]) else run

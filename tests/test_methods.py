@@ -1,12 +1,24 @@
 """Methods are compositions that use what they say and nothing else; tables and names."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from small import TINY, rows_of, same, trained
 
-from semicon_nb.methods import METHODS, in_words, load_run, method_table, named_method, named_preset, recipe_of, train_method
+from semicon_nb.methods import (
+    FINETUNE_STAGE,
+    GLOBAL_STAGE,
+    METHODS,
+    in_words,
+    load_run,
+    method_table,
+    named_method,
+    named_preset,
+    recipe_of,
+    train_method,
+)
 from semicon_nb.networks import build
 from semicon_nb.stages import PRESETS, Method, Stage, settings_for
 from semicon_nb.strategies import Downsampling, FullResolution, RandomSampling
@@ -93,6 +105,13 @@ def test_own_method_is_a_short_function(cohort, part, tmp_path):
     run = train_method(Method("halves", (Stage("finetune", halves),)), cohort, part, TINY, out=tmp_path / "RUN", progress=False)
     assert load_run(run.folder).method.name == "halves"
     assert not same(run.model.state_dict(), trained("scratch", cohort, part, tmp_path / "scratch"))
+
+
+def test_an_own_method_of_a_known_name_does_not_come_back_as_the_known_one(cohort, part, tmp_path):
+    method = Method("scratch", (GLOBAL_STAGE, FINETUNE_STAGE))
+    run = train_method(method, cohort, part, TINY, out=tmp_path / "RUN", progress=False, cache=False)
+    assert run.method is method and load_run(run.folder).method == Method("scratch", ())  # its stages are in settings
+    assert load_run(run.folder).settings["method"] == json.loads(json.dumps(method.describe()))
 
 
 def test_what_is_not_averaged_is_described_as_before():
