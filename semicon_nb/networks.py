@@ -28,13 +28,20 @@ Builder = Callable[..., nn.Module]
 def import_builder(path: str) -> Builder:
     """The function or class of a `path` "package.module:function"; ValueError where it cannot be imported from here."""
     module, _, name = path.partition(":")
+    if not (module and name):
+        raise ValueError(f"model (--model): found {path!r}, expected package.module:function, with a colon before the name")
     try:
         found = attrgetter(name)(importlib.import_module(module))
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"model: {path!r} cannot be imported ({error}); expected package.module:function") from error
+    except Exception as error:  # whatever the module runs into
+        raise ValueError(f"model (--model): {path!r} cannot be imported ({words_of(error)}); expected package.module:function") from error
     if not callable(found):
-        raise ValueError(f"model: {path!r} is {type(found).__name__}, expected a function or class that builds a network")
+        raise ValueError(f"model (--model): {path!r} is {type(found).__name__}, expected a function or class that builds a network")
     return found
+
+
+def words_of(error: Exception) -> str:
+    """What kind of error another's code has raised, and its first line."""
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 
 
 def import_from_here(path: str) -> Builder:
@@ -56,7 +63,7 @@ def build(
     seed: int = 0,  # of the first weights
     model: Builder | str | None = None,  # what builds a network of your own, where its import path does not lead there
 ) -> UNet:
-    """A network on the CPU, its first weights a function of the seed; TypeError where `model` builds none."""
+    """A network on the CPU, its first weights a function of the seed; ValueError where `model` builds none, TypeError where it is one."""
     check_seed("seed", seed)
     builder: Builder = UNet
     given = network
@@ -65,14 +72,24 @@ def build(
         if isinstance(own, nn.Module):
             raise TypeError(f"model: found a network, expected what builds one, such as the class {type(own).__name__}")
         builder = import_builder(own) if isinstance(own, str) else own
-        taken = inspect.signature(builder).parameters
-        given = {name: value for name, value in {"classes": network["classes"], "seed": seed}.items() if name in taken}
+        given = {"classes": network["classes"], "seed": seed}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        found = builder(**given)
-    if not isinstance(found, nn.Module):
-        raise TypeError(f"model: {path_of(model or network['model'])} made {type(found).__name__}, expected a torch.nn.Module")
+        found = _made(builder, given, path_of(model or network["model"])) if "model" in network else builder(**given)
     return cast(UNet, found)
+
+
+def _made(builder: Builder, given: dict, path: str) -> nn.Module:
+    """What a builder of your own makes of those of the `given` arguments that it takes; ValueError where it fails or makes no network."""
+    expected = "expected a function or class that builds a torch.nn.Module of classes and seed, or of neither"
+    try:
+        taken = inspect.signature(builder).parameters
+        found = builder(**{name: value for name, value in given.items() if name in taken})
+    except Exception as error:
+        raise ValueError(f"model (--model): {path} fails ({words_of(error)}), {expected}") from error
+    if not isinstance(found, nn.Module):
+        raise ValueError(f"model (--model): {path} made {type(found).__name__}, {expected}")
+    return found
 
 
 def network_facts(network: dict, model: nn.Module) -> dict:

@@ -14,7 +14,7 @@ from .identity import name_of
 from .loop import StageSettings
 from .machine import chosen_device, chosen_precision
 from .names import check_type
-from .networks import Builder, build, network_code, network_facts, path_of
+from .networks import Builder, build, network_code, network_facts, path_of, words_of
 from .predict import evaluating
 from .stages import Method, Preset, Stage, settings_for, stage_code, stage_key
 from .unet import UNet
@@ -117,11 +117,16 @@ def check_network(network: nn.Module, method: Method, classes: int, shape: Seque
     missing = {name: stage.name for stage in method.stages for name in stage.needs if not hasattr(network, name)}
     if missing:
         wanted = "; ".join(f"{NEEDS.get(name, name)} for the {stage} stage" for name, stage in missing.items())
-        raise ValueError(f"model: {kind} has no {', '.join(missing)}, but {method} asks for {wanted}")
-    with evaluating(network):
-        found = network(torch.zeros(2, 1, *shape))
-    if list(found.shape) != [2, classes, *shape]:
-        raise ValueError(f"model: {kind} makes {list(found.shape)} of two slices, expected logits {[2, classes, *shape]}")
+        raise ValueError(f"model (--model): {kind} has no {', '.join(missing)}, but {method} asks for {wanted}")
+    expected = f"expected logits {[2, classes, *shape]} of images {[2, 1, *shape]}"
+    try:
+        with evaluating(network):
+            found = network(torch.zeros(2, 1, *shape))
+    except Exception as error:
+        raise ValueError(f"model (--model): {kind} cannot take two slices ({words_of(error)}), {expected}") from error
+    made = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    if made != [2, classes, *shape]:
+        raise ValueError(f"model (--model): {kind} makes {made} of two slices, {expected}")
 
 
 def _describe(method: Method, cohort: Cohort, split: Split, preset: Preset, seed: int, network: dict) -> dict:

@@ -108,11 +108,15 @@ def plain(classes):
         ("joint", plain, ValueError, "has no features, pixel_head, class_head"),
         ("cross-pseudo-supervision", Monai, ValueError, r"Monai has no twin.*twin\(seed\) -> a network of the same kind"),
         ("scratch", lambda: nn.Conv2d(1, 5, 1), ValueError, r"makes \[2, 5, 32, 32\].*expected logits \[2, 3, 32, 32\]"),
-        ("scratch", lambda: "network", TypeError, "made str, expected a torch.nn.Module"),
+        ("scratch", lambda: "network", ValueError, r"model \(--model\): .*made str, expected a function or class that builds a torch.nn.Module"),
+        ("scratch", lambda: {}["width"], ValueError, r"\(--model\): .*lambda> fails \(KeyError: 'width'\), expected"),
+        ("scratch", lambda classes, width: plain(classes), ValueError, r"\(--model\): .* fails \(TypeError: .*width.*\), expected"),
+        ("scratch", lambda: nn.Linear(5, 3), ValueError, r"Linear cannot take two slices \(RuntimeError: mat1.*expected logits \[2, 3, 32, 32\] of"),
+        ("scratch", lambda: nn.GRU(32, 3), ValueError, "cannot take two slices|makes tuple of two slices"),
         ("scratch", nn.Conv2d(1, 3, 1), TypeError, "such as the class Conv2d"),
         ("scratch", "no.such.module:Network", ValueError, "no.such.module.*cannot be imported"),
         ("scratch", "semicon_nb.unet:Nothing", ValueError, "cannot be imported.*expected package.module:function"),
-        ("scratch", "semicon_nb.unet", ValueError, "expected package.module:function"),
+        ("scratch", "semicon_nb.unet", ValueError, "expected package.module:function, with a colon before the name"),
         ("scratch", "semicon_nb.loop:torch", ValueError, "is module, expected a function or class"),
     ],
 )
@@ -120,6 +124,17 @@ def test_network_that_will_not_do_is_refused_before_the_first_step(method, model
     with pytest.raises(error, match=words):
         own_run(method, cohort, part, tmp_path / "RUN", model=model)
     assert not (tmp_path / "RUN").exists()
+
+
+@pytest.mark.parametrize("text, words", [
+    ("def f(:", "SyntaxError"), ("raise RuntimeError('no GPU\\nhere')", r"RuntimeError: no GPU\)"), ("1 / 0", "ZeroDivision"),
+])  # fmt: skip
+def test_a_module_that_breaks_is_told_in_a_sentence(text, words, tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text(text)
+    importlib.invalidate_caches()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=rf"model \(--model\): 'broken:f' cannot be imported \({words}"):
+        build({"model": "broken:f", "classes": 3})
 
 
 def test_stage_of_an_own_network_is_shared_only_with_the_same_network(cohort, part, tmp_path):
