@@ -181,6 +181,8 @@ def pretrain(
     """Train a method's contrastive stages on all processes and keep them for `train_method`; ValueError for a stage that cannot be shared."""
     sizes, usual = named_preset(preset).scaled(scale), agreed(device)
     plan = plan_run(named_method(method), cohort, part, sizes, seed, dict.fromkeys(sizes.stages, usual), device=device)
+    if not plan.stages[1:]:
+        raise ValueError(f"method: {method} has no stage before the last, expected one with a global or local stage to share")
     for stage in (planned.stage for planned in plan.stages[:-1]):
         if stage.train not in SHARED or stage.name not in ("global", "local"):
             raise ValueError(f"method: {method}'s stage {stage.name} can't be shared, only the global and local stages can")
@@ -205,10 +207,13 @@ def main() -> None:
     for name, (kind, value) in usual.items():
         parser.add_argument(f"--{name}", type=kind, default=value)
     given = parser.parse_args()
-    with process_group() as device:
-        cohort = load(given.data)
-        part = split(cohort, given.labels, seed=given.seed if given.split is None else given.split)
-        pretrain(given.method, cohort, part, given.preset, given.seed, given.scale, device)
+    try:
+        with process_group() as device:
+            cohort = load(given.data)
+            part = split(cohort, given.labels, seed=given.seed if given.split is None else given.split)
+            pretrain(given.method, cohort, part, given.preset, given.seed, given.scale, device)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from semicon_nb.data import phantom, split
-from semicon_nb.distributed import StageLoss, check_processes, gathered, pretrain, process_group, train_shared
+from semicon_nb.distributed import StageLoss, check_processes, gathered, main, pretrain, process_group, train_shared
 from semicon_nb.experiment import run_grid
 from semicon_nb.methods import FINETUNE_STAGE, GLOBAL_STAGE
 from semicon_nb.networks import build
@@ -143,6 +143,14 @@ def test_a_stage_with_an_option_that_is_not_shared_is_refused():
     odd = Method("odd", (replace(GLOBAL_STAGE, options={"depth": 2}), FINETUNE_STAGE))
     with pytest.raises(ValueError, match="the option 'depth', which can't be shared"):
         pretrain(odd, cohort, split(cohort, 0.5), "demo", progress=False)
+
+
+@pytest.mark.parametrize("name, words", [("scratch", "scratch has no stage before the last"), ("gloabl", "found 'gloabl', expected one of scratch")])
+def test_a_name_with_nothing_to_share_is_refused_in_a_sentence(name, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["semicon_nb.distributed", name, "--preset", "demo", "--scale", "0.01"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2 and f"error: method: {words}" in capsys.readouterr().err
 
 
 def test_alone_nothing_is_gathered_and_shares_must_be_equal(monkeypatch):
