@@ -66,9 +66,20 @@ def chosen_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device(device)
 
 
+_SETTLED: dict[str, str] = {}
+"""What "auto" stands for on a device, where the process that started this one has said so."""
+
+
+def settle_precision(device: torch.device | str, word: str) -> None:
+    """Let "auto" stand for a `word`, "fp32" or "bf16", on a `device` in this process, whose own measurement might say something else."""
+    _SETTLED[str(device)] = word
+
+
 def chosen_precision(device: torch.device | str = "cpu") -> str:
-    """What "auto" stands for on a `device`: "bf16" where it is native and measured to pay, else "fp32"."""
+    """What "auto" stands for on a `device`: what is settled, else "bf16" where it is native and measured to pay, else "fp32"."""
     there = torch.device(device)
+    if str(there) in _SETTLED:
+        return _SETTLED[str(there)]
     return "bf16" if multiplies_bf16(there) and bf16_pays(there) else "fp32"
 
 

@@ -22,6 +22,7 @@ from semicon_nb.machine import (
     multiplies_bf16,
     one_thread,
     processor,
+    settle_precision,
 )
 
 CPU = torch.device("cpu")
@@ -109,6 +110,15 @@ def test_bf16_needs_the_processor_and_a_clear_gain(able, faster, monkeypatch):
         assert chosen_precision("cpu") == ("bf16" if able and faster < 0.8 else "fp32")
     finally:
         bf16_pays.cache_clear()
+
+
+def test_what_is_settled_is_not_measured(monkeypatch):
+    """As a parent settles it for its workers, whatever they would find."""
+    monkeypatch.setattr(module, "_SETTLED", {})
+    monkeypatch.setattr(module, "multiplies_bf16", lambda device: False)
+    assert chosen_precision() == "fp32"
+    settle_precision(CPU, "bf16")
+    assert chosen_precision() == chosen_precision(CPU) == "bf16" and chosen_precision("mps") == "fp32"
 
 
 @pytest.mark.parametrize("capability, native", [((9, 0), True), ((8, 0), True), ((7, 5), False)])
