@@ -545,7 +545,7 @@ def test_a_table_says_that_runs_are_missing_because_they_failed(
         assert main(["table", str(place)]) == 0
         out, err = capsys.readouterr()
         assert "4 runs" in out and "failed" not in out
-        assert "the scan is torn (2 runs)" in err and "x.failed.jsonl" in err and "tables.html" in err
+        assert "the scan is torn (2 runs)" in err and "x.failed.jsonl" in err and "reading_results.html" in err
     assert "without .failed" in refused(capsys, "table", tmp_path / "x.failed.jsonl")
     assert "no run has hd95" in refused(capsys, "table", tmp_path / "x.jsonl", "--metric", "hd95")
     monkeypatch.setattr(experiment, "run_one", lambda row, *how: tried({**row, "split": 0}) | {"split": row["split"]})
