@@ -100,10 +100,10 @@ def outlines(
     each = apportion(count, tuple(float(len(mine)) for mine in rows))
     starts = np.arange(len(rows)) * 0.618 % 1  # another height in each, or the ends of all would be left out
     evenly = (mine[((np.arange(n) + at) * len(mine) / n).astype(int)] for mine, n, at in zip(rows, each, starts, strict=True))
-    found = np.unique(np.concatenate(list(evenly)))
-    if len(found) < count:
-        raise DataError(f"spread: {len(names)} volumes of {cohort.name} hold {len(found)} outlines, expected {count}; use a larger spread")
-    return names, tuple(found.tolist())
+    chosen = np.unique(np.concatenate(list(evenly)))
+    if len(chosen) < count:
+        raise DataError(f"spread: {len(names)} volumes of {cohort.name} hold {len(chosen)} outlines, expected {count}; use a larger spread")
+    return names, tuple(chosen.tolist())
 
 # %% ../../nbs/course/01_people.ipynb #a0206b33
 def split(
