@@ -81,11 +81,12 @@ def test_whatever_a_stage_runs_through_is_in_its_code(name):
     assert entered - set(reached(*roots(stage))) == set()
 
 
-def test_a_change_in_any_of_it_changes_the_key(monkeypatch):
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_change_in_any_of_it_changes_the_key(monkeypatch, every):
     tried = set()
     for stage in STAGES.values():
         before = code_key(*roots(stage))
-        for place in set(reached(*roots(stage))) - tried:
+        for place in sorted(set(reached(*roots(stage))) - tried, key=str)[::every]:
             tried.add(place)
             text = module_source(place.module)
             changed = changed_source(text, identity._parsed(place.module, text).statements[place.name])
@@ -93,7 +94,7 @@ def test_a_change_in_any_of_it_changes_the_key(monkeypatch):
                 patch.setattr(identity, "module_source", lambda m, p=place, c=changed: c if m == p.module else module_source(m))
                 assert code_key(*roots(stage)) != before, place
         assert code_key(*roots(stage)) == before
-    assert len(tried) > 150
+    assert len(tried) > 150 / every
 
 
 def changed_source(text, statement):
