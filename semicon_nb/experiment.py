@@ -40,7 +40,8 @@ from .names import COHORT_LINES, check_whole
 from .plan import check_network, plan_run
 from .predict import Prediction, predict_slices, prediction_of
 from .runs import begun_in, forecast
-from .tables import check_names, read_lines, read_results
+from .records import check_names
+from .tables import read_lines, read_results
 
 if TYPE_CHECKING:
     import pandas as pd

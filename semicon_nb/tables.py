@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 from scipy.special import stdtrit
 
 from .arguments import as_share
-from .files import check_kind, content_key, content_of, from_json, without_nan
-from .identity import difference, experiment_of, mark_of, source_of_run, title_of, what_differs
+from .files import content_key, content_of, from_json, without_nan
+from .identity import source_of_run
 from .names import unit_words
+from .records import check_names, checked, each_once, experiments_of, typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,40 +54,6 @@ def read_lines(path: str | Path, kind: Any = Any) -> list[dict]:
 
 
 Results: TypeAlias = "str | os.PathLike | pd.DataFrame | Iterable"
-NEEDED = ("method", "labels", "split")
-
-
-class _Settings(TypedDict):
-    """What decided a run, as far as it is read."""
-
-    fingerprint: NotRequired[str]
-    method: NotRequired[dict]
-
-
-class _Line(TypedDict):
-    """A finished run in a results file, as far as it is read."""
-
-    method: str
-    labels: float
-    split: int
-    seed: NotRequired[int]
-    pooled_dice: NotRequired[float | None]
-    volume_dice: NotRequired[float | None]
-    hd95: NotRequired[float | None]
-    unit: NotRequired[str]
-    validation: NotRequired[float | None]
-    seconds: NotRequired[float | None]
-    processor_seconds: NotRequired[float | None]
-    preset: NotRequired[str]
-    scale: NotRequired[float | None]
-    key: NotRequired[str]
-    defects: NotRequired[list[str]]
-    model: NotRequired[str | None]
-    settings: NotRequired[_Settings]
-    slice_by_slice: NotRequired[dict[str, float | None]]
-    with_neighbours: NotRequired[dict[str, float | None]]
-    per_class: NotRequired[dict[str, dict[str, float | None]]]
-    volumes: NotRequired[list[dict]]
 
 
 class _FailedLine(TypedDict):
@@ -103,44 +70,13 @@ def read_records(results: Results) -> list[dict]:
     """
     found: list[tuple[str, dict]] = []
     for item in [results] if isinstance(results, (str, os.PathLike)) else results:
-        found += _records_at(Path(item)) if isinstance(item, (str, os.PathLike)) else [("results", _checked(item, "results"))]
+        found += _records_at(Path(item)) if isinstance(item, (str, os.PathLike)) else [("results", checked(item, "results"))]
     if not found:
         where = results if isinstance(results, (str, os.PathLike)) else "results"
         raise ValueError(f"{where}: holds no finished run; start one with `semicon-nb experiment`")
-    once = _once([(path, run | {"labels": as_share(run["labels"])}) for path, run in found])
+    once = each_once([(path, run | {"labels": as_share(run["labels"])}) for path, run in found])
     check_names(once)
     return [record for _, record in once]
-
-
-def _once(found: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """The runs with their files, each key once; ValueError where two of one key have other scores."""
-    once: dict = {}
-    for number, (path, run) in enumerate(found):
-        place, known = once.setdefault(run.get("key") or number, (path, run))
-        first, second = ({name: without_nan(one[name]) for name in _SCORES if name in known and name in run} for one in (known, run))
-        if odd := difference(first, second):
-            raise ValueError(f"{_places(place, path)}: the run {run['key']} ({title_of(run)}) has two scores: {odd}; keep the one that is right")
-    return list(once.values())
-
-
-def _places(*paths: str) -> str:
-    """Files, each once."""
-    return " and ".join(dict.fromkeys(paths))
-
-
-_SCORES = ("pooled_dice", "volume_dice", "hd95", "validation", "slice_by_slice", "with_neighbours")
-
-
-def check_names(runs: list[tuple[str, dict]]) -> None:
-    """ValueError where two of the runs, with their files, have other settings under the same names, and so would be averaged."""
-    known: dict[tuple, tuple[str, dict]] = {}
-    for (path, run), experiment in zip(runs, _experiments([run for _, run in runs]), strict=True):
-        called = experiment, source_of_run(run).get("seed"), run["method"], run["labels"], run["split"], run.get("seed") or 0
-        place, other = known.setdefault(called, (path, run)) if run.get("key") else (path, run)
-        odd = run is not other and run["key"] != other["key"] and what_differs(other.get("settings") or {}, run.get("settings") or {})
-        if odd:
-            two = f"{_places(place, path)}: two runs are called {title_of(run)} of {experiment}"
-            raise ValueError(f"{two}, but {odd}; give what was changed a name of its own, or keep its runs in a file that is read alone")
 
 
 def _records_at(place: Path) -> list[tuple[str, dict]]:
@@ -148,29 +84,7 @@ def _records_at(place: Path) -> list[tuple[str, dict]]:
     if not place.exists():
         raise FileNotFoundError(f"{place}: there is no such results file or folder; make one with `semicon-nb experiment`")
     paths = sorted(p for p in place.glob("*.jsonl") if not p.name.endswith(".failed.jsonl")) if place.is_dir() else [place]
-    return [(str(path), _typed(record, str(path))) for path in paths for record in read_lines(path)]
-
-
-def _typed(record: dict, path: str) -> dict:
-    """A record from a file, if each of its values is of its kind."""
-    _checked(record, path)
-    try:
-        check_kind(record, _Line)
-        shares = {name: record.get(name) or 0.0 for name in ("labels", "pooled_dice", "volume_dice", "validation")}
-        if odd := [name for name, value in shares.items() if not 0 <= value <= 1]:
-            raise ValueError(f"{odd[0]} is {shares[odd[0]]:g}, expected 0 to 1")
-    except ValueError as error:
-        raise ValueError(f"{path}: a run is damaged ({error}); restore the file, or remove that line") from error
-    return record
-
-
-def _checked(record: dict, source: str) -> dict:
-    """The record, if it says what it is of."""
-    if not isinstance(record, dict):
-        raise ValueError(f"{source}: found {type(record).__name__}, expected a run as `semicon-nb experiment` writes it")
-    if lacks := [name for name in NEEDED if record.get(name) is None]:
-        raise ValueError(f"{source}: a run lacks {', '.join(lacks)}; expected a run as `semicon-nb experiment` writes it")
-    return record
+    return [(str(path), typed(record, str(path))) for path in paths for record in read_lines(path)]
 
 
 def read_results(results: Results) -> "pd.DataFrame":
@@ -182,17 +96,7 @@ def read_results(results: Results) -> "pd.DataFrame":
     records = read_records(results)
     known = [{column: record.get(column) for column in COLUMNS} | _both_ways(record) for record in records]
     people = [str(source_of_run(record).get("seed", "")) for record in records]
-    return pd.DataFrame(known).assign(experiment=_experiments(records), people=people)
-
-
-def _experiments(records: list[dict]) -> list[str]:
-    """The experiment of each of the records; of a cohort of which some had other files, such as fewer people, these are one apart."""
-    marks = [mark_of(record) for record in records]
-    named = [experiment_of(record) for record in records]
-    counted = Counter((name, mark) for name, mark in zip(named, marks, strict=True) if mark)
-    usual = {name: mark for (name, mark), _ in reversed(counted.most_common())}  # of one name the mark of most runs comes last and stays
-    pairs = zip(named, marks, strict=True)
-    return [name if mark in ("", usual.get(name)) else f"{name}, other files {mark[:6]}" for name, mark in pairs]
+    return pd.DataFrame(known).assign(experiment=experiments_of(records), people=people)
 
 
 def _both_ways(record: dict) -> dict[str, float]:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from semicon_nb.identity import experiment_of
 from semicon_nb.tables import (
     best_other,
     compare,
-    experiment_of,
     headroom,
     interval,
     judge,
