@@ -364,21 +364,20 @@ def todo(rows: "pd.DataFrame", path: Path) -> list[dict]:
 
 
 def _check_left(left: list[dict], path: Path, methods: dict[str, Method], preset: Preset, device: str) -> None:
-    """ValueError, before anything is trained, where tables would take a run that is left for a finished one of other settings."""
+    """ValueError, before anything is trained, where tables would take a run that is left for one of the finished ones' settings."""
     names = ("method", "labels", "split", "seed")
-    finished: dict[tuple, list[tuple[str, dict]]] = {}
-    for record in read_lines(path) if path.exists() else []:
-        finished.setdefault(tuple(map(record.get, names)), []).append((str(path), record))
-    for row in left:
-        if alike := finished.get(tuple(map(row.get, names))):
-            try:
-                cohort = with_defects(load_once(row["data"]), row["defects"])
-                how: dict[str, Any] = {"model": row.get("model"), "device": device}
-                planned = plan_run(methods[row["method"]], cohort, split_of(cohort, row), preset, row["seed"], **how)
-            except ValueError:
-                continue  # its error is written down when its turn comes
-            about = {**planned.about, "trained": {one.stage.name: {"key": one.key} for one in planned.stages}}
-            check_names([*alike, ("this grid", {**row, "settings": about})])
+    finished = [(str(path), record) for record in read_lines(path)] if path.exists() else []
+    taken, planned = {tuple(map(record.get, names)) for _, record in finished}, []
+    for row in left if finished else []:
+        if tuple(map(row.get, names)) not in taken and any(row["method"] == other["method"] for _, other in planned):
+            continue  # one of each method tells what all of its runs share
+        with suppress(ValueError):  # its error is written down when its turn comes
+            cohort = with_defects(load_once(row["data"]), row["defects"])
+            how: dict[str, Any] = {"model": row.get("model"), "device": device}
+            plan = plan_run(method_with(methods[row["method"]], row["defects"]), cohort, split_of(cohort, row), preset, row["seed"], **how)
+            about = {**plan.about, "trained": {one.stage.name: {"key": one.key} for one in plan.stages}}
+            planned.append(("this grid", {**row, "settings": about}))
+    check_names([*finished, *planned])
 
 
 def _submit(methods: dict, preset: Preset, folder: str, keep: bool, device: str, pool: Executor, row: dict) -> Future:

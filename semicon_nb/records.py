@@ -3,6 +3,7 @@
 __all__ = []
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NotRequired, TypedDict
 
 from .files import check_kind, without_nan
@@ -16,6 +17,8 @@ class _Settings(TypedDict):
 
     fingerprint: NotRequired[str]
     method: NotRequired[dict]
+    network: NotRequired[dict]
+    stages: NotRequired[dict[str, dict]]
 
 
 class _Line(TypedDict):
@@ -63,16 +66,46 @@ def _places(*paths: str) -> str:
 _SCORES = ("pooled_dice", "volume_dice", "hd95", "validation", "slice_by_slice", "with_neighbours")
 
 
+_MEND = "give what was changed a name of its own, or keep its runs in a file that is read alone"
+
+
 def check_names(runs: list[tuple[str, dict]]) -> None:
-    """ValueError where two of the runs, with their files, have other settings under the same names, and so would be averaged."""
+    """ValueError where two of the runs, with their files, are something else under the same names, and so would be averaged or subtracted."""
     known: dict[tuple, tuple[str, dict]] = {}
-    for (path, run), experiment in zip(runs, experiments_of([run for _, run in runs]), strict=True):
+    experiments = experiments_of([run for _, run in runs])
+    for (path, run), experiment in zip(runs, experiments, strict=True):
         called = experiment, source_of_run(run).get("seed"), run["method"], run["labels"], run["split"], run.get("seed") or 0
         place, other = known.setdefault(called, (path, run)) if run.get("key") else (path, run)
         odd = run is not other and run["key"] != other["key"] and what_differs(other.get("settings") or {}, run.get("settings") or {})
         if odd:
-            two = f"{_places(place, path)}: two runs are called {title_of(run)} of {experiment}"
-            raise ValueError(f"{two}, but {odd}; give what was changed a name of its own, or keep its runs in a file that is read alone")
+            raise ValueError(f"{_places(place, path)}: two runs are called {title_of(run)} of {experiment}, but {odd}; {_MEND}")
+    _check_shared(runs, experiments)
+
+
+def _check_shared(runs: list[tuple[str, dict]], experiments: list[str]) -> None:
+    """ValueError where runs of one experiment have other networks, or those of one method other settings, whatever their share, split and seed."""
+    known: dict[tuple, tuple[str, dict, dict]] = {}
+    for (path, run), experiment in zip(runs, experiments, strict=True):
+        for name, about in _shared(run):
+            place, other, before = known.setdefault((experiment, *name), (path, run, about))
+            if odd := difference(before, about, f"{name[-1]}: "):
+                two = f"{_places(place, path)}: {title_of(other)} and {title_of(run)} are both runs of {experiment}"
+                raise ValueError(f"{two}, but {odd}; {_MEND}")
+
+
+_PER_RUN = ("steps", "validate_every", "precision", "save_every")
+"""Settings of a stage that hang on the slices or the machine, or that decide nothing."""
+
+
+def _shared(run: dict) -> Iterator[tuple[tuple, dict]]:
+    """What a run says of itself that others of its experiment share, and what those of its method do, each with a name."""
+    settings = run.get("settings") or {}
+    if settings.get("network"):
+        yield ("network",), settings["network"]
+    if settings.get("method"):
+        yield (run["method"], "method"), settings["method"]
+    for stage, about in (settings.get("stages") or {}).items():
+        yield (run["method"], stage), {name: value for name, value in about.items() if name not in _PER_RUN}
 
 
 def typed(record: dict, path: str) -> dict:

@@ -342,6 +342,24 @@ def test_what_was_changed_under_its_old_name_is_refused_before_it_is_trained(fir
         read_results(tmp_path)
 
 
+@pytest.mark.parametrize("then, words", [
+    ({"preset": replace(TINY, width=3)}, "network: width is 2 there and 3 here"),
+    ({"methods": [replace(METHODS["scratch"], looks=True)]}, "method: looks is False there and True here"),
+])  # fmt: skip
+def test_what_was_changed_is_refused_on_another_split_too(then, words, tmp_path):
+    first = {"methods": ["scratch"], "tmp_path": tmp_path, "splits": (0,)}
+    small_grid("g", **first)
+    with pytest.raises(ValueError, match=f"g.jsonl and this grid: scratch at 30 %, split 0, seed 0 and scratch at 30 %, split 1.*{words}"):
+        small_grid("g", **{**first, "splits": (1,), **then})
+    assert len(read_lines(tmp_path / "g.jsonl")) == 1
+
+
+def test_what_the_released_code_does_is_compared_with_itself(tmp_path):
+    for number in (0, 1):
+        small_grid("g", ["local(stride)"], tmp_path, splits=(number,), defects=("identical_views",))
+    assert len(read_results(tmp_path)) == 2
+
+
 def test_a_network_that_was_edited_is_refused_in_the_file_of_the_old_one(tmp_path, monkeypatch):
     small_grid("g", ["scratch"], tmp_path, splits=(0,), model=f"{__name__}:Plain")
     monkeypatch.setattr(sys.modules[__name__], "Plain", type("Plain", (Plain,), {"more": lambda self: 1}))

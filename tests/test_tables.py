@@ -479,6 +479,34 @@ def test_two_runs_of_other_settings_under_the_same_names_are_refused(change: dic
         read_results([SCORED, SCORED | {"key": "other"}])
 
 
+OWN_CODE = {"method": MADE["method"] | {"stages": [{"stage": "finetune", "code": "v2", "options": {"head": "none"}}]}}
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"network": {"width": 8}}, "network: width is 16 there and 8 here"),
+    (OWN_CODE, "method: stages: 0: code is None there and 'v2' here"),
+    ({"stages": {"finetune": {"steps": 500, "rate": 0.1}}}, "finetune: rate is None there and 0.1 here"),
+])  # fmt: skip
+@pytest.mark.parametrize("place", [{"split": 1}, {"seed": 3}, {"labels": 1.0}])
+def test_runs_of_one_method_that_are_something_else_on_another_split_are_refused(place: dict, change: dict, words: str, tmp_path: Path) -> None:
+    """One line of a table would average them, or subtract one from the other."""
+    other = SCORED | {"key": "other"} | place | {"settings": MADE | change | OTHER_WEIGHTS}
+    folder = written([("a.jsonl", SCORED | {"settings": MADE}), ("b.jsonl", other)], tmp_path)
+    two = r"a.jsonl and .*b.jsonl: scratch at 10 %, split 0, seed 0 and scratch at \d+ %, split \d, seed \d are both runs of hippocampus, mine"
+    with pytest.raises(ValueError, match=f"{two}, but {words}; give what was changed a name of its own"):
+        table(folder)
+
+
+def test_a_network_is_that_of_an_experiment_and_a_method_its_own() -> None:
+    """Other methods have other stages, and steps and precisions may hang on slices and machines."""
+    first = SCORED | {"settings": MADE}
+    other = first | {"method": "other", "key": "b", "settings": MADE | OWN_CODE | {"stages": {"finetune": {"rate": 0.1}}} | OTHER_WEIGHTS}
+    longer = first | {"split": 1, "key": "c", "settings": MADE | {"stages": {"finetune": {"steps": 60, "precision": "bf16"}}} | OTHER_WEIGHTS}
+    assert len(read_results([first, other, longer])) == 3
+    with pytest.raises(ValueError, match="scratch at .* and other at .* are both runs of .*network: width is 16"):
+        read_results([first, other | {"settings": MADE | {"network": {"width": 4}}}])
+
+
 def test_runs_that_only_look_alike_are_not_refused() -> None:
     """Other people, other files, another seed; and the same run, of a folder that was named in another way or that kept more checkpoints."""
     first = SCORED | {"settings": MADE}
