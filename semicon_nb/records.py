@@ -12,13 +12,19 @@ from .identity import difference, experiment_of, mark_of, source_of_run, title_o
 NEEDED = ("method", "labels", "split")
 
 
+class _Stage(TypedDict):
+    """The settings of a stage, as far as they are read."""
+
+    steps: NotRequired[int]
+
+
 class _Settings(TypedDict):
     """What decided a run, as far as it is read."""
 
     fingerprint: NotRequired[str]
     method: NotRequired[dict]
     network: NotRequired[dict]
-    stages: NotRequired[dict[str, dict]]
+    stages: NotRequired[dict[str, _Stage]]
 
 
 class _Line(TypedDict):
@@ -38,6 +44,8 @@ class _Line(TypedDict):
     preset: NotRequired[str]
     scale: NotRequired[float | None]
     key: NotRequired[str]
+    precision: NotRequired[str | None]
+    device: NotRequired[str | None]
     defects: NotRequired[list[str]]
     model: NotRequired[str | None]
     settings: NotRequired[_Settings]
@@ -138,3 +146,8 @@ def experiments_of(records: list[dict]) -> list[str]:
     usual = {name: mark for (name, mark), _ in reversed(counted.most_common())}  # of one name the mark of most runs comes last and stays
     pairs = zip(named, marks, strict=True)
     return [name if mark in ("", usual.get(name)) else f"{name}, other files {mark[:6]}" for name, mark in pairs]
+
+
+def steps_of(record: dict) -> float:
+    """How many steps of fine-tuning a run took; nan where it does not say."""
+    return ((record.get("settings") or {}).get("stages") or {}).get("finetune", {}).get("steps", float("nan"))

@@ -19,7 +19,7 @@ from .arguments import as_share
 from .files import content_key, content_of, from_json, without_nan
 from .identity import source_of_run
 from .names import unit_words
-from .records import check_names, checked, each_once, experiments_of, typed
+from .records import check_names, checked, each_once, experiments_of, steps_of, typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "method", "labels", "split", "seed", "pooled_dice", "volume_dice", "hd95", "validation", "seconds", "processor_seconds", "preset",
-    "unit", "key", "experiment", "people",
+    "unit", "key", "experiment", "people", "precision", "device",
 )  # fmt: skip
 
 
@@ -96,7 +96,8 @@ def read_results(results: Results) -> "pd.DataFrame":
     records = read_records(results)
     known = [{column: record.get(column) for column in COLUMNS} | _both_ways(record) for record in records]
     people = [str(source_of_run(record).get("seed", "")) for record in records]
-    return pd.DataFrame(known).assign(experiment=experiments_of(records), people=people)
+    steps = pd.Series([steps_of(record) for record in records], dtype=float)
+    return pd.DataFrame(known).assign(experiment=experiments_of(records), people=people, steps=steps)
 
 
 def _both_ways(record: dict) -> dict[str, float]:
@@ -136,9 +137,17 @@ def _comparable(results: Results, metric: str) -> "pd.DataFrame":
 
 def _by_run(results: Results, metric: str) -> "pd.DataFrame":
     """Rows (labels, method) of a `metric`, a column for each split, seed of the weights and seed of generated people."""
-    runs = _comparable(results, metric)
-    seeds = {name: runs[name].fillna(0) if name in runs else 0 for name in ("seed", "people")}
-    return runs.assign(**seeds).pivot_table(index=["labels", "method"], columns=["split", *seeds], values=metric, sort=False)
+    runs = _seeded(_comparable(results, metric))
+    return runs.pivot_table(index=["labels", "method"], columns=_PLACE, values=metric, sort=False)
+
+
+_PLACE = ["split", "seed", "people"]
+"""What two runs share whose difference is taken."""
+
+
+def _seeded(runs: "pd.DataFrame") -> "pd.DataFrame":
+    """The runs, each with a seed of the weights and one of generated people."""
+    return runs.assign(**{name: runs[name].fillna(0) if name in runs else 0 for name in ("seed", "people")})
 
 
 def _less(scores: "pd.DataFrame", one: tuple[float, str], other: tuple[float, str | None]) -> "pd.Series":
@@ -200,23 +209,37 @@ _BASELINES = {"best": "scratch(strong)", "scratch(strong)": "scratch(strong)"}
 """The training from scratch of a method that takes more steps; `scratch` for every other."""
 
 
-def _rooms(scores: "pd.DataFrame", metric: str) -> "dict[tuple[float, str], pd.Series]":
-    """What all labels bring on each split, by labelled share and training from scratch; nothing of seconds, which are no score."""
-    shares = [] if metric.endswith("seconds") else sorted(f for f in set(scores.index.get_level_values("labels")) if f < 1)
-    places = [(f, m) for m in dict.fromkeys(["scratch", *_BASELINES.values()]) for f in shares]
-    there = [(f, m) for f, m in places if {(f, m), (1.0, m)} <= set(scores.index)]
-    return {(f, m): _less(scores, (1.0, m), (f, m)) for f, m in there}
+def _places_with_room(runs: "pd.DataFrame") -> list[tuple[float, str]]:
+    """Labelled shares and trainings from scratch of which some runs had few labels and some all."""
+    known = set(zip(runs["labels"], runs["method"], strict=True))
+    shares, bases = sorted(share for share in set(runs["labels"]) if share < 1), dict.fromkeys(["scratch", *_BASELINES.values()])
+    return [(share, base) for base in bases for share in shares if {(share, base), (1.0, base)} <= known]
+
+
+def _times_as_long(runs: "pd.DataFrame", share: float, base: str) -> float:
+    """How many times as many steps a training from scratch took with all labels as with few; 1 where the runs do not say."""
+    if "steps" not in runs:
+        return 1.0
+    few, full = (runs.loc[(runs["labels"] == labels) & (runs["method"] == base), "steps"].mean() for labels in (share, 1.0))
+    return float(full / few) if few > 0 and full > 0 else 1.0
+
+
+def _rooms(runs: "pd.DataFrame", metric: str) -> "dict[tuple[float, str], pd.Series]":
+    """What all labels bring on each split, by labelled share and training from scratch that took as many steps; nothing of seconds, which are no score."""
+    scores = _by_run(runs, metric)
+    there = [place for place in _places_with_room(runs) if {place, (1.0, place[1])} <= set(scores.index) and _times_as_long(runs, *place) == 1]
+    return {} if metric.endswith("seconds") else {place: _less(scores, (1.0, place[1]), place) for place in there}
 
 
 def headroom(results: Results, metric: str = "pooled_dice") -> "pd.DataFrame":
     """What all labels bring to training from scratch, in a `metric` of `results`: mean, half width of its 95 % interval, splits.
 
-    No row where all labels were not run.
+    No row where all labels were not run, or where training took more steps with them.
     """
-    scores = _by_run(results, metric)
-    rows = {place: interval(gains) for place, gains in _rooms(scores, metric).items()}
+    runs = read_results(results)
+    rows = {place: interval(gains) for place, gains in _rooms(runs, metric).items()}
     rows = {place: row for place, row in rows.items() if row[2]}
-    return _frame(rows, scores, ["mean", "half", "splits"])
+    return _frame(rows, _by_run(runs, metric), ["mean", "half", "splits"])
 
 
 def judge(differences: Iterable[float], headroom: Iterable[float] | None = (), sure: float = 0.95) -> str:
@@ -239,22 +262,32 @@ LESS_IS_BETTER = ("hd95", "seconds", "processor_seconds")
 
 
 def verdicts(results: Results, claims: Iterable[tuple[str, str]], metric: str = "pooled_dice") -> "pd.DataFrame":
-    """Which claims (better, worse) about a `metric` of `results` hold, which are reversed, and where the runs cannot tell or had no room to."""
+    """Which claims (better, worse) about a `metric` of `results` hold, which are reversed, and where the runs cannot tell or had no room to.
+
+    The headroom is that of the splits of the comparison, or of all that have one where fewer than two of these do.
+    """
     import pandas as pd
 
-    scores = _by_run(results, metric)
-    rooms, sign, rows = _rooms(scores, metric), -1 if metric in LESS_IS_BETTER else 1, []
+    runs = read_results(results)
+    scores, rooms, rows = _by_run(runs, metric), _rooms(runs, metric), []
     for better, worse in claims:
         base = _BASELINES.get(better) or _BASELINES.get(worse) or "scratch"
         for share in sorted(set(scores.index.get_level_values("labels"))):
             if (share, better) not in scores.index or (share, worse) not in scores.index:
                 continue
             gains = _less(scores, (share, better), (share, worse))
-            room = rooms.get((share, base), pd.Series(dtype=float))
+            room = _room_beside(rooms.get((share, base), pd.Series(dtype=float)), gains)
+            sign = -1 if metric in LESS_IS_BETTER else 1
             word = judge(sign * gains, None if metric.endswith("seconds") else sign * room)
-            rows.append((f"{better} > {worse}", share, *interval(gains), *interval(room)[:2], word))
-    names = ["claim", "labels", "difference", "half", "splits", "headroom", "headroom_half", "verdict"]
+            rows.append((f"{better} > {worse}", share, *interval(gains), *interval(room), word))
+    names = ["claim", "labels", "difference", "half", "splits", "headroom", "headroom_half", "headroom_splits", "verdict"]
     return pd.DataFrame(rows, columns=names)
+
+
+def _room_beside(room: "pd.Series", gains: "pd.Series") -> "pd.Series":
+    """The headroom of each split that a comparison has; of all where fewer than two of these have one."""
+    same = room[room.index.isin(gains.dropna().index)].dropna()
+    return same if len(same) > 1 else room
 
 
 def plus_minus(value: float, half: float, signed: bool = False) -> str:
@@ -312,6 +345,9 @@ NAMES = {
 }
 
 
+_CLOCKS = {"seconds": "Seconds by the clock", "processor_seconds": "Seconds of the processor"}
+
+
 def unit_of(runs: "pd.DataFrame") -> str:
     """What the HD95 of all `runs` is measured in, in words; older runs do not say it."""
     units = set(runs["unit"]) if "unit" in runs else set()
@@ -320,7 +356,7 @@ def unit_of(runs: "pd.DataFrame") -> str:
 
 def titled(metric: str, runs: "pd.DataFrame") -> str:
     """A `metric` in words, with the unit that it has in these `runs`."""
-    return NAMES.get(metric, metric) + f" ({unit_of(runs)})" * (metric == "hd95")
+    return {**NAMES, **_CLOCKS}.get(metric, metric) + f" ({unit_of(runs)})" * (metric == "hd95")
 
 
 def as_markdown(rows: "pd.DataFrame") -> str:
@@ -340,10 +376,21 @@ def as_latex(rows: "pd.DataFrame") -> str:
 
 
 def _about_headroom(runs: "pd.DataFrame", metric: str) -> str:
-    """What the last rows of a table are, or why there are none."""
-    if len(headroom(runs, metric)):
-        return " Headroom: what all labels bring to training from scratch, same steps, same splits."
-    return " Headroom unknown: training from scratch was not run with few labels and with all." * (not metric.endswith("seconds"))
+    """What the last rows of a table are, and of how many splits, or why there are none."""
+    if metric.endswith("seconds"):
+        return ""
+    if len(rooms := headroom(runs, metric)):
+        return f" Headroom: what all labels bring to training from scratch, same steps, same splits, {_range_of(rooms['splits'])} of them."
+    times = [times for place in _places_with_room(runs) if (times := _times_as_long(runs, *place)) != 1]
+    if times:
+        return f" Headroom unknown: with all labels, training from scratch took {_range_of([float(f'{one:.2g}') for one in times])} times as many steps."
+    return " Headroom unknown: training from scratch was not run with few labels and with all."
+
+
+def _range_of(numbers: Iterable[float]) -> str:
+    """Numbers as text, the least and the largest where they differ."""
+    low, high = min(numbers), max(numbers)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def table_of_one(runs: "pd.DataFrame", form: str, metric: str) -> str:
@@ -354,17 +401,41 @@ def table_of_one(runs: "pd.DataFrame", form: str, metric: str) -> str:
     if splits.empty:
         lost = f"{titled(metric, runs)}: was not measured, or is undefined, in all of them; {len(runs)} runs ({runs['experiment'].iloc[0]})."
         return {"html": f"<p>{escape(lost)}</p>", "latex": f"% {lost}"}.get(form, lost)
-    counts = f"{splits.min()}" if splits.min() == splits.max() else f"{splits.min()} to {splits.max()}"
-    note = f"{titled(metric, runs)}: mean ± half width of the 95 % t-interval over {counts} splits by subject"
-    apart = runs.assign(seed=runs["seed"].fillna(0) if "seed" in runs else 0).groupby(["split", "labels", "method"])["seed"].agg(frozenset)
-    note += ", differences over all that both have" * bool(runs["split"].nunique() > splits.max())
-    note += ", differences over the seeds that both have" * bool(apart.groupby("split").nunique().max() > 1) + f"; {len(runs)} runs"
-    note += f" ({runs['experiment'].iloc[0]})" * bool(runs["experiment"].iloc[0]) + "."
-    note += " Best other: highest Dice on validation subjects." * any(name.endswith("best other") for name in rows)
-    note += _about_headroom(runs, metric)
+    note = _note(runs, metric, splits)
+    note += " Best other: highest Dice on validation subjects, of those that share most splits." * any(name.endswith("best other") for name in rows)
+    note += _about_headroom(runs, metric) + _about_machines(runs)
     if form == "html":
         return f"{rows.to_html(border=0)}\n<p>{escape(note)}</p>"
     return f"{as_latex(rows)}\n% {note}" if form == "latex" else f"{as_markdown(rows)}\n\n{note}"
+
+
+def _note(runs: "pd.DataFrame", metric: str, splits: "pd.Series") -> str:
+    """What the numbers of a table are, and over how many splits."""
+    several = f"mean ± half width of the 95 % t-interval over {_range_of(splits)} splits by subject"
+    note = f"{titled(metric, runs)}: {several if splits.max() > 1 else 'of 1 split by subject, which has no interval'}"
+    seeds = _seeded(runs).groupby(["split", "labels", "method"])["seed"].agg(frozenset)
+    note += ", differences over all that both have" * bool(runs["split"].nunique() > splits.max())
+    note += ", differences over the seeds that both have" * bool(seeds.groupby("split").nunique().max() > 1)
+    note += f"; {len(runs)} run{'s' * (len(runs) > 1)}"
+    return note + f" ({runs['experiment'].iloc[0]})" * bool(runs["experiment"].iloc[0]) + "."
+
+
+def _about_machines(runs: "pd.DataFrame") -> str:
+    """Which differences are between runs of other precisions or devices, in a sentence; nothing where none is known to be."""
+    if not {"precision", "device"} <= set(runs):
+        return ""
+    known = _seeded(runs).dropna(subset=["precision", "device"])
+    known = known.assign(made=known["precision"] + " on " + known["device"])
+    percents, found = _percents(known["labels"].unique()), {}
+    base = known[known["method"] == "scratch"]
+    for (share, method), part in known.groupby(["labels", "method"], sort=False):
+        few = part.merge(base[base["labels"] == share], on=_PLACE)
+        full = part.merge(base[base["labels"] == 1], on=_PLACE) if method == "scratch" else few[:0]
+        for name, pairs in ((method, few), ("headroom", full)):
+            if len(odd := pairs[pairs["made_x"] != pairs["made_y"]]):
+                found[f"{name} at {percents[share]}"] = " against ".join(odd.iloc[0][["made_x", "made_y"]])
+    said = ", ".join(f"{name} ({made})" for name, made in found.items())
+    return f" In these differences to scratch, the precision or the device differs, too: {said}." * bool(found)
 
 
 def table(results: Results, form: str = "markdown", metric: str = "pooled_dice") -> str:

@@ -318,7 +318,7 @@ def test_grid_trains_a_network_of_ones_own_and_keeps_its_runs_apart(tmp_path):
     own = small_grid("g", ["scratch"], tmp_path, splits=(0,), model=Plain)
     wider = small_grid("g", ["scratch"], tmp_path, splits=(0,), model=f"{__name__}:Wider")
     assert len({usual["key"][0], own["key"][0], wider["key"][0]}) == 3 and len(read_lines(tmp_path / "g.jsonl")) == 3
-    assert own["experiment"][0].endswith(f"{__name__}:Plain") and table(tmp_path).count("over 1 splits") == 3
+    assert own["experiment"][0].endswith(f"{__name__}:Plain") and table(tmp_path).count("of 1 split by subject") == 3
     assert read_lines(tmp_path / "g.jsonl")[1]["settings"]["network"] == {"model": f"{__name__}:Plain", "classes": 3}
     with pytest.raises(ValueError, match="Plain has no embed_images, but global asks for"):
         small_grid("g", ["scratch", "global"], tmp_path, model=Plain)
@@ -407,7 +407,7 @@ def test_an_undefined_score_is_null_told_in_words_and_left_out(parts, tmp_path, 
     before = (tmp_path / "g.jsonl").read_bytes()
     assert len(small_grid("g", ["scratch"], tmp_path, model=Silent)) == 2 and before == (tmp_path / "g.jsonl").read_bytes()
     if "test" in parts:
-        assert f"| {other['pooled_dice']:.3f} |" in table(tmp_path / "g.jsonl") and "over 1 splits" in table(tmp_path / "g.jsonl")
+        assert f"| {other['pooled_dice']:.3f} |" in table(tmp_path / "g.jsonl") and "of 1 split by subject" in table(tmp_path / "g.jsonl")
 
 
 @pytest.mark.parametrize("dice, words", [(None, "split 0: Dice is undefined"), (float("nan"), "split 0: Dice is undefined"), (0.25, "split 0: 0.250")])

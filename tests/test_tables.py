@@ -311,6 +311,50 @@ def test_a_longer_training_has_a_headroom_of_its_own() -> None:
     assert turned["verdict"].tolist() == ["reversed"] * 2 and turned["headroom"].tolist() == pytest.approx([0.05] * 2)
 
 
+def test_the_headroom_is_that_of_the_splits_of_the_comparison() -> None:
+    """Where fewer than two of these have one it is that of all, and its number of splits is said."""
+    far = [0.05, 0.06, 0.40, 0.50]
+    full = [b + gain for b, gain in zip(BASE, far, strict=True)]
+    scores = {("scratch", 0.05): BASE, ("scratch", 1.0): full, ("better", 0.05): [BASE[0] + 0.010, BASE[1] + 0.011, None, None]}
+    (found,) = verdicts(runs_of(scores), [("better", "scratch")]).to_dict("records")
+    assert found["headroom"] == pytest.approx(0.055) and (found["splits"], found["headroom_splits"], found["verdict"]) == (2, 2, "no room to tell")
+    (found,) = verdicts(runs_of(scores | {("scratch", 1.0): [full[0], None, *full[2:]]}), [("better", "scratch")]).to_dict("records")
+    assert found["headroom"] == pytest.approx(np.mean([0.05, 0.40, 0.50])) and found["headroom_splits"] == 3
+    assert "same splits, 4 of them." in table(runs_of(scores))
+
+
+def trained(steps: dict[float, int]) -> pd.DataFrame:
+    """The runs of `known` at 5 % and with all labels, fine-tuned in so many steps."""
+    return read_results([run | {"settings": {"stages": {"finetune": {"steps": steps[run["labels"]]}}}} for run in known().to_dict("records")])
+
+
+def test_more_steps_are_no_headroom() -> None:
+    """Where an epoch is a pass over the labelled slices, all labels bring more training, too."""
+    same, longer = trained({0.05: 120, 1.0: 120}), trained({0.05: 120, 1.0: 3360})
+    assert verdicts(same, CLAIMS)["verdict"].tolist() == EXPECTED and "same steps" in table(same)
+    found = verdicts(longer, CLAIMS)
+    assert headroom(longer).empty and found["verdict"].tolist() == ["cannot tell"] * 3 and found["headroom"].isna().all()
+    assert "headroom of" not in table(longer)
+    assert "Headroom unknown: with all labels, training from scratch took 28 times as many steps." in table(longer)
+
+
+def test_a_difference_between_machines_is_told() -> None:
+    runs = [run | {"precision": "fp32", "device": "cuda"} for run in known().to_dict("records")]
+    assert "precision or the device" not in table(runs) + table(known())
+    other = {"precision": "bf16", "device": "cpu"}
+    odd = [run | other if (run["method"], run["split"]) == ("noisy", 2) or run["labels"] == 1 else run for run in runs]
+    said = "In these differences to scratch, the precision or the device differs, too: "
+    assert f"{said}headroom at 5 % (fp32 on cuda against bf16 on cpu), noisy at 5 % (bf16 on cpu against fp32 on cuda)." in table(odd)
+    apart = [run | other if run["split"] == 2 else run for run in runs]
+    assert said not in table(apart), "both sides of each difference are of one machine"
+
+
+def test_one_split_has_no_interval_and_times_have_a_title() -> None:
+    one = table(invented(INVENTED, splits=1))
+    assert "Pooled Dice: of 1 split by subject, which has no interval; 3 runs." in one and "±" not in one
+    assert "Seconds by the clock: mean" in table(invented(INVENTED), metric="seconds")
+
+
 @pytest.mark.parametrize(("form", "line"), [
     ("markdown", "| `headroom of scratch` | +0.050 ± 0.013 |"),
     ("latex", r"headroom of scratch & +0.050 $\pm$ 0.013 &"),
