@@ -75,15 +75,15 @@ def spread(text: str) -> str | int:
     return int(text) if text.lstrip("+-").isdigit() else text
 
 
-def add_spread(parser: argparse.ArgumentParser) -> None:
-    """Over whom the outlines are spread."""
-    about = "the outlines: people, all of few; 2, 3, ... over so many times as many; slices, some of everybody (default: %(default)s)"
-    parser.add_argument("--spread", type=spread, default="people", metavar="SPREAD", help=about)
+def add_spread(parser: argparse.ArgumentParser, usual: str | None = "people") -> None:
+    """Over whom the outlines are spread; by default people, or as `split` has it where `usual` is None."""
+    about = "the outlines: people, all of few; 2, 3, ... over so many times as many; slices, some of everybody (default: people)"
+    parser.add_argument("--spread", type=spread, default=usual, metavar="SPREAD", help=about)
 
 
-def add_labels(parser: argparse.ArgumentParser, usual: float = 0.1) -> None:
-    """How many labels, by default a `usual` share, and the seed that decides whose."""
-    about = "labelled share of the training volumes (default: %(default)s)"
+def add_labels(parser: argparse.ArgumentParser, usual: float | None = None) -> None:
+    """How many labels, by default a `usual` share, or as `split` has it, and the seed that decides whose."""
+    about = f"labelled share of the training volumes (default: {usual or 0.1})"
     parser.add_argument("--labels", type=share, default=usual, metavar="SHARE", help=about)
     parser.add_argument("--seed", type=int, default=0, help="of split, weights and views (default: %(default)s)")
 
@@ -124,7 +124,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add_cohort(parser, "phantom")
     add_axis(parser)
     add_labels(parser)
-    add_spread(parser)
+    add_spread(parser, usual=None)
     parser.add_argument("--split", type=Path, metavar="FILE.json", help="a split file, instead of --labels and the seed's")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder for the run")
     add_preset(parser)
@@ -273,9 +273,21 @@ def check_seed(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_heard(given: dict) -> None:
+    """Raise a ValueError for an option that nothing would listen to beside the other words that are `given`."""
+    if given.get("command") == "data" and "place" not in given:
+        if lost := [name for name in ("download", "sheet", "size", "channel", "axis") if given.get(name) not in (None, False)]:
+            raise ValueError(f"--{lost[0]}: found no cohort that it is for, expected one; name it, as in semicon-nb data hippocampus")
+    if str(given.get("sheet", ".png")).lower()[-4:] != ".png":
+        raise ValueError(f"--sheet: found {given['sheet']}, expected a name that ends in .png, which a contact sheet is")
+    if "split" in given and (lost := [name for name in ("labels", "spread") if name in given]):
+        raise ValueError(f"--{lost[0]}: found {given[lost[0]]} beside --split, whose file says who is labelled; leave one of the two out")
+
+
 def check_words(options: argparse.Namespace) -> None:
     """Refuse words that mean nothing, in one sentence and at once."""
     given = {name: value for name, value in vars(options).items() if value is not None}
+    check_heard(given)
     for method in [given["method"]] if "method" in given else given.get("methods", ()):
         check_name("method", method, METHOD_LINES)
     for name, known in {"preset": PRESET_NAMES, "part": PART_NAMES, "metric": METRICS}.items():

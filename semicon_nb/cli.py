@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import check_words, make_parser
 from .names import COHORT_LINES, METHOD_LINES, unit_words
+from .terminal import how_to_go_on, sentence_of, show_warning, unheard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,7 +171,8 @@ def train(options: argparse.Namespace) -> list[str]:
     if options.out.is_dir() and any(options.out.iterdir()) and not options.resume:
         raise ValueError(f"{options.out}: holds files already; go on with a run by --resume, or choose another --out")
     cohort = load_named(options.data, options.size, channel=options.channel, axis=options.axis)
-    chosen = load_split(options.split, cohort) if options.split else split(cohort, options.labels, options.seed, spread=options.spread)
+    dealt = {name: value for name, value in (("labelled", options.labels), ("spread", options.spread)) if value is not None}
+    chosen = load_split(options.split, cohort) if options.split else split(cohort, seed=options.seed, **dealt)
     how: dict[str, Any] = {"model": options.model, "device": options.device}
     how |= {"out": options.out, "resume": options.resume, "progress": not options.quiet}
     made = train_method(options.method, cohort, chosen, preset, options.seed, **how)
@@ -205,10 +207,19 @@ def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz",
 
 def named(model: str | None) -> None:
     """Import a network of one's own, "package.module:name", from the working folder too; ValueError where there is none."""
-    if model is not None:
-        from .networks import import_from_here
+    if model is None:
+        return
+    from .networks import import_from_here
 
+    module, _, name = model.partition(":")
+    if not name:
+        raise ValueError(f"--model: found {model!r}, expected PACKAGE.MODULE:NAME; say what in {module} builds the network, as in {module}:Net")
+    try:
         import_from_here(model)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        raise ValueError(f"--model: importing {module} ends in {type(error).__name__} ({sentence_of(error)}); mend that module") from error
 
 
 def open_run(folder: Path, model: str | None = None) -> "Run":
@@ -370,6 +381,17 @@ def set_aside(rows: "pd.DataFrame", path: Path) -> set[str]:
     return keys
 
 
+def results_path(options: argparse.Namespace) -> Path:
+    """The results file of an experiment; ValueError for a name, or a folder, that none can have."""
+    name = options.name or Path(os.path.abspath(options.data)).name
+    if Path(name).name != name or name.startswith(".") or name.endswith(".failed"):
+        what = "a plain name of a results file, without folders, a dot before it or .failed behind it"
+        raise ValueError(f"--name: found {name!r}, expected {what}; the folder is that of --results")
+    if options.results.exists() and not options.results.is_dir():
+        raise ValueError(f"--results: {options.results} is a file, expected a folder for results; choose another")
+    return options.results / f"{name}.jsonl"
+
+
 def experiment(options: argparse.Namespace) -> list[str]:
     """Run `semicon-nb experiment`."""
     from .experiment import grid, run_rows
@@ -379,7 +401,9 @@ def experiment(options: argparse.Namespace) -> list[str]:
     named(options.model)
     how = {"channel": options.channel, "axis": options.axis}
     source = {"cohort": options.data} | {name: value for name, value in how.items() if value is not None}
-    path = options.results / f"{options.name or Path(options.data).name}.jsonl"
+    path = results_path(options)
+    if len(source) > 1:
+        load_named(options.data, **how)  # which refuses what this cohort does not take
     how = {"data": source, "preset": options.preset, "scale": options.scale, "model": options.model, "spread": options.spread}
     rows = grid(options.methods, options.labels, options.splits, options.seeds, **how)
     print(f"{len(rows)} runs on {options.data}, results in {path}", flush=True)
@@ -390,7 +414,8 @@ def experiment(options: argparse.Namespace) -> list[str]:
     following = f"semicon-nb table {shlex.quote(str(path))}"
     if len(finished) < len(rows):
         told = "; ".join(failures(path, set(rows["key"])))
-        again = "The same command tries them again, once that is mended" + f"\nNext: {following}" * path.exists()
+        tried = "The same command tries them again, once that is mended" if len(able) > len(finished) else "Other --labels may have enough"
+        again = tried + f"\nNext: {following}" * path.exists()
         raise Failed(f"{len(rows) - len(finished)} of {len(rows)} runs failed: {told}. {again}")
     print(f"{path}: {len(finished)} runs of this grid are finished")
     return [following]
@@ -424,28 +449,6 @@ def demo(options: argparse.Namespace) -> list[str]:
     return []
 
 
-def show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
-) -> None:
-    """Print a warning of ours as one sentence, any other with its place."""
-    ours = "semicon_nb" in Path(filename).parts
-    print(f"semicon-nb: {message}" if ours else warnings.formatwarning(message, category, filename, lineno).rstrip(), file=sys.stderr)
-
-
-def sentence_of(error: Exception) -> str:
-    """An error as one line."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror.lower()}"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def how_to_go_on(arguments: list[str]) -> str:
-    """What to type after an interruption; `arguments` are the words after `semicon-nb`, as they were typed."""
-    more = {"train": ["--resume"], "predict": ["--force"]}.get(arguments[0] if arguments else "", [])
-    again = [*arguments, *(word for word in more if word not in arguments)]
-    return f"semicon-nb: interrupted; go on with: semicon-nb {shlex.join(again)}"
-
-
 FUNCTIONS = {one.__name__: one for one in (demo, methods, data, train, evaluate, predict, explore, experiment, table)}
 
 
@@ -460,9 +463,15 @@ def say_next(lines: list[str], options: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command from `arguments`, the words after `semicon-nb`; None: those of the process.
 
-    0: it went well, 1: not all of it did, 2: an error explained in one line, 130: interrupted.
+    0: it went well, 1: not all of it did, 2: an error explained in one line, 130: interrupted. It does its work whether or not
+    somebody reads what it prints.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    with unheard():
+        return run_command(sys.argv[1:] if arguments is None else arguments)
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run the command in the words `arguments`, and say what went wrong; its exit code comes back."""
     parser = make_parser()
     options = parser.parse_args(arguments)
     try:
@@ -473,8 +482,6 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 check_words(options)
                 say_next(FUNCTIONS[options.command](options), options)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print(how_to_go_on(arguments), file=sys.stderr)
         return 130

@@ -82,6 +82,12 @@ AT_ONCE = {
     "experiment --scale inf": (2, "--scale: found inf"),
     "experiment --scale nan": (2, "--scale: found nan"),
     "demo --quick 0": (2, "--quick: found 0.0, expected a number above 0"),
+    "data --download": (2, "--download: found no cohort that it is for, expected one; name it"),
+    "data --size 3 --axis 1": (2, "--size: found no cohort"),
+    "data --sheet x.png": (2, "--sheet: found no cohort"),
+    "data phantom --sheet x.nii.gz": (2, "--sheet: found x.nii.gz, expected a name that ends in .png"),
+    "train scratch --split s.json --labels 0.9 --out x": (2, "--labels: found 0.9 beside --split"),
+    "train scratch --split s.json --spread slices --out x": (2, "--spread: found slices beside --split"),
     "table --metric dice": (2, "did you mean pooled_dice?"),
 }
 

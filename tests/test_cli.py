@@ -567,6 +567,42 @@ def test_a_share_that_leaves_no_labels_is_told_before_anything_is_trained(
     assert not (tmp_path / "x.jsonl").exists()
 
 
+@pytest.mark.parametrize("words, said", [
+    ("--name a.failed", "--name: found 'a.failed', expected a plain name"), ("--name sub/../../esc", "--name: found 'sub/../../esc'"),
+    ("--results file", "--results: file is a file, expected a folder"), ("--axis 1", "--axis: phantom takes none"),
+    ("--channel 1", "--channel: phantom takes none"),
+])  # fmt: skip
+def test_an_experiment_refuses_what_it_cannot_do(
+    words: str, said: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    assert said in refused(capsys, *"experiment --data phantom --methods scratch --splits 0 --preset demo".split(), *words.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("text, said", [
+    ("def make(:", "importing spoilt ends in SyntaxError"), ("raise RuntimeError('no such card')", r"RuntimeError \(no such card\)"),
+    ("raise SystemExit", "importing spoilt ends in SystemExit"), ("", "'spoilt:make' cannot be imported"), ("make = 3", "is int, expected a function"),
+])  # fmt: skip
+def test_a_network_that_cannot_be_imported_is_one_sentence(
+    text: str, said: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    sys.modules.pop("spoilt", None)
+    Path("spoilt.py").write_text(text + "\n")
+    told = refused(capsys, "train", "scratch", "--out", "run", "--model", "spoilt:make")
+    assert told.startswith("semicon-nb train: --model: ") and re.search(said, told)
+    assert "found 'spoilt', expected PACKAGE.MODULE:NAME" in refused(capsys, "train", "scratch", "--out", "run", "--model", "spoilt")
+
+
+def test_a_share_that_cannot_be_dealt_is_not_asked_for_again(grid_of, capsys: pytest.CaptureFixture) -> None:
+    assert main([*grid_of("0"), "--labels", "0.001"]) == 1
+    err = capsys.readouterr().err
+    assert "The same command" not in err and "Other --labels may have enough" in err
+
+
 def test_table_of_nothing_is_refused(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     assert "semicon-nb experiment" in refused(capsys, "table", tmp_path / "none")
     (tmp_path / "results").mkdir()
@@ -591,3 +627,19 @@ def test_the_real_command_in_a_process_of_its_own(made: Path, scan: Path, tmp_pa
     done = run("predict", made, scan, "-o", "mask.nii.gz")
     assert done.returncode == 0, done.stderr
     assert nibabel.load(tmp_path / "mask.nii.gz").shape == (29, 31, 5) and gzip.open(tmp_path / "mask.nii.gz").read(4)
+
+
+@pytest.mark.parametrize("unbuffered, command", [("", "predict"), ("1", "predict"), ("", "experiment")])
+def test_work_goes_on_when_nobody_reads_what_is_printed(unbuffered: str, command: str, made: Path, scan: Path, decathlon: Path, tmp_path: Path) -> None:
+    environment = plain_environment() | {"OMP_NUM_THREADS": "1", "SEMICON_CACHE": str(tmp_path / "cache"), "PYTHONUNBUFFERED": unbuffered}
+    scans = [shutil.copyfile(scan, tmp_path / f"scan{n}.nii.gz") for n in range(2)]
+    words = {
+        "predict": [made, *scans, "-o", tmp_path / "done"],
+        "experiment": f"--data {decathlon} --methods scratch --labels 1 --splits 0 --preset demo --scale 0.01 --workers 1 --results {tmp_path / 'done'}".split(),
+    }[command]
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([sys.executable, "-m", "semicon_nb", command, *map(str, words)], stdout=writer, stderr=writer, env=environment, cwd=tmp_path)
+    os.close(writer)
+    written = sorted(path.name for path in (tmp_path / "done").glob("[!.]*"))
+    assert ended.returncode == 0 and written == (["scan0.nii.gz", "scan1.nii.gz"] if command == "predict" else ["Task99_Other.jsonl"])
