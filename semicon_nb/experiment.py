@@ -16,6 +16,8 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -264,21 +266,35 @@ class Serial(Executor):
         return future
 
 
-def start_worker() -> None:
-    """One thread for each process, and no worker outlives its parent."""
+def start_worker(parent_lives: Connection) -> None:
+    """One thread for each process, and no worker outlives its parent or its pool, which hold the other end of `parent_lives`."""
     torch.set_num_threads(1)
 
     def watch(parent: BaseProcess) -> None:
-        parent.join()
+        wait_for([parent.sentinel, parent_lives])
         os._exit(1)
 
     if parent := multiprocessing.parent_process():
         threading.Thread(target=watch, args=(parent,), daemon=True).start()
 
 
+class LocalPool(ProcessPoolExecutor):
+    """Local processes; an error or an interruption where the pool is used ends them at once, since their checkpoints are good."""
+
+    def __init__(self, workers: int):
+        context = multiprocessing.get_context("spawn")
+        theirs, self._ours = context.Pipe(duplex=False)
+        super().__init__(workers, mp_context=context, initializer=start_worker, initargs=(theirs,))
+
+    def __exit__(self, *error: Any) -> bool | None:
+        if error[0] is not None:
+            self._ours.close()
+        return super().__exit__(*error)
+
+
 def local_pool(workers: int) -> ProcessPoolExecutor:
     """So many `workers`: local processes, started afresh (spawn), one thread each."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
+    return LocalPool(workers)
 
 
 def outcomes(
@@ -286,25 +302,29 @@ def outcomes(
 ) -> Iterator[tuple[dict, dict | BaseException]]:
     """Each run with its record or its error, as they finish.
 
-    `start` submits a run to the executor that `pool` makes or returns, `ahead` runs at a time, `tries` times where a worker died.
+    `start` submits a run to the executor that `pool` makes or returns, `ahead` runs at a time, `tries` times where a worker died;
+    of several that were under way then each is tried once more at the end, alone, so that none fails for another.
     """
-    waiting, executor = deque(rows), pool()
+    waiting, suspects, executor = deque(rows), deque[dict](), pool()
     running: dict[Future, dict] = {}
     starts: Counter[str] = Counter()
-    while waiting or running:
-        while waiting and len(running) < ahead:
-            row = waiting.popleft()
+    while waiting or suspects or running:
+        while waiting and len(running) < ahead or suspects and not (waiting or running):
+            row = (waiting or suspects).popleft()
             starts[row["key"]] += 1
             running[start(executor, row)] = row
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         broken = any(isinstance(future.exception(), BrokenExecutor) for future in done)
         done = wait(running).done if broken else done
+        lost = [running[future] for future in done if isinstance(future.exception(), BrokenExecutor)]
         for future in done:
-            row, error = running.pop(future), future.exception()
-            if isinstance(error, BrokenExecutor) and starts[row["key"]] < tries:
-                waiting.appendleft(row)
+            row = running.pop(future)
+            if row not in lost:
+                yield row, future.exception() or future.result()
+            elif starts[row["key"]] < tries or len(lost) > 1:
+                (waiting if starts[row["key"]] < tries else suspects).appendleft(row)
             else:
-                yield row, error or future.result()
+                yield row, future.exception()  # it was alone
         executor = pool() if broken else executor
 
 

@@ -484,6 +484,29 @@ def test_lost_worker_is_replaced_and_its_runs_start_again(ahead):
     assert starts["greedy"] == 2 and starts["unlucky"] == 2 and len(pools) >= 3
 
 
+def kill_or_wait(key):
+    """A run that ends its process, beside one that takes longer."""
+    if key == "greedy":
+        os._exit(1)
+    time.sleep(0.5)
+    return {"key": key}
+
+
+def test_a_run_does_not_fail_for_another_that_ends_their_workers():
+    rows = [{"key": "innocent"}, {"key": "greedy"}]
+    found = {row["key"]: out for row, out in outcomes(rows, lambda pool, row: pool.submit(kill_or_wait, row["key"]), lambda: experiment.local_pool(2), 2)}
+    assert found["innocent"] == {"key": "innocent"} and isinstance(found["greedy"], BrokenProcessPool)
+
+
+def test_an_interrupted_pool_does_not_wait_for_its_runs():
+    began = time.time()
+    with pytest.raises(KeyboardInterrupt), experiment.local_pool(1) as pool:
+        assert pool.submit(int, "1").result() == 1
+        began, _ = time.time(), pool.submit(time.sleep, 300)
+        raise KeyboardInterrupt
+    assert time.time() - began < 60
+
+
 GRID = """
 from dataclasses import replace
 from pathlib import Path
