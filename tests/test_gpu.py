@@ -105,6 +105,7 @@ def test_the_real_grids_name_rows_that_reproduce_runs(monkeypatch):
     def grid(methods, labels, **how):
         import pandas as pd
 
+        methods = [method.name for method in methods]
         asked.append((tuple(methods), tuple(labels), tuple(how["splits"]), how["preset"], how["data"]))
         return pd.DataFrame([{"key": f"{method} {share} {number}", "method": method} for method in methods for share in labels for number in how["splits"]])
 
@@ -114,6 +115,7 @@ def test_the_real_grids_name_rows_that_reproduce_runs(monkeypatch):
         table, preset = module.table_of(name, False)
         assert table["key"].is_unique and table["key"][0].startswith("scratch 0.05 0") and preset.name == name.split("-")[1]
         assert {ask[4] for ask in asked} == {"hippocampus"}
+        assert {one.name for one in module.meant(table["method"].unique())} == {*table["method"]}, "every one of them can be trained"
     assert table["method"].tolist() == ["scratch", "global+local(block)"]
 
 

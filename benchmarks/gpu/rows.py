@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -27,6 +28,15 @@ def missing(desk: Desk) -> str:
     return "" if desk.tiny or place.is_dir() else "SEMICON_DATA names no folder with Task04_Hippocampus"
 
 
+def meant(names: Iterable[str]) -> list:
+    """The methods of these names, the variants of the experiments among them."""
+    from semicon_nb.methods import METHODS, named_method
+    from semicon_nb.study import variants
+
+    known = variants(METHODS)
+    return [named_method(known.get(name, name)) for name in names]
+
+
 def table_of(name: str, tiny: bool) -> tuple[pd.DataFrame, object]:
     """All rows of a grid in the order of what they tell, and their preset."""
     from reproduce import GRIDS
@@ -42,9 +52,9 @@ def table_of(name: str, tiny: bool) -> tuple[pd.DataFrame, object]:
     frames = []
     for part in parts:
         shared = {key: value for key, value in part.items() if key not in ("methods", "full", "labels")} | {"data": "hippocampus"}
-        frames.append(grid(part["methods"], part["labels"], **shared))
+        frames.append(grid(meant(part["methods"]), part["labels"], **shared))
         if part.get("full"):
-            frames.append(grid(part["full"], (1.0,), **shared))
+            frames.append(grid(meant(part["full"]), (1.0,), **shared))
     rows = pd.concat(frames, ignore_index=True).drop_duplicates("key", ignore_index=True)
     return rows, named_preset(parts[0]["preset"])
 
@@ -55,7 +65,6 @@ def run(desk: Desk, name: str, workers: int, mps: bool = False) -> None:
         desk.note(name, left_out=why)
         return
     from semicon_nb.experiment import run_rows
-    from semicon_nb.methods import named_method
 
     path = desk.out / f"{name}.jsonl"
     committed = Path(__file__).resolve().parents[2] / "results" / path.name
@@ -67,7 +76,7 @@ def run(desk: Desk, name: str, workers: int, mps: bool = False) -> None:
     clock = threading.Timer(max(1.0, desk.left()), give_up, (desk, name, path, before))
     clock.daemon = True
     clock.start()
-    methods = {method: named_method(method) for method in rows["method"].unique()}
+    methods = {method.name: method for method in meant(rows["method"].unique())}
     how = {"workers": workers, "folder": desk.work / "runs" / name, "progress": False, "device": desk.device}
     with shared(desk.work / "service") if mps else nullcontext():
         run_rows(rows, path, methods, preset, **how)
