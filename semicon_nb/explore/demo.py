@@ -47,7 +47,7 @@ REPEATS = {"phantom": 12}  # and 5 of any other cohort
 
 
 def repeats_of(place: str, labelled: float, seed: int, count: int | None = None) -> Iterator[Repeat]:
-    """Rounds on a cohort's name or a folder, `place`, that share no seed with those of another `seed`; generated people are new in each.
+    """Rounds on a cohort's name or a folder, `place`, that share no seed with as many of another `seed`; generated people are new in each.
 
     `count` is None for the usual number; ValueError for one below 1.
     """
@@ -55,7 +55,8 @@ def repeats_of(place: str, labelled: float, seed: int, count: int | None = None)
     if count is not None and count < 1:
         raise ValueError(f"repeats: found {count}, expected 1 or more")
     fixed = None if place == "phantom" else load(place)
-    for number in range(seed * usual, seed * usual + (count or usual)):
+    count = count or usual
+    for number in range(seed * max(usual, count), seed * max(usual, count) + count):
         cohort = fixed or load(place, kind="simple", subjects=40, size=32, seed=number)
         yield Repeat(cohort, split(cohort, labelled, number), split(cohort, 1.0, number), number)
 
