@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,7 +96,15 @@ def as_long(runs: pd.DataFrame, method: str = "mean-teacher") -> str:
     gain = plus_minus(mean, half, signed=True)
     fair = "Give training from scratch that average and 2.5 times the steps, and"
     lead = f"\n- The steps of `{method}` take longer, and it predicts with a running average of its weights."
-    return f"{lead} {fair} `{method}` brings {gain} over it: {CLEAR[judge(gains, None)]} ({splits} splits)."
+    where = machines(thorough.query("method == @method"), longer.query("method == 'scratch averaged'"))
+    return f"{lead} {fair} `{method}` brings {gain} over it: {CLEAR[judge(gains, None)]} ({splits} splits{where})."
+
+
+def machines(*sides: pd.DataFrame) -> str:
+    """Where and how the runs of both sides of a difference at 5 % were trained, in words; nothing where that is the same, or not known."""
+    known = [side.query("labels == 0.05").dropna(subset=["precision", "device"]) for side in sides]
+    made = [" and ".join(sorted(set(side["precision"] + " on " + side["device"]))) for side in known]
+    return f"; {made[0]} against {made[1]}" if all(made) and made[0] != made[1] else ""
 
 
 def spreading(runs: pd.DataFrame) -> str:
@@ -123,7 +132,9 @@ def on_hearts(runs: pd.DataFrame) -> str:
     said = []
     for word, rows in found.groupby("verdict", sort=False):
         gains = [plus_minus(row["difference"], row["half"], signed=True) for _, row in rows.iterrows()]
-        names = [named[claim.split(" > ")[0]] for claim in rows["claim"]]
+        methods = [claim.split(" > ")[0] for claim in rows["claim"]]
+        names, apart = [named[method] for method in methods], [machines(*(few[few["method"] == one] for one in (method, "scratch"))) for method in methods]
+        gains = [f"{gain} ({words[2:]})" if words else gain for gain, words in zip(gains, apart, strict=True)]
         each = re.sub(", (?=[^,]*$)", " and ", ", ".join(f"{name} {gain}" for name, gain in zip(names, gains, strict=True)))
         said.append(f"{each.replace(names[0], f'{names[0]} brings', 1)}: {CLEAR[word]}")
     lead = f"\n- On hearts, where one person of the 18 who train is outlined, outlining everything brings {room}"
@@ -140,7 +151,7 @@ def about(runs: pd.DataFrame) -> tuple[str, str]:
     found = found[found["labels"] == share]
     found.index = pd.Index([claim.split(" > ")[0] for claim in found["claim"]])
     sentence = f"On real hippocampi, {pretrained(found.loc[[name for name in PAPER if name in found.index]])}"
-    sentence += (f"; {recipe(found.loc['best'])}" if "best" in found.index else "") + "." + ahead(found.drop([*PAPER, "best"], errors="ignore"))
+    sentence += (f"; {recipe(found.loc['best'], few)}" if "best" in found.index else "") + "." + ahead(found.drop([*PAPER, "best"], errors="ignore"))
     said = f"With {100 * few['labels'].iloc[0]:g} % of the outlines and the {few['preset'].iloc[0]} preset: mean and 95 % interval over splits by person. "
     said += "Pooled Dice is the overlap with the true outlines over all pixels of the test, 0 to 1. Differences are taken on the same people. The headroom is "
     said += "what all outlines bring to training from scratch"
@@ -180,14 +191,17 @@ def ahead(found: pd.DataFrame) -> str:
     return "".join(f" `{name}`, {how}, brought {gain} with as many steps, though costlier ones." for name, gain in gains.items())
 
 
-def recipe(row: pd.Series) -> str:
-    """What this package's recipe adds to the strongest baseline of the same cost."""
-    from semicon_nb.tables import plus_minus
+def recipe(row: pd.Series, few: pd.DataFrame) -> str:
+    """What this package's recipe adds to the strongest baseline, and how much longer it takes."""
+    from semicon_nb.tables import by_split, plus_minus
 
     gain = plus_minus(row["difference"], row["half"], signed=True)
     said = {"holds": f"adds {gain}", "reversed": f"loses {gain}", "cannot tell": f"adds nothing that can be measured ({gain})"}
     said["no room to tell"] = f"had no room to add anything that can be measured ({gain})"
-    return f"`best`, this package's recipe, {said[row['verdict']]} to `scratch(strong)`, training from scratch that is longer and averages, too"
+    clock = by_split(few, "seconds").droplevel("labels")
+    took = (clock.loc["best"] / clock.loc["scratch(strong)"]).mean() if {"best", "scratch(strong)"} <= set(clock.index) else np.nan
+    longer = f", which takes {took:.2f} times as long," * bool(np.isfinite(took))
+    return f"`best`, this package's recipe{longer or ','} {said[row['verdict']]} to `scratch(strong)`, training from scratch that is longer and averages, too"
 
 
 def rows(few: pd.DataFrame, found: pd.DataFrame) -> str:
