@@ -243,7 +243,8 @@ def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, d
     who = split_of(known, row)
     how: dict[str, Any] = {"resume": True, "progress": False, "model": row.get("model"), "device": device}
     run = train_method(method_with(method, row["defects"]), known, who, preset, row["seed"], place, **how)
-    settings = {name: run.settings[name] for name in ("method", "network", "stages", "trained", "fingerprint", "labelled")}
+    names = ("method", "network", "stages", "trained", "fingerprint", "labelled", "code")
+    settings = {name: run.settings[name] for name in names if name in run.settings}
     used = [stage["precision"] for stage in run.settings["stages"].values()]
     machine = run.settings["machine"]
     there = chosen_device(device)
@@ -318,13 +319,11 @@ def outcomes(
         done = wait(running).done if broken else done
         lost = [running[future] for future in done if isinstance(future.exception(), BrokenExecutor)]
         for future in done:
-            row = running.pop(future)
-            if row not in lost:
-                yield row, future.exception() or future.result()
-            elif starts[row["key"]] < tries or len(lost) > 1:
+            row, error = running.pop(future), future.exception()
+            if row in lost and (starts[row["key"]] < tries or len(lost) > 1):
                 (waiting if starts[row["key"]] < tries else suspects).appendleft(row)
             else:
-                yield row, future.exception()  # it was alone
+                yield row, error or future.result()
         executor = pool() if broken else executor
 
 
@@ -387,7 +386,8 @@ def _check_left(left: list[dict], path: Path, methods: dict[str, Method], preset
     """ValueError, before anything is trained, where tables would take a run that is left for one of the finished ones' settings."""
     names = ("method", "labels", "split", "seed")
     finished = [(str(path), record) for record in read_lines(path)] if path.exists() else []
-    taken, planned = {tuple(map(record.get, names)) for _, record in finished}, []
+    taken = {tuple(map(record.get, names)) for _, record in finished}
+    planned: list[tuple[str, dict]] = []
     for row in left if finished else []:
         if tuple(map(row.get, names)) not in taken and any(row["method"] == other["method"] for _, other in planned):
             continue  # one of each method tells what all of its runs share

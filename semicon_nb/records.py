@@ -24,6 +24,7 @@ class _Settings(TypedDict):
     fingerprint: NotRequired[str]
     method: NotRequired[dict]
     network: NotRequired[dict]
+    code: NotRequired[dict]
     stages: NotRequired[dict[str, _Stage]]
 
 
@@ -110,6 +111,8 @@ def _shared(run: dict) -> Iterator[tuple[tuple, dict]]:
     settings = run.get("settings") or {}
     if settings.get("network"):
         yield ("network",), settings["network"]
+    if code := (settings.get("code") or {}).get("network"):
+        yield ("code",), {"the network's": code}
     if settings.get("method"):
         yield (run["method"], "method"), settings["method"]
     for stage, about in (settings.get("stages") or {}).items():

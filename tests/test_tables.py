@@ -528,6 +528,7 @@ OWN_CODE = {"method": MADE["method"] | {"stages": [{"stage": "finetune", "code":
 
 @pytest.mark.parametrize("change, words", [
     ({"network": {"width": 8}}, "network: width is 16 there and 8 here"),
+    ({"code": {"network": "v1"}}, "code: the network's is 'v0' there and 'v1' here"),
     (OWN_CODE, "method: stages: 0: code is None there and 'v2' here"),
     ({"stages": {"finetune": {"steps": 500, "rate": 0.1}}}, "finetune: rate is None there and 0.1 here"),
 ])  # fmt: skip
@@ -535,7 +536,7 @@ OWN_CODE = {"method": MADE["method"] | {"stages": [{"stage": "finetune", "code":
 def test_runs_of_one_method_that_are_something_else_on_another_split_are_refused(place: dict, change: dict, words: str, tmp_path: Path) -> None:
     """One line of a table would average them, or subtract one from the other."""
     other = SCORED | {"key": "other"} | place | {"settings": MADE | change | OTHER_WEIGHTS}
-    folder = written([("a.jsonl", SCORED | {"settings": MADE}), ("b.jsonl", other)], tmp_path)
+    folder = written([("a.jsonl", SCORED | {"settings": MADE | {"code": {"network": "v0"}}}), ("b.jsonl", other)], tmp_path)
     two = r"a.jsonl and .*b.jsonl: scratch at 10 %, split 0, seed 0 and scratch at \d+ %, split \d, seed \d are both runs of hippocampus, mine"
     with pytest.raises(ValueError, match=f"{two}, but {words}; give what was changed a name of its own"):
         table(folder)
