@@ -207,19 +207,10 @@ def look_next(run: Path, options: argparse.Namespace, scan: str = "SCAN.nii.gz",
 
 def named(model: str | None) -> None:
     """Import a network of one's own, "package.module:name", from the working folder too; ValueError where there is none."""
-    if model is None:
-        return
-    from .networks import import_from_here
+    if model is not None:
+        from .networks import import_from_here
 
-    module, _, name = model.partition(":")
-    if not name:
-        raise ValueError(f"--model: found {model!r}, expected PACKAGE.MODULE:NAME; say what in {module} builds the network, as in {module}:Net")
-    try:
         import_from_here(model)
-    except ValueError as error:
-        raise ValueError(f"--{error}") from error
-    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
-        raise ValueError(f"--model: importing {module} ends in {type(error).__name__} ({sentence_of(error)}); mend that module") from error
 
 
 def open_run(folder: Path, model: str | None = None) -> "Run":

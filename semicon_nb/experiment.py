@@ -36,7 +36,7 @@ from .evaluate import evaluate
 from .files import cache_folder, content_key, content_of, from_json, versions, without_nan, write_atomic
 from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
-from .machine import chosen_device, described, duration, one_thread
+from .machine import chosen_device, chosen_precision, described, duration, one_thread, settle_precision
 from .networks import Builder, build, network_facts, path_of
 from .names import COHORT_LINES, check_whole
 from .plan import check_network, plan_run
@@ -267,9 +267,13 @@ class Serial(Executor):
         return future
 
 
-def start_worker(parent_lives: Connection) -> None:
-    """One thread for each process, and no worker outlives its parent or its pool, which hold the other end of `parent_lives`."""
+def start_worker(parent_lives: Connection, device: str, precision: str) -> None:
+    """One thread for each process, the pool's usual `precision` on its `device`, and no worker outlives its parent or its pool.
+
+    These hold the other end of `parent_lives`.
+    """
     torch.set_num_threads(1)
+    settle_precision(device, precision)
 
     def watch(parent: BaseProcess) -> None:
         wait_for([parent.sentinel, parent_lives])
@@ -282,10 +286,10 @@ def start_worker(parent_lives: Connection) -> None:
 class LocalPool(ProcessPoolExecutor):
     """Local processes; an error or an interruption where the pool is used ends them at once, since their checkpoints are good."""
 
-    def __init__(self, workers: int):
+    def __init__(self, workers: int, device: str, precision: str):
         context = multiprocessing.get_context("spawn")
         theirs, self._ours = context.Pipe(duplex=False)
-        super().__init__(workers, mp_context=context, initializer=start_worker, initargs=(theirs,))
+        super().__init__(workers, mp_context=context, initializer=start_worker, initargs=(theirs, device, precision))
 
     def __exit__(self, *error: Any) -> bool | None:
         if error[0] is not None:
@@ -293,9 +297,10 @@ class LocalPool(ProcessPoolExecutor):
         return super().__exit__(*error)
 
 
-def local_pool(workers: int) -> ProcessPoolExecutor:
-    """So many `workers`: local processes, started afresh (spawn), one thread each."""
-    return LocalPool(workers)
+def local_pool(workers: int, device: str | torch.device = "auto") -> ProcessPoolExecutor:
+    """So many `workers`: local processes, started afresh (spawn), one thread each, which do not each measure what precision a `device` likes."""
+    there = chosen_device(device)
+    return LocalPool(workers, str(there), chosen_precision(there))
 
 
 def outcomes(
@@ -429,7 +434,7 @@ def run_rows(
     how: dict[str, Any] = {"disable": not progress, "desc": path.stem, "unit": "run"}
     with tqdm(total=len(rows), initial=len(rows) - len(left), **how) as bar, ExitStack() as pools:
         start = partial(_submit, methods, preset, str(folder), keep, str(device))
-        for row, outcome in outcomes(left, start, lambda: executor or pools.enter_context(local_pool(workers)), ahead):
+        for row, outcome in outcomes(left, start, lambda: executor or pools.enter_context(local_pool(workers, device)), ahead):
             bar.set_postfix_str(note(path, row, outcome))
             bar.update()
             (folder / f"{row['key']}.json").unlink(missing_ok=True)

@@ -32,14 +32,14 @@ def import_builder(path: str) -> Builder:
         raise ValueError(f"model (--model): found {path!r}, expected package.module:function, with a colon before the name")
     try:
         found = attrgetter(name)(importlib.import_module(module))
-    except Exception as error:  # whatever the module runs into
+    except (Exception, SystemExit) as error:  # whatever the module runs into
         raise ValueError(f"model (--model): {path!r} cannot be imported ({words_of(error)}); expected package.module:function") from error
     if not callable(found):
         raise ValueError(f"model (--model): {path!r} is {type(found).__name__}, expected a function or class that builds a network")
     return found
 
 
-def words_of(error: Exception) -> str:
+def words_of(error: BaseException) -> str:
     """What kind of error another's code has raised, and its first line."""
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 

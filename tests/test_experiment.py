@@ -452,6 +452,14 @@ def test_any_executor_and_own_methods(tmp_path):
     assert sorted(rows["method"]) == ["own", "own", "scratch", "scratch"]
 
 
+def test_a_pool_settles_the_precision_of_its_workers(monkeypatch):
+    """A worker would measure by itself, on a machine that is busy with the others."""
+    for word in ("bf16", "fp32"):
+        monkeypatch.setattr(experiment, "chosen_precision", lambda device, word=word: word)
+        with experiment.local_pool(1, "cpu") as pool:
+            assert pool.submit(chosen_precision, "cpu").result() == word
+
+
 def test_the_number_of_workers_decides_nothing(tmp_path):
     """Two processes, or none of its own: the same runs with the same scores."""
     found = []
