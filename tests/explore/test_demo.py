@@ -154,7 +154,7 @@ def test_the_demo_leaves_its_runs_and_a_page(shown: tuple[Path, str]) -> None:
     assert len({json.dumps(run.settings["stages"]["finetune"]) for run in runs}) == 1
     assert [run.stages for run in runs[2::2]] == [["initial", "finetune"], ["initial", "global", "local", "finetune"]]
     assert runs[2].split == runs[4].split
-    for words in ("from scratch", "three stages", "all labels", "pooled Dice", str(out / "index.html"), "Next:", "DATA=hippocampus"):
+    for words in ("from scratch", "three stages", "all labels", "pooled Dice", str(out / "index.html"), "Next:", "--data hippocampus"):
         assert words in text
     assert len(list(out.iterdir())) == 3
 
