@@ -99,7 +99,7 @@ def stage() -> Path:
     staged = ROOT / "_proc"
     sources = [ROOT / "pyproject.toml", *(ROOT / "tools").glob("*.py"), *(ROOT / "semicon_nb").rglob("*.py")]
     newest = max(path.stat().st_mtime for path in sources)
-    proc_nbs(str(config.nbs_path), n_workers=2, force=staged.exists() and staged.stat().st_mtime < newest)
+    proc_nbs(str(config.nbs_path), n_workers=0, force=staged.exists() and staged.stat().st_mtime < newest)
     return staged
 
 
