@@ -103,7 +103,8 @@ def as_long(runs: pd.DataFrame, method: str = "mean-teacher") -> str:
 def machines(*sides: pd.DataFrame) -> str:
     """Where and how the runs of both sides of a difference at 5 % were trained, in words; nothing where that is the same, or not known."""
     known = [side.query("labels == 0.05").dropna(subset=["precision", "device"]) for side in sides]
-    made = [" and ".join(sorted(set(side["precision"] + " on " + side["device"]))) for side in known]
+    where = {"cuda": "a GPU", "cpu": "a CPU"}
+    made = [" and ".join(sorted(set(side["precision"] + " on " + side["device"].replace(where)))) for side in known]
     return f"; {made[0]} against {made[1]}" if all(made) and made[0] != made[1] else ""
 
 
