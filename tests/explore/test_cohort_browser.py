@@ -148,6 +148,21 @@ def test_the_page_holds_the_cohorts_labels_and_answers(browser_of, small_phantom
     tab.shot("cohort-page-after")
 
 
+TICKS = "Array.from(document.querySelectorAll('.chart')[1].querySelectorAll('svg > text[text-anchor=middle]:not(.title)'), (t) => Number(t.textContent))"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kept", [1, 2, 8])
+def test_the_axis_of_slices_has_whole_numbers(kept, small_phantom, static_page, tmp_path):  # noqa: F811
+    first = np.concatenate([np.flatnonzero(small_phantom.volume == v)[:kept] for v in range(len(small_phantom.volumes))])
+    volumes = tuple(replace(volume, shape=(*volume.shape[:2], kept)) for volume in small_phantom.volumes)
+    arrays = {name: getattr(small_phantom, name)[first] for name in ("images", "labels", "labelled", "volume", "position")}
+    tab = static_page(CohortBrowser(replace(small_phantom, volumes=volumes, **arrays)).to_html(tmp_path / "c.html"), size=(1440, 900))
+    tab.wait(lambda: tab.page.locator(".chart svg .title").count() >= 2, "the charts")
+    found = tab.page.evaluate(TICKS)
+    assert found and set(found) <= set(range(1, kept + 1)) and len(found) == len(set(found))
+
+
 @pytest.mark.browser
 def test_an_unlabelled_slice_is_not_called_background(small_phantom, static_page, tmp_path):  # noqa: F811
     labels, labelled = small_phantom.labels.copy(), small_phantom.labelled.copy()

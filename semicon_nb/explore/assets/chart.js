@@ -44,7 +44,7 @@ function chart(place, tall, alt, heard) {
   };
 
   function frame(x, y, box, picture, pen) {
-    const across = picture.x.names ? picture.x.names.map((_, k) => k) : picture.x.ticks || (picture.x.log ? powerTicks : roundTicks)(...picture.x.range, box.wide / 70, Number(picture.x.whole));
+    const across = picture.x.names ? picture.x.names.map((_, k) => k) : picture.x.ticks || (picture.x.log ? powerTicks : roundTicks)(...picture.x.range, box.wide / 70, picture.x.whole ? 1 : 0);
     const names = picture.y.names, down = names ? names.map((_, k) => k) : picture.y.ticks || (picture.y.log ? powerTicks : roundTicks)(...picture.y.range, box.high / 36);
     for (const t of down) pen.append(svg("line", { class: "grid", x1: box.left, x2: box.left + box.wide, y1: y(t), y2: y(t) }), svg("text", { x: box.left - 7, y: y(t) + 4, "text-anchor": "end", text: names ? names[t] : axisText(t) }));
     if (!picture.x.bare) for (const t of across) pen.append(svg("line", { class: "grid", x1: x(t), x2: x(t), y1: box.top, y2: box.top + box.high }), svg("text", { x: x(t), y: box.top + box.high + 16, "text-anchor": "middle", text: picture.x.names ? picture.x.names[t] : axisText(t) }));

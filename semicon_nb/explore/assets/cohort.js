@@ -82,7 +82,7 @@ function explorer(root, data, host) {
   function drawProfile() {
     const numbers = volume.slices.map((found) => found.number), top = Math.max(1, ...volume.slices.flatMap((found) => found.shares).filter(Number.isFinite)) * 1.08;
     charts[1].draw({
-      x: { title: "slice", range: [0.4, volume.count + 0.6] }, y: { title: "% of the slice", range: [0, top] }, rule: state.slice,
+      x: { title: "slice", whole: true, range: [0.4, volume.count + 0.6] }, y: { title: "% of the slice", range: [0, top] }, rule: state.slice,
       lines: foreground.map((name, k) => ({ name, x: numbers, y: volume.slices.map((found) => found.shares[k]), colour: data.colours[k + 1], symbol: data.symbols[k + 1],
         texts: volume.slices.map((found) => `slice ${found.number}: ${found.shares[k].toFixed(2)} % ${name}`) })),
     });

@@ -59,7 +59,7 @@ function explorer(root, data, host) {
     numbers.replaceChildren(table(title(), heads, rows.length ? [...rows, ...rooms()] : [], `No run has ${now().names[shown.metric]}.`));
     const at = percent(shown.labels), found = cell(shown.method, shown.labels), head = `headroom of ${data.baseline}`;
     const room95 = found && rooms().find((line) => line[0] === at && line[1] === head);
-    three.draw({ [`${shown.method} at ${at}`]: found?.text || "–", [`gain over ${data.baseline}`]: found?.difference_text || "–", [head]: room95?.[2] || "–" });
+    three.draw({ [`${shown.method} at ${at.replace(" ", "\u00a0")}`]: found?.text || "–", [`gain over ${data.baseline}`]: found?.difference_text || "–", [head]: room95?.[2] || "–" });
   }
 
   // Whether the scores of a run's volumes are those behind the score that is shown: they are of test people, in the method's own way
