@@ -45,13 +45,13 @@ demo: .venv/.package  ## from scratch, in three stages, with all labels, twelve 
 	$(if $(filter hippocampus,$(DATA)),$(BIN)/semicon-nb data hippocampus --download)
 	$(BIN)/semicon-nb demo --data "$(DATA)" --out "$(OUT)"
 
-test: check pytest  ## everything that CI checks: lint, types, every test and page (about 20 minutes on two cores)
+test: check pytest  ## everything that CI checks: lint, types, every test and page (about 25 minutes on two cores)
 
 check: .venv/.dev  ## lint and types (a minute)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-pytest: .venv/.dev  ## the tests and pages, without what takes too long to run often (about 20 minutes on two cores)
+pytest: .venv/.dev  ## the tests and pages, without what takes too long to run often (about 25 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "alone and not slow"
 
