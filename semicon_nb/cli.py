@@ -76,8 +76,6 @@ def load_named(place: str, size: int | None = None, download: bool = False, run:
 
     from .data import load, reader_of
 
-    if run is not None and place == word_of(run.settings["data"]) and all(value is None for value in own.values()):
-        return run.cohort
     settings: dict[str, Any] = {} if size is None else {"size": size}
     takes = inspect.signature(reader_of(place)).parameters
     if strange := [name for name, value in own.items() if value is not None and name not in takes]:
@@ -95,12 +93,6 @@ def load_named(place: str, size: int | None = None, download: bool = False, run:
             cohort = load(place, **settings | {"axis": axis})  # single slices say their axis themselves
         check_cut(cohort, place, run)
     return cohort
-
-
-def word_of(source: dict) -> str | None:
-    """The word on the command line that means the cohort of a `source`; None where no word does."""
-    kind = source.get("kind", "hippocampus")
-    return source.get("cohort") if kind == "hippocampus" else f"{source['cohort']}-{kind}"
 
 
 def check_cut(cohort: "Cohort", place: str, run: "Run") -> None:

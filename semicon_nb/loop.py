@@ -1,4 +1,4 @@
-"""A training loop that yields its steps, and goes on bit for bit where it was interrupted, by `seeded` for networks that draw random numbers too."""
+"""A training loop that yields its steps, and goes on bit for bit where it was interrupted."""
 
 __all__ = ["STAGES", "Step", "StageSettings", "fit", "run"]
 
@@ -423,7 +423,9 @@ def seeded(steps: Iterable[Step], done: int, *parts: str | int) -> Iterator[Step
     while True:
         with same_numbers():
             seed = generator_of(*parts, "global numbers", done).initial_seed()
-            torch.default_generator.manual_seed(seed), np.random.seed(seed % 2**32), random.seed(seed)
+            torch.default_generator.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
             if torch.cuda.is_initialized():
                 torch.cuda.manual_seed_all(seed)
             if (step := next(waiting, None)) is None:
