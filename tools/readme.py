@@ -101,11 +101,11 @@ def as_long(runs: pd.DataFrame, method: str = "mean-teacher") -> str:
 
 
 def machines(*sides: pd.DataFrame) -> str:
-    """Where and how the runs of both sides of a difference at 5 % were trained, in words; nothing where that is the same, or not known."""
+    """How the two sides of a difference at 5 % were trained otherwise, in words; nothing where they were not, or nobody knows."""
     known = [side.query("labels == 0.05").dropna(subset=["precision", "device"]) for side in sides]
-    where = {"cuda": "a GPU", "cpu": "a CPU"}
-    made = [" and ".join(sorted(set(side["precision"] + " on " + side["device"].replace(where)))) for side in known]
-    return f"; {made[0]} against {made[1]}" if all(made) and made[0] != made[1] else ""
+    said = {"device": "one side trained on a GPU and the other on a CPU", "precision": "one side trained with 32-bit numbers and the other with 16-bit ones"}
+    apart = [words for column, words in said.items() if len({frozenset(side[column]) for side in known if len(side)}) > 1]
+    return f"; {apart[0]}" if apart else ""
 
 
 def spreading(runs: pd.DataFrame) -> str:
