@@ -282,10 +282,8 @@ UMAP_LOCK = threading.Lock()
 
 def keep_compiled() -> None:
     """Let numba keep what it compiles of umap-learn on disk, as it does of most libraries: 7 seconds less in every later process."""
-    from numba.core.dispatcher import Dispatcher
-
     modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "umap"]
-    for function in {id(value): value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)}.values():
+    for function in (value for module in modules for value in vars(module).values() if hasattr(value, "enable_caching")):
         with suppress(RuntimeError):  # no folder on this machine can be written: it is compiled again each time, as before
             function.enable_caching()
 

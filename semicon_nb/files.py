@@ -196,7 +196,7 @@ def _whole(value: Any) -> object:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can change a result."""
-    names = ("semicon_nb", "torch", "monai", "numpy", "scipy", "umap-learn", "plotly")
+    names = ("semicon_nb", "torch", "numpy", "scipy", "umap-learn", "plotly")
     found = {"python": platform.python_version()}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -47,8 +47,7 @@ def words_of(error: BaseException) -> str:
 def import_from_here(path: str) -> Builder:
     """The function or class of a `path` "package.module:function", which may lie in the working folder."""
     if (here := os.getcwd()) not in sys.path:
-        for library in ("monai.metrics", "nibabel"):  # they look for modules that they can do without: not in that folder
-            importlib.import_module(library)
+        importlib.import_module("nibabel")  # it looks for modules that it can do without: not in that folder
         sys.path.append(here)
     return import_builder(path)
 

@@ -6,14 +6,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS = {
     "pandas": (12.0, "core: tables of runs"),
-    "scipy": (35.2, "core: intervals of results"),
+    "scipy": (35.2, "core: intervals of results, distances"),
     "pillow": (7.1, "core: pictures"),
     "tqdm": (0.1, "core: progress"),
     "filelock": (0.2, "core: results files"),
     "pytest": (0.4, "tests"),
     "hypothesis": (1.2, "tests: their common set-up"),
     "triton": (285.8, "the kernel; PyTorch for CUDA brings it"),
-    "monai": (1.7, "grid, paper: the Hausdorff distance"),
     "nibabel": (3.3, "grid, paper: reading scans"),
 }
 """Name -> megabytes of its wheel for Linux and Python 3.12, and what it is for."""

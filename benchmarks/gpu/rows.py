@@ -21,9 +21,8 @@ def missing(desk: Desk) -> str:
     """What a grid of real scans lacks here, in words; empty where nothing is missing."""
     from importlib.util import find_spec
 
-    lacking = [name for name in ("monai", "nibabel") if not find_spec(name)]
-    if lacking:
-        return f"{' and '.join(lacking)} not installed, see --needs"
+    if not find_spec("nibabel"):
+        return "nibabel not installed, see --needs"
     place = Path(os.environ.get("SEMICON_DATA", "")) / "Task04_Hippocampus"
     return "" if desk.tiny or place.is_dir() else "SEMICON_DATA names no folder with Task04_Hippocampus"
 

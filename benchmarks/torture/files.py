@@ -24,7 +24,6 @@ BAD = ("traceback", "unnamed", "taken", "memory", "hang", "died", "code", "wrote
 def warm() -> None:
     """Load what the readers use, once, before the processes part."""
     import filelock  # noqa: F401
-    import monai.metrics  # noqa: F401
     import nibabel  # noqa: F401
     import pandas  # noqa: F401
     import torch
