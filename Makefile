@@ -12,7 +12,7 @@ DATA ?= phantom
 OUT ?= demo
 MINUTES ?= 10
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt  # Python compiles what it loads, of 17,000 files
 SOURCES := constraints.txt settings.ini setup.py pyproject.toml tools/install_torch.py
 export OMP_NUM_THREADS ?= 1
 
@@ -30,15 +30,15 @@ $(BIN)/python:
 .venv/.package: $(SOURCES) | $(BIN)/python
 	@echo "Installing into .venv, once: some minutes, 0.4 GB to download"
 	$(BIN)/python tools/install_torch.py
-	$(PIP) install --quiet -c constraints.txt -e .
+	$(INSTALL) -e .
 	@touch $@
 
 .venv/.dev: .venv/.package
-	$(PIP) install --quiet -c constraints.txt -e ".[dev,cluster]"
+	$(INSTALL) -e ".[dev,cluster]"
 	@touch $@
 
 .venv/.lab: .venv/.package
-	$(PIP) install --quiet -c constraints.txt -e ".[cluster]"
+	$(INSTALL) -e ".[cluster]"
 	@touch $@
 
 demo: .venv/.package  ## from scratch, in three stages, with all labels, twelve times; a page, demo/index.html (2 to 8 minutes)

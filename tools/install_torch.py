@@ -50,7 +50,7 @@ def main() -> int:
     torch = pinned("torch")
     if there(torch):
         return 0
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "-c", str(CONSTRAINTS)]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile", "-c", str(CONSTRAINTS)]
     if wants_cpu_build():
         uv = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, "-c", str(CONSTRAINTS)]
         if done([*pip, "uv"]) and done([*uv, "--torch-backend", "cpu", torch]):
