@@ -52,10 +52,9 @@ check: .venv/.dev  ## lint and types (a minute)
 	$(BIN)/mypy
 
 pytest: .venv/.dev  ## the tests and pages, without what takes too long to run often (about 25 minutes on two cores)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not alone"
-	$(BIN)/python -m pytest -m "alone and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
-slow: .venv/.dev  ## those tests: killed grids and workers, loading times, learnability (ten minutes)
+slow: .venv/.dev  ## those tests: kills, times on the clock, learnability (fifteen minutes, and nothing else beside it)
 	$(BIN)/python -m pytest -m slow
 
 dev: .venv/.dev  ## install only, what the tests and the site need (some minutes)

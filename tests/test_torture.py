@@ -43,7 +43,6 @@ def test_nothing_is_lost_by_kills(torture):
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_load_grows_with_what_is_loaded_and_no_more(torture, tmp_path):
     from torture.load import good, section
 

@@ -141,8 +141,8 @@ FIRST = {
 }
 
 
-@pytest.mark.alone
-@pytest.mark.parametrize("name", [name if name in ("PixelExplorer", "ResultsExplorer") else pytest.param(name, marks=pytest.mark.slow) for name in FIRST])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIRST)
 def test_the_first_widget_is_alive_within_15_seconds(name, lab):  # noqa: F811
     """From the press on Run, in a fresh kernel, with the import, where others leave a core of two; always by the kernel's processor time."""
     others = used_by_others()
@@ -172,7 +172,7 @@ EXPLORERS = {
 KEYS = (["ArrowLeft"] * 3 + ["ArrowRight"] * 3) * 4  # ends where it began: a slider at its end would not answer
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_how_long_a_slider_of_a_page_takes(name, static_page, tmp_path):  # noqa: F811
     control, made = EXPLORERS[name]
@@ -182,10 +182,28 @@ def test_how_long_a_slider_of_a_page_takes(name, static_page, tmp_path):  # noqa
     swift(f"page {name}, 4,096 pixels", tab, lambda: tab.swept(f"#{control}", 20))
 
 
-@pytest.mark.alone
-def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab):  # noqa: F811
+@pytest.mark.slow
+def test_live_sliders_are_swift(lab):  # noqa: F811
     name = lab.notebook(
         "latency.ipynb",
+        "from semicon_nb.explore import StrategyExplorer, TemperatureExplorer",
+        "strategy = StrategyExplorer()\nstrategy",
+        "temperature = TemperatureExplorer()\ntemperature",
+    )
+    tab = lab.open(name, size=(1440, 1100))
+    tab.wait(lambda: tab.page.locator(".semicon-scene").count() == 2, "two explorers")
+    tab.page.evaluate("document.querySelectorAll('.semicon-explorer').forEach((found, k) => { found.id = 'explorer' + k; })")
+    for kind, control, picture in (("strategy", "-stop3", "strategy:nth-child(4)"), ("temperature", "-temperature", "part")):
+        moved, shown = f"[id$={control}]", f"#explorer{int(kind == 'temperature')} .{picture} canvas"
+        tab.latencies(moved, shown, KEYS[:6], pause=150)  # as with pages, the first moves of a cold browser are not counted
+        swift(f"live {kind}, picture", tab, lambda a=moved, b=shown: tab.latencies(a, b, KEYS, pause=150))
+    assert not tab.errors and not tab.outside
+    tab.close()
+
+
+def test_a_closed_kernel_is_said(lab):  # noqa: F811
+    name = lab.notebook(
+        "closed.ipynb",
         "from semicon_nb.explore import CohortBrowser, StrategyExplorer, TemperatureExplorer",
         "strategy = StrategyExplorer()\nstrategy",
         "temperature = TemperatureExplorer()\ntemperature",
@@ -195,10 +213,6 @@ def test_live_sliders_are_swift_and_a_closed_kernel_is_said(lab):  # noqa: F811
     tab = lab.open(name, size=(1440, 1100))
     tab.wait(lambda: tab.page.locator(".semicon-scene").count() == 4, "four explorers")
     tab.page.evaluate("document.querySelectorAll('.semicon-explorer').forEach((found, k) => { found.id = 'explorer' + k; })")
-    for kind, control, picture in (("strategy", "-stop3", "strategy:nth-child(4)"), ("temperature", "-temperature", "part")):
-        moved, shown = f"[id$={control}]", f"#explorer{int(kind == 'temperature')} .{picture} canvas"
-        tab.latencies(moved, shown, KEYS[:6], pause=150)  # as with pages, the first moves of a cold browser are not counted
-        swift(f"live {kind}, picture", tab, lambda a=moved, b=shown: tab.latencies(a, b, KEYS, pause=150))
     assert not tab.errors and not tab.outside
     tab.kill_kernel()
     for k in range(4):

@@ -294,7 +294,7 @@ def hovered(tab, which: str, places: np.ndarray) -> list[float]:
     return tab.page.evaluate("window.semiconTimes")
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("which", ["slices", "map"])
 def test_pointing_in_a_page_of_4096_pixels_is_swift(static_page, written, which):  # noqa: F811
@@ -407,7 +407,7 @@ def test_live_pointer_and_keys_reach_python(notebook):
     tab.kernel_until("explorer.live.state['temperature']", before - 1)
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.xdist_group("live")
 @pytest.mark.parametrize("which", ["slices", "map"])

@@ -203,7 +203,7 @@ KEYS = (["ArrowRight"] * 3 + ["ArrowLeft"] * 3) * 4
 RIBBON = ".semicon-dots input[type=range]"
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("shown", ["map", "slices", "curves"])
 def test_the_ribbon_of_a_page_is_swift_with_4096_pixels(static_page, many, tmp_path, shown):  # noqa: F811
@@ -257,7 +257,7 @@ def test_live_the_ribbon_replays(lab, recorded):  # noqa: F811
     tab.close()
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.xdist_group("live")
 def test_live_the_ribbon_is_swift(lab, many, tmp_path):  # noqa: F811
