@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..methods import GROUPS
-from ..tables import by_split, headroom, paired, plus_minus, read_results, same_people, summary
+from ..tables import by_split, headroom, interval, paired, plus_minus, read_results, same_people
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,10 +119,11 @@ def cells(experiment: Experiment, metric: str, name: str) -> dict[tuple[str, flo
     runs = experiment.scored(metric, name)
     if runs[metric].isna().all():
         return {}
-    means, gains, scores = summary(runs, metric), paired(runs, BASELINE, metric), same_people(by_split(runs, metric))
+    gains, scores = paired(runs, BASELINE, metric), same_people(by_split(runs, metric))
     apart = {place: tuple(line)[:3] for place, line in zip(gains.index, gains.to_numpy(), strict=True)}
     found = {}
-    for (labels, method), (mean, half, splits), each in zip(means.index, means.to_numpy(), scores.to_numpy(), strict=True):
+    for (labels, method), each in zip(scores.index, scores.to_numpy(), strict=True):
+        mean, half, splits = interval(each)
         gain, gain_half, both = apart.get((labels, method), (np.nan, np.nan, 0))
         own = str(method), float(labels), float(mean), float(half), int(splits)
         if splits:
