@@ -9,12 +9,14 @@ import sys
 import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec, resolve_name
 from pathlib import Path, PurePath
 from symtable import SymbolTable, symtable
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -39,8 +41,11 @@ def declared(name: str) -> Callable[[Function], Function]:
 
 
 def name_of(function: Callable) -> str:
-    """A function's declared name, else its module and its own."""
-    return getattr(function, "declared_name", f"{function.__module__}.{function.__qualname__}")
+    """A function's declared name, else its module and its own; of a partial that of its function, of an object that can be called its class's."""
+    if isinstance(function, partial):
+        return name_of(function.func)
+    named: Any = function if hasattr(function, "__qualname__") else type(function)
+    return getattr(named, "declared_name", f"{named.__module__}.{named.__qualname__}")
 
 
 class Definition(NamedTuple):
@@ -132,7 +137,7 @@ def _mentions(statement: ast.stmt, module: str) -> Iterator[Definition]:
 def _foreign(function: Callable, known: dict[str, str]) -> Iterator[Definition]:
     """The package's definitions that a reader's own function or class leads to; its source, and the plain values that it names, are added to `known`."""
     name = f"{function.__module__}.{function.__qualname__}"
-    text = source_of(function)
+    text = source_of(function) or _compiled(function)
     if name in known or not text:
         return
     known[name] = text
@@ -153,22 +158,84 @@ def _start(value: Callable, known: dict[str, str], beside: str = "") -> Iterator
 
 def _named_in(function: Callable) -> Iterator[tuple[str, Any]]:
     """The functions, classes and values of one's own that a function or class names, where it stands or in a module that it names."""
-    inner, text = inspect.unwrap(function) if inspect.isfunction(function) else function, textwrap.dedent(source_of(function))
-    around = vars(sys.modules.get(inner.__module__) or object) | getattr(inner, "__globals__", {})
-    try:
-        tree, free = ast.parse(text), set(_free_names(symtable(text, "own", "exec")))
-        around |= inspect.getclosurevars(inner).nonlocals if inspect.isfunction(inner) else {}
-    except (SyntaxError, ValueError):  # of a line that holds more than a lambda, or of a cell that is not filled yet
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id in around and node.id in free:
-            name, value = node.id, around[node.id]
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and is_own_module(around.get(node.value.id)):
-            name, value = node.attr, getattr(around[node.value.id], node.attr, NotImplemented)
-        else:
-            continue
+    inner: Any = inspect.unwrap(function) if inspect.isfunction(function) else function
+    for name, value in _uses(inner, textwrap.dedent(source_of(function))):
         if _is_code(value) or (is_own(inner) and not name.startswith("__") and is_data(value)):
             yield name, value
+
+
+def _uses(inner: Any, text: str) -> Iterator[tuple[str, Any]]:
+    """What a function or class with this source uses, by name: its closure, its defaults, names that are global, and members of modules of one's own."""
+    around = vars(sys.modules.get(inner.__module__) or object) | getattr(inner, "__globals__", {})
+    if inspect.isfunction(inner):
+        with suppress(ValueError):  # of a cell that is not filled yet
+            yield from inspect.getclosurevars(inner).nonlocals.items()
+        if inner.__defaults__ or inner.__kwdefaults__:
+            yield "its defaults", [inner.__defaults__, inner.__kwdefaults__]
+    if not text:
+        yield from ((name, around[name]) for code in _codes(inner) for name in code.co_names if name in around)
+    try:
+        tree, free = ast.parse(text), set(_free_names(symtable(text, "own", "exec")))
+    except (SyntaxError, ValueError):  # of a line that holds more than a lambda
+        return
+    known = {name: value for name, value in around.items() if name in free} | dict(_imported_inside(tree, inner.__module__))
+
+    def value_of(node: ast.AST) -> Any:
+        if isinstance(node, ast.Name):
+            return known.get(node.id, NotImplemented)
+        inside = value_of(node.value) if isinstance(node, ast.Attribute) else None
+        return getattr(inside, node.attr, NotImplemented) if inspect.ismodule(inside) else NotImplemented  # type: ignore[attr-defined]
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in known:
+            yield node.id, known[node.id]
+        elif isinstance(node, ast.Attribute) and is_own_module(value_of(node.value)):
+            yield node.attr, value_of(node)
+
+
+def _imported_inside(tree: ast.AST, module: str) -> Iterator[tuple[str, Any]]:
+    """What the import statements anywhere in a piece of source of one's own bind, as far as it is of this package or of one's own."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        with suppress(Exception):  # what cannot be imported cannot be used either
+            if isinstance(node, ast.ImportFrom):
+                said = "." * node.level + (node.module or "")
+                source = _own_module(resolve_name(said, _folder(module)) if node.level else said)
+                for alias in node.names:
+                    if not hasattr(source, alias.name):
+                        import_module(f"{source.__name__}.{alias.name}")
+                    yield alias.asname or alias.name, getattr(source, alias.name)
+            else:
+                for alias in node.names:
+                    source = _own_module(alias.name)
+                    yield (alias.asname, source) if alias.asname else (alias.name.partition(".")[0], sys.modules[alias.name.partition(".")[0]])
+
+
+def _own_module(name: str) -> Any:
+    """The module of this name, imported; ImportError where it is neither of this package nor of one's own."""
+    top = name.partition(".")[0]
+    spec = find_spec(top)
+    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+    if top != PACKAGE and not any(place and Path(place).exists() and not _is_installed(place) for place in places):
+        raise ImportError(f"{name} is not one's own")
+    return import_module(name)
+
+
+def _codes(function: Any) -> list[CodeType]:
+    """What Python runs of a function, or of the methods of a class."""
+    members = vars(function).values() if inspect.isclass(function) else [function]
+    return [one.__code__ for one in members if inspect.isfunction(one)]
+
+
+def _compiled(function: Any) -> str:
+    """What Python runs of a function or class whose source is nowhere, such as one that was typed in."""
+
+    def said(code: CodeType) -> list:
+        return [code.co_code.hex(), code.co_names, [said(one) if isinstance(one, CodeType) else content_key(held(one)) for one in code.co_consts]]
+
+    codes = _codes(function)
+    return repr([said(code) for code in codes]) if codes else ""
 
 
 def _free_names(scope: SymbolTable) -> Iterator[str]:
@@ -184,15 +251,32 @@ def _is_code(value: Any) -> bool:
     return inspect.isfunction(value) or inspect.isclass(value)
 
 
-def _code_in(value: Any) -> Iterator[Callable]:
-    """The functions and classes in a value: itself, or those that a list, tuple, set or dict holds."""
+def _code_in(value: Any, above: tuple[int, ...] = ()) -> Iterator[Callable]:
+    """The functions and classes in a value: itself, or those that a container, a partial, a method or an object of one's own holds.
+
+    `above` are the objects that it is a part of.
+    """
     if _is_code(value):
         yield value
-    elif isinstance(value, partial):
-        yield from _code_in([value.func, value.args, value.keywords])
-    elif isinstance(value, list | tuple | set | frozenset | dict):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _code_in(one)
+    elif id(value) not in above:
+        parts: Any = ()
+        if isinstance(value, partial):
+            parts = [value.func, value.args, value.keywords]
+        elif inspect.ismethod(value):
+            parts = [value.__func__, value.__self__]
+        elif isinstance(value, list | tuple | set | frozenset | dict):
+            parts = value.values() if isinstance(value, dict) else value
+        elif is_own(type(value)):
+            parts = [type(value), *getattr(value, "__dict__", {}).values()]
+        for one in parts:
+            yield from _code_in(one, (*above, id(value)))
+
+
+def makers(value: Any) -> list[Callable]:
+    """The functions and classes that decide how a training function or an option of it acts: itself or its class, and those of one's own in it."""
+    first = value if _is_code(value) or inspect.isbuiltin(value) else value.__func__ if inspect.ismethod(value) else type(value)
+    inside = [value.func] if isinstance(value, partial) and _is_code(value.func) else []
+    return [first, *inside, *(one for one in _code_in(value) if is_own(one))]
 
 
 _DATA = (type(None), int, float, complex, str, bytes, list, tuple, dict, set, frozenset, np.ndarray, np.generic, torch.Tensor, SimpleNamespace, partial)
@@ -224,6 +308,8 @@ def held(value: Any, above: tuple[int, ...] = ()) -> Any:
         return name_of(value)
     if isinstance(value, partial):
         return [held(one, above) for one in (value.func, value.args, value.keywords)]
+    if inspect.ismethod(value):
+        return [name_of(value), held(value.__self__, above)]
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, bytes | complex):
         return [kind, repr(value)]
@@ -247,10 +333,11 @@ def is_own(value: Any) -> bool:
     """Whether a module, function or class is a reader's own: neither this package's, by its declared name if it has one, nor installed, nor Python's."""
     place = value.__name__ if inspect.ismodule(value) else value.__module__
     file, called = getattr(sys.modules.get(place), "__file__", None), getattr(value, "declared_name", place)
-    installed = [Path(one) for one in sysconfig.get_paths().values()]
-    return called.partition(".")[0] != PACKAGE and (
-        place == "__main__" or bool(file and not any(Path(file).is_relative_to(one) for one in installed))
-    )
+    return called.partition(".")[0] != PACKAGE and (place == "__main__" or bool(file and not _is_installed(file)))
+
+
+def _is_installed(place: str) -> bool:
+    return any(Path(place).is_relative_to(one) for one in sysconfig.get_paths().values())
 
 
 def is_own_module(value: Any) -> bool:

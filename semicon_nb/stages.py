@@ -12,7 +12,7 @@ from typing import Any
 from .arguments import check_factor
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .files import content_key
-from .identity import code_key, is_own, name_of, spelled
+from .identity import code_key, held, is_own, makers, name_of, spelled
 from .loop import STAGES, StageSettings, Step
 from .predict import Prediction
 
@@ -37,16 +37,12 @@ class Stage:
     def describe(self) -> dict:
         """Everything that decides what the stage does, as plain values; `code` where a function or class of it is your own."""
         options = {name: value if isinstance(value, (str, int, float)) else spelled(value) for name, value in self.options.items()}
-        own = [one for one in (self.train, *map(_maker, self.options.values())) if is_own(one)]
+        own = [one for part in (self.train, *self.options.values()) for one in makers(part) if is_own(one)]
         return {
             "stage": self.name, "train": name_of(self.train), "options": options, "images": self.images, "labels": self.labels,
             "changes": self.changes, "longer": self.longer, **({"code": code_key(*own)} if own else {}),
+            **({} if inspect.isfunction(self.train) else {"with": content_key(held(self.train))}),
         }  # fmt: skip
-
-
-def _maker(option: Any) -> Callable:
-    """What decides how an option acts: itself where it is a function or class, else its class."""
-    return option if inspect.isroutine(option) or inspect.isclass(option) else type(option)
 
 
 @dataclass(frozen=True)
@@ -189,7 +185,7 @@ def _unsaid(stage: Stage, settings: StageSettings, split: Split) -> dict[str, tu
 
 def stage_code(stage: Stage) -> str:
     """Sixteen digits that change with the code of a stage's training function and options."""
-    return code_key(stage.train, *map(_maker, stage.options.values()))
+    return code_key(*makers(stage.train), *(one for option in stage.options.values() for one in makers(option)))
 
 
 def stage_key(

@@ -1,10 +1,13 @@
 """Declared names, and the code that a stage reaches, watched as it runs."""
 
 import ast
+import importlib
 import inspect
 import linecache
+import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,10 @@ import pytest
 import semicon_nb
 from semicon_nb import identity
 from semicon_nb.data import phantom, split
+from semicon_nb.files import content_key
 from semicon_nb.identity import code_key, declared, held, module_source, name_of, reached, without_words
 from semicon_nb.methods import METHODS
-from semicon_nb.stages import PRESETS, settings_for
+from semicon_nb.stages import PRESETS, Stage, settings_for, stage_code
 from semicon_nb.study.ablations import variants
 from semicon_nb.study.defects import method_with
 from semicon_nb.train import finetune, train_local
@@ -195,6 +199,94 @@ def test_whatever_an_own_function_takes_from_beside_it_counts(before, after):
         function.__globals__["__name__"] = function.__module__ = "__main__"
         keys.append(code_key(function))
     assert keys[0] == keys[1] != keys[2]
+
+
+LOSSES = "def loss(x): return {0} * x\nWEIGHT = {0}\nclass Loss:\n    def __call__(self, x): return {0} * x\n"
+USES = {
+    "imported inside": "def mine(x):\n    from {0}.losses import loss\n    return loss(x)\n",
+    "imported inside, from beside": "def mine(x):\n    from .losses import loss as other\n    return other(x)\n",
+    "a module imported inside": "def mine(x):\n    import {0}.losses as losses\n    return losses.loss(x)\n",
+    "a module in its package": "import {0}.losses\ndef mine(x): return {0}.losses.loss(x)\n",
+    "a number of a module in its package": "import {0}.losses\ndef mine(x): return {0}.losses.WEIGHT * x\n",
+    "an object": "from .losses import Loss\nLOSS = Loss()\ndef mine(x): return LOSS(x)\n",
+    "a list": "from .losses import loss\nALL = [loss]\ndef mine(x): return ALL[0](x)\n",
+    "a method": "from .losses import loss\nclass Mine:\n    def train(self, x): return loss(x)\nmine = Mine().train\n",
+    "an object that can be called": "from .losses import loss\nclass Mine:\n    def __call__(self, x): return loss(x)\nmine = Mine()\n",
+    "a partial": "from functools import partial\nfrom .losses import loss\ndef one(x, f): return f(x)\nmine = partial(one, f=loss)\n",
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("option", [False, True])
+def test_an_edit_in_another_file_of_ones_own_counts_however_it_is_named(use, option, tmp_path, monkeypatch):
+    keys = []
+    for number, value in enumerate((1, 1, 22)):  # read as another process would read the edited file
+        place = tmp_path / str(number) / "edited"
+        place.mkdir(parents=True)
+        (place / "__init__.py").touch()
+        (place / "losses.py").write_text(LOSSES.format(value))
+        (place / "train.py").write_text(USES[use].format("edited"))
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(place.parent)
+            found = importlib.import_module("edited.train").mine
+            stage = Stage("local", train_local, {"loss": {"kinds": [found]}}) if option else Stage("local", found)
+            keys.append(content_key(stage.describe(), stage_code(stage)))
+            assert "code" in stage.describe()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "edited"]:
+            del sys.modules[name]
+    assert keys[0] == keys[1] != keys[2]
+
+
+class Kept:
+    """Trains with what it was made with."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def train(self, model, cohort, split, settings, seed=0, folder=None, resume=False):
+        return self.weight
+
+    __call__ = train
+
+
+def closed(weight):
+    return lambda *_, **__: weight
+
+
+def usual(value):
+    def train(model, cohort, split, settings, seed=0, folder=None, resume=False, weight=value):
+        return weight
+
+    return train
+
+
+def around(inner):
+    def train(model, cohort, split, settings, seed=0, folder=None, resume=False):
+        return inner(model)
+
+    return train
+
+
+HOLDERS = [lambda w: Kept(w).train, Kept, closed, usual, lambda w: around(closed(w)), lambda w: partial(train_local, form=w), lambda w: partial(usual(w))]
+
+
+@pytest.mark.parametrize("make", HOLDERS)
+def test_what_a_trainer_was_made_with_counts(make):
+    def key(weight):
+        stage = Stage("local", make(weight))
+        return content_key(stage.describe(), stage_code(stage))
+
+    assert key("supcon") == key("supcon") != key("printed")
+
+
+def test_a_function_without_a_source_counts_by_what_python_runs_of_it():
+    program = "import sys\nfrom semicon_nb.identity import code_key\ndef other(x): return x in {'a', 'b', W}\ndef mine(x): return other(x) + V\nprint(code_key(mine))"
+
+    def key(number, word):
+        done = subprocess.run([sys.executable, "-"], input=f"V, W = {number}, {word!r}\n{program}", capture_output=True, text=True, cwd=PACKAGE.parent, check=True)
+        return done.stdout
+
+    assert key(1, "c") == key(1, "c") != key(2, "c")
 
 
 def test_a_value_that_has_the_name_of_a_variable_does_not_count():
