@@ -170,7 +170,7 @@ def _uses(inner: Any, text: str) -> Iterator[tuple[str, Any]]:
     if inspect.isfunction(inner):
         with suppress(ValueError):  # of a cell that is not filled yet
             yield from inspect.getclosurevars(inner).nonlocals.items()
-        if inner.__defaults__ or inner.__kwdefaults__:
+        if (inner.__defaults__ or inner.__kwdefaults__) and not _says_its_defaults(text):
             yield "its defaults", [inner.__defaults__, inner.__kwdefaults__]
     if not text:
         yield from ((name, around[name]) for code in _codes(inner) for name in code.co_names if name in around)
@@ -191,6 +191,17 @@ def _uses(inner: Any, text: str) -> Iterator[tuple[str, Any]]:
             yield node.id, known[node.id]
         elif isinstance(node, ast.Attribute) and is_own_module(value_of(node.value)):
             yield node.attr, value_of(node)
+
+
+def _says_its_defaults(text: str) -> bool:
+    """Whether a function's source holds the values of its arguments that need not be given: numbers and words, and no names."""
+    try:
+        (function,) = ast.parse(text).body
+        for value in [*function.args.defaults, *filter(None, function.args.kw_defaults)]:  # type: ignore[attr-defined]
+            ast.literal_eval(value)
+    except (SyntaxError, ValueError, AttributeError):
+        return False
+    return True
 
 
 def _imported_inside(tree: ast.AST, module: str) -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from .arguments import check_seed
 from .files import content_key, read_tensors, write_atomic
-from .identity import gist_of, is_data, is_own, name_of, reached, source_of, spelled
+from .identity import code_key, gist_of, is_data, is_own, makers, name_of, reached, source_of, spelled
 from .unet import UNet
 
 __all__ = ["build", "network_facts", "path_of"]
@@ -97,15 +97,20 @@ def network_facts(network: dict, model: nn.Module) -> dict:
     The code is that of its methods, and what they lead to in modules of your own.
     """
     functions, more = _code_of(model)
+    more |= _held_privately(model)
     weights = [value.detach().double().numpy() for value in model.state_dict().values()]
     return {**network, "content": content_key(_layers_of(model), *map(source_of, functions), *weights, *([more] if more else []))}
 
 
 def network_code(model: nn.Module) -> str:
-    """Sixteen digits that change with what a network of your own computes, whatever its weights: its layers and your own code, without its words."""
+    """Digits that change with what a network of your own computes, whatever its weights: its layers and your own code, without its words.
+
+    After a hyphen those of the functions and private values that it holds, which older runs do not have.
+    """
     functions, more = _code_of(model)
     own = [source_of(one) for one in functions if is_own(one)]
-    return content_key(_layers_of(model), sorted(map(gist_of, (*own, *more.values()))))
+    first = content_key(_layers_of(model), sorted(map(gist_of, (*own, *more.values()))))
+    return f"{first}-{content_key(_held_privately(model))}"
 
 
 def _layers_of(model: nn.Module) -> str:
@@ -133,6 +138,21 @@ def _plain_attributes(part: nn.Module) -> list[tuple[str, str]]:
     return [(name, repr(value) if isinstance(value, int | float | str) else spelled(value)) for name, value in kept.items() if is_data(value)]
 
 
+_MODULES = frozenset(vars(nn.Module()))
+"""What PyTorch itself keeps in every module."""
+
+
+def _held_privately(model: nn.Module) -> dict[str, str]:
+    """What the parts of a network of your own hold beside what `_code_of` counts: functions, and values whose names begin with _; in words."""
+    found: dict[str, str] = {}
+    for name, part in model.named_modules():
+        if is_own(type(part)):
+            kept = [(key, value) for key, value in vars(part).items() if key not in _MODULES]
+            held = [(key, value) for key, value in kept if callable(value) or (key.startswith("_") and is_data(value))]
+            found |= {f"{name}.{key}": f"{spelled(value)} {code_key(*filter(is_own, makers(value)))}" for key, value in held}
+    return found
+
+
 def save_weights(path: str | Path, model: nn.Module) -> Path:
     """Write a network's weights to `path`, whole or not at all."""
     buffer = io.BytesIO()
@@ -150,7 +170,7 @@ def load_network(network: dict, path: Path, model: Builder | str | None = None, 
         _check_sizes(network, weights, path)
     net = build(network, seed, model)
     _fill(net, weights, path)
-    if code and network_code(net) != code:
+    if code and code not in ((now := network_code(net)), now.partition("-")[0]):
         todo = "use the code that it was trained with, or train again"
         raise ValueError(f"{path.parent}: the code of its network, {network['model']}, is not what it was trained with; {todo}")
     return net

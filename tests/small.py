@@ -1,12 +1,13 @@
 """A preset of three steps, stages that break, and commands that are refused, for tests of runs and of the command."""
 
 from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 import torch
 
 from semicon_nb.cli import main
-from semicon_nb.identity import name_of
+from semicon_nb.identity import declared, name_of
 from semicon_nb.loop import generator_of
 from semicon_nb.methods import train_method
 from semicon_nb.stages import PRESETS
@@ -42,19 +43,20 @@ class Interrupted(Exception):
     """The power went."""
 
 
-class Breaking:
+def breaking(train, after):
     """A stage that stops once after some steps."""
+    left = [after]
 
-    def __init__(self, train, after):
-        self.train, self.after, self.declared_name = train, after, name_of(train)
-        self.__module__, self.__qualname__ = train.__module__, train.__qualname__
-
-    def __call__(self, *arguments, **named):
-        for step in self.train(*arguments, **named):
+    @declared(name_of(train))
+    @wraps(train)
+    def until(*arguments, **named):
+        for step in train(*arguments, **named):
             yield step
-            if step.step == self.after:
-                self.after = None
+            if step.step in left:
+                left.remove(step.step)
                 raise Interrupted
+
+    return until
 
 
 def in_precision(word, preset=TINY):

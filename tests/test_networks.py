@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 from monai.networks.nets import BasicUNet
-from small import TINY, Breaking, Interrupted, same
+from small import TINY, Interrupted, breaking, same
 from torch import nn
 
 from semicon_nb.data import part_indices
@@ -20,7 +20,7 @@ from semicon_nb.evaluate import evaluate
 from semicon_nb.files import content_key
 from semicon_nb.identity import source_of
 from semicon_nb.methods import FINETUNE_STAGE, METHODS, load_run, train_method
-from semicon_nb.networks import build, load_weights, network_code, network_facts
+from semicon_nb.networks import build, load_network, load_weights, network_code, network_facts, save_weights
 from semicon_nb.plan import NEEDS
 from semicon_nb.predict import prediction_of
 from semicon_nb.train import finetune
@@ -231,6 +231,32 @@ def test_a_run_hangs_on_what_its_network_computes_and_not_on_words_or_weights(tm
     assert network_code(own(Monai, 1)) == network_code(own(Monai, 2)) != network_code(own(lambda classes: Monai(classes, 2)))
 
 
+class Acting(nn.Conv2d):
+    """Holds a function that it was given, and a factor of its own."""
+
+    def __init__(self, classes, act, factor):
+        super().__init__(1, classes, 1)
+        self.act, self._factor = act, factor
+
+    def forward(self, x):
+        return self._factor * self.act(super().forward(x))
+
+
+@pytest.mark.parametrize("other", [(torch.abs, 1.0), (nn.functional.gelu, 1.0), (lambda x: 2 * x, 1.0), (torch.relu, 2.0)])
+def test_what_a_builder_gives_a_network_counts(other, tmp_path, cohort, part):
+    def made(act, factor):
+        return own(lambda classes: Acting(classes, act, factor))
+
+    first, now = made(torch.relu, 1.0), made(*other)
+    assert network_code(first) == network_code(made(torch.relu, 1.0)) != network_code(now)
+    assert network_facts({}, first)["content"] != network_facts({}, now)["content"]
+    weights, network = save_weights(tmp_path / "model.pt", first), {"model": "net:Net", "classes": 3}
+    with pytest.raises(ValueError, match="is not what it was trained with"):
+        load_network(network, weights, lambda classes: Acting(classes, *other), code=network_code(first))
+    older = network_code(first).partition("-")[0]
+    assert load_network(network, weights, lambda classes: Acting(classes, torch.relu, 1.0), code=older)
+
+
 def edited_net(folder, old, new, monkeypatch):
     text = "from torch import nn\nclass Net(nn.Conv2d):\n    def __init__(self, classes): super().__init__(1, classes, 1)\n"
     text += "    def forward(self, x): return super().forward(x)\n"
@@ -241,7 +267,7 @@ def edited_net(folder, old, new, monkeypatch):
 def test_a_run_is_not_measured_nor_gone_on_with_under_other_code(finished, cohort, part, tmp_path, monkeypatch):
     how = {"out": tmp_path / "RUN", "model": "net:Net"}
     edited_net(tmp_path, "", "", monkeypatch)
-    method = METHODS["scratch"] if finished else replace(METHODS["scratch"], stages=(replace(FINETUNE_STAGE, train=Breaking(finetune, 1)),))
+    method = METHODS["scratch"] if finished else replace(METHODS["scratch"], stages=(replace(FINETUNE_STAGE, train=breaking(finetune, 1)),))
     with nullcontext() if finished else pytest.raises(Interrupted):
         own_run(method, cohort, part, **how)
     edited_net(tmp_path, "forward(x)\n", "forward(-x)\n", monkeypatch)

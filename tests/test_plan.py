@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small import TINY, Breaking, Interrupted, in_precision, same, tiny_preset
+from small import TINY, Interrupted, breaking, in_precision, same, tiny_preset
 
 from semicon_nb.machine import chosen_device, processor
 from semicon_nb.methods import METHODS, train_method
@@ -45,7 +45,7 @@ def test_auto_is_what_the_machine_likes_and_is_written_down(word, cohort, part, 
 def test_an_interrupted_run_goes_on_in_the_precision_it_was_begun_in(begun, here, cohort, part, tmp_path, monkeypatch, capsys):
     preset, method, out = in_precision("auto", tiny_preset(save_every=1)), METHODS["global"], tmp_path / "RUN"
     whole = train_method(method, cohort, part, in_precision(begun, preset), out=tmp_path / "whole", progress=False, cache=False)
-    last = replace(method.stages[-1], train=Breaking(method.stages[-1].train, 2))
+    last = replace(method.stages[-1], train=breaking(method.stages[-1].train, 2))
     machine_that_likes(begun, monkeypatch)
     with pytest.raises(Interrupted):
         train_method(replace(method, stages=(*method.stages[:-1], last)), cohort, part, preset, out=out, progress=False, cache=False)

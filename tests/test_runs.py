@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from small import TINY, Breaking, Interrupted, same, tiny_preset
+from small import TINY, Interrupted, breaking, same, tiny_preset
 
 from semicon_nb import runs
 from semicon_nb.data import split
@@ -56,7 +56,7 @@ def test_interrupted_run_resumes_to_the_same_weights(stage, after, cohort, part,
     method = METHODS["global+local(block)"]
     whole = train_method(method, cohort, part, preset, out=tmp_path / "whole", progress=False, cache=False)
     stages = list(method.stages)
-    stages[stage] = replace(stages[stage], train=Breaking(stages[stage].train, after))
+    stages[stage] = replace(stages[stage], train=breaking(stages[stage].train, after))
     broken = replace(method, stages=tuple(stages))
     out = tmp_path / "RUN"
     with pytest.raises(Interrupted):
@@ -92,7 +92,7 @@ def test_a_network_that_draws_random_numbers_is_a_function_of_the_seed_and_resum
     assert (torch.rand(2).tolist(), np.random.rand(), random.random()) == expected
     again, other = (train_method(method, cohort, part, preset, seed, **how) for seed in (0, 1))
     assert same(whole.model.state_dict(), again.model.state_dict()) and not same(whole.model.state_dict(), other.model.state_dict())
-    last = replace(method.stages[-1], train=Breaking(method.stages[-1].train, after))
+    last = replace(method.stages[-1], train=breaking(method.stages[-1].train, after))
     with pytest.raises(Interrupted):
         train_method(replace(method, stages=(last,)), cohort, part, preset, out=tmp_path / "RUN", **how)
     resumed = train_method(method, cohort, part, preset, out=tmp_path / "RUN", resume=True, **how)
@@ -102,7 +102,7 @@ def test_a_network_that_draws_random_numbers_is_a_function_of_the_seed_and_resum
 @pytest.mark.parametrize("stage, kept", [(0, 1), (1, 3)])
 def test_the_seconds_of_a_run_are_those_of_all_its_tries(stage, kept, cohort, part, tmp_path):
     out, method = tmp_path / "RUN", METHODS["global"]
-    stages = [replace(one, train=Breaking(one.train, 1)) if number == stage else one for number, one in enumerate(method.stages)]
+    stages = [replace(one, train=breaking(one.train, 1)) if number == stage else one for number, one in enumerate(method.stages)]
     with pytest.raises(Interrupted):
         train_method(replace(method, stages=tuple(stages)), cohort, part, TINY, out=out, progress=False)
     path = out / "checkpoints" / "0" / "history.jsonl"
@@ -116,7 +116,7 @@ def test_the_seconds_of_a_run_are_those_of_all_its_tries(stage, kept, cohort, pa
 def test_networks_beside_the_student_resume_too(name, cohort, part, tmp_path):
     preset, method = tiny_preset(save_every=1), METHODS[name]
     whole = train_method(method, cohort, part, preset, out=tmp_path / "whole", progress=False)
-    last = replace(method.stages[-1], train=Breaking(method.stages[-1].train, 2))
+    last = replace(method.stages[-1], train=breaking(method.stages[-1].train, 2))
     with pytest.raises(Interrupted):
         train_method(replace(method, stages=(*method.stages[:-1], last)), cohort, part, preset, out=tmp_path / "RUN", progress=False)
     resumed = train_method(method, cohort, part, preset, out=tmp_path / "RUN", resume=True, progress=False)
@@ -206,7 +206,7 @@ def test_forecast_leaves_no_trace(name, cohort, part, tmp_path):
 
 def test_what_is_there_takes_no_time(cohort, part, tmp_path):
     preset, method = tiny_preset(save_every=1), METHODS["global+local(block)"]
-    broken = replace(method, stages=(*method.stages[:2], replace(method.stages[2], train=Breaking(method.stages[2].train, 2))))
+    broken = replace(method, stages=(*method.stages[:2], replace(method.stages[2], train=breaking(method.stages[2].train, 2))))
     with pytest.raises(Interrupted):
         train_method(broken, cohort, part, preset, out=tmp_path / "RUN", progress=False)
     fresh = foretold(method, cohort, part, preset, cache=False)
@@ -273,7 +273,7 @@ def test_a_damaged_stage_in_the_cache_is_trained_anew(damage, cohort, tmp_path, 
 def test_a_damaged_stage_of_an_interrupted_run_is_trained_anew(cohort, part, tmp_path, capsys):
     preset, method, out = tiny_preset(save_every=1), METHODS["global+local(block)"], tmp_path / "RUN"
     whole = train_method(method, cohort, part, preset, out=tmp_path / "whole", progress=False, cache=False)
-    broken = replace(method, stages=(*method.stages[:2], replace(method.stages[2], train=Breaking(method.stages[2].train, 2))))
+    broken = replace(method, stages=(*method.stages[:2], replace(method.stages[2], train=breaking(method.stages[2].train, 2))))
     with pytest.raises(Interrupted):
         train_method(broken, cohort, part, preset, out=out, progress=False, cache=False)
     (out / "local.pt").write_bytes(b"torn")
