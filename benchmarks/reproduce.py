@@ -19,7 +19,7 @@ RIVALS = "best scratch(strong) mean-teacher cross-pseudo-supervision fixmatch pc
 CARDIAC = "scratch global global+local(stride) global+local(block) global+local(exact) mean-teacher".split()
 VARIANTS = [
     *(f"local(stride) {words}" for words in ("tau 0.05", "tau 0.5", "no head", "bent head", "4x local")),
-    *(f"global {words}" for words in ("tau 0.5", "3x global")),
+    *(f"global {words}" for words in ("tau 0.1", "3x global")),
 ]
 FRACTIONS = (0.05, 0.1, 0.2)
 SPLITS = (0, 1, 2)

@@ -26,7 +26,7 @@ from .plan import Plan, PlannedStage, plan_run
 from .predict import at_precision
 from .runs import in_cache, place_of
 from .strategies import FullResolution, Strategy
-from .train import allowed, at_step, identity_of, pair_of, train_global, train_local
+from .train import allowed, at_step, check_batch, identity_of, pair_of, train_global, train_local
 from .unet import UNet
 
 
@@ -66,14 +66,12 @@ class StageLoss(nn.Module):
     def __init__(self, model: UNet, stage: str, settings: StageSettings, form: str = "supcon"):
         super().__init__()
         self.model, self.stage, self.settings, self.form = model, stage, settings, form
-        unused = {"global": ("decoder", "pixel_head", "class_head"), "local": ("global_head", "class_head")}
-        for part in unused[stage]:
-            getattr(model, part).requires_grad_(False)
 
     def forward(self, images: Tensor, labels: Tensor | None, strategy: Strategy = FullResolution()) -> Tensor:
         """The loss of all ranks' views together, a scalar, from two views of this rank's slices [b, 2, 1, H, W] and their labels [b, 2, H, W]."""
-        embed = self.model.embed_images if self.stage == "global" else self.model.embed_pixels
-        vectors = at_precision(embed, images.flatten(0, 1), self.settings.precision).unflatten(0, (-1, 2))
+        embed = self.model.embed_images if self.stage == "global" else self.model.features
+        vectors = at_precision(embed, images.flatten(0, 1), self.settings.precision)
+        vectors = (vectors if self.stage == "global" else self.model.pixel_head(vectors)).unflatten(0, (-1, 2))
         vectors, heat = whole_batch(vectors), self.settings.temperature
         if self.stage == "global":
             return global_contrastive_loss(vectors[:, 0], vectors[:, 1], heat)
@@ -97,6 +95,20 @@ def check_processes(step: int, batch: int) -> None:
         raise ValueError(f"resume: the processes' checkpoints are at steps {sorted(set(steps.tolist()))}; delete them and start again")
 
 
+@contextmanager
+def only_for(model: UNet, stage: str) -> Iterator[None]:
+    """Freeze what a stage does not train, until it ends or is left."""
+    unused = {"global": ("decoder", "pixel_head", "class_head"), "local": ("global_head", "class_head")}
+    frozen = [weight for part in unused[stage] for weight in getattr(model, part).parameters() if weight.requires_grad]
+    try:
+        for weight in frozen:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(True)
+
+
 def train_shared(
     model: UNet, cohort: Cohort, split: Split, settings: StageSettings, stage: str = "global", strategy: Strategy = FullResolution(),
     form: str = "supcon", supervised: bool = True, test_images: bool = False,
@@ -112,8 +124,8 @@ def train_shared(
     indices = labelled_indices(cohort, split) if labels else unlabelled_indices(cohort, split, test_images=test_images)
     slices = allowed(cohort, split, indices, use, device_of(model))
     settings = settings if labels or stage == "global" else replace(settings, views=replace(settings.views, shared=True))
-    net: nn.Module = StageLoss(model, stage, settings, form)
-    net = DistributedDataParallel(net) if ranks > 1 else net
+    if stage == "global":
+        check_batch(settings, indices)
     check_processes(0, settings.batch)
 
     def batches(step: int) -> tuple[Tensor, Tensor | None, Strategy]:
@@ -123,8 +135,10 @@ def train_shared(
 
     place = Path(folder) / f"rank{rank}" if folder else None
     identity = identity_of(model, cohort, split, indices, seed, strategy=strategy, form=form, supervised=supervised, ranks=ranks)
-    yield from fit(net, lambda net, batch: net(*batch), batches, settings, place, resume, stage, identity=identity)
-    model.requires_grad_(True)
+    with only_for(model, stage):
+        net: nn.Module = StageLoss(model, stage, settings, form)
+        net = DistributedDataParallel(net) if ranks > 1 else net
+        yield from fit(net, lambda net, batch: net(*batch), batches, settings, place, resume, stage, identity=identity)
 
 
 @contextmanager

@@ -117,6 +117,7 @@ def contrast(
     for batch in (one.to(labels.device) for one in groups):  # a strategy of your own may give them on the CPU
         index, label, weight = arrange(labels, batch, background)
         anchors = find_anchors(label, negatives=form == "printed")
+        anchors = anchors if weight is None else anchors & (weight > 0)  # who stands for no pixel has no loss
         kept = anchors.any(1)
         if kept.any():
             index, label, anchors = index[kept], label[kept], anchors[kept]

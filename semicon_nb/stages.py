@@ -168,7 +168,8 @@ def settings_for(stage: Stage, preset: Preset, cohort: Cohort, split: Split, pre
         pool = stage.images == "train" and stage.name != "finetune"
         slices = unlabelled_indices(cohort, split) if pool else labelled_indices(cohort, split)
         per_epoch = math.ceil(len(slices) / settings.batch)
-        settings = replace(settings, steps=epochs * per_epoch, validate_every=10 * per_epoch if settings.validate_every else 0)
+        counted: dict[str, Any] = {"steps": epochs * per_epoch, "validate_every": 10 * per_epoch if settings.validate_every else 0}
+        settings = replace(settings, **{name: count for name, count in counted.items() if name not in stage.changes})
     return settings if stage.longer == 1 else scaled_stage(settings, stage.longer)
 
 
@@ -205,6 +206,7 @@ def stage_key(
     The `last` stage of a method, which no other run takes, counts only whom it declares. `code` is its `stage_code`, where that is known.
     """
     known: dict[str, tuple] = {"images": split.train if stage.images == "train" else split.labelled}
+    known |= {"others": split.val + split.test} if stage.options.get("test_images") else {}
     known |= {} if last else _unsaid(stage, settings, split)
     known |= {"labels": split.labelled if stage.labels else ()}
     known |= {"outlined": split.outlined} if stage.labels and split.outlined is not None else {}

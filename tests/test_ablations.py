@@ -79,8 +79,9 @@ def test_each_variant_differs_from_its_method_in_one_stage_and_its_key(world):
         changed = [new for old, new in zip(base.stages, method.stages, strict=True) if new != old]
         assert len(changed) == 1 and method.looks == base.looks
         assert (changed[0].name == "finetune") == (base.name == "scratch")  # pre-training is compared with equal fine-tuning
-        for stage in method.stages:
-            settings_for(stage, PRESETS["laptop"], cohort, part)
+        for preset in PRESETS.values():  # a knob that is turned to where it stands would give two equal rows
+            kinds = [[(settings_for(s, preset, cohort, part), s.train, s.options) for s in of.stages] for of in (base, method)]
+            assert kinds[0] != kinds[1] or preset.epochs, f"{name} is {base.name} with the preset {preset.name}"
     longer = settings_for(TURNED["global 3x global"].stages[0], PRESETS["laptop"], cohort, part)
     assert longer.steps == 3 * PRESETS["laptop"].stages["global"].steps
     assert settings_for(TURNED["local(stride) tau 0.5"].stages[0], PRESETS["laptop"], cohort, part).temperature == 0.5

@@ -5,11 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semicon_nb import train as train_module
 from semicon_nb.data import phantom, split
 from semicon_nb.methods import METHODS, train_method
+from semicon_nb.networks import build
 from semicon_nb.stages import PRESETS
+from semicon_nb.strategies import RandomSampling
 from semicon_nb.study import defects
+from semicon_nb.study.ablations import variants
 from semicon_nb.study.defects import method_with, resized_as_released, train_local_identical, with_defects
+from semicon_nb.train import train_local
 
 TINY = replace(PRESETS["demo"], name="tiny", width=2).scaled(0.02)
 
@@ -37,7 +42,7 @@ def test_defects_change_what_they_say():
 def test_identical_views_are_identical(monkeypatch):
     seen = []
 
-    def watched(model, pair, *rest):
+    def watched(model, pair, settings, strategy, form):
         seen.append(pair)
         return model.embed_pixels(pair.images[:, 0]).square().mean()
 
@@ -46,3 +51,24 @@ def test_identical_views_are_identical(monkeypatch):
     method = method_with(METHODS["local(stride)"], ["identical_views"])
     train_method(method, cohort, split(cohort, 0.5), TINY, progress=False, cache=False)
     assert seen and all((pair.images[:, 0] == pair.images[:, 1]).all() and (pair.labels[:, 0] == pair.labels[:, 1]).all() for pair in seen)
+
+
+def test_identical_views_are_the_only_difference(cohort, part, monkeypatch):
+    """A random strategy draws other pixels in each step, the same as without the defect; and the form of the loss is that of the method."""
+    asked: dict = {}
+    for name, module, train in (("good", train_module, train_local), ("defect", defects, train_local_identical)):
+        asked[name] = []
+
+        def watched(model, pair, settings, strategy, form, told=asked[name]):
+            told.append((strategy, form))
+            return model.embed_pixels(pair.images[:, 0]).square().mean()
+
+        monkeypatch.setattr(module, "pixel_loss", watched)
+        how = {"strategy": RandomSampling(8), "form": "printed", "seed": 3}
+        list(train(build({"classes": 3, "width": 2}), cohort, part, replace(TINY.stages["local"], steps=3, precision="fp32"), **how))
+    assert asked["good"] == asked["defect"] and len({strategy.seed for strategy, _ in asked["good"]}) == 3
+
+
+def test_a_local_stage_of_another_kind_has_no_defect():
+    with pytest.raises(ValueError, match="defects: found identical_views for local.stride. no head, whose local stage is its own"):
+        method_with(variants(METHODS)["local(stride) no head"], ["identical_views"])

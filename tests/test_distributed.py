@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from semicon_nb.data import phantom, split
-from semicon_nb.distributed import StageLoss, check_processes, gathered, main, pretrain, process_group, train_shared
+from semicon_nb.distributed import StageLoss, check_processes, gathered, main, only_for, pretrain, process_group, train_shared
 from semicon_nb.experiment import run_grid
 from semicon_nb.methods import FINETUNE_STAGE, GLOBAL_STAGE
 from semicon_nb.networks import build
@@ -69,9 +69,10 @@ def one_step(name):
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     pair = sample(stage == "local" and supervised)
     net = StageLoss(network(), stage, replace(SETTINGS, temperature=0.2), form)
-    whole = torch.nn.parallel.DistributedDataParallel(net) if ranks > 1 else net
-    loss = whole(pair.images[rank::ranks], None if pair.labels is None else pair.labels[rank::ranks], strategy)
-    loss.backward()
+    with only_for(net.model, stage):
+        whole = torch.nn.parallel.DistributedDataParallel(net) if ranks > 1 else net
+        loss = whole(pair.images[rank::ranks], None if pair.labels is None else pair.labels[rank::ranks], strategy)
+        loss.backward()
     return loss.item(), {name: value.grad for name, value in net.named_parameters() if value.grad is not None}
 
 
@@ -136,6 +137,28 @@ def test_alone_the_shared_stage_is_the_ordinary_one(way):
     assert first == second
     assert all(torch.equal(one.state_dict()[name], value) for name, value in two.state_dict().items())
     assert all(value.requires_grad for value in two.parameters())
+
+
+@pytest.mark.parametrize("way", ["global", "block"])
+def test_alone_it_is_the_ordinary_one_in_half_precision_too(way):
+    cohort, (stage, how) = phantom(subjects=4, size=32), WAYS[way]
+    part, one, two = split(cohort, 0.5), network(), network()
+    half = replace(SETTINGS, precision="bf16")
+    ordinary = train_global if stage == "global" else train_local
+    first = [step.loss for step in ordinary(one, cohort, part, half, **how)]
+    assert first == [step.loss for step in train_shared(two, cohort, part, half, stage, **how)]
+    assert all(torch.equal(one.state_dict()[name], value) for name, value in two.state_dict().items())
+
+
+def test_a_shared_stage_that_is_left_early_leaves_nothing_frozen():
+    cohort, model = phantom(subjects=4, size=32), network()
+    model.decoder.requires_grad_(False)
+    before = {name for name, value in model.named_parameters() if value.requires_grad}
+    steps = train_shared(model, cohort, split(cohort, 0.5), SETTINGS)
+    next(steps)
+    assert not any(value.requires_grad for value in model.pixel_head.parameters())
+    steps.close()
+    assert {name for name, value in model.named_parameters() if value.requires_grad} == before
 
 
 def test_a_stage_with_an_option_that_is_not_shared_is_refused():

@@ -1,6 +1,7 @@
 """The losses against the formulas written densely in float64, against peers, and in every degenerate case."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -406,6 +407,23 @@ def test_float32_at_full_size_is_close_to_float64():
     found, expected = supervised_local_contrastive_loss(features, labels), supervised_local_contrastive_loss(double, labels)
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
     assert relative(torch.autograd.grad(found, features)[0], torch.autograd.grad(expected, double)[0]) < 2e-5
+
+
+class Weighing(FullResolution):
+    """All pixels, of which those of one class stand for none."""
+
+    def groups(self, labels, shape):
+        return tuple(replace(one, weight=(labels.flatten()[one.index] != 1).double()) for one in super().groups(labels, shape))
+
+
+@pytest.mark.parametrize("form", ["supcon", "printed"])
+def test_pixels_that_stand_for_none_have_no_loss(form):
+    features, labels = batch(1, 1, 8, 6, 6, 3, dtype=torch.float64)
+    for name in (labels, torch.ones_like(labels)):
+        found = supervised_local_contrastive_loss(features, name, strategy=Weighing(), form=form)
+        gradient = torch.autograd.grad(found, features)[0]
+        assert found.isfinite() and gradient.isfinite().all()
+    assert found == 0 and not gradient.any()
 
 
 def test_extremes_of_shape_temperature_scale_weight_and_type_agree_with_dense_float64(monkeypatch):

@@ -247,3 +247,19 @@ def test_epochs_are_passes_over_the_slices_that_a_stage_sees(cohort, part):
         passes = -(-len(pools[of]) // usual.batch)
         assert found.steps == PRESETS["paper"].epochs[stage.name] * passes
         assert found.validate_every == (10 * passes if stage.name == "finetune" else 0)
+
+
+def test_a_methods_own_steps_go_before_the_presets_epochs(cohort, part):
+    stage = replace(METHODS["scratch"].stages[0], changes={"steps": 7, "validate_every": 3})
+    for preset in PRESETS.values():
+        found = settings_for(stage, preset, cohort, part)
+        assert (found.steps, found.validate_every) == (7, 3)
+
+
+def test_a_stage_that_sees_the_images_of_test_people_hangs_on_who_they_are(cohort, part):
+    stage, other = replace(METHODS["global"].stages[0], options={"test_images": True}), replace(part, test=part.test[1:])
+    usual = PRESETS["demo"].stages["global"]
+    keys = [stage_key(stage, usual, cohort, shares, {"classes": 3}, 0, "") for shares in (part, other)]
+    assert keys[0] != keys[1]
+    plain = [stage_key(METHODS["global"].stages[0], usual, cohort, shares, {"classes": 3}, 0, "") for shares in (part, other)]
+    assert plain[0] == plain[1]

@@ -20,7 +20,7 @@ from semicon_nb.dice import pooled_dice
 from semicon_nb.loop import STAGES, StageSettings, fit, read_checkpoint, run
 from semicon_nb.losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from semicon_nb.predict import Prediction, at_precision, predict
-from semicon_nb.strategies import BlockDivision, Downsampling, RandomSampling
+from semicon_nb.strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
 from semicon_nb.train import at_step, finetune, train_global, train_local
 from semicon_nb.unet import UNet
 from semicon_nb.views import GLOBAL, IDENTITY, LOCAL
@@ -399,3 +399,30 @@ def test_what_tells_a_stage_from_others_is_all_that_decides_it(cohort, shares, m
     ]  # fmt: skip
     told = [json.dumps(handed_over(monkeypatch, start)["identity"]) for start in starts]
     assert len({(k // 2 if k < 4 else 2, words) for k, words in enumerate(told)}) == len(starts)
+
+
+@pytest.mark.parametrize("change", [{"batch": 1}, {"batch": 6, "alone": True}])
+def test_a_slice_that_is_alone_is_not_told_apart(cohort, shares, change, monkeypatch):
+    """Its loss is 0 but for rounding, which Adam would make as large as any gradient."""
+    if change.pop("alone", False):
+        monkeypatch.setattr(stages, "unlabelled_indices", lambda *_, **__: np.array([3]))
+    with pytest.raises(ValueError, match="batch: found 1 slice of .* in the global stage, expected two or more"):
+        train_global(network(), cohort, shares, replace(SETTINGS["global"], **change))
+
+
+def test_only_the_packages_own_network_is_replayed(cohort, shares, monkeypatch):
+    """One's own may do another thing in each step, which a recording on a GPU would not."""
+    asked = []
+    monkeypatch.setattr(stages, "fit", lambda *_, steady=False, **__: asked.append(steady))
+    for model in (network(), type("Mine", (UNet,), {})(classes=3, width=4, depth=2)):
+        finetune(model, cohort, shares, SETTINGS["finetune"])
+    assert asked == [True, False]
+
+
+def test_a_strategy_of_ones_own_need_not_be_a_dataclass():
+    class Mine(Strategy):
+        def groups(self, labels, shape):
+            return FullResolution().groups(labels, shape)
+
+    mine = Mine()
+    assert at_step(mine, 0, "local", 3) is mine

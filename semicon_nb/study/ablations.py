@@ -85,7 +85,7 @@ def variants(methods: Mapping[str, Method]) -> dict[str, Method]:
         variant(local, "no head", "local", train=train_local_with, options={"head": "none"}),
         variant(local, "bent head", "local", train=train_local_with, options={"head": "bent"}),
         variant(local, "4x local", "local", longer=4),
-        variant(whole, "tau 0.5", "global", temperature=0.5),
+        variant(whole, "tau 0.1", "global", temperature=0.1),
         variant(whole, "3x global", "global", longer=3),
         variant(methods["scratch"], "averaged", "finetune", average=0.99),
     )

@@ -17,7 +17,7 @@ from ..loop import StageSettings, Step, fit
 from ..machine import device_of
 from ..stages import Method
 from ..strategies import FullResolution, Strategy
-from ..train import allowed, identity_of, pair_of, pixel_loss, train_local
+from ..train import allowed, at_step, identity_of, pair_of, pixel_loss, train_local
 from ..unet import UNet
 from ..views import Views
 
@@ -60,6 +60,7 @@ def train_local_identical(
     split: Split,  # who may be learned from
     settings: StageSettings,  # how to train
     strategy: Strategy = FullResolution(),  # which pixels meet
+    form: str = "supcon",  # of the supervised loss: "supcon" or "printed"
     supervised: bool = True,  # whether labels decide who is positive
     seed: int = 0,  # of slices and views
     folder: str | Path | None = None,  # where the checkpoint goes
@@ -69,21 +70,25 @@ def train_local_identical(
     indices = labelled_indices(cohort, split) if supervised else unlabelled_indices(cohort, split)
     slices = allowed(cohort, split, indices, "labels" if supervised else "images", device_of(model))
 
-    def batches(step: int) -> Views:
+    def batches(step: int) -> tuple[Views, Strategy]:
         pair = pair_of(slices, settings, step, seed, "local")
         labels = None if pair.labels is None else pair.labels[:, 1:].expand(-1, 2, -1, -1)
-        return replace(pair, images=pair.images[:, 1:].expand(-1, 2, -1, -1, -1), labels=labels)
+        same = replace(pair, images=pair.images[:, 1:].expand(-1, 2, -1, -1, -1), labels=labels)
+        return same, at_step(strategy, seed, "local", step)
 
-    def loss_of(model: UNet, pair: Views) -> torch.Tensor:
-        return pixel_loss(model, pair, settings, strategy)
+    def loss_of(model: UNet, batch: tuple[Views, Strategy]) -> torch.Tensor:
+        return pixel_loss(model, batch[0], settings, batch[1], form)
 
-    identity = identity_of(model, cohort, split, indices, seed, strategy=strategy, supervised=supervised, identical=True)
+    identity = identity_of(model, cohort, split, indices, seed, strategy=strategy, form=form, supervised=supervised, identical=True)
     return fit(model, loss_of, batches, settings, folder, resume, "local", identity=identity)
 
 
 def method_with(method: Method, defects: Sequence[str]) -> Method:
-    """The method as the released code would train it with these `defects`."""
+    """The method as the released code would train it with these `defects`; ValueError where its local stage is another than the package's."""
     if "identical_views" not in defects:
         return method
+    for stage in method.stages:
+        if stage.name == "local" and stage.train not in (train_local, train_local_identical):
+            raise ValueError(f"defects: found identical_views for {method.name}, whose local stage is its own; expected one that is trained by train_local")
     stages = (replace(stage, train=train_local_identical) if stage.train is train_local else stage for stage in method.stages)
     return replace(method, stages=tuple(stages))
