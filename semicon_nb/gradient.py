@@ -65,7 +65,7 @@ def agreement(exact: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
 
 
 def measure_gradients(
-    model: UNet,  # any network with a pixel head
+    model: UNet,  # or another network that embeds pixels
     pair: Views,  # two views of a batch, with labels
     temperature: float = 0.1,  # of the loss
     background: bool = True,  # background pixels are keys, or left out
@@ -75,14 +75,14 @@ def measure_gradients(
     """Cosine, length ratio, time and cost of every candidate on one batch; ValueError for views without labels."""
     if pair.labels is None:
         raise ValueError("pair: has no labels, expected views of labelled slices")
-    weights = [w for part in (model.encoder, model.decoder, model.pixel_head) for w in part.parameters()]
+    weights = [w for w in model.parameters() if w.requires_grad]
     pixels = model.embed_pixels(pair.images.flatten(0, 1)).unflatten(0, pair.images.shape[:2])
     rows, exact = [], None
     for candidate in candidates:
         strategy = at_step(candidate.strategy, "gradient", seed)
         by_pixels, loss, seconds = loss_gradient(pixels, pair.labels, strategy, temperature, background)
-        parts = torch.autograd.grad(pixels, weights, by_pixels, retain_graph=True)
-        vector = torch.cat([part.flatten() for part in parts])
+        parts = torch.autograd.grad(pixels, weights, by_pixels, retain_graph=True, allow_unused=True)
+        vector = torch.cat([part.flatten() for part in parts if part is not None])
         exact = vector if exact is None else exact
         cosine, ratio = agreement(exact, vector)
         cost = strategy.cost(pair.labels, pixels.shape[2], background)

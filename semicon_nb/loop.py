@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from .files import check_kind, content_key, content_of, from_json, read_tensors, write_atomic
 from .graphs import Replayed, set_rate
-from .names import check_whole
+from .names import check_whole, is_number
 from .machine import device_of
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
@@ -73,6 +73,9 @@ class StageSettings:
     def __post_init__(self):
         for name, least in {"steps": 0, "batch": 1, "warmup": 0, "validate_every": 0, "save_every": 1}.items():
             check_whole(name, getattr(self, name), least)
+        for name in ("rate", "weight_decay", "clip", "temperature", "average"):
+            if not is_number(found := getattr(self, name)):
+                raise ValueError(f"{name}: found {found!r}, expected a number")
         rules = {
             "rate": (0 < self.rate < math.inf, "a number above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),

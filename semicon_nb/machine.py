@@ -38,7 +38,7 @@ def processor() -> str:
 
 def machine(device: torch.device | str = "cpu") -> dict:
     """What runs a training on a `device`, as plain values."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    gpu = torch.cuda.get_device_name(device if "cuda" in str(device) else None) if torch.cuda.is_available() else None
     made = {"system": platform.system(), "processor": processor(), "architecture": platform.machine()}
     return {**made, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "device": str(device), "gpu": gpu}
 

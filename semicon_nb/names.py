@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,6 +90,11 @@ def check_whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name}: found {value!r}, expected a whole number from {least} upwards")
     return int(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number, as True and a word are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_name(kind: str, word: str, names: Iterable[str]) -> None:

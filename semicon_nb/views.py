@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .names import is_number
 from .warps import Warp, centred_pixels, draw_control, draw_spline, invert, lattice, sample, uniform
 
 # %% ../nbs/course/02_views.ipynb #5361ce41
@@ -50,16 +51,17 @@ def check_settings(
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name in ("scale", "gamma", "contrast"):
-            if not (len(value) == 2 and 0 < value[0] <= value[1] < math.inf):
+            pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
+            if not (pair and 0 < value[0] <= value[1] < math.inf):
                 raise ValueError(f"{field.name}: expected a pair (low, high) with 0 < low <= high, found {value}")
         elif field.name == "mirror":
             if isinstance(value, str) or not set(value) <= {"rows", "columns"}:
                 raise ValueError(f'mirror: expected a tuple of "rows" and "columns", found {value!r}')
         elif field.name == "knots":
-            if not 1 <= value <= 64:
+            if not (is_number(value) and 1 <= value <= 64):
                 raise ValueError(f"knots: expected 1 to 64, found {value}")
-        elif not 0 <= value < math.inf:
-            raise ValueError(f"{field.name}: expected a number of at least 0, found {value}")
+        elif field.name != "shared" and not (is_number(value) and 0 <= value < math.inf):
+            raise ValueError(f"{field.name}: expected a number of at least 0, found {value!r}")
 
 # %% ../nbs/course/02_views.ipynb #091921ce
 GLOBAL = ViewSettings(

@@ -16,6 +16,7 @@ from semicon_nb.losses import supervised_local_contrastive_loss
 from semicon_nb.strategies import Downsampling
 from semicon_nb.train import allowed, pair_of
 from semicon_nb.unet import UNet
+from semicon_nb.views import Views
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,13 @@ def test_the_committed_results_can_be_drawn(root):
         assert drawn and all(math.isfinite(value) and value > 0 for value in drawn)
     exact = [e for e in results["summary"] if e["family"] == "every pixel"]
     assert exact and all(e["cosine"] == 1 and e["ratio"] == 1 for e in exact)
+
+
+def test_a_network_of_ones_own_is_measured_too():
+    class Mine(torch.nn.Conv2d):
+        def embed_pixels(self, images):
+            return self(images)
+
+    pair = Views(torch.rand(2, 2, 1, 16, 16), torch.randint(0, 3, (2, 2, 16, 16)), None)
+    rows = measure_gradients(Mine(1, 4, 3, padding=1), pair)
+    assert rows[0]["cosine"] == pytest.approx(1) and rows[0]["loss"] > 0

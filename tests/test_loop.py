@@ -48,10 +48,14 @@ def test_cosine_has_the_right_period():
     assert {rate_at(replace(plan, schedule="constant", warmup=0), s) for s in range(100)} == {0.4}
 
 
+WORDS = {"rate": "1e-3", "temperature": None, "average": True, "clip": (1, 2)}
 WRONG = {"rate": math.nan, "batch": 0, "schedule": "step", "precision": "fp16", "temperature": -1.0, "average": 1.0}
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 0.0}, {"batch": 2.5}, {"steps": 10.0}, {"validate_every": True}, *({name: value} for name, value in WRONG.items())])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"rate": 0.0}, {"batch": 2.5}, {"steps": 10.0}, {"validate_every": True}, *({n: v} for of in (WRONG, WORDS) for n, v in of.items())],
+)
 def test_a_setting_that_cannot_be_meant_is_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StageSettings(**wrong)

@@ -337,7 +337,7 @@ def test_images_of_any_floating_type(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"scale": (1.2, 0.8)}, {"scale": (0.0, 1.0)}, {"gamma": (1.0,)}, {"rotation": -0.1}, {"noise": float("nan")}, {"mirror": "rows"},
-     {"mirror": ("depth",)}, {"knots": 0}, {"elastic": float("inf")}],
+     {"mirror": ("depth",)}, {"knots": 0}, {"elastic": float("inf")}, {"scale": 1.2}, {"rotation": (0, 0.3)}, {"knots": "4"}],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused_by_name(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
