@@ -1,6 +1,7 @@
 """At least twenty exercises, each with a grade, a start, a hint, a folded solution and a check that can fail.
 
-That solutions and checks run is proved by test_notebooks.py, which runs every page from top to bottom.
+That solutions and checks run is proved by test_notebooks.py, which runs every page from top to bottom. Here the checks are given other
+answers: right ones that are written in another way than the solution, and wrong ones that a reader may well write.
 """
 
 import ast
@@ -100,3 +101,121 @@ def test_start_does_not_give_the_answer(page, exercise):
             if isinstance(node, ast.FunctionDef):
                 last = node.body[-1]
                 assert isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant) and last.value.value is ...
+
+
+@pytest.mark.parametrize(("page", "exercise"), EVERY, ids=IDS)
+def test_hints_name_only_settings_that_the_page_has(page, exercise):
+    code = "\n".join(cell.source for cell in nbformat.read(page, 4).cells if cell.cell_type == "code")
+    for hint in re.findall(r"<summary>Hint.*?</details>", exercise["prose"], re.S):
+        named = {name for piece in re.findall(r"`([^`\n]+)`", hint) for name in re.findall(r"\b[A-Z][A-Z_]+\b", piece)}
+        assert named <= set(re.findall(r"\w+", code))
+
+
+UNITS = """
+def mean_positive(f, y, temperature):
+    classes, C = int(y.max()) + 1, f.shape[1]
+    sums = torch.zeros(classes, C, dtype=f.dtype).index_add(0, y, f)
+    count = torch.bincount(y)
+    return ((f * sums[y]).sum(1) - 1) / (temperature * (count[y] - 1))
+"""
+
+WHOLE = """
+def log_sums(f, temperature, size):
+    return (f @ f.T / temperature).fill_diagonal_(-torch.inf).exp().sum(1).log()
+"""
+
+SIMPSON = """
+def effective_number(cosines, temperature):
+    return (1 / (cosines / temperature).softmax(1).square().sum(1)).mean()
+"""
+
+ENTROPY_FIRST = """
+def effective_number(cosines, temperature):
+    logits = cosines / temperature
+    return (-(logits.softmax(1) * logits.log_softmax(1)).sum(1)).mean().exp()
+"""
+
+ANYONE = """
+def seen_by(labels, anchor, stride):
+    seen, kept = torch.zeros(labels.shape, dtype=torch.int8), labels[..., ::stride, ::stride]
+    if anchor[2] % stride == 0 and anchor[3] % stride == 0:
+        seen[..., ::stride, ::stride] = torch.where(kept == labels[anchor], 1, 2).to(torch.int8)
+        seen[anchor] = 3
+    return seen
+"""
+
+COUNTED = """
+def twin_share(people, test_share):
+    random, shares = np.random.default_rng({seed}), []
+    for _ in range(300):
+        owner = random.permutation(np.repeat(np.arange(people), 2))
+        cut = round(2 * people * test_share)
+        shares.append(np.isin(owner[:cut], owner[cut:]).mean())
+    return np.mean(shares)
+"""
+
+PILLOW = """
+def nearest(labels, size):
+    from PIL import Image
+    return np.array(Image.fromarray(labels.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST))
+"""
+
+ONLY_DIFFER = """
+def independent(transform, image):
+    generator = torch.Generator().manual_seed(0)
+    return bool((transform(image, generator) - transform(image, generator)).abs().max() > 1e-3)
+"""
+
+ALL_PAIRS = """
+def aligned(vectors, labels):
+    total = pairs = 0
+    for group in (vectors[labels == c].astype(np.float64) for c in np.unique(labels)):
+        count = len(group) * (len(group) - 1)
+        total, pairs = total + 2 * count - 2 * (np.square(group.sum(0)).sum() - len(group)), pairs + count
+    return float(total / pairs)
+"""
+
+PLAIN = "s.exp().sum(1).log()"
+ANSWERS: dict[tuple[str, int], tuple[list, list]] = {
+    ("00_contrast", 5): ([UNITS], []),
+    ("00_contrast", 6): ([(PLAIN, "s.logsumexp(1)"), (PLAIN, "(s - 1 / temperature).exp().sum(1).log() + 1 / temperature")], [WHOLE]),
+    ("00_contrast", 7): ([], [SIMPSON, ENTROPY_FIRST]),
+    ("01_strategies", 1): ([], [("count[count > 1]", "count")]),
+    ("01_strategies", 2): ([], [("count[:, 1:] * (count[:, 1:] > 1)", "count[:, 1:]")]),
+    ("01_strategies", 4): ([], [ANYONE, (" and labels[anchor] > 0", ""), (" and (kept == labels[anchor]).sum() > 1", "")]),
+    ("02_data", 2): ([COUNTED.format(seed=seed) for seed in range(2)], []),
+    ("02_data", 3): ([PILLOW], [('"nearest-exact"', '"nearest"'), ('"nearest-exact"', '"bilinear"')]),
+    ("02_data", 5): ([], [ONLY_DIFFER]),
+    ("03_training", 3): ([], [("(p | t).any()", "t.any()"), ("(p | t).any()", "p.any()")]),
+    ("04_embedding", 1): ([], [("np.mean([same[labels == c].mean() for c in np.unique(labels)])", "same.mean()")]),
+    ("04_embedding", 2): ([], [ALL_PAIRS]),
+    ("04_embedding", 4): ([], [(".argsort(1).argsort(1)", ".argsort(1).argsort(1) - 1"), (".argsort(1).argsort(1)", ".argsort(1).argsort(1) + 1")]),
+}
+"""Of an exercise, answers that its check must accept and answers that it must reject.
+
+An answer is code that runs after the solution, or what to replace in the solution, and by what.
+"""
+
+
+@pytest.mark.parametrize(("stem", "number"), ANSWERS, ids=[f"{stem}-{number}" for stem, number in ANSWERS])
+def test_check_knows_right_answers_from_wrong_ones(stem, number):
+    cells = [cell.source for cell in nbformat.read(PAGES[0].with_name(f"{stem}.ipynb"), 4).cells if cell.cell_type == "code"]
+    own = next(place for place, cell in enumerate(cells) if (fold := FOLD.match(cell)) and int(fold[1]) == number)
+    solution, check = cells[own], next(cell for cell in cells[own:] if re.search(r"^assert ", cell, re.M))
+    place: dict = {}
+    for cell in cells[:own]:
+        if not START.match(cell) and "%pip" not in cell:
+            exec(cell, place)
+
+    def says(answer):
+        """What the check raises for an answer, None where it accepts it."""
+        assert isinstance(answer, str) or solution.count(answer[0]) == 1
+        exec(solution + answer if isinstance(answer, str) else solution.replace(*answer), place)
+        try:
+            exec(check, place)
+        except Exception as error:
+            return error
+
+    right, wrong = ANSWERS[stem, number]
+    assert {answer: said for answer in right if (said := says(answer))} == {}
+    assert [answer for answer in wrong if not isinstance(says(answer), AssertionError)] == []
