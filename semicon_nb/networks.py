@@ -6,9 +6,12 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from operator import attrgetter
 from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Any, cast
 
 import torch
@@ -44,11 +47,42 @@ def words_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 
 
+class FromHere(MetaPathFinder):
+    """Finds, after everything that is installed, a module of a folder that was named, and what the modules of that folder import by name."""
+
+    def __init__(self, folder: str):
+        self.folder, self.named, self.found = folder, "", set[str]()
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The module of a `name`, for who may have it; installed libraries look for modules that they can do without, and may not."""
+        if path is not None or name != self.named and _asking() not in self.found:
+            return None
+        spec = PathFinder.find_spec(name, [self.folder])
+        self.found |= {name} if spec else set()
+        return spec
+
+
+def _asking() -> str:
+    """The package or module whose import a finder is asked about."""
+    frame = sys._getframe(2)
+    while frame.f_back and _top(frame) in ("importlib", "_frozen_importlib", "_frozen_importlib_external"):
+        frame = frame.f_back
+    return _top(frame)
+
+
+def _top(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
 def import_from_here(path: str) -> Builder:
-    """The function or class of a `path` "package.module:function", which may lie in the working folder."""
-    if (here := os.getcwd()) not in sys.path:
-        importlib.import_module("nibabel")  # it looks for modules that it can do without: not in that folder
-        sys.path.append(here)
+    """The function or class of a `path` "package.module:function", which may lie in the working folder.
+
+    The folder is not put on `sys.path`, where a library that is imported later would find a file of the name of one that it can do without.
+    """
+    here = os.getcwd()
+    finder = next((one for one in sys.meta_path if isinstance(one, FromHere) and one.folder == here), FromHere(here))
+    sys.meta_path[:] = [*(one for one in sys.meta_path if not isinstance(one, FromHere)), finder]
+    finder.named = path.partition(":")[0].partition(".")[0]
     return import_builder(path)
 
 

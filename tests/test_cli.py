@@ -427,12 +427,36 @@ OPTIONAL = ("itk", "pydicom", "nrrd", "cupy", "h5py", "ignite", "openslide", "ti
 def test_no_file_of_the_working_folder_is_run_that_nobody_named(words: list[str], made: Path, tmp_path: Path) -> None:
     for name in OPTIONAL:
         (tmp_path / f"{name}.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).write_text({name!r})\n")
-    (tmp_path / "mine.py").write_text("import torch\ndef make(classes):\n    return torch.nn.Conv2d(1, classes, 1)\n")
+    (tmp_path / "mine.py").write_text("from monai.networks.nets import UNet\nfrom monai.data import ITKReader\nfrom beside import make\n")
+    (tmp_path / "beside.py").write_text("import torch\ndef make(classes):\n    return torch.nn.Conv2d(1, classes, 1)\n")
     command = [sys.executable, "-m", "semicon_nb", "evaluate", str(made), "--json", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=plain_environment(), timeout=300)
     assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
     assert done.returncode == (2 if words else 0), done.stderr
     assert "package's own" in done.stderr if words else json.loads(done.stdout)["volumes"]
+
+
+def test_a_library_finds_no_file_of_the_working_folder_and_its_modules_find_each_other(tmp_path: Path) -> None:
+    """Also later, when the network calls the library, and in packages without an __init__.py."""
+    (tmp_path / "kept" / "own").mkdir(parents=True)
+    (tmp_path / "optional_thing.py").write_text("raise SystemExit('was run')\n")
+    (tmp_path / "beside.py").write_text("width = 3\n")
+    (tmp_path / "kept" / "own" / "nets.py").write_text(
+        "import library\ndef make():\n    from beside import width\n    import importlib\n"
+        "    return width, importlib.import_module('kept.own.more').depth, library.look()\n"
+    )
+    (tmp_path / "kept" / "own" / "more.py").write_text("depth = 4\n")
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    (installed / "library.py").write_text(
+        "import importlib.util\ndef look():\n    try:\n        import optional_thing\n    except ImportError:\n"
+        "        return importlib.util.find_spec('optional_thing')\n"
+    )
+    code = "from semicon_nb.networks import import_from_here; print(import_from_here('kept.own.nets:make')())"
+    environment = plain_environment()
+    environment["PYTHONPATH"] += os.pathsep + str(installed)
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.stdout.strip() == "(3, 4, None)", done.stderr
 
 
 def plain_environment() -> dict[str, str]:

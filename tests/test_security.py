@@ -28,7 +28,10 @@ PROMISES = {
         "test_cli.py::test_no_code_is_imported_because_a_run_names_it",
         "test_networks.py::test_own_network_is_asked_for_and_never_imported_because_a_run_names_it",
     ),
-    "The working folder is not searched for modules.": ("test_cli.py::test_no_file_of_the_working_folder_is_run_that_nobody_named",),
+    "The working folder is searched only for that module, and for what that imports from beside it.": (
+        "test_cli.py::test_no_file_of_the_working_folder_is_run_that_nobody_named",
+        "test_cli.py::test_a_library_finds_no_file_of_the_working_folder_and_its_modules_find_each_other",
+    ),
     "Names of classes, people and files are shown as text in every page and widget.": (
         "test_security.py::test_names_are_no_markup_in_any_page",
         "explore/test_pixels_browser.py::test_names_reach_the_page_as_text",
