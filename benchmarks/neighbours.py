@@ -19,11 +19,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import numpy as np  # noqa: E402
+
 from semicon_nb.data import load, part_indices, split  # noqa: E402
 from semicon_nb.evaluate import evaluate  # noqa: E402
 from semicon_nb.files import versions, write_atomic  # noqa: E402
 from semicon_nb.methods import train_method  # noqa: E402
-from semicon_nb.predict import prediction_of  # noqa: E402
+from semicon_nb.predict import has_neighbours, prediction_of  # noqa: E402
 
 WIDTHS = (0.0, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5)
 
@@ -38,6 +40,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "neighbours.json", help="results (default: benchmarks/results)")
     given = parser.parse_args()
     cohort, rows = load(given.data), []
+    if not has_neighbours(cohort, np.arange(len(cohort.images))):
+        print(f"--data: found {given.data}, where the order of slices is not known, expected scans in NIfTI; name another", file=sys.stderr)
+        return 2
     for method in given.methods.split(","):
         for number in map(int, given.splits.split(",")):
             part = split(cohort, given.labels, seed=number)

@@ -22,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from filelock import FileLock
 from torch import nn
@@ -40,7 +41,7 @@ from .machine import chosen_device, chosen_precision, described, duration, one_t
 from .networks import Builder, build, network_facts, path_of
 from .names import COHORT_LINES, check_whole
 from .plan import check_network, plan_run
-from .predict import Prediction, predict_slices, prediction_of
+from .predict import Prediction, has_neighbours, predict_slices, prediction_of
 from .runs import begun_in, forecast
 from .records import check_names
 from .tables import read_lines, read_results
@@ -193,6 +194,7 @@ _BESIDE = 1.3
 def measure(model: nn.Module, cohort: Cohort, seen: Cohort, who: Split, precision: str) -> dict:
     """Test scores and validation Dice as the method predicts; beside them, `slice_by_slice` where it averages over neighbours, else `with_neighbours`.
 
+    Where the order of slices is not known, nothing is `with_neighbours`: it is left out, or None of a method that would average.
     The `cohort` has correct labels, `seen` is as the run saw it; where the released code's defects are simulated, its Dice too.
     A score that is undefined is None.
     """
@@ -200,10 +202,13 @@ def measure(model: nn.Module, cohort: Cohort, seen: Cohort, who: Split, precisio
     report = evaluate(model, honest, rows).to_dict()
     report["validation"] = validation(model, honest, who, precision)
     name, beside = ("slice_by_slice", 0.0) if how.neighbours else ("with_neighbours", _BESIDE)
-    other = replace(how, neighbours=beside)
-    found = evaluate(model, honest, rows, other)
-    report[name] = {score: getattr(found, score) for score in ("pooled_dice", "volume_dice", "hd95")}
-    report[name] |= {"validation": validation(model, honest, who, precision, other), "neighbours": beside}
+    known = has_neighbours(seen, np.concatenate([rows, part_indices(seen, who, "val")]))
+    if known or how.neighbours:
+        other = replace(how, neighbours=beside)
+        found = evaluate(model, honest, rows, other)
+        report[name] = {score: getattr(found, score) for score in ("pooled_dice", "volume_dice", "hd95")}
+        report[name] |= {"validation": validation(model, honest, who, precision, other), "neighbours": beside}
+        report |= {} if known else {"with_neighbours": None}
     if seen is not cohort:
         report["as_released"] = evaluate(model, seen, rows).pooled_dice
     return {name: without_nan(value) for name, value in report.items()}

@@ -205,6 +205,15 @@ def _places(
     return np.arange(len(every)) * cohort.volumes[cohort.volume[every[0]]].spacing[2]
 
 
+def has_neighbours(
+    cohort: Cohort,  # slices
+    rows: np.ndarray,  # [n] which of them
+) -> bool:
+    """Whether averaging with neighbours means something: some volume has several slices, and of each that has, their order is known."""
+    several = [every for v in np.unique(cohort.volume[rows]) if len(every := np.flatnonzero(cohort.volume == v)) > 1]
+    return bool(several) and all(_places(cohort, every) is not None for every in several)
+
+
 def _volume_parts(
     model: nn.Module,  # images -> logits
     cohort: Cohort,  # slices

@@ -51,7 +51,7 @@ class _Line(TypedDict):
     model: NotRequired[str | None]
     settings: NotRequired[_Settings]
     slice_by_slice: NotRequired[dict[str, float | None]]
-    with_neighbours: NotRequired[dict[str, float | None]]
+    with_neighbours: NotRequired[dict[str, float | None] | None]
     per_class: NotRequired[dict[str, dict[str, float | None]]]
     volumes: NotRequired[list[dict]]
 

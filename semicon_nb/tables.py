@@ -101,10 +101,17 @@ def read_results(results: Results) -> "pd.DataFrame":
 
 
 def _both_ways(record: dict) -> dict[str, float]:
-    """Dice of each slice by itself and averaged with its neighbours, whichever of the two is the method's own; nan where not measured."""
-    averages = (record.get("settings") or {}).get("method", {}).get("neighbours")
-    own = "with_neighbours" if averages else "slice_by_slice"
-    ways = {"slice_by_slice": record.get("slice_by_slice") or {}, "with_neighbours": record.get("with_neighbours") or {}, own: record}
+    """Dice of each slice by itself and averaged with its neighbours, whichever of the two is the method's own; nan where not measured.
+
+    Older runs recorded the second for pictures, too, whose order is not known, so that nothing was averaged; their HD95 is not in mm.
+    """
+    unordered = record.get("unit", "mm") != "mm" or record.get("with_neighbours", {}) is None
+    if unordered:
+        ways = {"slice_by_slice": record.get("slice_by_slice") or record, "with_neighbours": {}}
+    else:
+        averages = (record.get("settings") or {}).get("method", {}).get("neighbours")
+        own = "with_neighbours" if averages else "slice_by_slice"
+        ways = {"slice_by_slice": record.get("slice_by_slice") or {}, "with_neighbours": record.get("with_neighbours") or {}, own: record}
     found = {f"{score}_{way}": scores.get(score) for score in ("pooled_dice", "volume_dice") for way, scores in ways.items()}
     return {name: np.nan if value is None else value for name, value in found.items()}
 

@@ -594,6 +594,22 @@ def test_every_run_says_what_its_slices_score_alone_and_averaged(tmp_path):
     assert "Pooled Dice, averaged with neighbours" in table(found.reset_index(), metric="pooled_dice_with_neighbours")
 
 
+@pytest.mark.parametrize("unknown", [slice(None), slice(0, 1)], ids=["pictures", "one volume of pictures"])
+def test_nothing_is_called_averaged_where_the_order_of_slices_is_not_known(unknown, tmp_path, monkeypatch):
+    averaging, cohort = recipe_of("averaging", (), "supervised", looks=False, longer=1), load(**DATA)
+    people, position = split(cohort, 0.3, 0).test[unknown], cohort.position.copy()
+    position[np.isin(cohort.volume, [i for i, volume in enumerate(cohort.volumes) if volume.name in people or volume.subject in people])] = np.nan
+    assert np.isnan(position).any()
+    monkeypatch.setattr(experiment, "load_once", lambda source: replace(cohort, position=position))
+    small_grid("g", ["scratch", averaging], tmp_path, splits=(0,))
+    plain, other = (next(r for r in read_lines(tmp_path / "g.jsonl") if r["method"] == name) for name in ("scratch", "averaging"))
+    assert "with_neighbours" not in plain and other["with_neighbours"] is None
+    found = read_results(tmp_path / "g.jsonl").set_index("method")
+    assert found["pooled_dice_with_neighbours"].isna().all() and found["volume_dice_with_neighbours"].isna().all()
+    assert found["pooled_dice_slice_by_slice"].tolist() == [plain["pooled_dice"]] * 2, "the same weights"
+    assert "was not measured" in table(found.reset_index(), metric="pooled_dice_with_neighbours")
+
+
 def test_outlines_over_slices_are_another_experiment_with_as_many_of_them(tmp_path):
     few = small_grid("few", ["scratch"], tmp_path, labels=(0.4,), splits=(0,))
     wide = small_grid("wide", ["scratch"], tmp_path, labels=(0.4,), splits=(0,), spread="slices")

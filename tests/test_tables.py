@@ -119,6 +119,22 @@ def test_a_way_that_was_not_measured_is_no_number():
     assert row["pooled_dice_slice_by_slice"] == 0.8 and np.isnan(row["pooled_dice_with_neighbours"])
 
 
+@pytest.mark.parametrize("unit", ["pixel", ""])
+def test_older_rows_of_pictures_were_not_averaged_whatever_they_say(unit):
+    scores = {"pooled_dice": 0.8, "volume_dice": 0.7}
+    plain = {"method": "scratch", "labels": 0.05, "split": 0, **scores, "unit": unit, "with_neighbours": scores | {"neighbours": 1.3}}
+    best = {"method": "best", "labels": 0.05, "split": 0, **scores, "unit": unit, "slice_by_slice": scores | {"neighbours": 0.0}}
+    best["settings"] = {"method": {"neighbours": 1.3}}
+    rows = read_results([plain, best])
+    assert rows["pooled_dice_slice_by_slice"].tolist() == [0.8, 0.8] and rows["volume_dice_slice_by_slice"].tolist() == [0.7, 0.7]
+    assert rows[["pooled_dice_with_neighbours", "volume_dice_with_neighbours"]].isna().all(axis=None)
+
+
+def test_committed_rows_of_hearts_are_not_called_averaged(root):
+    assert "was not measured" in table(root / "results" / "sunnybrook-longer.jsonl", metric="pooled_dice_with_neighbours")
+    assert "was not measured" not in table(root / "results" / "hippocampus-longer.jsonl", metric="pooled_dice_with_neighbours")
+
+
 def test_interval_is_students():
     values = [0.81, 0.84, 0.79, 0.83]
     mean, half, count = interval(values)
