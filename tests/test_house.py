@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -440,6 +441,35 @@ def test_finding_begins_with_the_runs_that_had_room(tmp_path, monkeypatch):
     assert "training from scratch is beaten by `global+local(block)`: all outlines instead of 5 % of them bring it +0.09" in first
     assert "thorough preset" in first and "laptop preset" in last
     assert [len(re.findall(r"^\| `", text, re.M)) for text in (first, last)] == [2, len(ROWS)]
+
+
+def test_finding_compares_times_of_training_and_says_which_rows_take_more_steps(tmp_path, monkeypatch):
+    """Scoring takes as long on both sides, and one stalled split must not decide."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from readme import ROWS, finding
+
+    scores = {(method, 0.05): [0.79, 0.80, 0.81] for method in (*ROWS, "scratch(strong)")} | {("scratch", 1.0): [0.88, 0.89, 0.90]}
+    taken = {"best": (1000, [150.0, 150.0, 1100.0]), "scratch(strong)": (2000, [100.0, 100.0, 1000.0])}
+    lines = [json.loads(line) for line in rows_of(scores).splitlines()]
+    for line in lines:
+        steps, seconds = taken.get(line["method"], (500, [50.0] * 3))
+        stages = {"local": {"seconds": 30.0}, "finetune": {"seconds": seconds[line["split"]] - 30}}
+        line |= {"seconds": seconds[line["split"]] + 100, "settings": {"stages": {"finetune": {"steps": steps}}, "trained": stages}}
+    (tmp_path / "few.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert "whose training takes 1.50 times as long in the median" in finding(tmp_path)
+    asked = {("scratch", 0.05): [0.79, 0.80, 0.81], ("global+local(block)", 0.05): [0.812, 0.82, 0.831], ("scratch", 1.0): [0.88, 0.89, 0.90]}
+    (tmp_path / "asked.jsonl").write_text(rows_of(asked, "thorough"), encoding="utf-8")
+    assert "no room to tell; the last row has more steps, `best` 1,000 and `scratch(strong)` 2,000, and a headroom of its own:" in finding(tmp_path)
+
+
+def test_the_figure_counts_the_scans_that_the_runs_name(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from finding import times_the_scans
+
+    rows = [json.loads(line) for line in (ROOT / "results" / "hippocampus-thorough.jsonl").read_text(encoding="utf-8").splitlines()]
+    many, few = ([len(row["settings"]["labelled"]) for row in rows if (row["method"], row["labels"]) == ("scratch", share)] for share in (1.0, 0.05))
+    assert times_the_scans() == np.mean(many) / np.mean(few)
+    assert f"{times_the_scans():.0f} times the scans" in (ROOT / "nbs" / "images" / "finding.svg").read_text(encoding="utf-8")
 
 
 def test_readme_python_runs(tmp_path):

@@ -60,20 +60,34 @@ ALT = "The Dice that each way brought over training from scratch with 5 % of the
 
 def finding(folder: Path) -> str:
     """What the finished runs say: in a sentence, in a figure, and folded below it the tables of both budgets."""
-    from semicon_nb.tables import read_results
+    from semicon_nb.tables import read_records, read_results
 
     if not any(path.stat().st_size for path in folder.glob("*.jsonl") if not path.name.endswith(".failed.jsonl")):
         return "No finished run of the grid is stored in `results/` yet."
-    runs = read_results(folder)
+    records = read_records(folder)
+    runs = read_results(records).assign(training=[training_seconds(record) for record in records])
     usual = runs[runs["experiment"] == runs["experiment"].value_counts().index[0]]
     thorough = runs[runs["experiment"] == "hippocampus, thorough"]
     if thorough.query("method == 'global+local(block)' and labels < 1")["split"].nunique() < 2:
         return "\n\n".join(about(usual))
     (said, table), (short, other) = about(thorough), about(usual)
     besides = f"\n{as_long(runs)}{spreading(runs)}{on_hearts(runs)}"
-    below = f"The same with 500 steps, where there was no room to tell:\n\n{short}\n\n{other}"
+    below = f"The same with 500 steps, where there was no room to tell{longer(usual)}:\n\n{short}\n\n{other}"
     folded = f"<details><summary>The numbers</summary>\n\n{table}\n\n{below}\n\n</details>"
     return f"{said}{besides}\n\n![{ALT}](images/finding.svg)\n\n{folded}"
+
+
+def training_seconds(record: dict) -> float:
+    """How long the stages of a run trained, without its scoring; nan where it does not say."""
+    trained = (record.get("settings") or {}).get("trained") or {}
+    return sum(stage["seconds"] for stage in trained.values()) if trained else float("nan")
+
+
+def longer(runs: pd.DataFrame) -> str:
+    """Which methods of a table fine-tune for more steps than training from scratch, in words; nothing where none does or nobody knows."""
+    steps = runs.groupby("method")["steps"].max()
+    more = [f"`{name}` {steps[name]:,.0f}" for name in ("best", "scratch(strong)") if steps.get(name, 0) > steps.get("scratch", np.inf)]
+    return f"; the last row has more steps, {' and '.join(more)}, and a headroom of its own" if more else ""
 
 
 CLEAR = {
@@ -199,10 +213,10 @@ def recipe(row: pd.Series, few: pd.DataFrame) -> str:
     gain = plus_minus(row["difference"], row["half"], signed=True)
     said = {"holds": f"adds {gain}", "reversed": f"loses {gain}", "cannot tell": f"adds nothing that can be measured ({gain})"}
     said["no room to tell"] = f"had no room to add anything that can be measured ({gain})"
-    clock = by_split(few, "seconds").droplevel("labels")
-    took = (clock.loc["best"] / clock.loc["scratch(strong)"]).mean() if {"best", "scratch(strong)"} <= set(clock.index) else np.nan
-    longer = f", which takes {took:.2f} times as long," * bool(np.isfinite(took))
-    return f"`best`, this package's recipe{longer or ','} {said[row['verdict']]} to `scratch(strong)`, training from scratch that is longer and averages, too"
+    clock = by_split(few, "training").droplevel("labels")
+    took = (clock.loc["best"] / clock.loc["scratch(strong)"]).median() if {"best", "scratch(strong)"} <= set(clock.index) else np.nan
+    times = f", whose training takes {took:.2f} times as long in the median," * bool(np.isfinite(took))
+    return f"`best`, this package's recipe{times or ','} {said[row['verdict']]} to `scratch(strong)`, training from scratch that is longer and averages, too"
 
 
 def rows(few: pd.DataFrame, found: pd.DataFrame) -> str:
