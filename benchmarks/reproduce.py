@@ -2,16 +2,23 @@
 
 Every grid below is one file of results. A grid that was stopped continues where it stood when the same command is given again; to go
 on from the rows of this repository instead of from nothing, copy results/ to the folder of --out first. On two cores the grid
-"hippocampus" takes about two hours, and all of them about nine: the committed rows needed some seventeen hours of one thread, two of them
-at a time. Planned here and not among them are four runs of the variants of the global stage, and split 9 of best and scratch(strong).
-"hippocampus-thorough", "hippocampus-outlines" and "sunnybrook-longer" train longer and are run only where --grids names them; their parts
-stand in the order of what they tell. So is "hippocampus-paper", the paper's 64 filters and epochs, which want a GPU.
+"hippocampus" takes about two hours, and all that run without --grids about nine: their committed rows needed some seventeen hours of one
+thread, two of them at a time. Six runs of these are planned here and not among the committed rows: four of the variants of the global
+stage, and split 9 of best and scratch(strong).
+"hippocampus-thorough", "hippocampus-outlines", "hippocampus-longer" and "sunnybrook-longer" train longer and are run only where --grids
+names them; their parts stand in the order of what they tell. So is "hippocampus-paper", the paper's 64 filters and epochs, which want a
+GPU. Of these, 278 planned runs are not among the committed rows: 147 of hippocampus-thorough, 109 of hippocampus-outlines, 20 of
+sunnybrook-longer, and both of hippocampus-paper.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+from semicon_nb.arguments import Words, check_factor, check_share, shares, words
+from semicon_nb.names import PRESET_NAMES, check_name, check_whole
 
 PAPER = "scratch global global+local(self) local(stride) local(block) global+local(stride) global+local(block) mixup tcsm".split()
 OURS = ["local(exact)", "global+local(exact)", "global+local(random)"]
@@ -107,13 +114,13 @@ LONG = ("hippocampus-thorough", "hippocampus-outlines", "hippocampus-longer", "h
 
 def arguments() -> argparse.Namespace:
     """The budget, and where results go."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Words(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grids", default="all", help=f"some of {','.join(GRIDS)} (default: all but {', '.join(LONG)})")
     parser.add_argument("--preset", default=None, help="demo, laptop, thorough or paper (default: that of each grid)")
     parser.add_argument("--scale", type=float, default=None, help="multiplies the steps of every stage (default: that of each grid)")
     parser.add_argument("--splits", type=int, default=None, help="splits by subject (default: those of each grid, three or ten)")
-    parser.add_argument("--labels", default=None, help="labelled shares, such as 0.05,0.2 (default: those of each grid)")
-    parser.add_argument("--methods", default=None, help="methods, comma between them (default: those of each grid)")
+    parser.add_argument("--labels", type=shares, default=None, help="labelled shares, such as 0.05,0.2 (default: those of each grid)")
+    parser.add_argument("--methods", type=words, default=None, help="methods, comma between them (default: those of each grid)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes with one thread each (default: the number of cores)")
     parser.add_argument("--device", default="auto", help="where to train: cuda, mps or cpu (default: the first that is there)")
     parser.add_argument("--out", default="reproduced", help="folder for results, runs and stages (default: reproduced)")
@@ -121,9 +128,33 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check(given: argparse.Namespace, methods: Iterable[str]) -> None:
+    """ValueError for words that mean nothing, before anything is trained."""
+    for name in given.grids.split(",") if given.grids != "all" else ():
+        check_name("--grids", name, GRIDS)
+    for name in given.methods or ():
+        check_name("--methods", name, methods)
+    if given.preset is not None:
+        check_name("--preset", given.preset, PRESET_NAMES)
+    for value in given.labels or ():
+        check_share(value)
+    check_whole("--workers", given.workers, 1)
+    check_whole("--splits", 1 if given.splits is None else given.splits, 1)
+    check_factor("--scale", 1.0 if given.scale is None else given.scale)
+
+
 def main() -> int:
-    """Run the grids and print their tables."""
-    given = arguments()
+    """Run the grids and print their tables; 2, and a sentence, where that cannot be done."""
+    try:
+        run(arguments())
+    except (ValueError, OSError) as error:
+        print(f"reproduce.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(given: argparse.Namespace) -> None:
+    """Run the grids that were asked for, and print their tables."""
     out = Path(given.out).resolve()
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("SEMICON_CACHE", str(out / "cache"))
@@ -134,22 +165,19 @@ def main() -> int:
 
     turned = variants(METHODS)
     chosen = [name for name in GRIDS if name not in LONG] if given.grids == "all" else given.grids.split(",")
-    if unknown := [name for name in chosen if name not in GRIDS]:
-        print(f"--grids: found {unknown[0]}, expected some of {', '.join(GRIDS)}", file=sys.stderr)
-        return 2
+    check(given, [*METHODS, *turned])
     for name in chosen:
         for part in GRIDS[name]:
             plan = {"labels": FRACTIONS, "splits": SPLITS, "data": name.split("-")[0], **part}
             plan |= {"splits": range(given.splits)} if given.splits else {}
-            plan |= {"labels": tuple(map(float, given.labels.split(",")))} if given.labels else {}
-            plan |= {"methods": given.methods.split(","), "full": ()} if given.methods else {}
+            plan |= {"labels": given.labels} if given.labels else {}
+            plan |= {"methods": given.methods, "full": ()} if given.methods else {}
             plan |= {"scale": given.scale} if given.scale else {}
             plan |= {"preset": given.preset or plan.get("preset", "laptop")}
             plan["methods"] = [turned.get(method, method) for method in plan["methods"]]
             how = {"workers": given.workers, "keep": given.keep, "device": given.device}
             rows = run_grid(name, results=out, folder=out / "runs" / name, **plan, **how)
             print(f"\n## {name}\n\n{table(rows) if len(rows) else 'No run finished; see the .failed.jsonl file.'}\n", flush=True)
-    return 0
 
 
 if __name__ == "__main__":

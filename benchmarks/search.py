@@ -26,6 +26,7 @@ from semicon_nb.data import load, split  # noqa: E402
 from semicon_nb.experiment import local_pool, validation  # noqa: E402
 from semicon_nb.files import content_key, versions  # noqa: E402
 from semicon_nb.methods import METHODS, recipe_of, train_method  # noqa: E402
+from semicon_nb.names import check_name, check_whole  # noqa: E402
 from semicon_nb.semisupervised import OBJECTIVES, mixup  # noqa: E402
 from semicon_nb.stages import PRESETS  # noqa: E402
 from semicon_nb.views import FINETUNE, LOCAL  # noqa: E402
@@ -71,6 +72,14 @@ def try_one(candidate: dict, data: str, labels: float, seed: int) -> dict:
     return {**candidate, "validation": round(dice, 4), "steps": steps, "labels": labels, "split": seed, "data": data, "seconds": seconds}
 
 
+def key_of(candidate: dict, data: str, labels: float, seed: int) -> str:
+    """The key of a try: what decides its score, the same on every machine and as it was when the stored tries were made."""
+    usual = PRESETS["laptop"]
+    # presets said "bf16" where they say "auto" now, which is what a machine chooses, and decides no more than that
+    stages = {name: replace(settings, precision=settings.precision.replace("auto", "bf16")) for name, settings in usual.stages.items()}
+    return content_key(candidate, data, labels, seed, repr(replace(usual, stages=stages)))
+
+
 def main() -> int:
     """Try what has not been tried yet, append each result, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,10 +90,16 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "search.jsonl", help="results (default: benchmarks/results)")
     given = parser.parse_args()
+    try:
+        check_whole("--workers", given.workers, 1)
+        for name in given.methods.split(",") if given.methods else ():
+            check_name("--methods", name, dict.fromkeys(c["method"] for c in CANDIDATES))
+    except ValueError as error:
+        parser.exit(2, f"{error}\n")
     done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
     keys = {row["key"] for row in done}
     chosen = [c for c in CANDIDATES if given.methods is None or c["method"] in given.methods.split(",")]
-    left = {content_key(c, given.data, given.labels, given.split, repr(PRESETS["laptop"])): c for c in chosen}
+    left = {key_of(c, given.data, given.labels, given.split): c for c in chosen}
     with local_pool(given.workers) as pool:
         running = {
             pool.submit(try_one, candidate, given.data, given.labels, given.split): key

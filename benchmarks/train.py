@@ -2,7 +2,8 @@
 
     python benchmarks/train.py [--quick] [--data FOLDER] [--out benchmarks/results/train.json]
 
-A 16-filter U-Net on hippocampus slices of 64 x 64 (the phantom's where there is no data), each stage with its default batch,
+A 16-filter U-Net on hippocampus slices of 64 x 64 (where none are found and no --data is given the phantom's, which it says, and which
+only --out writes down), each stage with its default batch,
 float32, and bf16 autocast where the device multiplies it itself, one CPU thread; on a GPU as well where there is one.
 `slices/s` is measured on the stage itself (`train_global`, `train_local`, `finetune`, as they are used), the parts on the same calls one by one: drawing and augmenting
 the batch, the network forward, the loss with its gradient by the network's output, the network backward, the optimiser. CPU
@@ -151,14 +152,18 @@ def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="three steps of each stage only")
     parser.add_argument("--data", help="folder with Task04_Hippocampus (default: SEMICON_DATA)")
-    parser.add_argument("--out", type=Path, help="JSON file to write (default: results/train.json beside this file; none with --quick)")
+    parser.add_argument("--out", type=Path, help="JSON file to write (default: results/train.json beside this file; none with --quick, --data, or without data)")
     chosen = parser.parse_args(arguments)
-    out = chosen.out or (None if chosen.quick else HERE / "results" / "train.json")
     torch.set_num_threads(1)
     try:
         cohort = hippocampus(chosen.data, size=64, limit=20)
-    except FileNotFoundError:
+    except (ValueError, OSError) as error:
+        if chosen.data or not isinstance(error, FileNotFoundError):
+            parser.exit(2, f"--data: found {chosen.data or 'none'}, expected hippocampi ({error})\n")
+        print("no hippocampi were found, so the slices are the phantom's; name their folder by --data, or set SEMICON_DATA", file=sys.stderr)
         cohort = phantom(subjects=20, size=64)
+    usual = not (chosen.quick or chosen.data) and cohort.name == "hippocampus"
+    out = chosen.out or (HERE / "results" / "train.json" if usual else None)
     parts = split(cohort, labelled=0.2, seed=0)
     print(f"{'stage':20} {'':4} {'':4} {'batch':>5} {'slices/s':>8} " + " ".join(f"{p:>8} ms    " for p in PARTS))
     rows = [row for device in ("cpu", "cuda") if device == "cpu" or torch.cuda.is_available()
