@@ -123,9 +123,12 @@ def sample_pixels(
 ) -> Sample:
     """A sample of `count` pixels out of slices, rows and columns, `shape`, without repetition; the same `seed` draws the same.
 
-    Where labels [S, H, W] are given and it is `balanced`, classes have equal shares.
+    Where labels [S, H, W] are given and it is `balanced`, classes have equal shares. ValueError for labels of another shape.
     """
     slices, rows, columns = shape
+    if labels is not None and np.shape(labels) != (slices, rows, columns):
+        found, todo = list(np.shape(labels)), "give the labels of these slices, one for each pixel"
+        raise ValueError(f"labels: found shape {found}, expected {[slices, rows, columns]}; {todo}")
     total, random = slices * rows * columns, np.random.default_rng(seed)
     if count >= total:
         return Sample(np.arange(total), (slices, rows, columns), False)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from .data import Cohort, Grid, Scan, from_grid, normalise, read_scan, reorient, to_grid
 from .machine import device_of
+from .names import check_type
 
 __all__ = [
     "Prediction",
@@ -138,12 +139,18 @@ def _parts(
         start += len(part)
 
 
+def check_model(model: nn.Module) -> None:
+    """TypeError for what is no network, such as a run."""
+    check_type("model", model, nn.Module, "of a run it is run.model")
+
+
 def predict(
     model: nn.Module,  # images [n, 1, H, W] -> logits [n, classes, H, W]
     images: np.ndarray | Tensor,  # [n, H, W] or [n, 1, H, W] in [0, 1]
     how: Prediction | None = None,  # None: as the network wants to be asked; its neighbours need `predict_slices`
 ) -> np.ndarray:
     """Class probabilities [n, classes, H, W] float32 of slices, each by itself; ValueError for another shape, or for NaN."""
+    check_model(model)
     found = np.empty(0, np.float32)
     for part, shares in _parts(model, images, how or prediction_of(model)):
         if not part.start:
@@ -241,6 +248,7 @@ def predict_slices(
     how: Prediction | None = None,  # None: as the network wants to be asked
 ) -> np.ndarray:
     """Class probabilities [n, classes, H, W] float32, averaged with all slices beside where that is asked and their order is known."""
+    check_model(model)
     how, rows, found = how or prediction_of(model), np.arange(len(cohort.images))[indices], np.empty(0, np.float32)
     if not (how.neighbours and len(rows)):
         return predict(model, cohort.images[indices], how)
@@ -304,6 +312,7 @@ def segment(
     apart: float = 1.0,  # mm between the slices of an array; a file tells its own
 ) -> np.ndarray:
     """The class of every pixel of a scan on its own grid, uint8 of the scan's shape ([rows, columns] for a PNG); ValueError for another."""
+    check_model(model)
     stored = _open_scan(scan, grid, apart)
     if stored.unit == "pixel" and not np.ptp(stored.voxels):
         warnings.warn(f"{scan}: has the value {stored.voxels.flat[0]:g} everywhere; its mask is empty", stacklevel=2)

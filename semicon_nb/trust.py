@@ -107,6 +107,18 @@ def label_numbers(
     ]
 
 
+def one_each(
+    name: str,  # of the argument
+    given: np.ndarray,  # what stands beside the vectors
+    expected: tuple[int, ...],  # its shape
+) -> np.ndarray:
+    """What was given as an array; ValueError for one of another shape."""
+    if (found := np.shape(given)) != expected:
+        todo = f"give one for each of the {expected[0]} vectors, in their order"
+        raise ValueError(f"{name}: found shape {list(found)}, expected {list(expected)}; {todo}")
+    return np.asarray(given)
+
+
 def collapsed_numbers(
     mapped: bool,  # is there a map to judge?
 ) -> list[Number]:
@@ -125,6 +137,8 @@ def trust(
 ) -> list[Number]:
     """How far to trust a map of these vectors: measures in the full space, each beside its control."""
     vectors, random, nan = check_vectors(vectors), np.random.default_rng(seed), float("nan")
+    labels = None if labels is None else one_each("labels", labels, (len(vectors),))
+    places = None if places is None else one_each("places", places, (len(vectors), 2))
     pick = np.sort(random.choice(len(vectors), most, replace=False)) if len(vectors) > most else np.arange(len(vectors))
     few = vectors[pick]
     if degenerate(few) == COLLAPSED:

@@ -327,3 +327,20 @@ def test_a_map_that_is_not_finite_is_neither_kept_nor_believed(clouds, tmp_path,
     monkeypatch.setattr("semicon_nb.embed.lay_out", lambda vectors, settings, say: np.full((len(vectors), 2), np.nan, np.float32))
     made = umap_map(vectors, settings)
     assert made.method == "PCA" and "no place" in made.note and np.isfinite(made.places).all() and not kept.exists()
+
+
+@pytest.mark.parametrize("found", [(8, 8), (8, 2, 8), (128,), (1, 8, 8)])
+def test_labels_of_other_slices_are_refused(found):
+    with pytest.raises(ValueError, match=r"labels: found shape \[.*\], expected \[2, 8, 8\]"):
+        sample_pixels((2, 8, 8), 20, np.arange(np.prod(found)).reshape(found) % 2)
+
+
+def test_trust_wants_one_label_and_one_place_for_each_vector():
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(20, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels, places = [0, 1] * 10, random.normal(size=(20, 2)).astype(np.float32)
+    assert trust(vectors, labels, places) == trust(vectors, np.array(labels), places)
+    for name, given in {"labels": {"labels": labels[:9]}, "places": {"places": places[:9]}}.items():
+        with pytest.raises(ValueError, match=rf"{name}: found shape .*, expected \[20.*\]; give one for each of the 20 vectors"):
+            trust(vectors, **given)

@@ -219,3 +219,16 @@ def test_a_prediction_is_made_in_the_precision_that_is_asked_for(cohort):
         expected = model.eval()(torch.as_tensor(images).float()[:, None]).float().softmax(1)
     np.testing.assert_array_equal(rough, expected.numpy())
     assert 0 < np.abs(exact - rough).max() < 0.05
+
+
+def test_a_run_is_no_network_and_the_sentence_says_what_is(tmp_path):
+    cohort = phantom(subjects=6, size=32)
+    run = train_method("scratch", cohort, split(cohort, 0.5, 0), TINY, out=tmp_path / "RUN", progress=False)
+    ask = (
+        lambda: predict(run, cohort.images),
+        lambda: predict_slices(run, cohort, np.arange(2)),
+        lambda: segment(run, np.zeros((8, 8, 2), np.float32), cohort.grid),
+    )
+    for one in ask:
+        with pytest.raises(TypeError, match="model: found Run, expected Module; of a run it is run.model"):
+            one()
