@@ -38,7 +38,7 @@ from .files import cache_folder, content_key, content_of, from_json, versions, w
 from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, chosen_precision, described, duration, one_thread, settle_precision
-from .networks import Builder, build, network_facts, path_of
+from .networks import Builder, build, look_for, looked_for, network_facts, path_of
 from .names import COHORT_LINES, check_whole
 from .plan import check_network, plan_run
 from .predict import Prediction, has_neighbours, predict_slices, prediction_of
@@ -272,13 +272,15 @@ class Serial(Executor):
         return future
 
 
-def start_worker(parent_lives: Connection, device: str, precision: str) -> None:
+def start_worker(parent_lives: Connection, device: str, precision: str, named: str) -> None:
     """One thread for each process, the pool's usual `precision` on its `device`, and no worker outlives its parent or its pool.
 
-    These hold the other end of `parent_lives`.
+    A module that was `named` may lie in the working folder. Parent and pool hold the other end of `parent_lives`.
     """
     torch.set_num_threads(1)
     settle_precision(device, precision)
+    if named:
+        look_for(named)
 
     def watch(parent: BaseProcess) -> None:
         wait_for([parent.sentinel, parent_lives])
@@ -294,7 +296,7 @@ class LocalPool(ProcessPoolExecutor):
     def __init__(self, workers: int, device: str, precision: str):
         context = multiprocessing.get_context("spawn")
         theirs, self._ours = context.Pipe(duplex=False)
-        super().__init__(workers, mp_context=context, initializer=start_worker, initargs=(theirs, device, precision))
+        super().__init__(workers, mp_context=context, initializer=start_worker, initargs=(theirs, device, precision, looked_for()))
 
     def __exit__(self, *error: Any) -> bool | None:
         if error[0] is not None:

@@ -79,11 +79,21 @@ def import_from_here(path: str) -> Builder:
 
     The folder is not put on `sys.path`, where a library that is imported later would find a file of the name of one that it can do without.
     """
+    look_for(path.partition(":")[0].partition(".")[0])
+    return import_builder(path)
+
+
+def look_for(named: str) -> None:
+    """Let a module of this name, and what it imports by name, be found in the working folder."""
     here = os.getcwd()
     finder = next((one for one in sys.meta_path if isinstance(one, FromHere) and one.folder == here), FromHere(here))
     sys.meta_path[:] = [*(one for one in sys.meta_path if not isinstance(one, FromHere)), finder]
-    finder.named = path.partition(":")[0].partition(".")[0]
-    return import_builder(path)
+    finder.named = named
+
+
+def looked_for() -> str:
+    """The name of the module that may be found in the working folder; empty where there is none."""
+    return next((one.named for one in sys.meta_path if isinstance(one, FromHere)), "")
 
 
 def path_of(model: Builder | str) -> str:

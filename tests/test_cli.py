@@ -23,6 +23,8 @@ from semicon_nb import arguments, cli, experiment, methods, names
 from semicon_nb import data as data_module
 from semicon_nb.cli import main
 from semicon_nb.data import phantom
+from semicon_nb.experiment import local_pool
+from semicon_nb.networks import import_builder
 from semicon_nb.stages import PRESETS
 
 TINY = replace(PRESETS["demo"], name="tiny", width=4).scaled(0.04)
@@ -273,6 +275,8 @@ def test_train_takes_a_network_of_the_working_folder(
     capsys.readouterr()
     assert main(["evaluate", "run", "--json", "--model", "tiny_network:make"]) == 0
     assert json.loads(capsys.readouterr().out)["volumes"]
+    with local_pool(1, "cpu") as pool:
+        assert pool.submit(import_builder, "tiny_network:make").result().__name__ == "make", "a worker finds it there, too"
 
 
 def test_train_refuses_what_it_cannot_do(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
