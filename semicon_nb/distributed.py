@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .data import Cohort, Split, labelled_indices, load, split, unlabelled_indices
 from .files import write_atomic
-from .loop import StageSettings, Step, as_lines, fit, run
+from .loop import StageSettings, Step, as_lines, check_batch, fit, run
 from .losses import global_contrastive_loss, local_contrastive_loss, supervised_local_contrastive_loss
 from .machine import chosen_precision, described, device_of
 from .methods import named_method, named_preset
@@ -26,7 +26,7 @@ from .plan import Plan, PlannedStage, plan_run
 from .predict import at_precision
 from .runs import in_cache, place_of
 from .strategies import FullResolution, Strategy
-from .train import allowed, at_step, check_batch, identity_of, pair_of, train_global, train_local
+from .train import allowed, at_step, identity_of, pair_of, train_global, train_local
 from .unet import UNet
 
 
@@ -125,7 +125,7 @@ def train_shared(
     slices = allowed(cohort, split, indices, use, device_of(model))
     settings = settings if labels or stage == "global" else replace(settings, views=replace(settings.views, shared=True))
     if stage == "global":
-        check_batch(settings, indices)
+        check_batch(settings, len(indices))
     check_processes(0, settings.batch)
 
     def batches(step: int) -> tuple[Tensor, Tensor | None, Strategy]:

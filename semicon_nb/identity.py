@@ -317,10 +317,9 @@ def held(value: Any, above: tuple[int, ...] = ()) -> Any:
         return [held(one, above) for one in value]
     if _is_code(value):
         return name_of(value)
-    if isinstance(value, partial):
-        return [held(one, above) for one in (value.func, value.args, value.keywords)]
-    if inspect.ismethod(value):
-        return [name_of(value), held(value.__self__, above)]
+    if isinstance(value, partial) or inspect.ismethod(value):
+        parts = (value.func, value.args, value.keywords) if isinstance(value, partial) else (value.__func__, value.__self__)
+        return [held(one, above) for one in parts]
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, bytes | complex):
         return [kind, repr(value)]

@@ -90,6 +90,12 @@ class StageSettings:
                 raise ValueError(f"{name}: found {getattr(self, name)!r}, expected {expected}")
 
 
+def check_batch(settings: StageSettings, slices: int) -> None:
+    """ValueError where a batch of a global stage with so many `slices` holds one: there is no other to tell it from, and rounding would be all it learns."""
+    if (found := min(settings.batch, slices)) < 2:
+        raise ValueError(f"batch: found {found} slice of {slices} in the global stage, expected two or more, which it tells apart")
+
+
 STAGES: dict[str, StageSettings] = {
     "global": StageSettings(steps=500, batch=48, rate=1e-3, warmup=25, temperature=0.5, views=GLOBAL, validate_every=0),
     "local": StageSettings(steps=300, batch=4, rate=1e-3, warmup=25, temperature=0.1, views=LOCAL, validate_every=0),
