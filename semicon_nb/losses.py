@@ -116,8 +116,7 @@ def contrast(
     total, count = rows.new_zeros(()), 0
     for batch in (one.to(labels.device) for one in groups):  # a strategy of your own may give them on the CPU
         index, label, weight = arrange(labels, batch, background)
-        anchors = find_anchors(label, negatives=form == "printed")
-        anchors = anchors if weight is None else anchors & (weight > 0)  # who stands for no pixel has no loss
+        anchors = find_anchors(label, negatives=form == "printed") & (label >= 0 if weight is None else weight > 0)
         kept = anchors.any(1)
         if kept.any():
             index, label, anchors = index[kept], label[kept], anchors[kept]
