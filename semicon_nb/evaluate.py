@@ -58,7 +58,7 @@ def surface_distance(
     true: np.ndarray,  # mask [X, Y(, Z)] bool of the same shape, not empty
     spacing: Sequence[float],  # mm, or pixels of a picture
 ) -> float:  # in the unit of the spacing
-    """The 95 % Hausdorff distance of two masks, MONAI's to the bit, whose import alone takes seconds."""
+    """The 95 % Hausdorff distance of two masks, the same to the bit as MONAI's."""
     from scipy.ndimage import binary_erosion
 
     others = [tuple(b for b in range(found.ndim) if b != a) for a in range(found.ndim)]

@@ -206,21 +206,22 @@ def _says_its_defaults(text: str) -> bool:
 
 def _imported_inside(tree: ast.AST, module: str) -> Iterator[tuple[str, Any]]:
     """What the import statements anywhere in a piece of source of one's own bind, as far as it is of this package or of one's own."""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        with suppress(Exception):  # what cannot be imported cannot be used either
-            if isinstance(node, ast.ImportFrom):
-                said = "." * node.level + (node.module or "")
-                source = _own_module(resolve_name(said, _folder(module)) if node.level else said)
-                for alias in node.names:
-                    if not hasattr(source, alias.name):
-                        import_module(f"{source.__name__}.{alias.name}")
-                    yield alias.asname or alias.name, getattr(source, alias.name)
-            else:
-                for alias in node.names:
-                    source = _own_module(alias.name)
-                    yield (alias.asname, source) if alias.asname else (alias.name.partition(".")[0], sys.modules[alias.name.partition(".")[0]])
+    for node in (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)):
+        for alias in node.names:
+            with suppress(Exception):  # what cannot be imported cannot be used either
+                yield _bound_by(node, alias, module)
+
+
+def _bound_by(node: ast.Import | ast.ImportFrom, alias: ast.alias, module: str) -> tuple[str, Any]:
+    """The name that one part of an import statement binds, and what to; ImportError as of `_own_module`."""
+    if isinstance(node, ast.Import):
+        whole, top = _own_module(alias.name), alias.name.partition(".")[0]
+        return (alias.asname, whole) if alias.asname else (top, sys.modules[top])
+    said = "." * node.level + (node.module or "")
+    source = _own_module(resolve_name(said, _folder(module)) if node.level else said)
+    if not hasattr(source, alias.name):
+        import_module(f"{source.__name__}.{alias.name}")
+    return alias.asname or alias.name, getattr(source, alias.name)
 
 
 def _own_module(name: str) -> Any:

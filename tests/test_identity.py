@@ -206,6 +206,7 @@ USES = {
     "imported inside": "def mine(x):\n    from {0}.losses import loss\n    return loss(x)\n",
     "imported inside, from beside": "def mine(x):\n    from .losses import loss as other\n    return other(x)\n",
     "a module imported inside": "def mine(x):\n    import {0}.losses as losses\n    return losses.loss(x)\n",
+    "beside a library": "def mine(x):\n    import json, {0}.losses\n    return {0}.losses.loss(x)\n",
     "a module in its package": "import {0}.losses\ndef mine(x): return {0}.losses.loss(x)\n",
     "a number of a module in its package": "import {0}.losses\ndef mine(x): return {0}.losses.WEIGHT * x\n",
     "an object": "from .losses import Loss\nLOSS = Loss()\ndef mine(x): return LOSS(x)\n",
