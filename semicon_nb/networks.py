@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from .arguments import check_seed
+from . import identity
 from .files import content_key, read_tensors, write_atomic
 from .identity import code_key, gist_of, is_data, is_own, makers, name_of, reached, source_of, spelled
 from .unet import UNet
@@ -55,7 +56,8 @@ class FromHere(MetaPathFinder):
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The module of a `name`, for who may have it; installed libraries look for modules that they can do without, and may not."""
-        if path is not None or name != self.named and _asking() not in self.found:
+        asking = _asking()
+        if path is not None or (name != self.named and asking != identity.__name__ and asking.partition(".")[0] not in self.found):
             return None
         spec = PathFinder.find_spec(name, [self.folder])
         self.found |= {name} if spec else set()
@@ -63,15 +65,15 @@ class FromHere(MetaPathFinder):
 
 
 def _asking() -> str:
-    """The package or module whose import a finder is asked about."""
-    frame = sys._getframe(2)
-    while frame.f_back and _top(frame) in ("importlib", "_frozen_importlib", "_frozen_importlib_external"):
+    """The module whose import a finder is asked about."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame and (name := str(frame.f_globals.get("__name__"))).partition(".")[0] in MACHINERY:
         frame = frame.f_back
-    return _top(frame)
+    return name
 
 
-def _top(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__")).partition(".")[0]
+MACHINERY = ("importlib", "_frozen_importlib", "_frozen_importlib_external")
+"""Python's own modules that import for others."""
 
 
 def import_from_here(path: str) -> Builder:

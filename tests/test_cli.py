@@ -463,6 +463,17 @@ def test_a_library_finds_no_file_of_the_working_folder_and_its_modules_find_each
     assert done.stdout.strip() == "(3, 4, None)", done.stderr
 
 
+def test_an_edit_beside_a_network_counts_before_it_was_imported(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text("def make():\n    from beside import width\n    return width\n")
+    code = "from semicon_nb.identity import code_key; from semicon_nb.networks import import_from_here; print(code_key(import_from_here('nets:make')))"
+    keys = []
+    for width in (3, 3, 40):
+        (tmp_path / "beside.py").write_text(f"width = {width}\n")
+        how = {"cwd": tmp_path, "capture_output": True, "text": True, "env": plain_environment(), "timeout": 300}
+        keys.append(subprocess.run([sys.executable, "-P", "-B", "-c", code], **how).stdout)
+    assert keys[0] and keys[0] == keys[1] != keys[2]
+
+
 def plain_environment() -> dict[str, str]:
     """This one, with the package found wherever it is run."""
     return {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
