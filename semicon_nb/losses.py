@@ -116,7 +116,7 @@ def contrast(
     total, count = rows.new_zeros(()), 0
     for batch in (one.to(labels.device) for one in groups):  # a strategy of your own may give them on the CPU
         index, label, weight = arrange(labels, batch, background)
-        anchors = find_anchors(label, negatives=form == "printed") & (label >= 0 if weight is None else weight > 0)
+        anchors = find_anchors(label, negatives=form == "printed") & (label >= 0 if weight is None else weight > 0)  # weight 0: no loss
         kept = anchors.any(1)
         if kept.any():
             index, label, anchors = index[kept], label[kept], anchors[kept]

@@ -459,7 +459,7 @@ def test_finding_compares_times_of_training_and_says_which_rows_take_more_steps(
     assert "whose training takes 1.50 times as long in the median" in finding(tmp_path)
     asked = {("scratch", 0.05): [0.79, 0.80, 0.81], ("global+local(block)", 0.05): [0.812, 0.82, 0.831], ("scratch", 1.0): [0.88, 0.89, 0.90]}
     (tmp_path / "asked.jsonl").write_text(rows_of(asked, "thorough"), encoding="utf-8")
-    assert "no room to tell; the last row has more steps, `best` 1,000 and `scratch(strong)` 2,000, and a headroom of its own:" in finding(tmp_path)
+    assert "no room to tell; the last row has more steps (`best` 1,000, `scratch(strong)` 2,000) and its own headroom:" in finding(tmp_path)
 
 
 def test_the_figure_counts_the_scans_that_the_runs_name(monkeypatch):

@@ -87,7 +87,7 @@ def longer(runs: pd.DataFrame) -> str:
     """Which methods of a table fine-tune for more steps than training from scratch, in words; nothing where none does or nobody knows."""
     steps = runs.groupby("method")["steps"].max()
     more = [f"`{name}` {steps[name]:,.0f}" for name in ("best", "scratch(strong)") if steps.get(name, 0) > steps.get("scratch", np.inf)]
-    return f"; the last row has more steps, {' and '.join(more)}, and a headroom of its own" if more else ""
+    return f"; the last row has more steps ({', '.join(more)}) and its own headroom" if more else ""
 
 
 CLEAR = {
