@@ -125,33 +125,35 @@ def scan(tmp_path: Path, small_phantom) -> Path:
     return tmp_path / "scan.nii.gz"
 
 
+SHELLS = ("chromium-headless-shell", "chrome-headless-shell")
+WINDOWS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def started(kind):
+    """The browser that CHROMIUM names; else the first here, a headless shell before a whole Chromium, which opens a window for each tab."""
+    from playwright.sync_api import Error
+
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",
+             "--disable-sync"]  # fmt: skip
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, SHELLS)), None)
+    if not path:
+        try:
+            return kind.launch(args=quiet)  # the shell that `playwright install` puts in place
+        except Error as problem:
+            if "Executable doesn't exist" not in str(problem):
+                raise
+        path = next(filter(None, map(shutil.which, WINDOWS)), None)
+    if not path:
+        pytest.skip("no Chromium here: put one on the PATH, name one in CHROMIUM, or run `playwright install --only-shell chromium`")
+    return kind.launch(executable_path=path, args=quiet)
+
+
 @pytest.fixture(scope="session")
-def chromium_path() -> str:
-    """A Chromium or Chrome on this machine, for the tests that need a browser."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    chosen = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None) or playwrights_own()
-    if not chosen:
-        pytest.skip("no Chromium here: put one on the PATH, name one in CHROMIUM, or run `playwright install chromium`")
-    return chosen
-
-
-def playwrights_own() -> str | None:
-    """The Chromium that `playwright install` puts in place, where it has."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        path = play.chromium.executable_path
-    return path if Path(path).exists() else None
-
-
-@pytest.fixture(scope="session")
-def browser(chromium_path: str):
+def browser():
     """One headless Chromium for the session; it makes no request of its own."""
     from playwright.sync_api import sync_playwright
 
-    quiet = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-             "--disable-component-update", "--disable-sync")  # fmt: skip
     with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=chromium_path, args=list(quiet))
+        chromium = started(play.chromium)
         yield chromium
         chromium.close()
