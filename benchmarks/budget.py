@@ -13,11 +13,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
@@ -26,7 +27,7 @@ sys.path.insert(0, str(HERE.parent))
 import torch  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from semicon_nb import train  # noqa: E402
+from semicon_nb import train, unet  # noqa: E402
 from semicon_nb.data import load, split  # noqa: E402
 from semicon_nb.experiment import validation  # noqa: E402
 from semicon_nb.files import content_key, versions  # noqa: E402
@@ -42,12 +43,19 @@ RECIPES: dict[str, dict] = {
     "half size at first": {"rate": 8e-3, "average": 0.97, "half": 0.5},
     "small batch": {"batch": 8},
     "half size at first, usual rate": {"half": 0.5},
+    "SGD": {"rate": 1e-2, "momentum": 0.99},
+    "deep supervision": {"deep": 2},
 }
-"""What each differs in from the laptop preset's fine-tuning; `half` is the share of the steps, the first ones, on slices of half the size."""
+"""What each differs in from the laptop preset's fine-tuning.
+
+`half` is the share of the steps, the first ones, on slices of half the size. `momentum` trains by SGD with Nesterov's momentum in place
+of AdamW, and `deep` has so many of the decoder's smaller maps guess too: rate, momentum and weights are those of nnU-Net (2021).
+"""
 
 TRIES = {
     "hippocampus": [
         *((recipe, 8_000, 0) for recipe in RECIPES if recipe != "half size at first, usual rate"),
+        *((recipe, 8_000, seed) for seed in (1, 2) for recipe in ("laptop", "SGD", "deep supervision")),
         ("laptop", 32_000, 0),
         ("laptop", 64_000, 0),
         ("laptop", 64_000, 1),
@@ -81,18 +89,63 @@ def halved(steps: int) -> Iterator[None]:
         train.augment = usual
 
 
+@contextmanager
+def by_momentum(momentum: float) -> Iterator[None]:
+    """Weights are changed by SGD with Nesterov's momentum, not by AdamW."""
+
+    def descent(weights: Iterator[torch.Tensor], lr: float, weight_decay: float, **_: object) -> torch.optim.SGD:
+        return torch.optim.SGD(weights, lr=lr, momentum=momentum, nesterov=True, weight_decay=weight_decay)
+
+    with patch.object(torch.optim, "AdamW", descent):
+        yield
+
+
+@contextmanager
+def guessed_early(count: int, classes: int) -> Iterator[None]:
+    """The `count` maps of the decoder below the last one guess, too, and their losses count a half, a quarter and so on of the last one's."""
+    guesses: list[torch.Tensor] = []
+
+    class Deep(unet.Decoder):
+        def __init__(self, widths: Sequence[int], norm: bool) -> None:
+            super().__init__(widths, norm)
+            self.heads = torch.nn.ModuleList(torch.nn.Conv2d(width, classes, 1) for width in widths[1 : count + 1])
+            for head, block in zip(self.heads, self.blocks[-2::-1], strict=False):
+                block.register_forward_hook(lambda _, __, found, head=head: guesses.append(head(found).float()))
+
+        def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+            guesses.clear()
+            return super().forward(maps)
+
+    usual = train.cross_entropy_dice
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        every = [logits, *reversed(guesses)]
+        weights = [0.5**k for k in range(len(every))]
+        return sum(w * usual(g, labels[:, :: 2**k, :: 2**k]) for k, (g, w) in enumerate(zip(every, weights, strict=True))) / sum(weights)
+
+    with patch.object(unet, "Decoder", Deep), patch.object(train, "cross_entropy_dice", loss):
+        yield
+
+
 def try_one(recipe: str, slices: int, seed: int, data: str) -> dict:
     """Train with a recipe and measure the kept network on the validation subjects."""
     cohort = load(data, **COHORTS[data])
     part = split(cohort, 1.0, seed=seed)
     changes = dict(RECIPES[recipe])
-    half, usual = changes.pop("half", 0.0), PRESETS["laptop"]
+    half, momentum, deep = (changes.pop(name, 0) for name in ("half", "momentum", "deep"))
+    usual = PRESETS["laptop"]
     batch = changes.get("batch", usual.stages["finetune"].batch)
     steps = slices // batch
     last = replace(usual.stages["finetune"], steps=steps, validate_every=max(1, steps // 5), **changes)
     preset = replace(usual, stages={**usual.stages, "finetune": last})
     began = time.process_time()
-    with TemporaryDirectory() as folder, halved(round(half * steps)):
+    with ExitStack() as stack:
+        stack.enter_context(halved(round(half * steps)))
+        if momentum:
+            stack.enter_context(by_momentum(momentum))
+        if deep:
+            stack.enter_context(guessed_early(deep, len(cohort.classes)))
+        folder = stack.enter_context(TemporaryDirectory())
         run = train_method("scratch", cohort, part, preset, out=Path(folder) / "RUN", progress=False, cache=False)
     seconds = time.process_time() - began
     precision = run.settings["stages"]["finetune"]["precision"]
