@@ -52,7 +52,7 @@ check: .venv/.dev  ## lint and types (a minute)
 	$(BIN)/mypy
 
 pytest: .venv/.dev  ## the tests and pages, without what takes too long to run often (about 25 minutes on two cores)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not slow"
 
 slow: .venv/.dev  ## those tests: kills, times on the clock, learnability (fifteen minutes, and nothing else beside it)
 	$(BIN)/python -m pytest -m slow
