@@ -203,7 +203,7 @@ def ahead(found: pd.DataFrame) -> str:
     won = found[found["verdict"] == "holds"]
     gains = {name: plus_minus(row["difference"], row["half"], signed=True) for name, row in won.iterrows()}
     how = "which learns from the scans without outlines during fine-tuning"
-    return "".join(f" `{name}`, {how}, brought {gain} with as many steps, though costlier ones." for name, gain in gains.items())
+    return "".join(f" `{name}`, {how}, brought {gain} with the same number of steps, though costlier ones." for name, gain in gains.items())
 
 
 def recipe(row: pd.Series, few: pd.DataFrame) -> str:
