@@ -1,4 +1,4 @@
-"""Compare all pixels, every fourth one, those of one block, or a random sample that counts for all. What does each choice keep, and what does it lose?
+"""Compare all pixels, every fourth row and column, those of one block, or a random sample that counts for all. What does each choice keep, and what does it lose?
 
 Docs: https://semicon-nb.github.io/semicon_nb/course/strategies.html.md"""
 

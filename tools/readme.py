@@ -41,7 +41,7 @@ ROWS = {
     "local(block)": ("first let the pixels of one label attract each other", "scratch"),
     "global+local(block)": ("first both, one after the other: the paper's method", "scratch"),
     "self-training": ("let the network label scans without outlines, and learn from these labels", "scratch"),
-    "mean-teacher": ("agree on scans without outlines with the running average of the own weights", "scratch"),
+    "mean-teacher": ("agree on scans without outlines with the running average of its own weights", "scratch"),
     "best": ("add local contrast, scans without outlines and averaged predictions", "scratch(strong)"),
 }
 """The rows that the front page shows: what each does, and what it is measured against."""
@@ -203,7 +203,7 @@ def ahead(found: pd.DataFrame) -> str:
     won = found[found["verdict"] == "holds"]
     gains = {name: plus_minus(row["difference"], row["half"], signed=True) for name, row in won.iterrows()}
     how = "which learns from the scans without outlines during fine-tuning"
-    return "".join(f" `{name}`, {how}, brought {gain} with as many steps, though costlier ones." for name, gain in gains.items())
+    return "".join(f" `{name}`, {how}, brought {gain} with the same number of steps, though costlier ones." for name, gain in gains.items())
 
 
 def recipe(row: pd.Series, few: pd.DataFrame) -> str:
