@@ -51,14 +51,20 @@ def edges(labels: np.ndarray) -> np.ndarray:
     return edge & (labels > 0)
 
 
-def overlay(image: np.ndarray, labels: np.ndarray | None = None, opacity: float = 0.35, scale: int = 3) -> Image.Image:
-    """An image [H, W] in [0, 1] with its labels [H, W] tinted (`opacity` 0 to 1) and outlined in `PALETTE`, enlarged `scale` times."""
+def overlay(
+    image: np.ndarray,  # [H, W] in [0, 1]
+    labels: np.ndarray | None = None,  # [H, W]; 0 is left as it is
+    opacity: float = 0.35,  # of the tint, 0 to 1
+    scale: int = 3,  # pixels of the picture for each pixel, along each side
+    colours: Sequence[str] = PALETTE[1:],  # of the labels 1, 2 and so on, again from the first where they end
+) -> Image.Image:
+    """An image with its labels tinted and outlined."""
     pixels = np.kron(grey(image), np.ones((scale, scale, 1), np.uint8)).astype(np.float32)
     if labels is not None:
         big = np.kron(np.asarray(labels), np.ones((scale, scale), np.asarray(labels).dtype))
         line = edges(big)
         for label in np.unique(big[big > 0]):
-            colour = np.array(rgb(PALETTE[1 + (int(label) - 1) % (len(PALETTE) - 1)]), np.float32)
+            colour = np.array(rgb(colours[(int(label) - 1) % len(colours)]), np.float32)
             inside = big == label
             pixels[inside] = (1 - opacity) * pixels[inside] + opacity * colour
             pixels[inside & line] = colour
