@@ -135,6 +135,15 @@ def complete_slices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels * whole[:, None, None].astype(np.uint8), whole
 
 
+def is_sparse(labels: np.ndarray, least: int = 6) -> bool:
+    """Whether classes [n, h, w] of a scan are outlined on slices apart, along an axis of `least` slices or more, and on none beside them."""
+    for axis in range(3):
+        there = np.asarray(labels.any(tuple(other for other in range(3) if other != axis)))
+        if len(there) >= least and there.any() and not (there[1:] & there[:-1]).any():
+            return True
+    return False
+
+
 @dataclass(frozen=True)
 class Cohort:
     """All slices of a data set, with subject, volume, position and geometry."""

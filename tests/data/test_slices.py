@@ -631,6 +631,46 @@ def test_what_nobody_judged_is_in_the_fingerprint(tmp_path):
     assert [one.labelled.sum() for one in found] == [3, 1] and found[0].fingerprint != found[1].fingerprint
 
 
+def outlined_on(place: Path, shown: list[tuple[int, ...]], axis: int = 2) -> Path:
+    """Scans of 12 x 12 x 12 voxels, on these slices of which a square is outlined."""
+    for k, there in enumerate(shown):
+        labels = np.zeros((12, 12, 12), np.uint8)
+        np.moveaxis(labels, axis, 0)[list(there), 3:9, 3 : 8 + k % 2] = 1
+        nifti(place / "images" / f"p{k}.nii.gz", (labels + np.random.default_rng(k).random(labels.shape)).astype(np.float32))
+        nifti(place / "labels" / f"p{k}.nii.gz", labels)
+    return place
+
+
+WHOLE = tuple(range(2, 10))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("shown", [(3, 8), (1, 4, 7, 10), (6,)])
+def test_slices_between_outlines_that_lie_apart_are_not_taken_as_empty(tmp_path, shown, axis):
+    """In a label file 0 says that nothing is there, and a specialist who outlines two slices leaves 0 on the others."""
+    place = outlined_on(tmp_path / "f", [shown, shown, WHOLE, WHOLE], axis)
+    what = r"volumes \(p0.*\) no two neighbouring slices show a structure, and those between count as empty; fill .* called 'ignore'"
+    with pytest.raises(DataError, match="f: in 2 of 4 outlined " + what):
+        folder(place, size=16)
+    about = {"labels": {"background": 0, "a": 1, "ignore": 9}}
+    (place / "dataset.json").write_text(json.dumps(about))
+    assert folder(place, size=16).labelled.all()
+    for k in range(2):
+        labels = np.full((12, 12, 12), 9, np.uint8)
+        np.moveaxis(labels, axis, 0)[list(shown)] = 0
+        nifti(place / "labels" / f"p{k}.nii.gz", labels + np.asarray(nibabel.load(place / "labels" / f"p{k}.nii.gz").dataobj))
+    assert folder(place, size=16).labelled.sum() == 24 + 2 * len(shown) * (axis == 2)
+
+
+def test_few_scans_with_outlines_that_lie_apart_are_told(tmp_path):
+    """Small things may well show on one slice."""
+    place = outlined_on(tmp_path / "f", [(3, 8), WHOLE, WHOLE, (5, 6), (2, 3, 8)])
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=r"f: in 1 of 5 outlined volumes \(p0\) no two neighbouring slices show") as said:
+            folder(place, size=16)
+        assert len(said) == 1
+
+
 def test_cubes_that_are_cut_along_another_axis_are_another_cohort(tmp_path):
     """Though as many slices of one shape lie along every axis; and a scan is compared along the axis of the run."""
     for name, array in zip(("images", "labels"), scan(0, (12, 12, 12)), strict=True):
