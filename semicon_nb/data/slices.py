@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from ..files import cache_folder, content_key, from_json, write_atomic
-from .cohort import Codes, Cohort, Volume, complete_slices, is_sparse, read_labels, without_voxels
+from .cohort import Codes, Cohort, Volume, check_drawings, complete_slices, is_sparse, read_labels, without_voxels
 from .pairing import channel_of
 from .reading import DataError, png_header, read_scan, reorient, stored_orientation, times, turned_shape
 from .scans import Grid, normalise, to_grid, without_padding
@@ -63,6 +63,7 @@ def _read(
     arrays, read, odd = _read_all(volumes, way, codes)
     if not named:
         _check_people(read, name)
+        check_drawings(read, arrays["labels"], name)
     drawn = any(any(volume.outlined) if volume.files else volume.label for volume in volumes)
     if codes.ignore and drawn and not arrays["labelled"].any():
         todo = "sparse outlines inside slices are not supported"

@@ -558,6 +558,33 @@ def test_one_picture_of_two_people_is_refused_and_a_blank_one_is_not(tmp_path, s
         folder(pictures_of(tmp_path / "copied", people))
 
 
+def sequences(place: Path, ending: str, mask: np.ndarray) -> Path:
+    """Two sequences of each of three people, named for both, with the outline of that person under both names."""
+    for k in range(3):
+        labels = np.roll(mask, k, 1)
+        for name in ("t1", "t2"):
+            image = np.random.default_rng(3 * k + len(list(place.rglob("*_t1*")))).random(mask.shape)
+            for side, values in (("images", np.rint(200 * image)), ("labels", labels)):
+                path = place / side / f"p{k}_{name}{ending}"
+                png(path, values[..., 0].astype(np.uint8)) if ending == ".png" else nifti(path, values.astype(np.uint8))
+    return place
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".png"])
+def test_one_outline_of_two_people_is_refused_unless_it_says_little(tmp_path, ending):
+    """Each sequence was taken for a person, so the T1 of somebody trained and the T2 was in the test."""
+    y, x = np.meshgrid(np.arange(40), np.arange(40), indexing="ij")
+    disc, few = (np.repeat((np.hypot(y - 20, x - 15) < radius)[..., None], 3, 2) for radius in (12, 4))
+    box = (y > 10) & (x > 8) & (x < 25)
+    for name, mask in (("few", few * (1 if ending == ".png" else np.arange(3) == 1)), ("box", np.repeat(box[..., None], 3, 2))):
+        assert len(folder(sequences(tmp_path / name, ending, mask), size=40).subjects) == 6
+    place = sequences(tmp_path / "f", ending, disc)
+    with pytest.raises(DataError, match=r"f: p0_t1.* .subject p0_t1. and p0_t2.* .subject p0_t2. have the same outline to the last pixel"):
+        folder(place, size=40)
+    (place / "index.csv").write_text("file,subject\n" + "".join(f"{path.name},{path.name[:2]}\n" for path in (place / "images").iterdir()))
+    assert folder(place, size=40).subjects == ("p0", "p1", "p2")
+
+
 def test_failed_loading_leaves_no_cache(tmp_path):
     place = task(tmp_path / "t")
     (place / "imagesTr" / "scan_003.nii.gz").write_bytes(b"")
