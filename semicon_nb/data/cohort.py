@@ -1,5 +1,6 @@
 """Every slice of a data set in one array, and beside it who it is of, from which volume, and where in it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -231,6 +232,19 @@ def _sparse_note(cohort: Cohort) -> str:
     absent = ", ".join(name for index, name in enumerate(cohort.classes) if index not in known)
     rest = f"; no complete slice shows {absent}" if absent else ""
     return f"; {_count_ignored(cohort)} slices left out, with pixels marked ignore{rest}"
+
+
+def cut_through(cohort: Cohort) -> list[str]:
+    """A sentence where the thick slices of some scans lie across another axis than those of most: cut alike, some are cut through."""
+    across: dict[str, int] = {}
+    for volume in cohort.volumes:
+        *_, next_to, thickest = sorted(volume.spacing)
+        if volume.unit == "mm" and thickest > 1.5 * next_to:
+            across[volume.name] = volume.spacing.index(thickest)
+    usual = Counter(across.values()).most_common(1)
+    other = [name for name, axis in across.items() if axis != usual[0][0]]
+    what = f"{len(other)} of {len(cohort.volumes)} volumes ({', '.join(other[:3])}) were taken in another plane than most, but all are cut alike"
+    return [f"{what}; put scans of each plane into a folder of their own"] if other else []
 
 
 def native_labels(

@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from ..files import cache_folder, content_key, from_json, write_atomic
-from .cohort import Codes, Cohort, Volume, check_drawings, complete_slices, is_sparse, read_labels, without_voxels
+from .cohort import Codes, Cohort, Volume, check_drawings, complete_slices, cut_through, is_sparse, read_labels, without_voxels
 from .pairing import channel_of
 from .reading import DataError, png_header, read_scan, reorient, stored_orientation, times, turned_shape
 from .scans import Grid, normalise, to_grid, without_padding
@@ -49,7 +49,7 @@ def assemble(
         name, tuple(classes), volumes=read, grid=way, fingerprint=fingerprint, source=source, codes=codes, **arrays,
     )  # fmt: skip
     told = *_silent_files(cohort), *_silent_pairs(cohort, odd["silent"]), *_sparse_files(read, odd["sparse"])
-    for words in (*told, *_absent_classes(cohort), *_lost_classes(cohort)):
+    for words in (*told, *cut_through(cohort), *_absent_classes(cohort), *_lost_classes(cohort)):
         warnings.warn(f"{name}: {words}", stacklevel=2)
     return cohort
 

@@ -206,6 +206,25 @@ def test_slices_of_several_planes_are_no_cohort(tmp_path, shapes):
             folder(place, 16)
 
 
+def test_thick_slices_of_another_plane_are_told(tmp_path):
+    """Turned to lie as most do, their slices are cut through, ten rows of 6 mm each; as hearts along the short axis may, at other tilts."""
+    place = task(tmp_path / "t", 5)
+    for path in place.glob("*/*.nii.gz"):
+        voxels, other = np.asarray(nibabel.load(path).dataobj), path.name[-8] in "45"
+        nifti(path, voxels, np.array([[0, 0, 6, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]) if other else np.diag([1, 1, 6, 1]))
+    what = r"t: 2 of 5 volumes \(scan_004, scan_005\) were taken in another plane than most, but all are cut alike; put scans of each plane"
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=what) as said:
+            assert folder(place).volumes[4].spacing == (6, 1, 1)
+        assert len(said) == 1
+    for size in ((1, 1, 6), (1.2, 1, 1.5)):  # one plane, and no plane
+        for k, path in enumerate(sorted(place.glob("*/*.nii.gz"))):
+            nifti(path, np.asarray(nibabel.load(path).dataobj), np.diag([*np.roll(size, k % 5 if size[2] < 2 else 0), 1]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            folder(place)
+
+
 def test_files_that_do_not_say_which_way_round(tmp_path):
     place = task(tmp_path / "t")
     first = folder(place)
