@@ -49,7 +49,7 @@ def assemble(
         name, tuple(classes), volumes=read, grid=way, fingerprint=fingerprint, source=source, codes=codes, **arrays,
     )  # fmt: skip
     told = *_silent_files(cohort), *_silent_pairs(cohort, odd["silent"]), *_sparse_files(read, odd["sparse"])
-    for words in (*told, *cut_through(cohort), *_absent_classes(cohort), *_lost_classes(cohort)):
+    for words in (*told, *cut_through(cohort), *_empty_files(cohort), *_absent_classes(cohort), *_lost_classes(cohort)):
         warnings.warn(f"{name}: {words}", stacklevel=2)
     return cohort
 
@@ -395,6 +395,14 @@ def _absent_classes(cohort: Cohort) -> list[str]:
     if not absent or not cohort.labelled.any():
         return []
     return [f"no complete slice shows {', '.join(absent)}, so nothing can be learned of it"]
+
+
+def _empty_files(cohort: Cohort) -> list[str]:
+    """A sentence where some label files of whole scans outline nothing, as those do that a program made and nobody filled."""
+    drawn = [volume for volume in cohort.volumes if volume.label and not volume.files]
+    empty = [volume.name for volume in drawn if volume.outline[:1] > (0,) and not any(volume.outline[1:])]
+    what = f"{len(empty)} of {len(drawn)} label files ({', '.join(empty[:3])}) outline nothing, which says that nothing is there"
+    return [f"{what}; where nobody looked, take them away"] if 0 < len(empty) < len(drawn) else []
 
 
 def _lost_classes(cohort: Cohort) -> list[str]:

@@ -717,6 +717,20 @@ def test_few_scans_with_outlines_that_lie_apart_are_told(tmp_path):
         assert len(said) == 1
 
 
+def test_label_files_that_outline_nothing_are_told(tmp_path):
+    """Healthy people have such files, and so have people of whom a program made one for later."""
+    place = outlined_on(tmp_path / "f", [WHOLE, WHOLE, WHOLE, (), ()])
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=r"f: 2 of 5 label files \(p3, p4\) outline nothing, .*; where nobody looked, take them away") as said:
+            assert folder(place, size=16).labelled.all()
+        assert len(said) == 1
+    for k in (3, 4):
+        (place / "labels" / f"p{k}.nii.gz").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder(place, size=16).labelled.sum() == 36
+
+
 def test_cubes_that_are_cut_along_another_axis_are_another_cohort(tmp_path):
     """Though as many slices of one shape lie along every axis; and a scan is compared along the axis of the run."""
     for name, array in zip(("images", "labels"), scan(0, (12, 12, 12)), strict=True):
