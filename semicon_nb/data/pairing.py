@@ -340,7 +340,9 @@ def _check_index(files: Files, chosen: Sequence[Path]) -> None:
         return
     path, there = files.place / "index.csv", {fold(image.name) for image in files.images.values()}
     if missing := sorted(set(files.index) - there):
-        raise DataError(f"{path}: names {missing[0][:60]}, which is no image here; add the file or remove the line")
+        meant = files.images.get(fold(_stem(missing[0].replace("\\", "/"))))
+        todo = f"write {meant.name}" if meant else "add the file or remove the line"
+        raise DataError(f"{path}: names {missing[0][:60]}, which is no image here; {todo}")
     if extra := sorted(image.name for image in chosen if fold(image.name) not in files.index):
         todo = "add a line for it or remove the file"
         raise DataError(f"{path}: does not name {extra[0]}, which is among the images; {todo}")

@@ -67,6 +67,15 @@ def test_tables_that_contradict_themselves(tmp_path, lines, message):
         read_index(tmp_path / "index.csv")
 
 
+@pytest.mark.parametrize("written", ["images/a.nii.gz", r"images\A.nii.gz", "./a.nii", "a"])
+def test_an_index_that_names_files_otherwise_is_told_their_names(tmp_path, written):
+    """It said that the image is not there, though it is."""
+    place = scans(tmp_path / "f", names="ab")
+    (place / "index.csv").write_text(f"file,subject\n{written},p\nb.nii.gz,q\n")
+    with pytest.raises(DataError, match=r"index.csv: names .*a.*, which is no image here; write a.nii.gz$"):
+        folder(place, size=8)
+
+
 def test_columns_that_look_like_it_are_refused_and_ticks_and_numbers_are_read(tmp_path):
     path = tmp_path / "index.csv"
     for column in ("label", "is_labelled", "Labelled?"):
