@@ -12,7 +12,8 @@ __all__ = ()
 
 _SUFFIXES = (".nii.gz", ".nii", ".png")
 _OTHERS = (".nrrd", ".mha", ".mhd", ".mgz", ".mnc", ".img", ".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff",
-           ".bmp", ".gif", ".webp", ".npy", ".npz", ".h5", ".hdf5", ".bz2", ".xz", ".zst")  # fmt: skip
+           ".bmp", ".gif", ".webp", ".npy", ".npz", ".h5", ".hdf5", ".bz2", ".xz", ".zst", ".mgh", ".nhdr", ".gipl", ".img.gz",
+           ".mnc.gz", ".nii.zip")  # fmt: skip
 _CHANNEL = re.compile(r"(.+)_([0-9]{4})")  # nnU-Net's: case_0000, case_0001, ...
 
 
@@ -153,7 +154,7 @@ def list_files(folder: Path, names: tuple[str, ...]) -> list[Path]:
         if _holds_images(path):
             todo = f"move them into {there[0].name}, each with a name of its own"
             raise DataError(f"{path}: holds images in a folder of its own; {todo}")
-        if path.suffix.lower() in _OTHERS and path.name[: -len(path.suffix)] not in known:
+        if path.name.lower().endswith(_OTHERS) and path.name[: -len(path.suffix)] not in known:
             todo = "save it as .nii.gz or .png, or take it out of the folder"
             raise DataError(f"{path}: is of a kind that is not read; {todo}")
     if not read and (near := _near_folders(folder, names)):

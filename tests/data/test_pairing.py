@@ -367,7 +367,7 @@ def test_a_subject_of_bids_may_be_the_name_of_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("side", ["images", "labels"])
-@pytest.mark.parametrize("name", ["e.mnc", "e.IMA", "e.dicom", "e.jp2", "e.webp", "a.nii.bz2", "e.nii.xz"])
+@pytest.mark.parametrize("name", ["e.mnc", "e.IMA", "e.dicom", "e.jp2", "e.webp", "a.nii.bz2", "e.nii.xz", "e.mgh", "e.nhdr", "e.img.gz", "e.nii.zip"])
 def test_kinds_of_scans_that_are_not_read_are_told(tmp_path, side, name):
     place = scans(tmp_path / "f")
     (place / side / name).write_bytes(b"x")
