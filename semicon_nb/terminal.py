@@ -44,8 +44,10 @@ class Unheard:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        """Write the `text`, or drop it."""
-        self._try(self.stream.write, text)
+        """Write the `text`, signs that the stream cannot show by their number, or drop it."""
+        code = getattr(self.stream, "encoding", None) or "utf-8"
+        strict = getattr(self.stream, "errors", None) in (None, "strict")
+        self._try(self.stream.write, text.encode(code, "backslashreplace").decode(code) if strict else text)
         return len(text)
 
     def flush(self) -> None:

@@ -1,6 +1,7 @@
 """The command: what it does, says next, and says when something is wrong."""
 
 import gzip
+import io
 import json
 import os
 import re
@@ -90,6 +91,28 @@ def test_data_says_how_to_train_on_it(people: int, said: str, capsys: pytest.Cap
     assert main(["data", str(tmp_path / "scans"), "--size", "32"]) == 0
     last = capsys.readouterr().out.split("Next:")[1]
     assert re.search(said, last)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_name_that_a_terminal_cannot_show_is_written_with_numbers(
+    encoding: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """It ended the command, and predict between two masks, with a sentence about codecs."""
+    called = ["日本", "Müller", os.fsdecode(b"M\xfcller")]
+    for k, name in enumerate(called):
+        for side, top in (("images", 255), ("labels", 3)):
+            (tmp_path / "scans" / side).mkdir(parents=True, exist_ok=True)
+            voxels = np.random.default_rng(k).integers(0, top, (16, 16, 3)).astype(np.uint8)
+            nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), tmp_path / "scan.nii.gz")
+            try:
+                (tmp_path / "scan.nii.gz").rename(tmp_path / "scans" / side / f"{name}.nii.gz")
+            except OSError:
+                pytest.skip("this file system takes names of Unicode only")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    assert main(["data", str(tmp_path / "scans"), "--size", "16"]) == 0
+    said = sys.stdout.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert all(name.encode(encoding, "backslashreplace").decode(encoding) in said for name in called)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_channel_is_passed_on_only_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Every slice of a data set in one array, and beside it who it is of, from which volume, and where in it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -135,6 +136,46 @@ def complete_slices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels * whole[:, None, None].astype(np.uint8), whole
 
 
+def is_sparse(labels: np.ndarray, least: int = 6) -> bool:
+    """Whether classes [n, h, w] of a scan are outlined on slices apart, along an axis of `least` slices or more, and on none beside them."""
+    for axis in range(3):
+        there = np.asarray(labels.any(tuple(other for other in range(3) if other != axis)))
+        if len(there) >= least and there.any() and not (there[1:] & there[:-1]).any():
+            return True
+    return False
+
+
+def _drawing_of(labels: np.ndarray, least: float) -> str:
+    """Sixteen digits of an outline [n, h, w]; "" for one that two people may share: of fewer pixels than `least`, or of boxes only."""
+    counts = sum((np.bincount(one.ravel(), minlength=256) for one in labels), np.zeros(256, int))
+    if counts[1:].sum() < least or all(_is_box(labels == c, count) for c, count in enumerate(counts.tolist()) if c and count):
+        return ""
+    return content_key(labels)
+
+
+def _is_box(there: np.ndarray, count: int) -> bool:
+    """Whether the pixels of a mask [n, h, w] bool, so many as `count`, are all that lie between the outermost."""
+    ends = [np.flatnonzero(there.any(tuple(other for other in range(3) if other != axis)))[[0, -1]] for axis in range(3)]
+    return count == int(np.prod([last - first + 1 for first, last in ends]))
+
+
+def check_drawings(volumes: Sequence[Volume], labels: np.ndarray, name: str, least: int = 300) -> None:
+    """DataError for one outline on the images of two subjects, who are one person in two sequences, or one of them was not looked at.
+
+    `labels` [S, H, W] uint8 are of all slices, volume by volume; native outlines of fewer pixels than `least` may be alike.
+    """
+    owner: dict[str, tuple[str, str]] = {}
+    start = 0
+    for volume in volumes:
+        h, w, n = volume.shape
+        own, start, pixels = labels[start : start + n], start + n, least * max(1, labels[0].size / (h * w))
+        for file, part in zip(volume.files, own[:, None], strict=True) if volume.files else [(volume.name, own)]:
+            if (drawing := _drawing_of(part, pixels)) and (other := owner.setdefault(drawing, (file, volume.subject)))[1] != volume.subject:
+                both = f"{other[0]} (subject {other[1]}) and {file} (subject {volume.subject})"
+                todo = "give both to one subject in index.csv, or outline each"
+                raise DataError(f"{name}: {both} have the same outline to the last pixel, expected one of their own; {todo}")
+
+
 @dataclass(frozen=True)
 class Cohort:
     """All slices of a data set, with subject, volume, position and geometry."""
@@ -191,6 +232,19 @@ def _sparse_note(cohort: Cohort) -> str:
     absent = ", ".join(name for index, name in enumerate(cohort.classes) if index not in known)
     rest = f"; no complete slice shows {absent}" if absent else ""
     return f"; {_count_ignored(cohort)} slices left out, with pixels marked ignore{rest}"
+
+
+def cut_through(cohort: Cohort) -> list[str]:
+    """A sentence where the thick slices of some scans lie across another axis than those of most: cut alike, some are cut through."""
+    across: dict[str, int] = {}
+    for volume in cohort.volumes:
+        *_, next_to, thickest = sorted(volume.spacing)
+        if volume.unit == "mm" and thickest > 1.5 * next_to:
+            across[volume.name] = volume.spacing.index(thickest)
+    usual = Counter(across.values()).most_common(1)
+    other = [name for name, axis in across.items() if axis != usual[0][0]]
+    what = f"{len(other)} of {len(cohort.volumes)} volumes ({', '.join(other[:3])}) were taken in another plane than most, but all are cut alike"
+    return [f"{what}; put scans of each plane into a folder of their own"] if other else []
 
 
 def native_labels(

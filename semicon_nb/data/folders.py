@@ -181,7 +181,7 @@ def _find_classes(place: Path, volumes: list[Volume], most: int = 32) -> tuple[t
         values = np.unique(voxels)
         if len(values) > most:
             found_words = f"holds {len(values)} values such as {values[len(values) // 2]:g}"
-            todo = "is it a label map, and was it resampled with interpolation?"
+            todo = f"is it a label map, and was it resampled with interpolation? If these are classes, {_NAME}"
             raise DataError(f"{path}: {found_words}, expected a few whole numbers; {todo}")
         if path.suffix.lower() == ".png":
             _check_edges(path, voxels[..., 0])

@@ -12,7 +12,8 @@ __all__ = ()
 
 _SUFFIXES = (".nii.gz", ".nii", ".png")
 _OTHERS = (".nrrd", ".mha", ".mhd", ".mgz", ".mnc", ".img", ".dcm", ".dicom", ".ima", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff",
-           ".bmp", ".gif", ".webp", ".npy", ".npz", ".h5", ".hdf5", ".bz2", ".xz", ".zst")  # fmt: skip
+           ".bmp", ".gif", ".webp", ".npy", ".npz", ".h5", ".hdf5", ".bz2", ".xz", ".zst", ".mgh", ".nhdr", ".gipl", ".img.gz",
+           ".mnc.gz", ".nii.zip")  # fmt: skip
 _CHANNEL = re.compile(r"(.+)_([0-9]{4})")  # nnU-Net's: case_0000, case_0001, ...
 
 
@@ -153,7 +154,7 @@ def list_files(folder: Path, names: tuple[str, ...]) -> list[Path]:
         if _holds_images(path):
             todo = f"move them into {there[0].name}, each with a name of its own"
             raise DataError(f"{path}: holds images in a folder of its own; {todo}")
-        if path.suffix.lower() in _OTHERS and path.name[: -len(path.suffix)] not in known:
+        if path.name.lower().endswith(_OTHERS) and path.name[: -len(path.suffix)] not in known:
             todo = "save it as .nii.gz or .png, or take it out of the folder"
             raise DataError(f"{path}: is of a kind that is not read; {todo}")
     if not read and (near := _near_folders(folder, names)):
@@ -340,7 +341,9 @@ def _check_index(files: Files, chosen: Sequence[Path]) -> None:
         return
     path, there = files.place / "index.csv", {fold(image.name) for image in files.images.values()}
     if missing := sorted(set(files.index) - there):
-        raise DataError(f"{path}: names {missing[0][:60]}, which is no image here; add the file or remove the line")
+        meant = files.images.get(fold(_stem(missing[0].replace("\\", "/"))))
+        todo = f"write {meant.name}" if meant else "add the file or remove the line"
+        raise DataError(f"{path}: names {missing[0][:60]}, which is no image here; {todo}")
     if extra := sorted(image.name for image in chosen if fold(image.name) not in files.index):
         todo = "add a line for it or remove the file"
         raise DataError(f"{path}: does not name {extra[0]}, which is among the images; {todo}")

@@ -50,6 +50,7 @@ def read_scan(
         pixels = _pixels(path, mask)
         values = whole_labels(pixels, str(path)) if mask else pixels
         return Scan(str(path), values, (1.0, 1.0, 1.0), np.eye(4), unit="pixel")
+    _check_ending(path)
     try:
         image: Any = _whole(nibabel.load(path), path)
         affine, orientation = _affine(image, path)
@@ -110,6 +111,13 @@ def reorient(
     return replace(
         scan, voxels=apply_orientation(scan.voxels, way), spacing=(x, y, z), affine=affine, orientation=orientation,
     )  # fmt: skip
+
+
+def _check_ending(path: Path) -> None:
+    """DataError for a name that ends in .Nii or .nII, in whose stead nibabel looks for the file of that name in .nii."""
+    found = re.search(r"[.](nii)([.]gz)?$", path.name, re.IGNORECASE)
+    if found and found[1] not in ("nii", "NII"):
+        raise DataError(f"{path}: ends in {found[0]}, expected {found[0].lower()}; rename it")
 
 
 _SQUEEZED = 1040

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from ..files import cache_folder, content_key, from_json, write_atomic
-from .cohort import Codes, Cohort, Volume, complete_slices, read_labels, without_voxels
+from .cohort import Codes, Cohort, Volume, check_drawings, complete_slices, cut_through, is_sparse, read_labels, without_voxels
 from .pairing import channel_of
 from .reading import DataError, png_header, read_scan, reorient, stored_orientation, times, turned_shape
 from .scans import Grid, normalise, to_grid, without_padding
@@ -39,16 +39,17 @@ def assemble(
     """
     _check_names(volumes, name)
     settings = (name, named, list(classes), codes, [asdict(volume) for volume in volumes], grid)
-    path = cache_folder() / "slices" / f"{name[:40]}-{content_key('3', *settings, _stamp(volumes))}.npz"
+    path = cache_folder() / "slices" / f"{name[:40]}-{content_key('4', *settings, _stamp(volumes))}.npz"
     if (found := _recall(path)) is None:
         found = _read(name, classes, codes, volumes, grid, named)
         _keep(path, *found)
-    arrays, read, fingerprint, silent = found
+    arrays, read, fingerprint, odd = found
     way = _with_axis(_with_orientation(grid, read), read, name)
     cohort = Cohort(
         name, tuple(classes), volumes=read, grid=way, fingerprint=fingerprint, source=source, codes=codes, **arrays,
     )  # fmt: skip
-    for words in (*_silent_files(cohort), *_silent_pairs(cohort, silent), *_absent_classes(cohort), *_lost_classes(cohort)):
+    told = *_silent_files(cohort), *_silent_pairs(cohort, odd["silent"]), *_sparse_files(read, odd["sparse"])
+    for words in (*told, *cut_through(cohort), *_empty_files(cohort), *_absent_classes(cohort), *_lost_classes(cohort)):
         warnings.warn(f"{name}: {words}", stacklevel=2)
     return cohort
 
@@ -59,14 +60,17 @@ def _read(
     """What the cache keeps of these volumes; DataError where no outlined slice is complete."""
     stored = [replace(v, orientation="" if v.files else stored_orientation(v.image)) for v in volumes]
     way = _with_orientation(grid, stored)
-    arrays, read, silent = _read_all(volumes, way, codes)
+    arrays, read, odd = _read_all(volumes, way, codes)
     if not named:
         _check_people(read, name)
+        check_drawings(read, arrays["labels"], name)
     drawn = any(any(volume.outlined) if volume.files else volume.label for volume in volumes)
     if codes.ignore and drawn and not arrays["labelled"].any():
         todo = "sparse outlines inside slices are not supported"
         raise DataError(f"{name}: every outlined slice holds pixels marked ignore; {todo}")
-    return arrays, read, _fingerprint(name if named else "", classes, codes, read, way), silent
+    if 2 * len(odd["sparse"]) >= max(1, sum(any(volume.outline[1:]) for volume in read)):
+        raise DataError(f"{name}: {_sparse_files(read, odd['sparse'])[0]}")
+    return arrays, read, _fingerprint(name if named else "", classes, codes, read, way), odd
 
 
 def _check_names(volumes: Sequence[Volume], name: str) -> None:
@@ -117,8 +121,11 @@ class _Loaded:
     labels: np.ndarray  # [n, H, W] uint8
     labelled: np.ndarray  # [n] bool
     position: np.ndarray  # [n] float32
-    silent: bool = False  # either the image or its label file does not say which way round it lies
+    odd: tuple[str, ...] = ()  # which of _ODD it is
 
+
+_ODD = ("silent", "sparse")
+"""What is told of a volume: only its image or its label file says which way round it lies; it is outlined on slices apart."""
 
 _ARRAYS = {"images": np.float16, "labels": np.uint8, "labelled": np.bool_, "volume": np.int32, "position": np.float32}
 """Type of each array [S, ...] of a cohort."""
@@ -126,10 +133,10 @@ _ARRAYS = {"images": np.float16, "labels": np.uint8, "labelled": np.bool_, "volu
 
 def _read_all(
     volumes: Sequence[Volume], grid: Grid, codes: Codes
-) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], list[str]]:
-    """The arrays [S, ...] of a cohort by name, its volumes with their native shapes, and names of those that are `silent`."""
+) -> tuple[dict[str, np.ndarray], tuple[Volume, ...], dict[str, list[str]]]:
+    """The arrays [S, ...] of a cohort by name, its volumes with their native shapes, and names of those that are `odd`, by what is."""
     known: list[Volume] = []
-    silent: list[str] = []
+    odd: dict[str, list[str]] = {what: [] for what in _ODD}
     sides: dict[str, tuple[int, ...]] = {"images": (grid.size, grid.size), "labels": (grid.size, grid.size)}
     arrays: dict[str, np.ndarray] = {name: np.empty((0, *sides.get(name, ())), kind) for name, kind in _ARRAYS.items()}
     start = 0
@@ -139,10 +146,11 @@ def _read_all(
                 _put(whole, start, np.full(len(one.images), len(known)) if name == "volume" else getattr(one, name))
             start += len(one.images)
             known.append(one.volume)
-            silent += [one.volume.name] * one.silent
+            for what in one.odd:
+                odd[what].append(one.volume.name)
     for whole in arrays.values():
         whole.resize((start, *whole.shape[1:]), refcheck=False)
-    return arrays, tuple(known), silent
+    return arrays, tuple(known), odd
 
 
 def _put(whole: np.ndarray, start: int, part: np.ndarray) -> None:
@@ -174,7 +182,8 @@ def _load_scan(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
     )  # fmt: skip
     position = np.linspace(0, 1, n, dtype=np.float32) if n > 1 else np.full(1, np.nan, np.float32)
     silent = bool(volume.label) and bool(stored_orientation(volume.label)) != bool(orientation)
-    return _Loaded(known, images, to_grid(labels, grid, labels=True), whole, position, silent)
+    odd = tuple(what for what, so in zip(_ODD, (silent, not codes.ignore and is_sparse(labels)), strict=True) if so)
+    return _Loaded(known, images, to_grid(labels, grid, labels=True), whole, position, odd)
 
 
 def _load_pictures(volume: Volume, grid: Grid, codes: Codes) -> _Loaded:
@@ -280,13 +289,13 @@ def _fingerprint(name: str, classes: Sequence[str], codes: Codes, volumes: Seque
     return content_key(name, list(classes), table, who, raster, *way)
 
 
-_Found = tuple[dict[str, np.ndarray], tuple[Volume, ...], str, list[str]]
-"""Arrays [S, ...] by name, volumes as read, fingerprint, and names of the volumes that are `silent`."""
+_Found = tuple[dict[str, np.ndarray], tuple[Volume, ...], str, dict[str, list[str]]]
+"""Arrays [S, ...] by name, volumes as read, fingerprint, and names of the volumes that are `odd`, by what is."""
 
 
-def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerprint: str, silent: list[str]) -> None:
+def _keep(path: Path, arrays: dict[str, Any], volumes: Sequence[Volume], fingerprint: str, odd: dict) -> None:
     """Write a cohort's arrays and facts to the cache; a cache that cannot be written costs only time."""
-    facts = {"volumes": [asdict(volume) for volume in volumes], "fingerprint": fingerprint, "silent": silent}
+    facts = {"volumes": [asdict(volume) for volume in volumes], "fingerprint": fingerprint, "odd": odd}
     arrays = arrays | {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
     try:
         write_atomic(path, lambda file: np.savez(file, **arrays))
@@ -318,7 +327,7 @@ class _Facts(TypedDict):
 
     volumes: list[_VolumeFacts]
     fingerprint: str
-    silent: NotRequired[list[str]]
+    odd: dict[str, list[str]]
 
 
 def _recall(path: Path) -> _Found | None:
@@ -338,6 +347,7 @@ def _recalled(path: Path) -> _Found | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             facts = from_json(stored["facts"].tobytes(), _Facts)
+            odd = {what: facts["odd"][what] for what in _ODD}
             arrays = {name: stored[name] for name in _ARRAYS}
         plain: list[dict[str, Any]] = [
             {key: tuple(value) if isinstance(value, list) else value for key, value in volume.items()}
@@ -350,7 +360,7 @@ def _recalled(path: Path) -> _Found | None:
         return None
     slices = sum(volume.shape[2] for volume in volumes)
     whole = [array.dtype == kind and len(array) == slices for array, kind in zip(arrays.values(), _ARRAYS.values(), strict=True)]
-    return (arrays, volumes, facts["fingerprint"], facts.get("silent", [])) if all(whole) else None
+    return (arrays, volumes, facts["fingerprint"], odd) if all(whole) else None
 
 
 # what is told of a cohort ---------------------------------------------------------------------------------------------
@@ -369,6 +379,14 @@ def _silent_pairs(cohort: Cohort, silent: list[str]) -> list[str]:
     return [f"{what} says which way round it lies; the other is taken to be stored like it"] if silent else []
 
 
+def _sparse_files(volumes: Sequence[Volume], sparse: list[str]) -> list[str]:
+    """A sentence where the outlines of volumes of these names lie on slices apart, between which nobody may have looked."""
+    many = f"{len(sparse)} of {sum(any(volume.outline[1:]) for volume in volumes)} outlined volumes ({', '.join(sparse[:3])})"
+    what = f"in {many} no two neighbouring slices show a structure, and those between count as empty"
+    todo = "fill slices that nobody outlined with a number called 'ignore' in 'labels' of dataset.json; if somebody looked, naming one is enough"
+    return [f"{what}; {todo}"] if sparse else []
+
+
 def _absent_classes(cohort: Cohort) -> list[str]:
     """A sentence where no complete slice shows some classes."""
     drawn = {c for volume in cohort.volumes for c, count in enumerate(volume.outline) if count}
@@ -377,6 +395,14 @@ def _absent_classes(cohort: Cohort) -> list[str]:
     if not absent or not cohort.labelled.any():
         return []
     return [f"no complete slice shows {', '.join(absent)}, so nothing can be learned of it"]
+
+
+def _empty_files(cohort: Cohort) -> list[str]:
+    """A sentence where some label files of whole scans outline nothing, as those do that a program made and nobody filled."""
+    drawn = [volume for volume in cohort.volumes if volume.label and not volume.files]
+    empty = [volume.name for volume in drawn if volume.outline[:1] > (0,) and not any(volume.outline[1:])]
+    what = f"{len(empty)} of {len(drawn)} label files ({', '.join(empty[:3])}) outline nothing, which says that nothing is there"
+    return [f"{what}; where nobody looked, take them away"] if 0 < len(empty) < len(drawn) else []
 
 
 def _lost_classes(cohort: Cohort) -> list[str]:

@@ -178,7 +178,7 @@ def test_image_saved_as_label(tmp_path):
     image = (np.random.default_rng(0).random((40, 40)) * 255).astype(np.uint8)
     png(tmp_path / "t" / "images" / "a.png", image)
     png(tmp_path / "t" / "labels" / "a.png", image)
-    with pytest.raises(DataError, match="a.png: holds .* values .* is it a label map, and was it resampled with interpolation"):
+    with pytest.raises(DataError, match="a.png: holds .* values .* is it a label map, and was it resampled with interpolation. If these are classes, name"):
         folder(tmp_path / "t")
 
 

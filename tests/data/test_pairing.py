@@ -67,6 +67,15 @@ def test_tables_that_contradict_themselves(tmp_path, lines, message):
         read_index(tmp_path / "index.csv")
 
 
+@pytest.mark.parametrize("written", ["images/a.nii.gz", r"images\A.nii.gz", "./a.nii", "a"])
+def test_an_index_that_names_files_otherwise_is_told_their_names(tmp_path, written):
+    """It said that the image is not there, though it is."""
+    place = scans(tmp_path / "f", names="ab")
+    (place / "index.csv").write_text(f"file,subject\n{written},p\nb.nii.gz,q\n")
+    with pytest.raises(DataError, match=r"index.csv: names .*a.*, which is no image here; write a.nii.gz$"):
+        folder(place, size=8)
+
+
 def test_columns_that_look_like_it_are_refused_and_ticks_and_numbers_are_read(tmp_path):
     path = tmp_path / "index.csv"
     for column in ("label", "is_labelled", "Labelled?"):
@@ -358,7 +367,7 @@ def test_a_subject_of_bids_may_be_the_name_of_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("side", ["images", "labels"])
-@pytest.mark.parametrize("name", ["e.mnc", "e.IMA", "e.dicom", "e.jp2", "e.webp", "a.nii.bz2", "e.nii.xz"])
+@pytest.mark.parametrize("name", ["e.mnc", "e.IMA", "e.dicom", "e.jp2", "e.webp", "a.nii.bz2", "e.nii.xz", "e.mgh", "e.nhdr", "e.img.gz", "e.nii.zip"])
 def test_kinds_of_scans_that_are_not_read_are_told(tmp_path, side, name):
     place = scans(tmp_path / "f")
     (place / side / name).write_bytes(b"x")

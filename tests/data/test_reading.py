@@ -17,7 +17,7 @@ from PIL import Image
 from semicon_nb.data import DataError, read_scan, reorient
 from semicon_nb.data.reading import _NO, _YES, read_json, stored_orientation, yes_or_no
 
-from .samples import png
+from .samples import nifti, png
 
 GREYS = np.array([[0, 60, 200], [7, 60, 255]], np.uint8)
 
@@ -303,6 +303,20 @@ def test_a_slope_that_cannot_be_undone_is_blamed(tmp_path):
     with pytest.raises(DataError, match="x.nii: labels must be whole numbers, found 0.6; the header scales them by a slope of 0.6"):
         read_scan(saved(tmp_path / "x.nii", stored, slope=0.6), mask=True)
     assert read_scan(saved(tmp_path / "x.nii", stored, slope=2.0, inter=1.0), mask=True).voxels.ravel().tolist() == [1, 3, 5, 7]
+
+
+@pytest.mark.parametrize("ending", [".Nii", ".nII.gz", ".NII", ".NII.gz", ".nii.GZ"])
+def test_a_file_beside_it_is_not_read_in_its_stead(tmp_path, ending):
+    """Of x.Nii, nibabel read x.nii; where that is not there, the sentence blamed a truncated file."""
+    array = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+    made = nifti(tmp_path / f"made{ending.lower()}", array)
+    nifti(tmp_path / f"x{ending.lower()}", 1 - array)
+    path = made.rename(tmp_path / f"x{ending}")
+    if ending[1:4] in ("nii", "NII"):
+        assert np.array_equal(read_scan(path).voxels, array)
+        return
+    with pytest.raises(DataError, match=f"x{ending}: ends in {ending}, expected {ending.lower()}; rename it"):
+        read_scan(path)
 
 
 def test_large_labels_are_exact(tmp_path):

@@ -206,6 +206,25 @@ def test_slices_of_several_planes_are_no_cohort(tmp_path, shapes):
             folder(place, 16)
 
 
+def test_thick_slices_of_another_plane_are_told(tmp_path):
+    """Turned to lie as most do, their slices are cut through, ten rows of 6 mm each; as hearts along the short axis may, at other tilts."""
+    place = task(tmp_path / "t", 5)
+    for path in place.glob("*/*.nii.gz"):
+        voxels, other = np.asarray(nibabel.load(path).dataobj), path.name[-8] in "45"
+        nifti(path, voxels, np.array([[0, 0, 6, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]) if other else np.diag([1, 1, 6, 1]))
+    what = r"t: 2 of 5 volumes \(scan_004, scan_005\) were taken in another plane than most, but all are cut alike; put scans of each plane"
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=what) as said:
+            assert folder(place).volumes[4].spacing == (6, 1, 1)
+        assert len(said) == 1
+    for size in ((1, 1, 6), (1.2, 1, 1.5)):  # one plane, and no plane
+        for k, path in enumerate(sorted(place.glob("*/*.nii.gz"))):
+            nifti(path, np.asarray(nibabel.load(path).dataobj), np.diag([*np.roll(size, k % 5 if size[2] < 2 else 0), 1]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            folder(place)
+
+
 def test_files_that_do_not_say_which_way_round(tmp_path):
     place = task(tmp_path / "t")
     first = folder(place)
@@ -558,6 +577,33 @@ def test_one_picture_of_two_people_is_refused_and_a_blank_one_is_not(tmp_path, s
         folder(pictures_of(tmp_path / "copied", people))
 
 
+def sequences(place: Path, ending: str, mask: np.ndarray) -> Path:
+    """Two sequences of each of three people, named for both, with the outline of that person under both names."""
+    for k in range(3):
+        labels = np.roll(mask, k, 1)
+        for name in ("t1", "t2"):
+            image = np.random.default_rng(3 * k + len(list(place.rglob("*_t1*")))).random(mask.shape)
+            for side, values in (("images", np.rint(200 * image)), ("labels", labels)):
+                path = place / side / f"p{k}_{name}{ending}"
+                png(path, values[..., 0].astype(np.uint8)) if ending == ".png" else nifti(path, values.astype(np.uint8))
+    return place
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".png"])
+def test_one_outline_of_two_people_is_refused_unless_it_says_little(tmp_path, ending):
+    """Each sequence was taken for a person, so the T1 of somebody trained and the T2 was in the test."""
+    y, x = np.meshgrid(np.arange(40), np.arange(40), indexing="ij")
+    disc, few = (np.repeat((np.hypot(y - 20, x - 15) < radius)[..., None], 3, 2) for radius in (12, 4))
+    box = (y > 10) & (x > 8) & (x < 25)
+    for name, mask in (("few", few * (1 if ending == ".png" else np.arange(3) == 1)), ("box", np.repeat(box[..., None], 3, 2))):
+        assert len(folder(sequences(tmp_path / name, ending, mask), size=40).subjects) == 6
+    place = sequences(tmp_path / "f", ending, disc)
+    with pytest.raises(DataError, match=r"f: p0_t1.* .subject p0_t1. and p0_t2.* .subject p0_t2. have the same outline to the last pixel"):
+        folder(place, size=40)
+    (place / "index.csv").write_text("file,subject\n" + "".join(f"{path.name},{path.name[:2]}\n" for path in (place / "images").iterdir()))
+    assert folder(place, size=40).subjects == ("p0", "p1", "p2")
+
+
 def test_failed_loading_leaves_no_cache(tmp_path):
     place = task(tmp_path / "t")
     (place / "imagesTr" / "scan_003.nii.gz").write_bytes(b"")
@@ -629,6 +675,60 @@ def test_what_nobody_judged_is_in_the_fingerprint(tmp_path):
     codes = [Codes(((0, 0), (1, 1), (2, 2)), other=0, ignore=ignore) for ignore in ((), (9,))]
     found = [assemble("own", ("background", "a", "b"), one, volumes, Grid(16), {}) for one in codes]
     assert [one.labelled.sum() for one in found] == [3, 1] and found[0].fingerprint != found[1].fingerprint
+
+
+def outlined_on(place: Path, shown: list[tuple[int, ...]], axis: int = 2) -> Path:
+    """Scans of 12 x 12 x 12 voxels, on these slices of which a square is outlined."""
+    for k, there in enumerate(shown):
+        labels = np.zeros((12, 12, 12), np.uint8)
+        np.moveaxis(labels, axis, 0)[list(there), 3:9, 3 : 8 + k % 2] = 1
+        nifti(place / "images" / f"p{k}.nii.gz", (labels + np.random.default_rng(k).random(labels.shape)).astype(np.float32))
+        nifti(place / "labels" / f"p{k}.nii.gz", labels)
+    return place
+
+
+WHOLE = tuple(range(2, 10))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("shown", [(3, 8), (1, 4, 7, 10), (6,)])
+def test_slices_between_outlines_that_lie_apart_are_not_taken_as_empty(tmp_path, shown, axis):
+    """In a label file 0 says that nothing is there, and a specialist who outlines two slices leaves 0 on the others."""
+    place = outlined_on(tmp_path / "f", [shown, shown, WHOLE, WHOLE], axis)
+    what = r"volumes \(p0.*\) no two neighbouring slices show a structure, and those between count as empty; fill .* called 'ignore'"
+    with pytest.raises(DataError, match="f: in 2 of 4 outlined " + what):
+        folder(place, size=16)
+    about = {"labels": {"background": 0, "a": 1, "ignore": 9}}
+    (place / "dataset.json").write_text(json.dumps(about))
+    assert folder(place, size=16).labelled.all()
+    for k in range(2):
+        labels = np.full((12, 12, 12), 9, np.uint8)
+        np.moveaxis(labels, axis, 0)[list(shown)] = 0
+        nifti(place / "labels" / f"p{k}.nii.gz", labels + np.asarray(nibabel.load(place / "labels" / f"p{k}.nii.gz").dataobj))
+    assert folder(place, size=16).labelled.sum() == 24 + 2 * len(shown) * (axis == 2)
+
+
+def test_few_scans_with_outlines_that_lie_apart_are_told(tmp_path):
+    """Small things may well show on one slice."""
+    place = outlined_on(tmp_path / "f", [(3, 8), WHOLE, WHOLE, (5, 6), (2, 3, 8)])
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=r"f: in 1 of 5 outlined volumes \(p0\) no two neighbouring slices show") as said:
+            folder(place, size=16)
+        assert len(said) == 1
+
+
+def test_label_files_that_outline_nothing_are_told(tmp_path):
+    """Healthy people have such files, and so have people of whom a program made one for later."""
+    place = outlined_on(tmp_path / "f", [WHOLE, WHOLE, WHOLE, (), ()])
+    for _ in ("from the files", "from the cache"):
+        with pytest.warns(UserWarning, match=r"f: 2 of 5 label files \(p3, p4\) outline nothing, .*; where nobody looked, take them away") as said:
+            assert folder(place, size=16).labelled.all()
+        assert len(said) == 1
+    for k in (3, 4):
+        (place / "labels" / f"p{k}.nii.gz").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder(place, size=16).labelled.sum() == 36
 
 
 def test_cubes_that_are_cut_along_another_axis_are_another_cohort(tmp_path):
