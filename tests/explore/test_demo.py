@@ -31,7 +31,7 @@ from semicon_nb.explore.demo import (
     sentence,
     verdict,
 )  # fmt: skip
-from semicon_nb.explore.demo_page import classes_shown, known_from, largest_slices, volume_scores, write_demo_page
+from semicon_nb.explore.demo_page import classes_shown, known_from, largest_slices, scans_shown, volume_scores, write_demo_page
 from semicon_nb.methods import load_run
 
 pytestmark = [pytest.mark.xdist_group("demo")]  # one demo is enough
@@ -272,6 +272,16 @@ def test_the_slices_shown_are_those_that_show_most() -> None:
     for row, name in zip(rows, chosen.train, strict=True):
         others = (cohort.labels[cohort.volume == cohort.volume[row]] > 0).sum((1, 2))
         assert cohort.volumes[cohort.volume[row]].name == name and (cohort.labels[row] > 0).sum() == others.max()
+
+
+def test_people_without_outlines_train_and_are_not_shown() -> None:
+    """As in most folders of one's own; the page is made when everything has been trained."""
+    whole = load("phantom", subjects=9, size=32)
+    cohort = replace(whole, labelled=np.isin(whole.subject, whole.subjects[:6]))
+    who = split(cohort, 0.5)
+    outlined = {volume.name for volume in cohort.volumes if volume.subject in whole.subjects[:6]}
+    shown = scans_shown(cohort, who)
+    assert set(who.train) - outlined and len(shown["names"]) == 4 and set(shown["names"]) <= outlined & set(who.train)
 
 
 # ------------------------------------------------------------------------------------------------ in a browser
