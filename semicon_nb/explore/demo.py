@@ -229,6 +229,7 @@ def make_demo(
     said = {"verdict": sentence(verdict(reports)), "changed": change_sentence(agreement_over(folders["three stages"], repeats))}
     shown = Path(place).name if Path(place).is_absolute() else str(place)  # where scans lie on this machine is nobody's business
     command = f"semicon-nb demo --data {shlex.quote(shown)} --labels {labelled:g} --seed {seed}"
+    command += f" --quick {factor:g}" * (factor != 1) + f" --repeats {count}" * (count is not None)
     rows, data = score_rows(reports), data_shown(repeats[0], runs, reports)
     kept = {"texts": page_texts(repeats, runs["three stages"], reports, said, command, shown), "data": data, "rows": rows}
     write_atomic(mark, written(kept))

@@ -190,6 +190,7 @@ def test_the_page_is_whole_and_asks_nobody(shown: tuple[Path, str]) -> None:
     text = (shown[0] / "index.html").read_text()
     outline = Outline(text)
     assert str(shown[0].parent) not in text and "semicon-nb explore demo/runs/" in text, "no place of this machine"
+    assert "<code>semicon-nb demo --data phantom --labels 0.1 --seed 0 --quick 0.02 --repeats 2</code>" in text, "what made it"
     assert "{{" not in text.split("<script")[0] and len(text) < 1_500_000 and outline.lang == "en"
     assert all(address.startswith(("#", "data:")) for address in outline.addresses)
     assert all(address[1:] in outline.names for address in outline.addresses if address.startswith("#"))
