@@ -133,13 +133,14 @@ def sentence(found: Verdict) -> str:
     """The verdict on three stages against scratch in words, with its interval and the room there was."""
     gain, room = between(found.gain, found.half), between(found.room, found.spread)
     count, both = found.repeats, "three stages against scratch"
+    close = f" That leaves zero out, but the {100 * _SURE:.0f} % interval, which names a winner, does not." * (abs(found.gain) > found.half)
     if count < 2:
         return f"One repeat cannot tell: {both} {gain} pooled Dice. All labels bring {room}."
     return {
         "holds": f"Three stages are ahead of scratch over {count} repeats: {gain} pooled Dice. All labels bring {room}.",
         "reversed": f"Three stages are behind scratch over {count} repeats: {gain} pooled Dice. All labels bring {room}.",
-        "cannot tell": f"No difference that {count} repeats could measure: {both} {gain} pooled Dice. "
-        f"A gain was possible: all labels bring {room}.",
+        "cannot tell": f"No difference that {count} repeats could measure: {both} {gain} pooled Dice."
+        f"{close} A gain was possible: all labels bring {room}.",
         "no room to tell": f"No room to tell: all labels bring {room} pooled Dice, and {count} repeats resolve no less than "
         f"{found.half:.3f}. Found, {both}: {gain}.",
     }[found.word]

@@ -94,6 +94,14 @@ def test_the_sentence_carries_the_interval_and_the_room(gain: float) -> None:
     assert sentence(narrow).startswith("No room to tell") and f"resolve no less than {narrow.half:.3f}" in sentence(narrow)
 
 
+def test_an_interval_that_leaves_zero_out_and_names_no_winner_is_explained() -> None:
+    gains = np.array([0.05, 0.01, 0.06, 0.02, 0.0, 0.05])
+    close, far = (verdict(reports_with([0.5] * 6, list(0.5 + some), [0.9] * 6)) for some in (gains, gains - gains.mean()))
+    assert close.word == far.word == "cannot tell" and close.gain > close.half
+    assert "That leaves zero out, but the 99 % interval, which names a winner, does not. A gain" in sentence(close)
+    assert "pooled Dice. A gain was possible" in sentence(far)
+
+
 def test_volumes_without_a_known_class_do_not_count() -> None:
     assert np.isnan(volume_scores(reports_with([np.nan], [0.6], [0.7])["from scratch"][0])[0])
 
