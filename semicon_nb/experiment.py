@@ -256,7 +256,8 @@ def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, d
     model = run.model.to(there) if there.type == "cuda" else run.model  # Apple's MPS lacks some of what predicting takes
     record = {**row, **measure(model, cohort, known, who, used[-1]), "precision": " and ".join(sorted(set(used)))}
     record |= {"device": machine.get("device"), "processor": machine.get("processor"), "settings": settings}
-    return record | {"outlines": len(labelled_indices(known, who)), "commit": commit(), "versions": versions(), "machine": machine}
+    record |= {"epochs": preset.epochs, "outlines": len(labelled_indices(known, who))}
+    return record | {"commit": commit(), "versions": versions(), "machine": machine}
 
 
 class Serial(Executor):
@@ -408,7 +409,7 @@ def _check_left(left: list[dict], path: Path, methods: dict[str, Method], preset
             how: dict[str, Any] = {"model": row.get("model"), "device": device}
             plan = plan_run(method_with(methods[row["method"]], row["defects"]), cohort, split_of(cohort, row), preset, row["seed"], **how)
             about = {**plan.about, "trained": {one.stage.name: {"key": one.key} for one in plan.stages}}
-            planned.append(("this grid", {**row, "settings": about}))
+            planned.append(("this grid", {**row, "epochs": preset.epochs, "settings": about}))
     check_names([*finished, *planned])
 
 
