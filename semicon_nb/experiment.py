@@ -13,7 +13,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from multiprocessing.connection import Connection
@@ -151,11 +151,20 @@ def _is_record(line: bytes) -> bool:
         return False
 
 
-def append(path: Path, record: dict) -> bool:
-    """Add the `record` of a run to a results file, whole and on disk, unless its "key" is there already; null for what is no number."""
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """A results file that nobody else writes to, its last line whole; OSError where it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         heal(path)
+        if path.exists():
+            path.open("ab").close()
+        yield
+
+
+def append(path: Path, record: dict) -> bool:
+    """Add the `record` of a run to a results file, whole and on disk, unless its "key" is there already; null for what is no number."""
+    with _held(path):
         if path.exists() and record["key"] in {known["key"] for known in read_lines(path)}:
             return False
         plain: dict = json.loads(json.dumps(without_nan(record)))  # as it will be read
@@ -396,9 +405,10 @@ def todo(rows: "pd.DataFrame", path: Path) -> list[dict]:
 
 
 def _check_left(left: list[dict], path: Path, methods: dict[str, Method], preset: Preset, device: str) -> None:
-    """ValueError, before anything is trained, where tables would take a run that is left for one of the finished ones' settings."""
+    """Before anything is trained: ValueError where tables would take a run for one of the finished ones' settings, OSError for a file that cannot be written."""
     names = ("method", "labels", "split", "seed")
-    finished = [(str(path), record) for record in read_lines(path)] if path.exists() else []
+    with _held(path) if left else nullcontext():
+        finished = [(str(path), record) for record in read_lines(path)] if path.exists() else []
     taken = {tuple(map(record.get, names)) for _, record in finished}
     planned: list[tuple[str, dict]] = []
     for row in left if finished else []:

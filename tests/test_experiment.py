@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -447,6 +448,16 @@ def test_failed_run_is_recorded_and_the_rest_goes_on(tmp_path):
     assert len(read_results(tmp_path)) == 2
     small_grid("g", ["scratch"], tmp_path, labels=(1e-9,))
     assert len(read_lines(tmp_path / "g.failed.jsonl")) == 4
+
+
+def test_results_that_cannot_be_written_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "run_one", lambda *given: pytest.fail("trained"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        small_grid("g", ["scratch"], tmp_path / "file" / "results")
+    (tmp_path / "g.jsonl").touch(mode=0o444)
+    with pytest.raises(OSError, match="denied") if os.geteuid() else nullcontext():
+        experiment.append(tmp_path / "g.jsonl", {"key": "a"})
 
 
 def test_run_that_was_measured_but_not_noted_is_not_trained_again(tmp_path):
