@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
@@ -44,7 +45,7 @@ from .plan import check_network, plan_run
 from .predict import Prediction, has_neighbours, predict_slices, prediction_of
 from .runs import begun_in, forecast
 from .records import check_names
-from .tables import read_lines, read_results
+from .tables import failures, read_lines, read_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -460,6 +461,13 @@ def run_rows(
     return known[known["key"].isin(rows["key"])].reset_index(drop=True)
 
 
+def _told(rows: "pd.DataFrame", finished: "pd.DataFrame", path: Path) -> "pd.DataFrame":
+    """The finished runs, after a warning where others of the rows failed."""
+    if lost := set(rows["key"]) - set(finished["key"]):
+        warnings.warn(f"{path}: {len(lost)} of {len(rows)} runs failed and are left out: {'; '.join(failures(path, lost))}", stacklevel=3)
+    return finished
+
+
 def run_grid(
     name: str,  # of the results file
     methods: Sequence[str | Method] = ("scratch", "global", "local(exact)", "global+local(exact)"),  # what to compare
@@ -487,4 +495,5 @@ def run_grid(
     rows = grid(methods, labels, **shared, spread=spread)
     if full:
         rows = pd.concat([rows, grid(full, (1.0,), **shared, spread=spread)], ignore_index=True).drop_duplicates("key", ignore_index=True)
-    return run_rows(rows, Path(results) / f"{name}.jsonl", table_of, named_preset(preset).scaled(scale), **how)
+    path = Path(results) / f"{name}.jsonl"
+    return _told(rows, run_rows(rows, path, table_of, named_preset(preset).scaled(scale), **how), path)

@@ -440,13 +440,15 @@ def test_a_run_is_noted_in_a_few_words(dice, words, tmp_path):
     assert read_results(tmp_path / "g.jsonl")["pooled_dice"].notna().tolist() == [dice == 0.25]
 
 
-def test_failed_run_is_recorded_and_the_rest_goes_on(tmp_path):
-    finished = small_grid("g", ["scratch"], tmp_path, labels=(1e-9, 0.3))
+def test_failed_run_is_recorded_and_told_and_the_rest_goes_on(tmp_path):
+    with pytest.warns(UserWarning, match="g.jsonl: 2 of 4 runs failed and are left out: DataError: .*leaves none"):
+        finished = small_grid("g", ["scratch"], tmp_path, labels=(1e-9, 0.3))
     failed = read_lines(tmp_path / "g.failed.jsonl")
     assert len(finished) == 2 and len(failed) == 2
     assert "leaves none" in failed[0]["error"] and "Traceback" in failed[0]["traceback"]
     assert len(read_results(tmp_path)) == 2
-    small_grid("g", ["scratch"], tmp_path, labels=(1e-9,))
+    with pytest.warns(UserWarning, match="2 of 2 runs failed"):
+        small_grid("g", ["scratch"], tmp_path, labels=(1e-9,))
     assert len(read_lines(tmp_path / "g.failed.jsonl")) == 4
 
 
