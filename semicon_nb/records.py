@@ -26,6 +26,7 @@ class _Settings(TypedDict):
     network: NotRequired[dict]
     code: NotRequired[dict]
     stages: NotRequired[dict[str, _Stage]]
+    trained: NotRequired[dict[str, dict]]
 
 
 class _Line(TypedDict):

@@ -455,7 +455,7 @@ def test_slices_of_another_size_are_another_experiment() -> None:
 @pytest.mark.parametrize("change, words", [
     ({"pooled_dice": "0.8"}, "pooled_dice is '0.8', expected a number"), ({"labels": [0.1]}, r"labels is \[0.1\]"),
     ({"hd95": float("nan")}, "hd95 is nan"), ({"settings": {"method": []}}, "settings.method is"), ({"per_class": {"a": 1}}, "per_class"),
-    ({"method": 1.5}, "method is 1.5, expected text"),
+    ({"method": 1.5}, "method is 1.5, expected text"), ({"settings": {"trained": [1]}}, "settings.trained is"),
 ])  # fmt: skip
 def test_a_line_of_another_kind_is_named(change: dict, words: str, tmp_path: Path) -> None:
     record = {"method": "scratch", "labels": 0.1, "split": 0, "pooled_dice": 0.8, "key": "k"}
