@@ -144,24 +144,26 @@ def check(given: argparse.Namespace, methods: Iterable[str]) -> None:
 
 
 def main() -> int:
-    """Run the grids and print their tables; 2, and a sentence, where that cannot be done."""
+    """Run the grids and print their tables; 1, and why, where some runs failed; 2, and a sentence, where that cannot be done."""
     try:
-        run(arguments())
+        lost = run(arguments())
     except (ValueError, OSError) as error:
         print(f"reproduce.py: {error}", file=sys.stderr)
         return 2
-    return 0
+    for sentence in lost:
+        print(f"reproduce.py: left out, because they failed: {sentence}", file=sys.stderr)
+    return 1 if lost else 0
 
 
-def run(given: argparse.Namespace) -> None:
-    """Run the grids that were asked for, and print their tables."""
+def run(given: argparse.Namespace) -> list[str]:
+    """Run the grids that were asked for, and print their tables; why runs of them failed comes back."""
     out = Path(given.out).resolve()
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("SEMICON_CACHE", str(out / "cache"))
     from semicon_nb.experiment import run_grid
     from semicon_nb.methods import METHODS
     from semicon_nb.study import variants
-    from semicon_nb.tables import table
+    from semicon_nb.tables import failures, table
 
     turned = variants(METHODS)
     chosen = [name for name in GRIDS if name not in LONG] if given.grids == "all" else given.grids.split(",")
@@ -178,6 +180,7 @@ def run(given: argparse.Namespace) -> None:
             how = {"workers": given.workers, "keep": given.keep, "device": given.device}
             rows = run_grid(name, results=out, folder=out / "runs" / name, **plan, **how)
             print(f"\n## {name}\n\n{table(rows) if len(rows) else 'No run finished; see the .failed.jsonl file.'}\n", flush=True)
+    return [sentence for name in chosen for sentence in failures(out / f"{name}.jsonl")]
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import subprocess
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from multiprocessing.connection import Connection
@@ -44,7 +45,7 @@ from .plan import check_network, plan_run
 from .predict import Prediction, has_neighbours, predict_slices, prediction_of
 from .runs import begun_in, forecast
 from .records import check_names
-from .tables import read_lines, read_results
+from .tables import failures, read_lines, read_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,11 +152,20 @@ def _is_record(line: bytes) -> bool:
         return False
 
 
-def append(path: Path, record: dict) -> bool:
-    """Add the `record` of a run to a results file, whole and on disk, unless its "key" is there already; null for what is no number."""
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """A results file that nobody else writes to, its last line whole; OSError where it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         heal(path)
+        if path.exists():
+            path.open("ab").close()
+        yield
+
+
+def append(path: Path, record: dict) -> bool:
+    """Add the `record` of a run to a results file, whole and on disk, unless its "key" is there already; null for what is no number."""
+    with _held(path):
         if path.exists() and record["key"] in {known["key"] for known in read_lines(path)}:
             return False
         plain: dict = json.loads(json.dumps(without_nan(record)))  # as it will be read
@@ -256,7 +266,8 @@ def _train_and_measure(row: dict, method: Method, preset: Preset, place: Path, d
     model = run.model.to(there) if there.type == "cuda" else run.model  # Apple's MPS lacks some of what predicting takes
     record = {**row, **measure(model, cohort, known, who, used[-1]), "precision": " and ".join(sorted(set(used)))}
     record |= {"device": machine.get("device"), "processor": machine.get("processor"), "settings": settings}
-    return record | {"outlines": len(labelled_indices(known, who)), "commit": commit(), "versions": versions(), "machine": machine}
+    record |= {"epochs": preset.epochs, "outlines": len(labelled_indices(known, who))}
+    return record | {"commit": commit(), "versions": versions(), "machine": machine}
 
 
 class Serial(Executor):
@@ -395,9 +406,10 @@ def todo(rows: "pd.DataFrame", path: Path) -> list[dict]:
 
 
 def _check_left(left: list[dict], path: Path, methods: dict[str, Method], preset: Preset, device: str) -> None:
-    """ValueError, before anything is trained, where tables would take a run that is left for one of the finished ones' settings."""
+    """Before anything is trained: ValueError where tables would take a run for one of the finished ones' settings, OSError for a file that cannot be written."""
     names = ("method", "labels", "split", "seed")
-    finished = [(str(path), record) for record in read_lines(path)] if path.exists() else []
+    with _held(path) if left else nullcontext():
+        finished = [(str(path), record) for record in read_lines(path)] if path.exists() else []
     taken = {tuple(map(record.get, names)) for _, record in finished}
     planned: list[tuple[str, dict]] = []
     for row in left if finished else []:
@@ -408,7 +420,7 @@ def _check_left(left: list[dict], path: Path, methods: dict[str, Method], preset
             how: dict[str, Any] = {"model": row.get("model"), "device": device}
             plan = plan_run(method_with(methods[row["method"]], row["defects"]), cohort, split_of(cohort, row), preset, row["seed"], **how)
             about = {**plan.about, "trained": {one.stage.name: {"key": one.key} for one in plan.stages}}
-            planned.append(("this grid", {**row, "settings": about}))
+            planned.append(("this grid", {**row, "epochs": preset.epochs, "settings": about}))
     check_names([*finished, *planned])
 
 
@@ -449,6 +461,13 @@ def run_rows(
     return known[known["key"].isin(rows["key"])].reset_index(drop=True)
 
 
+def _told(rows: "pd.DataFrame", finished: "pd.DataFrame", path: Path) -> "pd.DataFrame":
+    """The finished runs, after a warning where others of the rows failed."""
+    if lost := set(rows["key"]) - set(finished["key"]):
+        warnings.warn(f"{path}: {len(lost)} of {len(rows)} runs failed and are left out: {'; '.join(failures(path, lost))}", stacklevel=3)
+    return finished
+
+
 def run_grid(
     name: str,  # of the results file
     methods: Sequence[str | Method] = ("scratch", "global", "local(exact)", "global+local(exact)"),  # what to compare
@@ -476,4 +495,5 @@ def run_grid(
     rows = grid(methods, labels, **shared, spread=spread)
     if full:
         rows = pd.concat([rows, grid(full, (1.0,), **shared, spread=spread)], ignore_index=True).drop_duplicates("key", ignore_index=True)
-    return run_rows(rows, Path(results) / f"{name}.jsonl", table_of, named_preset(preset).scaled(scale), **how)
+    path = Path(results) / f"{name}.jsonl"
+    return _told(rows, run_rows(rows, path, table_of, named_preset(preset).scaled(scale), **how), path)

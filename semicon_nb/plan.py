@@ -131,7 +131,8 @@ def check_network(network: nn.Module, method: Method, classes: int, shape: Seque
 
 def _describe(method: Method, cohort: Cohort, split: Split, preset: Preset, seed: int, network: dict) -> dict:
     """What a run is, but for the settings of its stages, as JSON has it."""
-    learned = {v.name: v.content for v in cohort.volumes if v.name in {*split.train, *split.val}}
+    seen = {*split.train, *split.val, *(split.test if any(stage.options.get("test_images") for stage in method.stages) else ())}
+    learned = {v.name: v.content for v in cohort.volumes if v.name in seen}
     return json.loads(json.dumps({
         "method": method.describe(), "data": cohort.source, "cohort": cohort.name, "fingerprint": cohort.fingerprint,
         "classes": cohort.classes, "grid": asdict(cohort.grid), "labels": split.labelled_fraction, "labelled": split.labelled,

@@ -26,6 +26,7 @@ class _Settings(TypedDict):
     network: NotRequired[dict]
     code: NotRequired[dict]
     stages: NotRequired[dict[str, _Stage]]
+    trained: NotRequired[dict[str, dict]]
 
 
 class _Line(TypedDict):
@@ -44,6 +45,7 @@ class _Line(TypedDict):
     processor_seconds: NotRequired[float | None]
     preset: NotRequired[str]
     scale: NotRequired[float | None]
+    epochs: NotRequired[dict[str, int]]
     key: NotRequired[str]
     precision: NotRequired[str | None]
     device: NotRequired[str | None]
@@ -102,8 +104,11 @@ def _check_shared(runs: list[tuple[str, dict]], experiments: list[str]) -> None:
                 raise ValueError(f"{two}, but {odd}; {_MEND}")
 
 
-_PER_RUN = ("steps", "validate_every", "precision", "save_every")
+_PER_RUN = ("validate_every", "precision", "save_every")
 """Settings of a stage that hang on the slices or the machine, or that decide nothing."""
+
+_COUNT_STEPS = ("demo", "laptop", "thorough")
+"""Presets that count steps; of any other, older runs do not say whether it counts passes over the slices."""
 
 
 def _shared(run: dict) -> Iterator[tuple[tuple, dict]]:
@@ -115,8 +120,28 @@ def _shared(run: dict) -> Iterator[tuple[tuple, dict]]:
         yield ("code",), {"the network's": code}
     if settings.get("method"):
         yield (run["method"], "method"), settings["method"]
+    epochs = run.get("epochs", {} if run.get("preset") in _COUNT_STEPS else None)
+    if epochs is not None:
+        yield ("epochs",), epochs
+    apart = _PER_RUN if epochs == {} else ("steps", *_PER_RUN)
     for stage, about in (settings.get("stages") or {}).items():
-        yield (run["method"], stage), {name: value for name, value in about.items() if name not in _PER_RUN}
+        known = {name: value for name, value in about.items() if name not in apart}
+        yield (run["method"], stage), known
+        for name, value in _of_preset(settings, stage, known).items():
+            yield ("the preset", name, stage), {name: value}
+
+
+def _of_preset(settings: dict, stage: str, about: dict) -> dict:
+    """What the preset, and not the method, decides `about` a stage: nothing where a run, being older, does not describe its method."""
+    own = next((one for one in (settings.get("method") or {}).get("stages") or () if one.get("stage") == stage), None)
+    if own is None:
+        return {}
+    longer, changed = own.get("longer", 1), own.get("changes") or {}
+    if longer != 1:
+        about = {name: value for name, value in about.items() if name != "warmup"}
+        steps = about.pop("steps", 0.5) / longer
+        about |= {"steps": int(steps)} if longer > 1 and steps == int(steps) else {}  # else it was rounded
+    return {name: value for name, value in about.items() if name not in changed}
 
 
 def typed(record: dict, path: str) -> dict:

@@ -115,6 +115,18 @@ class _RunFile(TypedDict):
     seen: NotRequired[_SeenFile]
 
 
+class _BegunStage(TypedDict):
+    """A stage of a run that was begun, as far as it is read."""
+
+    precision: str
+
+
+class _BegunFile(TypedDict):
+    """What run.json holds of a run that was begun, as far as it is read."""
+
+    stages: NotRequired[dict[str, _BegunStage]]
+
+
 @dataclass(frozen=True)
 class Run:
     """A trained method: network, split, settings, history."""
@@ -221,7 +233,7 @@ def read_settings(folder: str | Path | None) -> dict:
     """What run.json in a RUN `folder` says so far, nothing where there is none; ValueError where it is damaged."""
     path = Path(folder or "no folder yet") / "run.json"
     try:
-        return from_json(content_of(path), dict) if path.is_file() else {}
+        return from_json(content_of(path), _BegunFile) if path.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{path}: is damaged ({error}); delete the folder, or choose another") from error
 

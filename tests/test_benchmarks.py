@@ -88,6 +88,24 @@ def test_reproduce_refuses_in_a_sentence(words, said, monkeypatch, capsys, tmp_p
     assert not list((tmp_path).glob("out/*.jsonl"))
 
 
+def test_reproduce_tells_which_runs_are_left_out(monkeypatch, capsys, tmp_path):
+    """A table of what is left is no reproduction: 1, for a script."""
+    import reproduce
+
+    from semicon_nb import experiment
+
+    def failing(name, results, **plan):
+        experiment.note(results / f"{name}.jsonl", {"method": "scratch", "labels": 0.1, "split": 0, "key": "k"}, ValueError("the power went"))
+        return ()
+
+    monkeypatch.setattr(experiment, "run_grid", failing)
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--grids", "hippocampus-paper", "--out", str(tmp_path)])
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert reproduce.main() == 1
+    assert "reproduce.py: left out, because they failed: ValueError: the power went; all of it is told in" in capsys.readouterr().err
+
+
 def test_the_search_for_a_width_is_not_made_where_slices_have_no_order(monkeypatch, capsys, tmp_path):
     import neighbours
 

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -324,6 +325,11 @@ def test_grid_trains_a_network_of_ones_own_and_keeps_its_runs_apart(tmp_path):
         small_grid("g", ["scratch", "global"], tmp_path, model=Plain)
 
 
+def with_steps(steps, **more):
+    """The small preset under its name, with so many steps of fine-tuning."""
+    return replace(TINY, stages=TINY.stages | {"finetune": replace(TINY.stages["finetune"], steps=steps)}, **more)
+
+
 @pytest.mark.parametrize("first, then, words", [
     ({}, {"preset": replace(TINY, width=3)}, "network: width is 2 there and 3 here"),
     ({}, {"preset": replace(PRESETS["demo"], name="tiny", width=2).scaled(0.03)}, "stages: finetune: steps is 6 there and 9 here"),
@@ -345,6 +351,7 @@ def test_what_was_changed_under_its_old_name_is_refused_before_it_is_trained(fir
 @pytest.mark.parametrize("then, words", [
     ({"preset": replace(TINY, width=3)}, "network: width is 2 there and 3 here"),
     ({"methods": [replace(METHODS["scratch"], looks=True)]}, "method: looks is False there and True here"),
+    ({"preset": with_steps(60)}, "finetune: steps is 6 there and 60 here"),
 ])  # fmt: skip
 def test_what_was_changed_is_refused_on_another_split_too(then, words, tmp_path):
     first = {"methods": ["scratch"], "tmp_path": tmp_path, "splits": (0,)}
@@ -352,6 +359,22 @@ def test_what_was_changed_is_refused_on_another_split_too(then, words, tmp_path)
     with pytest.raises(ValueError, match=f"g.jsonl and this grid: scratch at 30 %, split 0, seed 0 and scratch at 30 %, split 1.*{words}"):
         small_grid("g", **{**first, "splits": (1,), **then})
     assert len(read_lines(tmp_path / "g.jsonl")) == 1
+
+
+def test_a_preset_that_was_changed_between_two_methods_is_refused(tmp_path):
+    """One would be subtracted from the other, as if only the method differed; a method's own steps are its own."""
+    small_grid("g", ["scratch", recipe_of("twice", (), "supervised", longer=2)], tmp_path, splits=(0,))
+    with pytest.raises(ValueError, match="scratch at 30 %, split 0, seed 0 and mixup at 30 %, split 0.*finetune: steps is 6 there and 60 here"):
+        small_grid("g", ["mixup"], tmp_path, splits=(0,), preset=with_steps(60))
+    assert len(small_grid("g", ["mixup"], tmp_path, splits=(0,))) == 1 and len(read_results(tmp_path)) == 3
+
+
+def test_steps_that_hang_on_the_slices_are_no_other_preset(tmp_path):
+    passes = replace(TINY, name="passes", epochs={"finetune": 2})
+    few, all_of_them = (small_grid("g", ["scratch"], tmp_path, splits=(0,), labels=(share,), preset=passes)["steps"][0] for share in (0.3, 1.0))
+    assert few < all_of_them and len(read_results(tmp_path)) == 2
+    with pytest.raises(ValueError, match="both runs of .*passes, but epochs: finetune is 2 there and 3 here"):
+        small_grid("g", ["scratch"], tmp_path, splits=(1,), preset=replace(passes, epochs={"finetune": 3}))
 
 
 def test_what_the_released_code_does_is_compared_with_itself(tmp_path):
@@ -417,14 +440,26 @@ def test_a_run_is_noted_in_a_few_words(dice, words, tmp_path):
     assert read_results(tmp_path / "g.jsonl")["pooled_dice"].notna().tolist() == [dice == 0.25]
 
 
-def test_failed_run_is_recorded_and_the_rest_goes_on(tmp_path):
-    finished = small_grid("g", ["scratch"], tmp_path, labels=(1e-9, 0.3))
+def test_failed_run_is_recorded_and_told_and_the_rest_goes_on(tmp_path):
+    with pytest.warns(UserWarning, match="g.jsonl: 2 of 4 runs failed and are left out: DataError: .*leaves none"):
+        finished = small_grid("g", ["scratch"], tmp_path, labels=(1e-9, 0.3))
     failed = read_lines(tmp_path / "g.failed.jsonl")
     assert len(finished) == 2 and len(failed) == 2
     assert "leaves none" in failed[0]["error"] and "Traceback" in failed[0]["traceback"]
     assert len(read_results(tmp_path)) == 2
-    small_grid("g", ["scratch"], tmp_path, labels=(1e-9,))
+    with pytest.warns(UserWarning, match="2 of 2 runs failed"):
+        small_grid("g", ["scratch"], tmp_path, labels=(1e-9,))
     assert len(read_lines(tmp_path / "g.failed.jsonl")) == 4
+
+
+def test_results_that_cannot_be_written_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "run_one", lambda *given: pytest.fail("trained"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        small_grid("g", ["scratch"], tmp_path / "file" / "results")
+    (tmp_path / "g.jsonl").touch(mode=0o444)
+    with pytest.raises(OSError, match="denied") if os.geteuid() else nullcontext():
+        experiment.append(tmp_path / "g.jsonl", {"key": "a"})
 
 
 def test_run_that_was_measured_but_not_noted_is_not_trained_again(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from small import TINY, Interrupted, breaking, in_precision, same, tiny_preset
 
 from semicon_nb.machine import chosen_device, processor
-from semicon_nb.methods import METHODS, train_method
+from semicon_nb.methods import FINETUNE_STAGE, GLOBAL_STAGE, METHODS, train_method
 from semicon_nb.plan import plan_run
 from semicon_nb.runs import execute, read_run
 from semicon_nb.stages import Method
@@ -93,3 +93,10 @@ def test_arguments_in_the_wrong_place_are_named(cohort, part):
     ):
         with pytest.raises(TypeError, match=said):
             train_method(*arguments, TINY, progress=False)
+
+
+def test_a_run_says_that_it_has_learned_from_images_of_the_test(cohort, part):
+    """Or evaluate would take them, in another folder, for new people."""
+    asked = replace(METHODS["global"], stages=(replace(GLOBAL_STAGE, options={"test_images": True}), FINETUNE_STAGE))
+    usual, transductive = (set(plan_run(method, cohort, part, TINY).about["learned"]) for method in (METHODS["global"], asked))
+    assert usual == {*part.train, *part.val} and transductive == {*usual, *part.test}

@@ -21,7 +21,7 @@ from semicon_nb.loop import Step, read_history
 from semicon_nb.methods import METHODS, load_run, recipe_of, train_method
 from semicon_nb.plan import plan_run
 from semicon_nb.predict import Prediction, prediction_of
-from semicon_nb.runs import forecast
+from semicon_nb.runs import begun_in, forecast
 from semicon_nb.stages import Method, Stage
 from semicon_nb.unet import UNet
 
@@ -380,6 +380,16 @@ def test_bad_folders_are_named(cohort, part, tmp_path):
     (run.folder / "run.json").write_text("{")
     with pytest.raises(ValueError, match="run.json.*damaged"):
         load_run(run.folder)
+
+
+@pytest.mark.parametrize("stages, words", [
+    ({"finetune": {}}, "it lacks stages.*precision"), ([], "stages is"), ({"finetune": 3}, "'finetune'. is 3, expected"),
+    ({"finetune": {"precision": 7}}, "precision is 7, expected text"),
+])  # fmt: skip
+def test_a_run_does_not_go_on_from_a_record_of_another_kind(stages, words, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"stages": stages}))
+    with pytest.raises(ValueError, match=f"run.json: is damaged .*{words}.*delete the folder"):
+        begun_in(tmp_path)
 
 
 def test_torn_history_is_read(tmp_path):

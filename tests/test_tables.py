@@ -455,7 +455,7 @@ def test_slices_of_another_size_are_another_experiment() -> None:
 @pytest.mark.parametrize("change, words", [
     ({"pooled_dice": "0.8"}, "pooled_dice is '0.8', expected a number"), ({"labels": [0.1]}, r"labels is \[0.1\]"),
     ({"hd95": float("nan")}, "hd95 is nan"), ({"settings": {"method": []}}, "settings.method is"), ({"per_class": {"a": 1}}, "per_class"),
-    ({"method": 1.5}, "method is 1.5, expected text"),
+    ({"method": 1.5}, "method is 1.5, expected text"), ({"settings": {"trained": [1]}}, "settings.trained is"),
 ])  # fmt: skip
 def test_a_line_of_another_kind_is_named(change: dict, words: str, tmp_path: Path) -> None:
     record = {"method": "scratch", "labels": 0.1, "split": 0, "pooled_dice": 0.8, "key": "k"}
@@ -566,6 +566,29 @@ def test_a_network_is_that_of_an_experiment_and_a_method_its_own() -> None:
     assert len(read_results([first, other, longer])) == 3
     with pytest.raises(ValueError, match="scratch at .* and other at .* are both runs of .*network: width is 16"):
         read_results([first, other | {"settings": MADE | {"network": {"width": 4}}}])
+
+
+TURNED = [{"stage": "finetune", "options": {"head": "none"}, "longer": 4, "changes": {"rate": 0.1}}]
+
+
+@pytest.mark.parametrize("known, stages, words", [
+    ({"epochs": {}}, {"steps": 60}, "finetune: steps is 500 there and 60 here"), ({"preset": "laptop"}, {"steps": 60}, "steps is 500 there and 60"),
+    ({"epochs": {}}, {"steps": 2000, "rate": 0.1}, ""), ({"epochs": {}}, {"steps": 240}, "finetune: steps is 500 there and 60 here"),
+    ({"epochs": {"finetune": 9}}, {"steps": 60}, ""), ({"preset": "paper"}, {"steps": 60}, ""), ({"epochs": {}}, {"batch": 4}, "batch is 8 there and 4"),
+])  # fmt: skip
+@pytest.mark.parametrize("split", [0, 1])
+def test_methods_of_an_experiment_share_what_the_preset_says(known: dict, stages: dict, words: str, split: int) -> None:
+    """But for what a method itself changes, and for steps that count passes over the slices."""
+    usual = {"finetune": {"steps": 500, "rate": 0.01, "batch": 8}}
+    longer = MADE["method"] | {"stages": TURNED} if stages.get("steps", 0) in (240, 2000) else MADE["method"]
+    first = SCORED | known | {"settings": MADE | {"stages": usual}}
+    other = {"settings": MADE | {"method": longer, "stages": {"finetune": usual["finetune"] | stages}} | OTHER_WEIGHTS}
+    runs = [first, first | {"method": "other", "split": split, "key": "b"} | other]
+    if not words:
+        assert len(read_results(runs)) == 2
+        return
+    with pytest.raises(ValueError, match=f"scratch at 10 %, split 0, seed 0 and other at .* are both runs of .*{words}"):
+        read_results(runs)
 
 
 def test_runs_that_only_look_alike_are_not_refused() -> None:

@@ -133,13 +133,14 @@ def sentence(found: Verdict) -> str:
     """The verdict on three stages against scratch in words, with its interval and the room there was."""
     gain, room = between(found.gain, found.half), between(found.room, found.spread)
     count, both = found.repeats, "three stages against scratch"
+    close = f" That leaves zero out, but the {100 * _SURE:.0f} % interval, which names a winner, does not." * (abs(found.gain) > found.half)
     if count < 2:
         return f"One repeat cannot tell: {both} {gain} pooled Dice. All labels bring {room}."
     return {
         "holds": f"Three stages are ahead of scratch over {count} repeats: {gain} pooled Dice. All labels bring {room}.",
         "reversed": f"Three stages are behind scratch over {count} repeats: {gain} pooled Dice. All labels bring {room}.",
-        "cannot tell": f"No difference that {count} repeats could measure: {both} {gain} pooled Dice. "
-        f"A gain was possible: all labels bring {room}.",
+        "cannot tell": f"No difference that {count} repeats could measure: {both} {gain} pooled Dice."
+        f"{close} A gain was possible: all labels bring {room}.",
         "no room to tell": f"No room to tell: all labels bring {room} pooled Dice, and {count} repeats resolve no less than "
         f"{found.half:.3f}. Found, {both}: {gain}.",
     }[found.word]
@@ -229,6 +230,7 @@ def make_demo(
     said = {"verdict": sentence(verdict(reports)), "changed": change_sentence(agreement_over(folders["three stages"], repeats))}
     shown = Path(place).name if Path(place).is_absolute() else str(place)  # where scans lie on this machine is nobody's business
     command = f"semicon-nb demo --data {shlex.quote(shown)} --labels {labelled:g} --seed {seed}"
+    command += f" --quick {factor:g}" * (factor != 1) + f" --repeats {count}" * (count is not None)
     rows, data = score_rows(reports), data_shown(repeats[0], runs, reports)
     kept = {"texts": page_texts(repeats, runs["three stages"], reports, said, command, shown), "data": data, "rows": rows}
     write_atomic(mark, written(kept))

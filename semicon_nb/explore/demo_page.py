@@ -52,9 +52,10 @@ def largest_slices(cohort: Cohort, names: Sequence[str]) -> np.ndarray:
 
 
 def scans_shown(cohort: Cohort, who: Split, count: int = 6) -> dict:
-    """Slices of so many different training subjects, and their labels."""
-    people = {volume.name: volume.subject for volume in cohort.volumes}
-    names = list({people[name]: name for name in reversed(who.train)}.values())[:count]
+    """Slices of so many different training subjects with outlines, and their labels."""
+    outlined = set(cohort.volume[cohort.labelled].tolist())  # others train the stages without labels
+    people = {volume.name: volume.subject for v, volume in enumerate(cohort.volumes) if v in outlined}
+    names = list({people[name]: name for name in reversed(who.train) if name in people}.values())[:count]
     rows = largest_slices(cohort, names)
     return {"images": grey_bytes(cohort.images[rows]), "labels": cohort.labels[rows], "names": names}
 

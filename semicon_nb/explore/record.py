@@ -178,7 +178,7 @@ def _recording_files(folder: Path) -> list[Path]:
 
 def _moments(folder: Path) -> list[Path]:
     """The files of a recording's snapshots, in their order."""
-    return sorted(folder.glob("[0-9]*-*-*.npz"))
+    return sorted(folder.glob("[0-9]*-*-*.npz"), key=lambda path: path.name.partition("-")[0].zfill(9))
 
 
 def load_recording(
@@ -193,7 +193,7 @@ def load_recording(
         images, labels, index = stored["images"], stored["labels"].astype(np.int64), stored["index"]
     snapshots = []
     for path in _moments(folder):
-        _, stage, step = path.stem.split("-")
+        stage, _, step = path.stem.partition("-")[2].rpartition("-")  # which may have hyphens in its name
         with np.load(path) as stored:
             snapshots.append(Snapshot(stage, int(step), stored["vectors"], stored["prediction"], *map(float, stored["numbers"])))
     steps = tuple(Step(**json.loads(line)) for line in (folder / "steps.jsonl").read_text().splitlines())

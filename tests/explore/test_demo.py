@@ -31,7 +31,7 @@ from semicon_nb.explore.demo import (
     sentence,
     verdict,
 )  # fmt: skip
-from semicon_nb.explore.demo_page import classes_shown, known_from, largest_slices, volume_scores, write_demo_page
+from semicon_nb.explore.demo_page import classes_shown, known_from, largest_slices, scans_shown, volume_scores, write_demo_page
 from semicon_nb.methods import load_run
 
 pytestmark = [pytest.mark.xdist_group("demo")]  # one demo is enough
@@ -92,6 +92,14 @@ def test_the_sentence_carries_the_interval_and_the_room(gain: float) -> None:
     assert one.startswith("One repeat cannot tell") and "nan" not in one
     narrow = verdict(reports_with([0.5] * 4, list(0.5 + gain + noise), list(0.51 + noise)))
     assert sentence(narrow).startswith("No room to tell") and f"resolve no less than {narrow.half:.3f}" in sentence(narrow)
+
+
+def test_an_interval_that_leaves_zero_out_and_names_no_winner_is_explained() -> None:
+    gains = np.array([0.05, 0.01, 0.06, 0.02, 0.0, 0.05])
+    close, far = (verdict(reports_with([0.5] * 6, list(0.5 + some), [0.9] * 6)) for some in (gains, gains - gains.mean()))
+    assert close.word == far.word == "cannot tell" and close.gain > close.half
+    assert "That leaves zero out, but the 99 % interval, which names a winner, does not. A gain" in sentence(close)
+    assert "pooled Dice. A gain was possible" in sentence(far)
 
 
 def test_volumes_without_a_known_class_do_not_count() -> None:
@@ -190,6 +198,7 @@ def test_the_page_is_whole_and_asks_nobody(shown: tuple[Path, str]) -> None:
     text = (shown[0] / "index.html").read_text()
     outline = Outline(text)
     assert str(shown[0].parent) not in text and "semicon-nb explore demo/runs/" in text, "no place of this machine"
+    assert "<code>semicon-nb demo --data phantom --labels 0.1 --seed 0 --quick 0.02 --repeats 2</code>" in text, "what made it"
     assert "{{" not in text.split("<script")[0] and len(text) < 1_500_000 and outline.lang == "en"
     assert all(address.startswith(("#", "data:")) for address in outline.addresses)
     assert all(address[1:] in outline.names for address in outline.addresses if address.startswith("#"))
@@ -272,6 +281,16 @@ def test_the_slices_shown_are_those_that_show_most() -> None:
     for row, name in zip(rows, chosen.train, strict=True):
         others = (cohort.labels[cohort.volume == cohort.volume[row]] > 0).sum((1, 2))
         assert cohort.volumes[cohort.volume[row]].name == name and (cohort.labels[row] > 0).sum() == others.max()
+
+
+def test_people_without_outlines_train_and_are_not_shown() -> None:
+    """As in most folders of one's own; the page is made when everything has been trained."""
+    whole = load("phantom", subjects=9, size=32)
+    cohort = replace(whole, labelled=np.isin(whole.subject, whole.subjects[:6]))
+    who = split(cohort, 0.5)
+    outlined = {volume.name for volume in cohort.volumes if volume.subject in whole.subjects[:6]}
+    shown = scans_shown(cohort, who)
+    assert set(who.train) - outlined and len(shown["names"]) == 4 and set(shown["names"]) <= outlined & set(who.train)
 
 
 # ------------------------------------------------------------------------------------------------ in a browser

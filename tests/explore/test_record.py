@@ -68,6 +68,15 @@ def test_a_recording_comes_back_from_its_folder(recorded):  # noqa: F811
         assert np.array_equal(a.vectors, b.vectors) and np.array_equal(a.prediction, b.prediction)
 
 
+def test_a_recording_of_a_stage_with_a_hyphen_and_of_many_moments_comes_back(watched, tmp_path):  # noqa: F811
+    recorder = Recorder(UNet(width=4, depth=2), *watched, every=1, folder=tmp_path, count=100)
+    list(recorder.watch(Step("warm-up", step, 3, 1.0, 0.1, 0.0) for step in range(1, 4)))
+    assert [(snap.stage, snap.step) for snap in load_recording(tmp_path).snapshots] == [("initial", 0), *(("warm-up", step) for step in (1, 2, 3))]
+    (tmp_path / "0003-warm-up-000003.npz").rename(tmp_path / "10000-warm-up-010000.npz")
+    (tmp_path / "0002-warm-up-000002.npz").rename(tmp_path / "9999-warm-up-009999.npz")
+    assert [snap.step for snap in load_recording(tmp_path).snapshots] == [0, 1, 9999, 10000]
+
+
 def test_a_second_recording_replaces_the_first_in_its_folder(watched, tmp_path):  # noqa: F811
     (tmp_path / "mine.npz").write_bytes(b"")
     first = Recorder(UNet(width=4, depth=2), *watched, every=1, folder=tmp_path, name="first", count=100)
