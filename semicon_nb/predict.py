@@ -124,11 +124,13 @@ def _parts(
     images: np.ndarray | Tensor,  # [n, H, W] or [n, 1, H, W] in [0, 1]
     how: Prediction,  # how it is asked
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Which slices, and their class probabilities [m, classes, H, W], part by part; ValueError as of `predict`."""
+    """Which slices, and their class probabilities [m, classes, H, W], part by part; errors as of `predict`."""
     stack = torch.as_tensor(images)
     stack = stack[:, None] if stack.ndim == 3 else stack
     if stack.ndim != 4 or stack.shape[1] != 1 or 0 in stack.shape:
         raise ValueError(f"images: found shape {tuple(np.shape(images))}, expected [n, H, W] or [n, 1, H, W] with n > 0")
+    if not stack.is_floating_point():
+        raise TypeError(f"images: found {stack.dtype}, expected floating-point values in [0, 1]; divide by the largest value first")
     device, start = device_of(model), 0
     for part in stack.split(max(1, min(how.batch, _AT_ONCE // stack[0].numel()))):
         with evaluating(model):
@@ -149,7 +151,7 @@ def predict(
     images: np.ndarray | Tensor,  # [n, H, W] or [n, 1, H, W] in [0, 1]
     how: Prediction | None = None,  # None: as the network wants to be asked; its neighbours need `predict_slices`
 ) -> np.ndarray:
-    """Class probabilities [n, classes, H, W] float32 of slices, each by itself; ValueError for another shape, or for NaN."""
+    """Class probabilities [n, classes, H, W] float32 of slices, each by itself; ValueError for another shape, or for NaN, TypeError for integers."""
     check_model(model)
     found = np.empty(0, np.float32)
     for part, shares in _parts(model, images, how or prediction_of(model)):

@@ -232,3 +232,9 @@ def test_a_run_is_no_network_and_the_sentence_says_what_is(tmp_path):
     for one in ask:
         with pytest.raises(TypeError, match="model: found Run, expected Module; of a run it is run.model"):
             one()
+
+
+def test_images_of_whole_numbers_are_refused():
+    """A network that learned from 0 to 1 would make something of 0 to 255, and nothing good."""
+    with pytest.raises(TypeError, match=r"images: found torch.uint8, expected floating-point values in \[0, 1\]; divide"):
+        predict(network(), np.full((2, 32, 32), 200, np.uint8))
