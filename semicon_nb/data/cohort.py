@@ -136,11 +136,15 @@ def complete_slices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels * whole[:, None, None].astype(np.uint8), whole
 
 
-def is_sparse(labels: np.ndarray, least: int = 6) -> bool:
-    """Whether classes [n, h, w] of a scan are outlined on slices apart, along an axis of `least` slices or more, and on none beside them."""
+def is_sparse(labels: np.ndarray, least: int = 6, small: int = 9) -> bool:
+    """Whether classes [n, h, w] of a scan are outlined on slices apart, along an axis of `least` slices or more, and on none beside them.
+
+    What has fewer pixels on a slice than `small` may lie on one slice alone.
+    """
     for axis in range(3):
         there = np.asarray(labels.any(tuple(other for other in range(3) if other != axis)))
-        if len(there) >= least and there.any() and not (there[1:] & there[:-1]).any():
+        alone = len(there) >= least and there.any() and not (there[1:] & there[:-1]).any()
+        if alone and np.count_nonzero(labels) >= small * np.count_nonzero(there):
             return True
     return False
 

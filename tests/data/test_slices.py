@@ -708,6 +708,18 @@ def test_slices_between_outlines_that_lie_apart_are_not_taken_as_empty(tmp_path,
     assert folder(place, size=16).labelled.sum() == 24 + 2 * len(shown) * (axis == 2)
 
 
+def test_things_of_a_few_pixels_may_lie_on_one_slice(tmp_path):
+    """Not every scan of small things is one that nobody finished."""
+    place = outlined_on(tmp_path / "f", [(3,), (5,), (7,)])
+    for k in range(3):
+        labels = np.zeros((12, 12, 12), np.uint8)
+        labels[2:4, 2:6, 3 + 2 * k] = 1
+        nifti(place / "labels" / f"p{k}.nii.gz", labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder(place, size=16).labelled.all()
+
+
 def test_few_scans_with_outlines_that_lie_apart_are_told(tmp_path):
     """Small things may well show on one slice."""
     place = outlined_on(tmp_path / "f", [(3, 8), WHOLE, WHOLE, (5, 6), (2, 3, 8)])
