@@ -119,19 +119,22 @@ def _find(module: str, name: str) -> Definition | None:
     return None
 
 
+@cache
+def _named(statement: ast.stmt, module: str) -> tuple[dict[str, tuple[str, str]], list[str], list[tuple[str, str]]]:
+    """What a statement imports, the names in it, and the names with a member of theirs: read once, for every run asks."""
+    nodes = list(ast.walk(statement))
+    names = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name))
+    members = dict.fromkeys((node.value.id, node.attr) for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
+    return dict(_imported(statement, module)), list(names), list(members)
+
+
 def _mentions(statement: ast.stmt, module: str) -> Iterator[Definition]:
     """The package's own definitions that a statement names, types included."""
-    content = _parsed(module, module_source(module))
-    local = content.imports | dict(_imported(statement, module))
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Name):
-            found = _find(*local[node.id]) if local.get(node.id, ("", ""))[1] else _find(module, node.id)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and local.get(node.value.id, ("", "?"))[1] == "":
-            found = _find(local[node.value.id][0], node.attr)
-        else:
-            continue
-        if found:
-            yield found
+    inside, names, members = _named(statement, module)
+    local = _parsed(module, module_source(module)).imports | inside
+    found = [_find(*local[name]) if local.get(name, ("", ""))[1] else _find(module, name) for name in names]
+    found += [_find(local[name][0], member) for name, member in members if local.get(name, ("", "?"))[1] == ""]
+    yield from filter(None, found)
 
 
 def _foreign(function: Callable, known: dict[str, str]) -> Iterator[Definition]:
