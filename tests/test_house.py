@@ -125,6 +125,14 @@ def test_every_requirement_is_pinned_within_its_range(field):
         assert requirement.specifier.contains(pinned[name]), f"{requirement} excludes the pinned {pinned[name]}"
 
 
+def test_a_first_figure_waits_for_no_grammar():
+    """Plotly loads nbformat, which loads jsonschema; from 4.25 that builds a grammar for addresses, 2.6 s of a core, in every kernel."""
+    assert tuple(map(int, pins()["jsonschema"].split(".")[:2])) < (4, 25) and "rfc3987-syntax" not in pins()
+    program = "import sys, nbformat.validator; print('lark' in sys.modules, 'jsonschema' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split()[-1] == "True" and (done.stdout.split()[0] == "False" or metadata.version("jsonschema") != pins()["jsonschema"])
+
+
 def test_every_import_of_the_package_is_required():
     provided = metadata.packages_distributions()
     required = {r.name.lower().replace("_", "-") for f in ("requirements", "cluster_requirements") for r in requirements(f)}
