@@ -28,6 +28,9 @@ METHOD_LOOKS = (
 
 Slate, violet, red and olive: none of them is the colour of a structure, or that of pull and push."""
 
+LINES = (*(look[0] for look in METHOD_LOOKS), "#9a5b2e", "#5c7f3f")
+"""Colours of lines in a chart, in their order: those of methods, brown and moss, none of them the colour of a structure."""
+
 
 def rgb(colour: str) -> tuple[int, int, int]:
     """A `colour` such as `#e69f00` as three numbers from 0 to 255."""
@@ -99,7 +102,7 @@ def style(figure: "go.Figure", title: str = "", height: int = 360) -> "go.Figure
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#7a7a7a"},
-        colorway=[*PALETTE[1:]],
+        colorway=[*LINES],
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
     figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
