@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -80,7 +80,9 @@ def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles
     if not drawn:
         raise ValueError("pictures: none were given, expected at least one")
     width, height = (max(p.size[axis] for p in drawn) for axis in (0, 1))
-    head = 16 if titles else 0
+    head = 20 if titles else 0
+    fonts = [ImageFont.load_default(size) for size in (13, 12, 11, 10)]
+    font = next((font for font in fonts if all(font.getlength(title) <= width for title in titles)), fonts[-1])
     columns = min(columns, len(drawn))
     rows = -(-len(drawn) // columns)
     page = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + head + gap) + gap), "white")
@@ -88,7 +90,7 @@ def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles
     for i, picture in enumerate(drawn):
         x, y = gap + (i % columns) * (width + gap), gap + (i // columns) * (height + head + gap)
         if i < len(titles):
-            pen.text((x, y), titles[i], fill="#333333")
+            pen.text((x, y), titles[i], fill="#333333", font=font)
         page.paste(picture, (x, y + head))
     return page
 
