@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .losses import supervised_local_contrastive_loss
-from .show import PALETTE, SYMBOLS, style
+from .show import LINES, METHOD_LOOKS, style
 from .strategies import BlockDivision, Downsampling, FullResolution, RandomSampling, Strategy
 from .train import at_step
 from .unet import UNet
@@ -98,17 +98,16 @@ class Look:
     """How a family is drawn."""
 
     name: str  # in the legend
-    end: str  # beside its most expensive point; {} is the size
-    colour: int  # place in the palette, and among the symbols
-    side: str  # where numbers stand
+    colour: str  # as in the strategies' explorer, where that draws the family
+    symbol: str
 
 
 FAMILIES = {
-    "stride": Look("every n-th row and column", "stride {}", 1, "middle right"),
-    "block": Look("blocks of n × n", "block {}", 5, "middle right"),
-    "random, uniform": Look("n random pixels", "{} random", 3, "middle right"),
-    "random, balanced": Look("n random pixels, classes balanced", "{} balanced", 6, "middle left"),
-    "within each image": Look("every pixel, within its image", "own image", 4, "middle right"),
+    "stride": Look("every n-th row and column", *METHOD_LOOKS[1][:2]),
+    "block": Look("blocks of n × n", *METHOD_LOOKS[2][:2]),
+    "random, balanced": Look("n random pixels, classes balanced", *METHOD_LOOKS[3][:2]),
+    "random, uniform": Look("n random pixels", LINES[4], "cross"),
+    "within each image": Look("every pixel, within its image", LINES[5], "x"),
 }
 """Families in the order of the legend."""
 
@@ -118,10 +117,10 @@ def height(cosine: float, floor: float = 1e-4) -> float:
     return max(1 - cosine, floor)
 
 
-def point_text(entries: Sequence[dict], named: bool) -> list[str]:
-    """What stands beside each point of a family, the most expensive last; `named` writes the family's name there."""
-    texts = [f"{e['size']:,}" if e["size"] else "" for e in entries]
-    return [*texts[:-1], FAMILIES[entries[0]["family"]].end.format(texts[-1])] if named else texts
+def legend_text(entries: Sequence[dict]) -> str:
+    """The name of a family in the legend, with the size of each of its points, from the cheapest."""
+    sizes = ", ".join(f"{e['size']:,}" for e in entries if e["size"])
+    return FAMILIES[entries[0]["family"]].name + (f" (n = {sizes})" if sizes else "")
 
 
 def hover_text(entry: dict) -> str:
@@ -135,14 +134,13 @@ def draw_family(figure: "go.Figure", entries: Sequence[dict], place: tuple[int, 
     """Add one family at one point of training to a panel, its row and column being `place`."""
     entries = sorted(entries, key=lambda e: e["pairs"])
     look = FAMILIES[entries[0]["family"]]
-    colour = PALETTE[look.colour]
     y, low, high = ([height(e[k]) for e in entries] for k in ("cosine", "cosine_low", "cosine_high"))
     reach = {"array": [b - a for a, b in zip(y, low, strict=True)], "arrayminus": [a - b for a, b in zip(y, high, strict=True)]}
     figure.add_scatter(
-        x=[e["milliseconds"] for e in entries], y=y, row=place[0], col=place[1], mode="lines+markers+text", name=look.name,
-        legendgroup=look.name, showlegend=place == (1, 1), text=point_text(entries, place[1] == 1), textposition=look.side,
-        textfont={"size": 10}, marker={"size": 9, "symbol": SYMBOLS[look.colour], "color": colour}, line={"width": 2, "color": colour},
-        error_y={"type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": colour, **reach},
+        x=[e["milliseconds"] for e in entries], y=y, row=place[0], col=place[1], mode="lines+markers", name=legend_text(entries),
+        legendgroup=look.name, showlegend=place == (1, 1), marker={"size": 9, "symbol": look.symbol, "color": look.colour},
+        line={"width": 2, "color": look.colour},
+        error_y={"type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": look.colour, **reach},
         hovertext=[hover_text(e) for e in entries], hoverinfo="text",
     )  # fmt: skip
 
@@ -151,12 +149,12 @@ def draw_exact(figure: "go.Figure", entry: dict, place: tuple[int, int], top: fl
     """Mark the exact loss, `entry`, up to `top`: its direction is right by definition, its cost is what there is to save."""
     cost = entry["milliseconds"]
     figure.add_scatter(
-        x=[cost, cost], y=[top, 2], row=place[0], col=place[1], mode="lines", line={"dash": "dot", "width": 1, "color": PALETTE[0]},
+        x=[cost, cost], y=[top, 2], row=place[0], col=place[1], mode="lines", line={"dash": "dot", "width": 1, "color": METHOD_LOOKS[0][0]},
         showlegend=False, hoverinfo="skip",
     )  # fmt: skip
     figure.add_scatter(
         x=[cost], y=[top], row=place[0], col=place[1], mode="markers+text", text=["exact"], textposition="middle left", showlegend=False,
-        marker={"symbol": "star", "size": 14, "color": PALETTE[7], "line": {"width": 1, "color": PALETTE[0]}},
+        marker={"symbol": "star", "size": 14, "color": METHOD_LOOKS[0][0]},
         hovertext=[f"every pixel: {cost:.0f} ms, {entry['pairs']:,.0f} pairs"], hoverinfo="text",
     )  # fmt: skip
 
@@ -189,15 +187,15 @@ def gradient_figure(
 
 def finish(figure: "go.Figure", rows: int, top: float) -> "go.Figure":
     """Axes, ticks and fonts of so many `rows` of panels that end at `top`, as 1 - cosine."""
-    style(figure, height=140 + 330 * rows)
+    style(figure, height=190 + 290 * rows)
     ticks = [10.0**k for k in range(round(math.log10(top)), 0)] + [0.5, 1.0]
     names = [f"{1 - t:.{max(1, -round(math.log10(t)))}f}" if t < 0.5 else f"{1 - t:g}" for t in ticks]
     figure.update_yaxes(type="log", range=[math.log10(2), math.log10(top) - 0.15], tickvals=ticks, ticktext=names)
     figure.update_yaxes(title="cosine to the exact gradient", col=1)
-    costs = [m * 10**k for k in range(6) for m in (1, 2, 5)]
-    marks = [f"{c // 1000} s" if c >= 1000 else f"{c}" for c in costs]
-    figure.update_xaxes(type="log", tickvals=costs, ticktext=marks, tickangle=0, showticklabels=True)
-    figure.update_xaxes(title="processor time of the loss, ms", row=rows)
+    costs = [10**k for k in range(6)]
+    figure.update_xaxes(type="log", tickvals=costs, ticktext=[f"{c:,}" for c in costs], tickangle=0, showticklabels=True)
+    figure.update_xaxes(title="time of the loss, ms", row=rows)
     figure.update_annotations(font={"size": 13})
-    figure.update_layout(margin={"l": 70, "r": 20, "t": 40, "b": 60}, legend={"orientation": "h", "y": -0.09 - 0.09 / rows, "x": 0})
+    legend = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0}
+    figure.update_layout(margin={"l": 70, "r": 20, "t": 40, "b": 150}, legend=legend)
     return figure

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -27,6 +27,9 @@ METHOD_LOOKS = (
 """Colour, marker and line of methods, four at a time: the baseline, a row of the paper, one of this package, a rival.
 
 Slate, violet, red and olive: none of them is the colour of a structure, or that of pull and push."""
+
+LINES = (*(look[0] for look in METHOD_LOOKS), "#9a5b2e", "#5c7f3f")
+"""Colours of lines in a chart, in their order: those of methods, brown and moss, none of them the colour of a structure."""
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
@@ -77,7 +80,9 @@ def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles
     if not drawn:
         raise ValueError("pictures: none were given, expected at least one")
     width, height = (max(p.size[axis] for p in drawn) for axis in (0, 1))
-    head = 16 if titles else 0
+    head = 20 if titles else 0
+    fonts = [ImageFont.load_default(size) for size in (13, 12, 11, 10)]
+    font = next((font for font in fonts if all(font.getlength(title) <= width for title in titles)), fonts[-1])
     columns = min(columns, len(drawn))
     rows = -(-len(drawn) // columns)
     page = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + head + gap) + gap), "white")
@@ -85,7 +90,7 @@ def sheet(pictures: Sequence[Image.Image | np.ndarray], columns: int = 6, titles
     for i, picture in enumerate(drawn):
         x, y = gap + (i % columns) * (width + gap), gap + (i // columns) * (height + head + gap)
         if i < len(titles):
-            pen.text((x, y), titles[i], fill="#333333")
+            pen.text((x, y), titles[i], fill="#333333", font=font)
         page.paste(picture, (x, y + head))
     return page
 
@@ -99,7 +104,7 @@ def style(figure: "go.Figure", title: str = "", height: int = 360) -> "go.Figure
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#7a7a7a"},
-        colorway=[*PALETTE[1:]],
+        colorway=[*LINES],
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
     figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)

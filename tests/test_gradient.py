@@ -90,6 +90,8 @@ def test_the_committed_results_can_be_drawn(root):
         figure = gradient_figure(results, background)
         drawn = [value for trace in figure.data for value in (*trace.x, *trace.y)]
         assert drawn and all(math.isfinite(value) and value > 0 for value in drawn)
+        words = " ".join(trace.name for trace in figure.data if trace.showlegend)
+        assert "(n = 8, 4, 2)" in words and "(n = 256, 1,024, 4,096)" in words, "the legend tells the sizes, since numbers at points overlap"
     exact = [e for e in results["summary"] if e["family"] == "every pixel"]
     assert exact and all(e["cosine"] == 1 and e["ratio"] == 1 for e in exact)
 

@@ -17,7 +17,7 @@ EFFORTS = {
 }
 """Methods that are measured against training from scratch with the same steps, in words."""
 FEW, EXPERIMENT = 0.05, "hippocampus, thorough"
-GROUND, INK, FAINT, DOTS = "#0d1821", "#e8eef2", "#8fa3b0", ("#56b4e9", "#e69f00")  # blue: another method; orange: other outlines
+GROUND, INK, FAINT, DOTS = "#0d1821", "#e8eef2", "#8fa3b0", ("#a78bfa", "#c9bf3a")  # violet: another method; olive: other outlines
 WIDE, ROW, LEFT, RIGHT, TOP = 340, 66, 12, 12, 58  # as narrow as a telephone shows it, so its letters stay 13 pixels high there
 
 

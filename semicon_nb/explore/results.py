@@ -179,7 +179,7 @@ class ResultsExplorer(DrawnExplorer):
     """Scores against the labelled share, and the volumes and slices behind them."""
 
     title = "Results, down to the worst slice"
-    lead = "Click a point to see the volumes behind it. Bars are 95 % intervals over splits of people; every number is that of the table."
+    lead = "Click a point to see the volumes behind it. Bars are 95 % intervals over splits of people. The tables have the same numbers."
     scripts = ("results.js",)
 
     @in_place

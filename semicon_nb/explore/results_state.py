@@ -26,9 +26,9 @@ KINDS = (
 )
 """Methods of the four places: the baseline, the paper's other rows, this package's own, today's rivals."""
 RULE = (
-    "Four methods at a time. It opens with the baseline (scratch) and, of the paper's other rows, of this package's own methods and "
-    "of today's rivals, the one with the best Dice on validation people where labels are fewest; where a kind is missing, the next "
-    "best takes its place. A method that you choose takes the place, and the colour, of the one before."
+    "Four methods are shown at a time. At first these are the baseline (scratch) and the best of the paper's other rows, of this "
+    "package's own methods and of today's rivals, by Dice on validation people where labels are fewest. Where a kind is missing, the "
+    "next best method stands in its place. A method that you choose takes the place and the colour of the one before."
 )
 
 

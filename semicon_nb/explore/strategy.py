@@ -236,6 +236,6 @@ def _measure_slice(asked: Asked) -> tuple[tuple[Family, ...], str]:
         model = small_network(len(piece.classes))
     found = slice_features(piece.image, asked.features, model)
     parameters = [] if asked.features is not None or model is None else [p for p in model.parameters() if p.requires_grad]
-    by = "parameters" if parameters else "embeddings"
-    note = f"Gradients are by the {by}, at temperature {asked.temperature:g}; times are of the machine that measured them."
+    of = "network's weights" if parameters else "embeddings"
+    note = f"The gradients are those of the {of}, at temperature {asked.temperature:g}. The times are from the machine that measured them."
     return measure_families(_Measure(found, piece.labels, asked.temperature, parameters)), note

@@ -343,6 +343,13 @@ def test_it_fits_every_screen_and_says_what_it_shows(width, scheme, tab):
     assert not tab.errors and not tab.outside
 
 
+def test_it_draws_while_it_has_no_width_and_the_keyboard_skips_the_hidden_file(tab):
+    tab.page.add_style_tag(content="#play { display: none }")
+    tab.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert tab.page.evaluate("document.getElementById('file').tabIndex") == -1
+    assert not tab.errors
+
+
 def test_a_notebook_shows_it_in_a_frame_and_a_stored_page_a_picture(monkeypatch):
     monkeypatch.delenv("PLOTLY_RENDERER", raising=False)
     shown = Playground()._repr_mimebundle_()

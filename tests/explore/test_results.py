@@ -16,7 +16,7 @@ from semicon_nb.evaluate import evaluate
 from semicon_nb.explore.looks import Look, SliceScore, look_at, look_at_run, packed_slices, slice_scores
 from semicon_nb.explore.results import HEIGHT, LINE, ResultsExplorer, spread
 from semicon_nb.explore.results_state import KINDS, cells, experiments_of, opened, opening
-from semicon_nb.show import METHOD_LOOKS, PALETTE
+from semicon_nb.show import LINES, METHOD_LOOKS, PALETTE, PULL, PUSH
 from semicon_nb.tables import NAMES, headroom, paired, plus_minus, read_records, read_results, summary, titled
 
 RESULTS = Path(__file__).resolve().parent.parent.parent / "results"
@@ -199,6 +199,7 @@ def test_own_methods_fill_the_places_that_have_no_method(rows):
 def test_methods_have_colours_that_nothing_else_has():
     colours = [look[0] for look in METHOD_LOOKS]
     assert len(set(colours)) == 4 and not set(colours) & set(PALETTE)
+    assert len(set(LINES)) == 6 and not set(LINES) & {*PALETTE, PULL, PUSH}, "lines of a chart look like structures"
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=4))
@@ -253,7 +254,10 @@ def test_runs_without_classes_and_volumes_are_shown_all_the_same(static_page, tm
     assert explorer.state["methods"] == ("scratch", "x", "", "") and not explorer.problem, explorer.trace
     tab = shown(static_page, explorer, tmp_path)
     assert "No volumes lie behind this score" in tab.page.inner_text("#explorer")
-    tab.page.select_option("#metric", label="Validation Dice")
+    assert tab.page.eval_on_selector_all("#metric option", "all => all.map((option) => option.textContent)") == [
+        "Pooled Dice", "Pooled Dice, slice by slice",
+    ]  # fmt: skip
+    tab.page.evaluate("semicon.shown.put({ metric: 'validation' })")
     assert "No run has Validation Dice" in tab.page.text_content(".scores") and not tab.errors
 
 
@@ -442,6 +446,18 @@ def test_volumes_are_shown_only_behind_the_score_that_they_make(static_page, tmp
     }.items():  # fmt: skip
         chosen(tab, metric=metric)
         assert bool(volumes()) == there and (nothing not in tab.page.inner_text("#explorer")) == there, metric
+    assert not tab.errors
+
+
+@pytest.mark.browser
+def test_only_scores_that_a_run_of_the_experiment_has_can_be_chosen(static_page, tmp_path, every):  # noqa: F811
+    tab = shown(static_page, every, tmp_path)
+    chosen(tab, metric="Dice per volume, averaged with neighbours")
+    last = list(every.experiments)[-1]
+    chosen(tab, experiment=last)
+    offered = tab.page.evaluate("[...document.querySelectorAll('#metric option')].map((option) => option.value)")
+    assert offered == [metric for metric in NAMES if cells(every.experiments[last], metric, "mean")] != [*NAMES]
+    assert tab.page.evaluate("semicon.shown.charts()[0].lines.some((line) => line.x.length)"), "an empty chart"
     assert not tab.errors
 
 

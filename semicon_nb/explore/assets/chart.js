@@ -72,7 +72,7 @@ function chart(place, tall, alt, heard) {
     if (!label) return;
     pen.append(svg("path", { class: "leader", stroke: colour, d: `M${x(xs.at(-1))} ${y(ys.at(-1))}L${end} ${y(label.at)}` }));
     const words = label.text.split("\n"), top = y(label.at) + 4.5 - 7.5 * (words.length - 1);
-    pen.append(svg("text", { class: "label", style: `fill:${colour}` }, ...words.map((text, k) => svg("tspan", { x: end + 4, y: top + 15 * k, text }))));
+    pen.append(svg("text", { class: "label", style: `fill:color-mix(in oklab, ${colour} 60%, currentColor)` }, ...words.map((text, k) => svg("tspan", { x: end + 4, y: top + 15 * k, text }))));
   }
 
   function line(x, y, found, number, pen) {

@@ -72,7 +72,7 @@ function explorer(root, data, host) {
   function drawSplit() {
     const mine = parts[state.labelled], line = (k) => rows.length - 1 - rows.indexOf(k);
     charts[0].draw({
-      x: { title: "one column a subject", range: [-0.8, data.subjects + 0.2], bare: true }, y: { names: rows.map((k) => data.uses[k]).reverse(), range: [-0.6, rows.length - 0.4] },
+      x: { title: "one column for each subject", range: [-0.8, data.subjects + 0.2], bare: true }, y: { names: rows.map((k) => data.uses[k]).reverse(), range: [-0.6, rows.length - 0.4] },
       lines: [{ bare: true, size: Math.max(8, Math.min(13, 0.34 * (split.clientWidth - 130) / data.subjects)), x: Array.from(places), y: Array.from(mine, line), symbols: Array.from(mine, (k) => data.looks[k][1]), colours: Array.from(mine, (k) => data.looks[k][0]),
         texts: data.volumes.map((v, i) => `${name(v)}, ${data.uses[mine[i]]}`) }],
       rings: [[places[volume.index], line(use(volume.index))]],

@@ -114,10 +114,10 @@
     const left = (r, c) => [(c + 0.5) * unit, (r + 0.5) * unit];
     const right = (r, c) => [100 + gap + (c + 0.5) * unit, (r + 0.5) * unit];
     const there = (r, c) => { const at = 2 * (r * size + c); return where[at] < -1 ? null : [where[at], where[at + 1]]; };
-    const hues = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#f0e442"];
+    const hues = ["#a78bfa", "#d6454f", "#c9bf3a", "#ffffff"];  // none of a structure
     const stops = [0.16, 0.5, 0.84].flatMap((r) => [0.12, 0.38, 0.62, 0.88].map((c) => [Math.round(r * (size - 1)), Math.round(c * (size - 1))]));
     stops.forEach(([r, c], i) => {
-      const [x, y] = left(r, c), to = there(r, c), fill = hues[i % hues.length];
+      const [x, y] = left(r, c), to = there(r, c), fill = hues[(i + Math.floor(i / 4)) % 4];
       if (!to) { make(lines, "circle", { cx: x, cy: y, r: 1.8, class: "gone", style: `stroke:${fill}` }); return; }
       const [u, v] = right(...to);
       make(lines, "line", { x1: x, y1: y, x2: u, y2: v, stroke: fill });
@@ -176,6 +176,7 @@
       make(svg, "line", { x1: LEFT, x2: W - RIGHT, y1: y(value), y2: y(value), class: "rule" });
       make(svg, "text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, nice(value));
     }
+    make(svg, "text", { x: LEFT - 6, y: 8, "text-anchor": "end" }, "loss");
     make(svg, "text", { x: LEFT, y: H - 8 }, "step 1");
     make(svg, "text", { x: W - RIGHT, y: H - 8, "text-anchor": "end" }, String(loss.length));
     const path = (values) => Array.from(values, (value, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`).join("");
@@ -281,6 +282,7 @@
     const x = (k) => left + (wide - left) * (k + 0.5) / titles.length, y = (value) => tall - foot - (tall - foot - 10) * (value - low) / (high - low || 1);
     const said = titles.map((title) => `${title} ${means[title].toFixed(3)}`).join(", ");
     const svg = make($("repeats"), "svg", { viewBox: `0 0 ${wide} ${tall}`, class: "plot", role: "img", "aria-label": `Pooled Dice of ${count} repeat${count === 1 ? "" : "s"}, means: ${said}` });
+    make(svg, "text", { x: 0, y: -6 }, "pooled Dice");
     for (let value = low; value < high + 1e-9; value += 0.1) {
       make(svg, "line", { x1: left, x2: wide, y1: y(value), y2: y(value), class: "rule" });
       make(svg, "text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(1));

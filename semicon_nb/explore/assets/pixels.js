@@ -192,7 +192,7 @@ function explorer(root, data, host) {
   trust.fold.append(noted, meaning);
   function hint() {
     const first = stages.initial ? stages.initial.title : stages[names[0]].title;
-    if (!ended) return goal ? "Start here: hold the button down and draw along the dashed circle. The same pixels light up on the map." : "Start here: hold the button down and draw round something. The same pixels light up on the other side.";
+    if (!ended) return goal ? "Start here: press and draw along the dashed circle. The same pixels light up on the map." : "Start here: press and draw round something. The same pixels light up on the other side.";
     if (!staged && names.length > 1) return `Is it one island on the map? Now press ${first}, and watch these pixels.`;
     if (!pointed) return "Point at a pixel: what the network calls like it lights up. A click keeps it.";
     return "Draw round an island of the map: where in the slices does it lie? Press a name below to light up one class.";

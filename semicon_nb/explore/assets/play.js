@@ -158,7 +158,7 @@
   }
 
   function drawBall() {
-    const [pen, across] = fit(ball, (w) => w), middle = across / 2, radius = middle - 16, dims = state.dims;
+    const [pen, across] = fit(ball, (w) => w), middle = across / 2, radius = Math.max(0, middle - 16), dims = state.dims;
     pen.clearRect(0, 0, across, across);
     pen.strokeStyle = semicon.colour("line");
     pen.lineWidth = 1.2;
@@ -219,7 +219,8 @@
     const end = Math.max(curve.at(-1)?.[0] ?? 1, 2), at = (step) => left + ((across - left - 4) * (step - 1)) / (end - 1);
     pen.font = "11px system-ui, sans-serif";
     pen.fillStyle = ink;
-    if (curve.length) { pen.fillText(top.toFixed(1), 2, 26); pen.fillText(low.toFixed(1), 2, high - 4); }
+    if (!curve.length) return pen.fillText("No step yet.", 2, 26);
+    for (const [value, y] of [[top, 26], [low, high - 4]]) pen.fillText(value.toFixed(1), 2, y);
     pen.strokeStyle = ink;
     pen.lineWidth = 1;
     pen.setLineDash([3, 3]);
@@ -288,7 +289,7 @@
     hint = words;
     const there = [1, 2, 3].filter((k) => labels.includes(k)), steps = news ? news.steps : 0;
     const scores = steps ? there.map((k) => `${NAMES[k]} ${room.dice(news.named, labels, k).toFixed(2)}`).join(", ") : "";
-    const now = !there.length ? "Nothing is painted: paint a colour, then press Play." : steps ? `After ${inWords(steps)} ${steps === 1 ? "step" : "steps"}, Dice of tint and paint (1 where they cover each other): ${scores}.` : "Before the first step: the pixels lie where chance puts them.";
+    const now = !there.length ? "Nothing is painted: paint a colour, then press Play." : steps ? `After ${inWords(steps)} ${steps === 1 ? "step" : "steps"}, Dice of tint and paint (1 where they cover each other): ${scores}.` : "Before the first step: random weights place the pixels.";
     said.textContent = hint || (steps < 300 ? fresh : "") + now;
     if (!news || !steps || !there.length || !news.index.length) { compared.textContent = "Nothing yet."; return; }
     const speed = playing && news.rate ? ` ${Math.round(news.rate)} steps a second.` : "";
@@ -363,7 +364,7 @@
     } catch { tell(`${file.name}: is no picture that this browser can read; choose a PNG or JPEG.`); }
     chosen();
   };
-  const file = make("input", { type: "file", id: "file", accept: "image/*", class: "visually-hidden" });
+  const file = make("input", { type: "file", id: "file", accept: "image/*", class: "visually-hidden", tabindex: -1, "aria-hidden": "true" });
   file.addEventListener("change", () => { if (file.files[0]) own(file.files[0]); file.value = ""; });
   file.addEventListener("cancel", chosen);
   root.addEventListener("dragover", (event) => event.preventDefault());
@@ -442,7 +443,7 @@ for k in there:
     step: button("step", "One step", () => { play(false); worker.postMessage({ kind: "step" }); }),
     reset: button("reset", "Start again", () => { state.seed = (state.seed + 1) % 100000; anew(`New random weights, seed ${state.seed}. `); }),
     copy: button("copy", "Copy as Python", copy),
-    clear: button("clear", "Clear the paint", () => { play(false); labels.fill(0); erased.fill(0); change("paint", "paint cleared"); draw(); }),
+    clear: button("clear", "Clear the paint", () => { play(false); labels.fill(0); erased.fill(0); fresh = ""; change("paint", "paint cleared"); draw(); }),
     undo: button("paint", "The outlines again", () => { labels = Uint8Array.from(preset); erased.fill(0); change("paint", "outlines again"); draw(); }),
     mine: button("mine", "Your own picture…", () => file.click()),
     brush: choice("brush", "Brush", [[1, "● orange"], [2, "● blue"], [3, "● green"], [0, "○ erase"]], 1, (value) => { brush = value; }),

@@ -23,6 +23,7 @@ function explorer(root, data, host) {
   // What the tables say of a method at a labelled share (semicon_nb.explore.results_state.Cell); undefined where it was not run
   const cell = (method, labels) => now().cells[shown.metric][shown.name].find((c) => c.method === method && c.labels === labels);
   const cellsOf = (method) => now().shares.map((share) => cell(method, share)).filter(Boolean);
+  const scored = (experiment, metric) => experiment.cells[metric].mean.length > 0; // whether any run of it has this score
   const rooms = () => now().rooms[shown.metric][shown.name];
   const title = () => `${now().names[shown.metric]}, ${shown.name === "mean" ? "mean of the classes" : shown.name}`;
 
@@ -113,7 +114,7 @@ function explorer(root, data, host) {
   const anew = { volume: 0, rank: 0 };
   const choose = (name, label, heard = (value) => show({ [name]: value, ...anew })) => menu(host, name, label, [], null, heard);
   const controls = {
-    experiment: choose("experiment", "Experiment", (name) => show({ ...experiments[name].opened, metric: shown.metric })), metric: choose("metric", "Score"), name: choose("name", "Class"),
+    experiment: choose("experiment", "Experiment", (name) => show({ ...experiments[name].opened, ...(scored(experiments[name], shown.metric) && { metric: shown.metric }) })), metric: choose("metric", "Score"), name: choose("name", "Class"),
     method: choose("method", "Volumes of"), labels: choose("labels", "Labelled"), volume: choose("volume", "Volume", (volume) => show({ volume, rank: 0 })),
     rank: slider(host, "rank", "Slice, worst first", ["1"], 0, (rank) => { shown.rank = rank; drawSlice(); host.changed({ ...shown }); }),
   };
@@ -134,7 +135,7 @@ function explorer(root, data, host) {
   function fill() {
     const e = now();
     controls.experiment.set(Object.keys(experiments).map((name) => [name, name || "not named"]), shown.experiment);
-    controls.metric.set(Object.entries(e.names), shown.metric);
+    controls.metric.set(Object.entries(e.names).filter(([name]) => scored(e, name) || name === shown.metric), shown.metric);
     controls.name.set([["mean", "mean of the classes"], ...e.classes.map((c) => [c, c])], shown.name);
     places.forEach((place, k) => place.set([["", "none"], ...e.methods.map((m) => [m, m])], shown.methods[k]));
     controls.method.set(shown.methods.filter(Boolean).map((m) => [m, m]), shown.method);
