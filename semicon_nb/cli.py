@@ -366,7 +366,7 @@ def set_aside(rows: "pd.DataFrame", path: Path) -> set[str]:
 
 def results_path(options: argparse.Namespace) -> Path:
     """The results file of an experiment; ValueError for a name, or a folder, that none can have."""
-    name = options.name or Path(os.path.abspath(options.data)).name
+    name = options.name or (options.data if options.data in COHORT_LINES else Path(options.data).resolve().name)
     if Path(name).name != name or name.startswith(".") or name.endswith(".failed"):
         what = "a plain name of a results file, without folders, a dot before it or .failed behind it"
         raise ValueError(f"--name: found {name!r}, expected {what}; the folder is that of --results")

@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 import semicon_nb
 from .arguments import as_share, check_factor, check_seed
-from .data import Cohort, Split, cohort_folders, labelled_indices, load, part_indices, split
+from .data import Cohort, Split, cohort_folders, labelled_indices, load, part_indices, settled, split, unplaced
 from .study import method_with, with_defects
 from .dice import pooled_dice
 from .evaluate import evaluate
@@ -68,7 +68,7 @@ def grid(
 
     splits, seeds = [check_seed("splits", one) for one in splits], [check_seed("seeds", one) for one in seeds]
     check_factor("scale", scale)
-    source = {"cohort": data} if isinstance(data, str) else dict(data)
+    source = settled({"cohort": data} if isinstance(data, str) else dict(data))
     shared = {"data": source, "preset": named_preset(preset).name, "scale": scale, "defects": sorted(defects)}
     shared |= {"spread": spread} if spread != "people" else {}
     cohort = load_once(source)
@@ -79,7 +79,7 @@ def grid(
     rows = []
     for seed, share, number, method in ((a, b, c, named_method(d)) for a in seeds for b in labels for c in splits for d in methods):
         row = {"method": method.name, "labels": as_share(share), "split": number, "seed": seed, **shared}
-        rows.append({"key": content_key(row, method.key, *content), **row})
+        rows.append({"key": content_key({**row, "data": unplaced(source)}, method.key, *content), **row})
     return pd.DataFrame(rows)
 
 
