@@ -26,7 +26,7 @@ from .files import cache_folder, content_of, from_json, versions, write_atomic
 from .identity import difference
 from .loop import Step, as_lines, read_history, run, same_numbers, seeded, steps_in
 from .machine import UNABLE, described, device_of, duration, machine
-from .names import check_run
+from .names import check_run, counted
 from .networks import Builder, load_network, load_weights, save_weights
 from .plan import Plan, PlannedStage
 from .predict import with_prediction
@@ -171,7 +171,7 @@ class Run:
         return [name for name in ("initial", *self.settings["stages"]) if (self.folder / f"{name}.pt").exists()]
 
     def __repr__(self) -> str:
-        return f"Run({self.folder}: {self.method}, {len(self.split.labelled)} labelled volumes, {len(self.history)} steps)"
+        return f"Run({self.folder}: {self.method}, {counted(len(self.split.labelled), 'labelled volume')}, {counted(len(self.history), 'step')})"
 
 
 def learned_from(run: Run, cohort: Cohort) -> list[str] | None:

@@ -225,7 +225,7 @@ def test_what_was_not_found_is_said_below_the_table(capsys: pytest.CaptureFixtur
             nibabel.save(nibabel.Nifti1Image(voxels.astype(np.uint8), AFFINE), place / side / f"p{v}.nii.gz")
     assert main(f"train scratch --data {place} --size 16 --labels 1 --preset tiny --out {run} --quiet".split()) == 0
     assert main(["evaluate", str(run)]) == 0
-    assert "label 1: no overlap in 1 of 1 volumes. Dice is 0 there" in capsys.readouterr().out
+    assert "label 1: no overlap in 1 of 1 volume. Dice is 0 there" in capsys.readouterr().out
 
 
 def test_the_hippocampus_task_is_known_by_any_path(capsys: pytest.CaptureFixture, tmp_path: Path, decathlon: Path, monkeypatch) -> None:
