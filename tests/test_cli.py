@@ -45,11 +45,11 @@ def decathlon(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
     pairs = []
-    for v, volume in enumerate(other.volumes[:4]):
+    for v in range(4):
         for name, stack in (("imagesTr", other.images.astype(np.float32) * 900), ("labelsTr", other.labels)):
             voxels = np.moveaxis(stack[other.volume == v], 0, 2)
-            nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), folder / name / f"{volume.name}.nii.gz")
-        pairs.append({"image": f"./imagesTr/{volume.name}.nii.gz", "label": f"./labelsTr/{volume.name}.nii.gz"})
+            nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), folder / name / f"scan_{v}.nii.gz")
+        pairs.append({"image": f"./imagesTr/scan_{v}.nii.gz", "label": f"./labelsTr/scan_{v}.nii.gz"})
     labels = {"0": "background", "1": "anterior", "2": "posterior"}
     (folder / "dataset.json").write_text(json.dumps({"name": "Other", "labels": labels, "training": pairs}))
     return folder

@@ -73,7 +73,10 @@ _APART = r"(?:[_. -]+)"
 _COUNTED = "ses|sess|session|frame|fr|slice|slc|time|timepoint|tp|phase|visit|echo|day|week|month|z|t"
 """What a scan, or a person's scans, are counted by."""
 
-_SIDES = "ed|es|left|right|pre|post|baseline|followup|[234]ch|sa|la|t1|t1w|t1n|t1c|t1ce|t1gd|t2|t2w|t2f|flair|pdw?|dwi|adc"
+_HALVES = "left|right"
+"""What tells the two organs of one person apart: they have no pixel in common, so that is told and not refused."""
+
+_SIDES = f"ed|es|pre|post|baseline|followup|[234]ch|sa|la|t1|t1w|t1n|t1c|t1ce|t1gd|t2|t2w|t2f|flair|pdw?|dwi|adc|{_HALVES}"
 """What tells the phases, sides, views and contrasts of one person's scans apart."""
 
 _MARK = re.compile(
@@ -100,7 +103,8 @@ def _marked(pairs: Sequence[Pair]) -> list[tuple[_Several, bool]]:
     told = []
     for (head, rest), (one, other) in several.items():
         whose = bool(re.search(r"\d", head)) or (bool(head) and not rest and ahead > 1)
-        told.append(((one, other, one.name[: len(head)] if whose else rest.strip("_. -")), whose))
+        halves = all(re.search(rf"(?<![^\W_])(?:{_HALVES})(?![^\W_])", fold(case.name)[len(head) :]) for case in (one, other))
+        told.append(((one, other, one.name[: len(head)] if whose else rest.strip("_. -")), whose and not halves))
     return sorted(told, key=lambda case: not case[1])
 
 

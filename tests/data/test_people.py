@@ -38,7 +38,7 @@ def test_frames_slices_and_sessions_are_of_one_person(pattern, who):
 @pytest.mark.parametrize(
     "names",
     [
-        ["A0S9V9_sa_ED", "A0S9V9_sa_ES"], ["BraTS20_Training_001_flair", "BraTS20_Training_001_t1ce"], ["case01_left", "case01_right"],
+        ["A0S9V9_sa_ED", "A0S9V9_sa_ES"], ["BraTS20_Training_001_flair", "BraTS20_Training_001_t1ce"],
         ["patient0001_2CH_ED", "patient0001_4CH_ES"], ["anna_slice_1", "anna_slice_2", "ben_slice_1", "ben_slice_2"],
     ],
 )  # fmt: skip
@@ -52,6 +52,7 @@ def test_phases_contrasts_and_sides_are_of_one_person(names):
     [
         several("case0{}_{}"), several("person{}-{}"), several("BraTS-GLI-0000{}-{}"), several("p{}_scan{}"), several("p{}_run-{}"),
         several("TCGA-DU-64{}_19860521_{}"), ["slice_001", "slice_002"], ["heart_slice_1", "heart_slice_2"], ["a1", "a1_aug"],
+        ["case01_left", "case01_right"],
         ["knee_left_01", "knee_right_01"], ["phase1_case_001", "phase2_case_001"],
     ],
 )  # fmt: skip
