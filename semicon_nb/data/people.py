@@ -73,10 +73,10 @@ _APART = r"(?:[_. -]+)"
 _COUNTED = "ses|sess|session|frame|fr|slice|slc|time|timepoint|tp|phase|visit|echo|day|week|month|z|t"
 """What a scan, or a person's scans, are counted by."""
 
-_HALVES = "left|right"
-"""What tells the two organs of one person apart: they have no pixel in common, so that is told and not refused."""
+_HALVES = "left|right|t1|t2"
+"""What is told and not refused where no more than these stand apart: organs that share no pixel, or contrasts, whose equal outlines are refused."""
 
-_SIDES = f"ed|es|pre|post|baseline|followup|[234]ch|sa|la|t1|t1w|t1n|t1c|t1ce|t1gd|t2|t2w|t2f|flair|pdw?|dwi|adc|{_HALVES}"
+_SIDES = f"ed|es|pre|post|baseline|followup|[234]ch|sa|la|t1w|t1n|t1c|t1ce|t1gd|t2w|t2f|flair|pdw?|dwi|adc|{_HALVES}"
 """What tells the phases, sides, views and contrasts of one person's scans apart."""
 
 _MARK = re.compile(
@@ -96,14 +96,15 @@ def _marked(pairs: Sequence[Pair]) -> list[tuple[_Several, bool]]:
     for one in pairs:
         if one.subject == one.name and (mark := _MARK.fullmatch(fold(one.name))):
             rest = mark["rest"] if re.search(r"\d", mark["rest"]) and not _MARK.fullmatch(mark["rest"]) else ""
-            value = mark["number"] or mark["count"] or mark["side"]
+            value = mark["side"] or (mark["word"] or mark["glued"]) + (mark["number"] or mark["count"])
             found[mark["head"], rest].setdefault(value + mark["rest"] * (not rest), one)
-    several = {who: list(cases.values())[:2] for who, cases in found.items() if len(cases) > 1}
+    several = {who: cases for who, cases in found.items() if len(cases) > 1}
     ahead = sum(bool(head) and not rest for head, rest in several)
-    told = []
-    for (head, rest), (one, other) in several.items():
+    told: list[tuple[_Several, bool]] = []
+    for (head, rest), cases in several.items():
         whose = bool(re.search(r"\d", head)) or (bool(head) and not rest and ahead > 1)
-        halves = all(re.search(rf"(?<![^\W_])(?:{_HALVES})(?![^\W_])", fold(case.name)[len(head) :]) for case in (one, other))
+        halves = all(re.match(rf"(?:{_HALVES})(?![^\W_])", value) for value in cases)
+        one, other, *_ = cases.values()
         told.append(((one, other, one.name[: len(head)] if whose else rest.strip("_. -")), whose and not halves))
     return sorted(told, key=lambda case: not case[1])
 

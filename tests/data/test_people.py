@@ -26,7 +26,7 @@ def several(pattern: str, firsts=("1", "2"), seconds=("03", "12")) -> list[str]:
     [
         ("patient00{}_frame{}", "patient001"), ("patient00{}frame{}", "patient001"), ("case0{}_slice_{}", "case01"), ("P{}_z{}", "P1"),
         ("0{}_ses-{}_T1w", "01"), ("p{}_t{}", "p1"), ("A{}_phase{}", "A1"), ("A{}-visit-{}", "A1"), ("x{}_time_{}_img", "x1"),
-        ("p{}_frame{}_slice_07", "p1"),
+        ("p{}_frame{}_slice_07", "p1"), ("p{}_frame{}_left", "p1"),
     ],
 )  # fmt: skip
 def test_frames_slices_and_sessions_are_of_one_person(pattern, who):
@@ -39,7 +39,7 @@ def test_frames_slices_and_sessions_are_of_one_person(pattern, who):
     "names",
     [
         ["A0S9V9_sa_ED", "A0S9V9_sa_ES"], ["BraTS20_Training_001_flair", "BraTS20_Training_001_t1ce"],
-        ["patient0001_2CH_ED", "patient0001_4CH_ES"], ["anna_slice_1", "anna_slice_2", "ben_slice_1", "ben_slice_2"],
+        ["patient0001_2CH_ED", "patient0001_4CH_ES"], ["p0_t1", "p0_t2", "p0_t3"], ["p0_t1w", "p0_t2w"], ["anna_slice_1", "anna_slice_2", "ben_slice_1", "ben_slice_2"],
     ],
 )  # fmt: skip
 def test_phases_contrasts_and_sides_are_of_one_person(names):
@@ -52,7 +52,7 @@ def test_phases_contrasts_and_sides_are_of_one_person(names):
     [
         several("case0{}_{}"), several("person{}-{}"), several("BraTS-GLI-0000{}-{}"), several("p{}_scan{}"), several("p{}_run-{}"),
         several("TCGA-DU-64{}_19860521_{}"), ["slice_001", "slice_002"], ["heart_slice_1", "heart_slice_2"], ["a1", "a1_aug"],
-        ["case01_left", "case01_right"],
+        ["case01_left", "case01_right"], ["p0_t1", "p0_t2", "p1_t1", "p1_t2"],
         ["knee_left_01", "knee_right_01"], ["phase1_case_001", "phase2_case_001"],
     ],
 )  # fmt: skip
