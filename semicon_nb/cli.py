@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import check_words, make_parser
-from .names import COHORT_LINES, METHOD_LINES, unit_words
+from .names import COHORT_LINES, METHOD_LINES, counted, unit_words
 from .terminal import how_to_go_on, sentence_of, show_warning, unheard
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def train(options: argparse.Namespace) -> list[str]:
     made = train_method(options.method, cohort, chosen, preset, options.seed, **how)
     measured = [step.dice for step in made.history if step.dice is not None]
     best = f", validation Dice {max(measured):.3f}" if measured else ""
-    print(f"{made.folder}: {options.method}, {len(chosen.labelled)} labelled volumes{best}")
+    print(f"{made.folder}: {options.method}, {counted(len(chosen.labelled), 'labelled volume')}{best}")
     measure = [f"semicon-nb evaluate {words_for(made.folder, options)} --data {shlex.quote(options.data)} --part test"]
     return measure + look_next(made.folder, options, some_scan(cohort, chosen.test))
 
@@ -231,7 +231,7 @@ def slices_of_part(run: "Run", cohort: "Cohort", part: str) -> "np.ndarray":
         if seen is None:
             raise ValueError(f"{what}, and its run.json, being older, cannot tell whether it learned from these images; train it again")
         if seen:
-            many = f"{len(seen)} of its {len(cohort.volumes)} volumes hold images that the run learned from, {', '.join(seen[:3])}"
+            many = f"{len(seen)} of its {counted(len(cohort.volumes), 'volume')} hold images that the run learned from, {', '.join(seen[:3])}"
             raise ValueError(f"{what}, but {many}; leave them out, or name by --data what it was trained on")
         raise ValueError(f"{what}; measure it with --part all")
     return np.flatnonzero(cohort.labelled)
@@ -242,7 +242,7 @@ def say_learned(run: "Run", cohort: "Cohort", seen: list[str] | None) -> None:
     if seen is None:
         print(f"semicon-nb evaluate: {run.folder}: cannot tell whether it learned from these images, being older", file=sys.stderr)
     elif seen:
-        many = f"{len(seen)} of its {len(cohort.volumes)} volumes hold images that this run learned from ({', '.join(seen[:3])})"
+        many = f"{len(seen)} of its {counted(len(cohort.volumes), 'volume')} hold images that this run learned from ({', '.join(seen[:3])})"
         print(f"semicon-nb evaluate: {cohort.name}: {many}; so this is no score on new people", file=sys.stderr)
 
 
@@ -268,10 +268,10 @@ def evaluate(options: argparse.Namespace) -> list[str]:
         print(json.dumps(report.to_dict() | ({"learned_from": seen} if seen else {})))
         return following
     columns = {"pooled_dice": "pooled Dice", "volume_dice": "volume Dice", "hd95": f"HD95 ({unit_words(report.unit)})"}
-    print(f"{cohort.name}, {options.part}: {len(report.volumes)} volumes, {report.slices} labelled slices\n")
+    print(f"{cohort.name}, {options.part}: {counted(len(report.volumes), 'volume')}, {counted(report.slices, 'labelled slice')}\n")
     print(report.table()[[*columns]].rename(columns=columns).to_string())
     what = f"Dice is 0 there, and where one side is empty, HD95 is the {'picture' if report.unit == 'pixel' else 'volume'}'s diagonal."
-    lost = {name: f"{row['missed']} of {row['volumes']} volumes" for name, row in report.per_class.items() if row["missed"]}
+    lost = {name: f"{row['missed']} of {counted(row['volumes'], 'volume')}" for name, row in report.per_class.items() if row["missed"]}
     print("".join(f"\n{name}: no overlap in {where}. {what}" for name, where in lost.items()) + "\n" * bool(lost), end="")
     return following
 
@@ -325,7 +325,7 @@ def predict(options: argparse.Namespace) -> list[str]:
             tqdm.write(f"semicon-nb predict: {sentence}", file=sys.stderr)
         tqdm.write(wrote)
     if bad:
-        raise Failed(f"{bad} of {len(pairs)} images have no mask, see above; mend them and predict those again")
+        raise Failed(f"{bad} of {counted(len(pairs), 'image')} have no mask, see above; mend them and predict those again")
     return look_next(options.run, options)[:1]
 
 
@@ -360,13 +360,13 @@ def set_aside(rows: "pd.DataFrame", path: Path) -> set[str]:
             keys.add(row["key"])
             reasons[str(error)] = reasons.get(str(error), 0) + 1
     for reason, count in reasons.items():
-        print(f"{count} of {len(rows)} runs cannot be done: {reason}", flush=True)
+        print(f"{count} of {counted(len(rows), 'run')} cannot be done: {reason}", flush=True)
     return keys
 
 
 def results_path(options: argparse.Namespace) -> Path:
     """The results file of an experiment; ValueError for a name, or a folder, that none can have."""
-    name = options.name or Path(os.path.abspath(options.data)).name
+    name = options.name or (options.data if options.data in COHORT_LINES else Path(options.data).resolve().name)
     if Path(name).name != name or name.startswith(".") or name.endswith(".failed"):
         what = "a plain name of a results file, without folders, a dot before it or .failed behind it"
         raise ValueError(f"--name: found {name!r}, expected {what}; the folder is that of --results")
@@ -389,7 +389,7 @@ def experiment(options: argparse.Namespace) -> list[str]:
         load_named(options.data, **how)  # which refuses what this cohort does not take
     how = {"data": source, "preset": options.preset, "scale": options.scale, "model": options.model, "spread": options.spread}
     rows = grid(options.methods, options.labels, options.splits, options.seeds, **how)
-    print(f"{len(rows)} runs on {options.data}, results in {path}", flush=True)
+    print(f"{counted(len(rows), 'run')} on {options.data}, results in {path}", flush=True)
     able = rows[~rows["key"].isin(set_aside(rows, path))]
     preset = named_preset(options.preset).scaled(options.scale)
     chosen = {name: named_method(name) for name in options.methods}
@@ -399,8 +399,8 @@ def experiment(options: argparse.Namespace) -> list[str]:
         told = "; ".join(failures(path, set(rows["key"])))
         tried = "The same command tries them again, once that is mended" if len(able) > len(finished) else "Other --labels may have enough"
         again = tried + f"\nNext: {following}" * path.exists()
-        raise Failed(f"{len(rows) - len(finished)} of {len(rows)} runs failed: {told}. {again}")
-    print(f"{path}: {len(finished)} runs of this grid are finished")
+        raise Failed(f"{len(rows) - len(finished)} of {counted(len(rows), 'run')} failed: {told}. {again}")
+    print(f"{path}: {counted(len(finished), 'run')} of this grid {'are' if len(finished) > 1 else 'is'} finished")
     return [following]
 
 

@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 import semicon_nb
 from .arguments import as_share, check_factor, check_seed
-from .data import Cohort, Split, cohort_folders, labelled_indices, load, part_indices, split
+from .data import Cohort, Split, cohort_folders, labelled_indices, load, part_indices, settled, split, unplaced
 from .study import method_with, with_defects
 from .dice import pooled_dice
 from .evaluate import evaluate
@@ -40,7 +40,7 @@ from .methods import named_method, named_preset, train_method
 from .stages import Method, Preset
 from .machine import chosen_device, chosen_precision, described, duration, one_thread, settle_precision
 from .networks import Builder, build, look_for, looked_for, network_facts, path_of
-from .names import COHORT_LINES, check_whole
+from .names import COHORT_LINES, check_whole, counted
 from .plan import check_network, plan_run
 from .predict import Prediction, has_neighbours, predict_slices, prediction_of
 from .runs import begun_in, forecast
@@ -68,7 +68,7 @@ def grid(
 
     splits, seeds = [check_seed("splits", one) for one in splits], [check_seed("seeds", one) for one in seeds]
     check_factor("scale", scale)
-    source = {"cohort": data} if isinstance(data, str) else dict(data)
+    source = settled({"cohort": data} if isinstance(data, str) else dict(data))
     shared = {"data": source, "preset": named_preset(preset).name, "scale": scale, "defects": sorted(defects)}
     shared |= {"spread": spread} if spread != "people" else {}
     cohort = load_once(source)
@@ -79,7 +79,7 @@ def grid(
     rows = []
     for seed, share, number, method in ((a, b, c, named_method(d)) for a in seeds for b in labels for c in splits for d in methods):
         row = {"method": method.name, "labels": as_share(share), "split": number, "seed": seed, **shared}
-        rows.append({"key": content_key(row, method.key, *content), **row})
+        rows.append({"key": content_key({**row, "data": unplaced(source)}, method.key, *content), **row})
     return pd.DataFrame(rows)
 
 
@@ -383,7 +383,7 @@ def grid_outlook(
     many = min(workers, len(left)) if executor is None else 1
     by = "in this process" if alone else f"with {many} worker{'s' * (many > 1)}"
     by = by if executor is None or alone else "of one machine like this"
-    return f"{len(left)} run{'s' * (len(left) > 1)} left, {where}; about {duration(seconds / many)} of training {by}"
+    return f"{counted(len(left), 'run')} left, {where}; about {duration(seconds / many)} of training {by}"
 
 
 def note(path: Path, row: dict, outcome: dict | BaseException) -> str:
@@ -464,7 +464,7 @@ def run_rows(
 def _told(rows: "pd.DataFrame", finished: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     """The finished runs, after a warning where others of the rows failed."""
     if lost := set(rows["key"]) - set(finished["key"]):
-        warnings.warn(f"{path}: {len(lost)} of {len(rows)} runs failed and are left out: {'; '.join(failures(path, lost))}", stacklevel=3)
+        warnings.warn(f"{path}: {len(lost)} of {counted(len(rows), 'run')} failed and are left out: {'; '.join(failures(path, lost))}", stacklevel=3)
     return finished
 
 

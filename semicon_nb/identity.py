@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from .files import content_key
+from .names import COHORT_LINES
 
 __all__ = ["code_key", "declared"]
 
@@ -423,8 +424,8 @@ def experiment_of(record: dict) -> str:
     """
     source, scale = source_of_run(record), record.get("scale") or 1
     cohort = str(source.get("cohort") or "")
-    if (place := PurePath(cohort)).name != cohort:  # a folder: where it lies is nobody's business, what is in it tells it from others
-        cohort = f"{place.name} {str((record.get('settings') or {}).get('fingerprint', ''))[:6]}".strip()
+    if cohort and cohort not in COHORT_LINES:  # a folder: where it lies is nobody's business, what is in it tells it from others
+        cohort = f"{PurePath(cohort).name} {str((record.get('settings') or {}).get('fingerprint', ''))[:6]}".strip()
     else:
         made = ", ".join(f"{name} {_short(source[name])}" for name in sorted(source) if name not in ("cohort", "data", "seed"))
         cohort += f" ({made})" * bool(made)

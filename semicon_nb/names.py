@@ -74,6 +74,11 @@ def meant(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {small[near[0]]}?" if near else ""
 
 
+def counted(count: int | str, noun: str) -> str:
+    """A number of things, each called by the `noun`: 1 volume, 12 volumes; 1 process, 2 processes."""
+    return f"{count} {noun}{('es' if noun.endswith('ss') else 's') * (str(count) != '1')}"
+
+
 def unit_words(unit: str | None) -> str:
     """The `unit` of distances in words: "mm" or "pixel"; any other value where it differs or isn't known."""
     return {"mm": "mm", "pixel": "pixels"}.get(unit or "", "mm or pixels")

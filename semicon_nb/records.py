@@ -96,9 +96,12 @@ def check_names(runs: list[tuple[str, dict]]) -> None:
 def _check_shared(runs: list[tuple[str, dict]], experiments: list[str]) -> None:
     """ValueError where runs of one experiment have other networks, or those of one method other settings, whatever their share, split and seed."""
     known: dict[tuple, tuple[str, dict, dict]] = {}
-    for (path, run), experiment in zip(runs, experiments, strict=True):
+    told_first = sorted(zip(runs, experiments, strict=True), key=lambda one: _epochs_of(one[0][1]) is None)
+    for (path, run), experiment in told_first:
         for name, about in _shared(run):
-            place, other, before = known.setdefault((experiment, *name), (path, run, about))
+            here = path, run, about
+            unsure = name[0] == _ALL and _epochs_of(run) is None  # it may count passes, if none of the others says that it does not
+            place, other, before = known.get((experiment, *name), here) if unsure else known.setdefault((experiment, *name), here)
             if odd := difference(before, about, f"{name[-1]}: "):
                 two = f"{_places(place, path)}: {title_of(other)} and {title_of(run)} are both runs of {experiment}"
                 raise ValueError(f"{two}, but {odd}; {_MEND}")
@@ -110,6 +113,14 @@ _PER_RUN = ("validate_every", "precision", "save_every")
 _COUNT_STEPS = ("demo", "laptop", "thorough")
 """Presets that count steps; of any other, older runs do not say whether it counts passes over the slices."""
 
+_ALL = "in all runs"
+"""Begins the name of what runs share whatever their split and share of labels: their steps, where no passes are counted."""
+
+
+def _epochs_of(run: dict) -> dict | None:
+    """Passes over the slices by stage; None where a run, being older, does not say whether they are counted."""
+    return run.get("epochs", {} if run.get("preset") in _COUNT_STEPS else None)
+
 
 def _shared(run: dict) -> Iterator[tuple[tuple, dict]]:
     """What a run says of itself that others of its experiment share, and what those of its method do, each with a name."""
@@ -120,21 +131,29 @@ def _shared(run: dict) -> Iterator[tuple[tuple, dict]]:
         yield ("code",), {"the network's": code}
     if settings.get("method"):
         yield (run["method"], "method"), settings["method"]
-    epochs = run.get("epochs", {} if run.get("preset") in _COUNT_STEPS else None)
-    if epochs is not None:
+    if (epochs := _epochs_of(run)) is not None:
         yield ("epochs",), epochs
-    apart = _PER_RUN if epochs == {} else ("steps", *_PER_RUN)
     for stage, about in (settings.get("stages") or {}).items():
-        known = {name: value for name, value in about.items() if name not in apart}
+        steps, passes = {name: about[name] for name in ("steps",) if name in about}, stage in (epochs or ())
+        known = {name: value for name, value in about.items() if name not in ("steps", *_PER_RUN)}
         yield (run["method"], stage), known
-        for name, value in _of_preset(settings, stage, known).items():
+        if steps and not passes:
+            yield (_ALL, run["method"], stage), steps
+        if steps:  # a pass has as many steps as the slices of the split need, or those with labels
+            pool = (_described(settings, stage) or {}).get("images") == "train" and stage != "finetune"
+            yield (run["method"], run["split"], "any share" if pool else run["labels"], stage), steps
+        for name, value in _of_preset(settings, stage, known | steps if epochs is not None and not passes else known).items():
             yield ("the preset", name, stage), {name: value}
+
+
+def _described(settings: dict, stage: str) -> dict | None:
+    """A stage as a run describes its method; None where it, being older, does not."""
+    return next((one for one in (settings.get("method") or {}).get("stages") or () if one.get("stage") == stage), None)
 
 
 def _of_preset(settings: dict, stage: str, about: dict) -> dict:
     """What the preset, and not the method, decides `about` a stage: nothing where a run, being older, does not describe its method."""
-    own = next((one for one in (settings.get("method") or {}).get("stages") or () if one.get("stage") == stage), None)
-    if own is None:
+    if (own := _described(settings, stage)) is None:
         return {}
     longer, changed = own.get("longer", 1), own.get("changes") or {}
     if longer != 1:

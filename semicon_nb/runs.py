@@ -26,7 +26,7 @@ from .files import cache_folder, content_of, from_json, versions, write_atomic
 from .identity import difference
 from .loop import Step, as_lines, read_history, run, same_numbers, seeded, steps_in
 from .machine import UNABLE, described, device_of, duration, machine
-from .names import check_run
+from .names import check_run, counted
 from .networks import Builder, load_network, load_weights, save_weights
 from .plan import Plan, PlannedStage
 from .predict import with_prediction
@@ -171,7 +171,7 @@ class Run:
         return [name for name in ("initial", *self.settings["stages"]) if (self.folder / f"{name}.pt").exists()]
 
     def __repr__(self) -> str:
-        return f"Run({self.folder}: {self.method}, {len(self.split.labelled)} labelled volumes, {len(self.history)} steps)"
+        return f"Run({self.folder}: {self.method}, {counted(len(self.split.labelled), 'labelled volume')}, {counted(len(self.history), 'step')})"
 
 
 def learned_from(run: Run, cohort: Cohort) -> list[str] | None:
@@ -442,14 +442,17 @@ def _take_stage(model: UNet, plan: Plan, number: int, folder: Path, bar: tqdm, l
     stage, kept = planned.stage, place_of(planned.key)
     weights, history = folder / f"{stage.name}.pt", folder / "checkpoints" / str(number) / "history.jsonl"
     with _cache_of(kept) if planned.shared else nullcontext():
-        if reused := planned.shared and not weights.exists() and bool(in_cache(planned.key)):
+        fresh = planned.shared and not weights.exists() and bool(in_cache(planned.key))
+        if fresh:
             write_atomic(history, kept.with_suffix(".jsonl").read_bytes())
             write_atomic(weights, kept.read_bytes())
+        taken = planned.shared and weights.exists() and history.exists()
+        reused = fresh or (taken and not any(history.parent.glob("*.pt")))  # which training leaves
         steps = read_history(history)
-        whole = not reused or [step.step for step in steps] == [*range(1, planned.settings.steps + 1)]
+        whole = not fresh or [step.step for step in steps] == [*range(1, planned.settings.steps + 1)]
         if not (whole and _loaded(model, weights)):
             if weights.exists():
-                print(f"{kept if reused else weights}: is damaged; this stage is trained anew")
+                print(f"{kept if fresh else weights}: is damaged; this stage is trained anew")
             own = {"seed": plan.seed, "folder": history.parent, "resume": True, **stage.options}
             share = left / max(1, planned.settings.steps - len(steps))
             steps_of = stage.train(model, plan.cohort, plan.split, planned.settings, **own)

@@ -152,11 +152,12 @@ def quarter_turn(values: Tensor, quarters: int, mirror: bool) -> Tensor:
 def mean_teacher(nets: Teacher, batch: Batch, context: Context, quarters: int = 0, mirror: bool = False) -> Tensor:
     """Supervised loss, and agreement of the student on the strong view, turned, with the teacher's turned answer to the weak one; a scalar.
 
-    The teacher follows first, so it knows the student's steps up to the one before.
+    The teacher follows first, so it knows the student's steps up to the one before. It answers in evaluation mode, as it will predict: without
+    dropout, and with the means that a BatchNorm keeps. (The first code of the method left it in training mode.)
     """
     nets.follow(batch.step)
-    with torch.no_grad():
-        target = quarter_turn(logits_of(nets.teacher, batch.weak, context).softmax(1), quarters, mirror)
+    with evaluating(nets.teacher) as net:
+        target = quarter_turn(logits_of(net, batch.weak, context).softmax(1), quarters, mirror)
     guess = logits_of(nets.student, quarter_turn(batch.strong, quarters, mirror), context).softmax(1)
     return supervised(nets, batch, context) + context.weight * ramp(batch.step, context.steps) * F.mse_loss(guess, target)
 
@@ -173,14 +174,17 @@ def pseudo_labels(logits: Tensor) -> tuple[Tensor, Tensor]:
     return label, chance
 
 
-@torch.no_grad()
 def guessed(model: nn.Module, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
-    """What a network takes for the labels [U, H, W] of the weak views, and how probable each is [U, H, W]."""
-    return pseudo_labels(logits_of(model, batch.weak, context))
+    """What a network takes, as it would predict, for the labels [U, H, W] of the weak views, and how probable each is [U, H, W]."""
+    with evaluating(model) as net:
+        return pseudo_labels(logits_of(net, batch.weak, context))
 
 
 def cross_pseudo(nets: Twins, batch: Batch, context: Context) -> Tensor:
-    """Supervised loss of both networks, and cross entropy of each with the other's classes on unlabelled slices; a scalar."""
+    """Supervised loss of both networks, and cross entropy of each with the other's classes on unlabelled slices; a scalar.
+
+    Both learn and teach in one pass, as in the method's own code, and so in training mode.
+    """
     one, two = (logits_of(net, torch.cat([batch.images, batch.weak]), context) for net in (nets.student, nets.twin))
     known = len(batch.images)
     loss = cross_entropy_dice(one[:known], batch.labels) + cross_entropy_dice(two[:known], batch.labels)
@@ -263,7 +267,10 @@ def chosen_pixels(labels: Tensor, sure: Tensor, count: int, generator: torch.Gen
 
 
 def pixel_contrast(nets: Student, batch: Batch, context: Context, pixels: int = 1024) -> tuple[Tensor, Tensor]:
-    """Logits [B, classes, H, W] of the labelled slices, and the contrast of labelled and confidently pseudo-labelled pixels."""
+    """Logits [B, classes, H, W] of the labelled slices, and the contrast of labelled and confidently pseudo-labelled pixels.
+
+    The pass that learns also makes the pseudo-labels, and so in training mode.
+    """
     images = torch.cat([batch.images, batch.weak])
     features = at_precision(nets.student.features, images, context.precision)
     logits = nets.student.class_head(features)

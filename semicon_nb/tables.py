@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from .arguments import as_share
 from .files import content_key, content_of, from_json, without_nan
 from .identity import source_of_run
-from .names import unit_words
+from .names import counted, unit_words
 from .records import check_names, checked, each_once, experiments_of, steps_of, typed
 
 if TYPE_CHECKING:
@@ -413,7 +413,7 @@ def table_of_one(runs: "pd.DataFrame", form: str, metric: str) -> str:
     splits = summary(runs, metric)["splits"]
     splits = splits[splits > 0]
     if splits.empty:
-        lost = f"{titled(metric, runs)}: was not measured, or is undefined, in all of them; {len(runs)} runs ({runs['experiment'].iloc[0]})."
+        lost = f"{titled(metric, runs)}: was not measured, or is undefined, in all of them; {counted(len(runs), 'run')} ({runs['experiment'].iloc[0]})."
         return {"html": f"<p>{escape(lost)}</p>", "latex": f"% {lost}"}.get(form, lost)
     note = _note(runs, metric, splits)
     note += " Best other: highest Dice on validation subjects, of those that share most splits." * any(name.endswith("best other") for name in rows)
@@ -430,7 +430,7 @@ def _note(runs: "pd.DataFrame", metric: str, splits: "pd.Series") -> str:
     seeds = _seeded(runs).groupby(["split", "labels", "method"])["seed"].agg(frozenset)
     note += ", differences over all that both have" * bool(runs["split"].nunique() > splits.max())
     note += ", differences over the seeds that both have" * bool(seeds.groupby("split").nunique().max() > 1)
-    note += f"; {len(runs)} run{'s' * (len(runs) > 1)}"
+    note += f"; {counted(len(runs), 'run')}"
     return note + f" ({runs['experiment'].iloc[0]})" * bool(runs["experiment"].iloc[0]) + "."
 
 

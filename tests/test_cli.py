@@ -45,11 +45,11 @@ def decathlon(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)
     pairs = []
-    for v, volume in enumerate(other.volumes[:4]):
+    for v in range(4):
         for name, stack in (("imagesTr", other.images.astype(np.float32) * 900), ("labelsTr", other.labels)):
             voxels = np.moveaxis(stack[other.volume == v], 0, 2)
-            nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), folder / name / f"{volume.name}.nii.gz")
-        pairs.append({"image": f"./imagesTr/{volume.name}.nii.gz", "label": f"./labelsTr/{volume.name}.nii.gz"})
+            nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), folder / name / f"scan_{v}.nii.gz")
+        pairs.append({"image": f"./imagesTr/scan_{v}.nii.gz", "label": f"./labelsTr/scan_{v}.nii.gz"})
     labels = {"0": "background", "1": "anterior", "2": "posterior"}
     (folder / "dataset.json").write_text(json.dumps({"name": "Other", "labels": labels, "training": pairs}))
     return folder
@@ -225,7 +225,7 @@ def test_what_was_not_found_is_said_below_the_table(capsys: pytest.CaptureFixtur
             nibabel.save(nibabel.Nifti1Image(voxels.astype(np.uint8), AFFINE), place / side / f"p{v}.nii.gz")
     assert main(f"train scratch --data {place} --size 16 --labels 1 --preset tiny --out {run} --quiet".split()) == 0
     assert main(["evaluate", str(run)]) == 0
-    assert "label 1: no overlap in 1 of 1 volumes. Dice is 0 there" in capsys.readouterr().out
+    assert "label 1: no overlap in 1 of 1 volume. Dice is 0 there" in capsys.readouterr().out
 
 
 def test_the_hippocampus_task_is_known_by_any_path(capsys: pytest.CaptureFixture, tmp_path: Path, decathlon: Path, monkeypatch) -> None:

@@ -26,6 +26,7 @@ from semicon_nb import experiment
 from semicon_nb.data import load, part_indices, split
 from semicon_nb.dice import pooled_dice
 from semicon_nb.experiment import Serial, append, grid, heal, outcomes, run_grid, run_one, todo
+from semicon_nb.identity import experiment_of
 from semicon_nb.machine import chosen_device, chosen_precision, duration, processor
 from semicon_nb.methods import METHODS, recipe_of
 from semicon_nb.stages import PRESETS, Method, Stage
@@ -168,6 +169,20 @@ def test_a_folder_is_that_of_the_place_where_one_stands(tmp_path, monkeypatch):
     scans(tmp_path / "elsewhere", "abc", 3)
     assert experiment.load_once(source).fingerprint != before.fingerprint
     assert experiment.load_once(DATA) is experiment.load_once(DATA), "generated people have no files"
+
+
+def test_one_folder_is_one_whatever_it_is_called(tmp_path, monkeypatch):
+    scans(tmp_path / "coh", "abcde", 0)
+    (tmp_path / "link").symlink_to(tmp_path / "coh")
+    scans(tmp_path / "copy", "abcde", 0)
+    monkeypatch.chdir(tmp_path)
+    spelled = ["coh", "./coh", str(tmp_path / "coh"), "link", str(tmp_path / "x" / ".." / "coh"), "copy"]
+    made = [grid(["scratch"], (0.5,), (0,), data={"cohort": name, "size": 16}, preset="demo") for name in spelled]
+    assert len({rows["key"][0] for rows in made}) == 1
+    assert len({json.dumps(rows["data"][0]) for rows in made[:-1]}) == 1
+    assert grid(["scratch"], (0.5,), (0,), data={"cohort": "coh", "size": 24}, preset="demo")["key"][0] != made[0]["key"][0]
+    about = {"preset": "demo", "settings": {"fingerprint": "0123456789"}}
+    assert {experiment_of({"data": {"cohort": name}, **about}) for name in spelled[:3]} == {"coh 012345, demo"}
 
 
 # ---- the file of results

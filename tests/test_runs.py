@@ -270,6 +270,20 @@ def test_a_damaged_stage_in_the_cache_is_trained_anew(damage, cohort, tmp_path, 
     assert third.settings["trained"]["global"]["reused"] and not capsys.readouterr().out
 
 
+def test_a_run_that_is_resumed_says_which_stages_came_from_the_cache(cohort, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMICON_CACHE", str(tmp_path / "cache"))
+    method, few, many = METHODS["global"], split(cohort, 0.3), split(cohort, 0.6)
+    said = []
+    for who in (few, many):  # the first trains the global stage, the second takes it
+        out = tmp_path / f"RUN{len(said)}"
+        broken = replace(method, stages=(method.stages[0], replace(method.stages[1], train=breaking(method.stages[1].train, 1))))
+        with pytest.raises(Interrupted):
+            train_method(broken, cohort, who, TINY, out=out, progress=False)
+        run = train_method(method, cohort, who, TINY, out=out, resume=True, progress=False)
+        said.append([stage["reused"] for stage in run.settings["trained"].values()])
+    assert said == [[False, False], [True, False]]
+
+
 def test_a_damaged_stage_of_an_interrupted_run_is_trained_anew(cohort, part, tmp_path, capsys):
     preset, method, out = tiny_preset(save_every=1), METHODS["global+local(block)"], tmp_path / "RUN"
     whole = train_method(method, cohort, part, preset, out=tmp_path / "whole", progress=False, cache=False)

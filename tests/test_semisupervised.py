@@ -57,6 +57,30 @@ def network(seed=0):
 SURE = Context(steps=10, precision="fp32", weight=1.0, threshold=0.0, temperature=0.1)
 
 
+class Moody(torch.nn.Sequential):
+    """A network with dropout and counted means that remembers in which mode it was asked."""
+
+    def __init__(self):
+        super().__init__(torch.nn.Conv2d(1, 3, 1), torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
+        self.asked = []
+
+    def forward(self, images):
+        self.asked.append(self.training)
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("name", ["mean-teacher", "tcsm", "copy-paste", "fixmatch", "self-training"])
+def test_who_guesses_is_in_evaluation_mode_and_who_learns_is_not(batch, name):
+    own = OBJECTIVES[name]
+    nets = own.nets(Moody()).train()
+    teacher = {Teacher: "teacher", Rounds: "labeller"}.get(own.nets, "student")
+    loss = own.loss(nets, replace(batch, step=3), SURE)
+    asked = getattr(nets, teacher).asked
+    assert loss.requires_grad and all(one.training for one in nets.modules())
+    assert (sorted(asked) == [False, True, True]) if teacher == "student" else (asked == [False] and all(nets.student.asked))
+    assert not any(buffer.isnan().any() for buffer in nets.buffers())
+
+
 def test_batches_are_a_function_of_the_step(cohort, part):
     batches = semi_batches(cohort, part, TINY.stages["finetune"], seed=0)
     one, again, other = batches(3), batches(3), batches(4)

@@ -1,6 +1,7 @@
 """What runs can bear: intervals, differences, headroom, and the one rule that gives a verdict."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from semicon_nb.identity import experiment_of
+from semicon_nb.records import check_names
 from semicon_nb.tables import (
     best_other,
     compare,
@@ -569,6 +571,29 @@ def test_a_network_is_that_of_an_experiment_and_a_method_its_own() -> None:
 
 
 TURNED = [{"stage": "finetune", "options": {"head": "none"}, "longer": 4, "changes": {"rate": 0.1}}]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "refused"),
+    [
+        ({}, {"split": 1}, False),  # older rows may count passes
+        ({}, {"labels": 0.2}, True),  # but those of the global stage do not hang on the labels
+        ({}, {"split": 1, "epochs": {}}, True),
+        ({"epochs": {"finetune": 5}}, {"split": 1, "epochs": {"finetune": 5}}, True),
+        ({"epochs": {"global": 5}}, {"split": 1, "epochs": {"global": 5}}, False),
+        ({}, {"split": 1, "epochs": {}, "steps": 100}, False),
+    ],
+)
+def test_a_preset_of_which_only_the_global_steps_were_changed_is_noticed(one, other, refused):
+    def row(key, split=0, labels=0.1, steps=50, **more):
+        stages = {"global": {"steps": steps, "batch": 4}, "finetune": {"steps": 10, "batch": 4}}
+        method = {"name": "global", "stages": [{"stage": "global", "images": "train"}, {"stage": "finetune", "images": "labelled"}]}
+        about = {"fingerprint": "f", "method": method, "stages": stages, "trained": {name: {"key": key} for name in stages}}
+        return SAME | {"method": "global", "labels": labels, "split": split, "key": key, "settings": about, **more}
+
+    rows = [("a.jsonl", row("a", steps=100, **one)), ("a.jsonl", row("b", **other))]
+    with pytest.raises(ValueError, match="both runs of hippocampus, mine, but global: steps is (100|50)") if refused else nullcontext():
+        check_names(rows)
 
 
 @pytest.mark.parametrize("known, stages, words", [

@@ -12,6 +12,7 @@ from PIL import Image
 
 from .. import show
 from ..files import content_key
+from ..names import counted
 from .reading import DataError, Scan, meaning, read_scan, reorient, slabs, stored_orientation, whole_labels
 from .scans import Grid, from_grid
 
@@ -217,7 +218,7 @@ class Cohort:
 
     def __repr__(self) -> str:
         way = f" in {self.grid.orientation}" * bool(self.grid.orientation)
-        counts = f"{len(self.subjects)} subjects, {len(self.volumes)} volumes, {len(self)} slices"
+        counts = f"{counted(len(self.subjects), 'subject')}, {counted(len(self.volumes), 'volume')}, {counted(len(self), 'slice')}"
         known = f"{int(self.labelled.sum())} labelled, {', '.join(self.classes)}{_sparse_note(self)}"
         return f"Cohort({self.name}: {counts} of {self.size} x {self.size}{way}, {known})"
 
@@ -235,7 +236,7 @@ def _sparse_note(cohort: Cohort) -> str:
     known = cohort.labels[cohort.labelled]
     absent = ", ".join(name for index, name in enumerate(cohort.classes) if index not in known)
     rest = f"; no complete slice shows {absent}" if absent else ""
-    return f"; {_count_ignored(cohort)} slices left out, with pixels marked ignore{rest}"
+    return f"; {counted(_count_ignored(cohort), 'slice')} left out, with pixels marked ignore{rest}"
 
 
 def cut_through(cohort: Cohort) -> list[str]:

@@ -50,6 +50,26 @@ def load(
     return found if take is None else take_volumes(found, take)
 
 
+def settled(source: dict) -> dict:
+    """The arguments of `load`, with folders as whole paths: one folder is one, whatever it was called and through whatever link."""
+    whole = source | ({"data": _whole(source["data"])} if source.get("data") is not None else {})
+    if source.get("cohort", "phantom") in COHORTS:
+        return whole
+    place = _whole(source["cohort"])
+    return whole | ({"cohort": "hippocampus", "data": place} if Path(place).name == _HIPPOCAMPUS else {"cohort": place})
+
+
+def unplaced(source: dict) -> dict:
+    """What the arguments of `load` say beside where the files lie, by which nothing is known that their content does not say."""
+    kept = {name: value for name, value in source.items() if name != "data"}
+    return kept | ({} if kept.get("cohort", "phantom") in COHORTS else {"cohort": ""})
+
+
+def _whole(path: str | Path) -> str:
+    """A path from the root on, without links."""
+    return str(Path(path).expanduser().resolve())
+
+
 def reader_of(cohort: str | Path) -> Callable[..., Cohort]:
     """The function that makes a cohort, which is a name in COHORTS or a folder, of its settings."""
     if cohort in COHORTS:
@@ -139,7 +159,7 @@ COHORTS: dict[str, Callable[..., Cohort]] = {
 
 def _source(cohort: str, data: str | Path | None, **settings: Any) -> dict:
     """What Cohort.source holds: the settings that were given, the data folder as a whole path."""
-    whole = None if data is None else str(Path(data).expanduser().resolve())
+    whole = None if data is None else _whole(data)
     return {key: value for key, value in {"cohort": cohort, "data": whole, **settings}.items() if value is not None}
 
 
@@ -161,7 +181,7 @@ def cohort_folders(
 def _locate(name: str, data: str | Path | None, marker: str, todo: str = "") -> Path:
     """The folder that holds a cohort; else FileNotFoundError: the places that were looked at, and what to do."""
     if found := cohort_folders(name, data, marker):
-        return found[0]
+        return found[0].resolve()
     looked = "; ".join(str(place / marker) for place in cohort_folders(name, data))
     unset = "" if data is not None or os.environ.get("SEMICON_DATA") else " (SEMICON_DATA is not set)"
     todo = f"{todo}set SEMICON_DATA, or data=, to the folder that holds {name}"

@@ -1,6 +1,7 @@
 """What a folder of scans says of itself: which label belongs to which image, whose it is, and what its numbers mean."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from .cohort import Codes, Cohort, Volume
-from .pairing import Files, Pair, by_stem, list_files, pair, read_index, read_training
+from .pairing import Files, by_stem, list_files, pair, read_index, read_training
+from .people import Pair, people_left_open
 from .reading import DataError, fold, meaning, png_header, read_json, read_scan, whole_number
 from .scans import Grid
 from .slices import assemble
@@ -61,7 +63,9 @@ def layout(folder: Path, channel: int | str | None = None) -> tuple[tuple[str, .
         _check_overlooked(folder, name)
     path = folder / "dataset.json"
     about = read_json(path) if path.exists() else {}
-    pairs = pair(_find_files(folder, about, channel))
+    pairs = pair(files := _find_files(folder, about, channel))
+    for words in [] if files.index else people_left_open(pairs):
+        warnings.warn(f"{folder.name}: {words}", stacklevel=3)
     labelled = sum(one.label is not None for one in pairs)
     if (said := whole_number(about.get("numTraining"))) is not None and said not in (len(pairs), labelled):
         found = f"{len(pairs)} cases are here, {labelled} of them with a label"
@@ -190,6 +194,9 @@ def _find_classes(place: Path, volumes: list[Volume], most: int = 32) -> tuple[t
     if found and not numbers:
         raise DataError(f"{place}: its label files outline nothing, all of them hold only 0; expected a structure in some of them")
     _check_numbers(place, numbers, 0 in found)
+    if numbers[-1:] == [255] and 0 < max(numbers[:-1], default=0) < 32:
+        found_words = f"its label files hold 255 beside {', '.join(map(str, numbers[:-1][:4]))}, and it counts as a structure"
+        warnings.warn(f"{place.name}: {found_words}; where it marks pixels that nobody judged, call it 'ignore' in 'labels' of dataset.json", stacklevel=4)
     codes = Codes(((0, 0), *((number, i + 1) for i, number in enumerate(numbers))))
     return ("background", *(f"label {number}" for number in numbers)), codes
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .people import Pair, check_people, check_spelling, participant
 from .reading import ABSENT, DataError, fold, meaning, read_rows, whole_number, yes_or_no
 
 __all__ = ()
@@ -27,16 +28,6 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """An image, its label and whose they are."""
-
-    name: str  # of the case
-    subject: str  # the person
-    image: Path  # the file
-    label: Path | None  # the file; None where there is no complete outline
-
-
-@dataclass(frozen=True)
 class Files:
     """What is there to be paired, and what is said of it."""
 
@@ -53,6 +44,7 @@ def pair(files: Files) -> list[Pair]:
     if not files.images:
         todo = "put the scans into images/ and their label maps, named alike, into labels/, or add a dataset.json"
         raise DataError(f"{files.place}: holds no .nii, .nii.gz or .png file in images/; {todo}")
+    _check_masks(files)
     chosen = _choose_images(files)
     used = {name for _, names in chosen.values() for name in names}
     if lonely := sorted(set(files.labels) - used):
@@ -61,7 +53,7 @@ def pair(files: Files) -> list[Pair]:
     _check_index(files, [image for image, _ in chosen.values()])
     pairs = sorted((_pair_of(files, key, image, names) for key, (image, names) in chosen.items()), key=lambda one: one.name)
     if not files.index:
-        _check_participants(files.place, pairs)
+        check_people(files.place, pairs)
     return pairs
 
 
@@ -69,34 +61,12 @@ def _pair_of(files: Files, key: str, image: Path, names: set[str]) -> Pair:
     """The pair of an image, the case of which is called `key`, and its label, which has one of `names`."""
     whole = unicodedata.normalize("NFC", _stem(image.name))
     name = whole if fold(whole) == key else whole[: -len("_0000")]
-    line = files.index.get(fold(image.name), Line(0, _participant(name, image.relative_to(files.place))))
+    line = files.index.get(fold(image.name), Line(0, participant(name, image.relative_to(files.place))))
     label = _label_of(files, image, names)
     if line.labelled and label is None:
         said = f"line {line.number} says that {image.name} is labelled, but it has no label"
         raise DataError(f"{files.place / 'index.csv'}: {said}; add it or write no")
     return Pair(name, line.subject, image, None if line.labelled is False else label)
-
-
-def _participant(name: str, image: Path) -> str:
-    """Whose a case of this name is where no index.csv says it: the `sub-` of a name, or of a folder, as in BIDS, else the name."""
-    words = (name, *reversed(image.parent.parts))
-    return next((found[0] for word in words if (found := re.match(r"sub-[^_]+", word, re.IGNORECASE))), name)
-
-
-_PARTICIPANT = re.compile(r"sub-[^_]+?(?=_|$|[ .-](?:ses|run|acq|rec|dir|echo|task|scan|slice|visit))")
-"""Whose a file of a folded name may be, wherever the `sub-` of BIDS stands in it, and whatever parts it from the rest."""
-
-
-def _check_participants(place: Path, pairs: Sequence[Pair]) -> None:
-    """DataError where names alone do not say who is who: two spellings of one `sub-`, or one inside of other names."""
-    todo = "name the files alike, or say in index.csv (file, subject) whose each file is"
-    named = [one for one in pairs if fold(one.subject).startswith("sub-")]
-    _check_spelling(place, [(one.subject, one.image.name) for one in named], todo)
-    known: dict[str, Pair] = {}
-    for one in pairs:
-        if (found := _PARTICIPANT.search(fold(one.name))) and (before := known.setdefault(found[0], one)).subject != one.subject:
-            both = f"{before.image.name} and {one.image.name} may be of one subject, {found[0]}"
-            raise DataError(f"{place}: {both}, or of two; begin both names with {found[0]}_, or write an index.csv (file, subject)")
 
 
 def _label_of(files: Files, image: Path, names: set[str]) -> Path | None:
@@ -110,6 +80,24 @@ def _label_of(files: Files, image: Path, names: set[str]) -> Path | None:
         todo = "save both as .nii.gz or both as .png"
         raise DataError(f"{label}: is of another kind of file than its image {image.name}; {todo}")
     return label
+
+
+_MASK = "label(?:s|ed|map)?|lbl|mask|msk|seg(?:mentation|mented|s)?|gt|ground[_-]?truth|annotations?|annotated|contours?|outlines?|manual"
+"""What stands before or after the name of a case in that of its label file."""
+
+
+def _check_masks(files: Files) -> None:
+    """DataError for an image that is called as another is, but for a word that says that it is its label."""
+    cases: dict[str, str] = {}
+    for key, path in sorted(files.images.items(), reverse=True):
+        case = found[1] if (found := _CHANNEL.fullmatch(key)) else key
+        number, word = re.sub(r"^[^\W\d_]+[_. -]*(?=\d)", "", case), re.sub(r"[_. -]+[^\W_]*[^\W\d_][^\W_]*$", "", case)  # img0012, case_1_t1
+        cases |= {name: path.name for name in (case, number, word) if not re.fullmatch(rf".*[_. -](?:{_MASK})|(?:{_MASK}).*", case)}
+    for key, path in sorted(files.images.items()):
+        found = re.fullmatch(rf"(.+?)[_. -]+(?:{_MASK})(?:[_. -]*\d)?|(?:{_MASK})[_. -]*(?=\d)(.+)", key)
+        if found and (whose := cases.get(found[1] or found[2])):
+            todo = f"move it into labels/ under the name of its image ({whose}), or take it out of the folder"
+            raise DataError(f"{path}: lies among the images, but by its name it is the label of {whose}; {todo}")
 
 
 # names of files -------------------------------------------------------------------------------------------------------
@@ -277,7 +265,7 @@ def read_index(path: Path) -> dict[str, Line]:
             raise DataError(f"{path}: lines {found[key].number} and {number} both are about {row['file']}; remove one")
         found[key] = line
     people = [(line.subject, f"line {line.number}") for line in found.values()]
-    _check_spelling(path, people, "write both alike, or make them differ more")
+    check_spelling(path, people, "write both alike, or make them differ more")
     return found
 
 
@@ -319,20 +307,6 @@ def _check_columns(path: Path, rows: list[dict[str, str]], others: list[str]) ->
         if cross := [f"{file} and {other}" for file, other in told if fold(_stem(file)) != fold(_stem(other))]:
             todo = "give both files of a case one name, then remove the column"
             raise DataError(f"{path}: has the column {name!r}, which is not read, and puts {cross[0]} together; {todo}")
-
-
-def _check_spelling(path: Path, people: Sequence[tuple[str, str]], todo: str) -> None:
-    """DataError for two spellings of what may be one person, who would be in two parts of a split.
-
-    `people` are subjects, and where each is named.
-    """
-    known: dict[tuple[str | int, ...], tuple[str, str]] = {}
-    for subject, where in people:
-        parts = re.findall(r"\d+|[^\W\d_]+|[^\w\s.-]", fold(subject))  # words, numbers without leading zeros
-        key = tuple(int(part) if part.isdecimal() else part for part in parts)
-        if (before := known.setdefault(key, (subject, where)))[0] != subject:
-            both = f"{before[0]!r} in {before[1]}, {subject!r} in {where}"
-            raise DataError(f"{path}: two spellings of what may be one subject, {both}; {todo}")
 
 
 def _check_index(files: Files, chosen: Sequence[Path]) -> None:

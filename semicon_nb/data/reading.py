@@ -7,7 +7,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,9 @@ def read_scan(
         why = " ".join(str(error).split())
         todo = "it may be truncated or of another format"
         raise DataError(f"{path}: cannot be read as NIfTI, {todo} ({why}); copy it again") from error
-    return Scan(str(path), voxels, _check_affine(affine, path), affine, orientation)
+    spacing = _check_affine(affine, path)
+    _check_extent(spacing, voxels.shape, path)
+    return Scan(str(path), voxels, spacing, affine, orientation)
 
 
 def read_image(
@@ -308,6 +310,14 @@ def _check_affine(affine: np.ndarray, path: Path) -> tuple[float, float, float]:
         todo = "resample it onto a straight grid"
         raise DataError(f"{path}: two of its axes meet at {angle:.0f} degrees, expected 90 (a sheared affine); {todo}")
     return x, y, z
+
+
+def _check_extent(spacing: Sequence[float], shape: Sequence[int], path: Path) -> None:
+    """DataError for a scan that is smaller than 1 mm on every side, or larger than 3 m on one: its unit or spacing is wrong."""
+    sides = [size * count for size, count in zip(spacing, shape, strict=True) if count > 1]
+    if sides and not (1 <= max(sides) <= 3000):
+        todo = "write the right spacing, or its unit (millimetres, not micrometres or metres), into the header"
+        raise DataError(f"{path}: its header says that the scan measures {times(sides)} mm, expected 1 mm to 3 m on its longest side; {todo}")
 
 
 def _spacing_words(spacing: Any) -> str:

@@ -125,7 +125,8 @@ def split(
     by_subject = labelled_volumes(cohort)
     if (people := len(by_subject)) < 3:
         todo = "expected at least 3 to train, validate and test; add subjects"
-        raise DataError(f"{cohort.name}: {people} subjects have labels, {todo}")
+        have = "subject has" if people == 1 else "subjects have"
+        raise DataError(f"{cohort.name}: {people} {have} labels, {todo}")
     order = shuffle(sorted(by_subject), check_whole("seed", seed, 0))
     n_train, n_val, _ = apportion(people, ratio)
     groups = [order[:n_train], order[n_train : n_train + n_val], order[n_train + n_val :]]

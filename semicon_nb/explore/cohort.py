@@ -14,6 +14,7 @@ from .page import grey_bytes, run_lengths, text
 from .scene import class_looks
 from .widgets import DrawnExplorer, in_place
 from ..data import Cohort, Split, check_split, phantom, split
+from ..names import counted
 from ..show import METHOD_LOOKS, PALETTE, SYMBOLS
 from ..views import FINETUNE, GLOBAL, LOCAL, ViewSettings, views
 
@@ -198,5 +199,5 @@ class CohortBrowser(DrawnExplorer):
 def _describe(cohort: Cohort) -> str:
     """One sentence on the size of a cohort."""
     height, width = cohort.images.shape[1:]
-    counts = f"{len(cohort.subjects)} subjects, {len(cohort.volumes)} volumes, {len(cohort):,} slices"
+    counts = f"{counted(len(cohort.subjects), 'subject')}, {counted(len(cohort.volumes), 'volume')}, {counted(f'{len(cohort):,}', 'slice')}"
     return f"{cohort.name}: {counts} of {height} x {width}."

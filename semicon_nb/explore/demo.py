@@ -21,13 +21,13 @@ from ..files import content_key, write_atomic
 from ..identity import code_key
 from ..machine import chosen_device, described, duration
 from ..methods import METHODS, load_run, train_method
-from ..names import unit_words
+from ..names import counted, unit_words
 from ..plan import plan_run
 from ..runs import Run, forecast
 from ..stages import PRESETS, Preset
 from ..tables import interval, judge
 from ..trust import neighbour_agreement
-from .demo_page import Repeat, counted, data_shown, known_from, largest_slices, page_texts, sample_slice, write_demo_page
+from .demo_page import Repeat, data_shown, known_from, largest_slices, page_texts, sample_slice, write_demo_page
 from .page import written
 
 __all__ = ["make_demo"]
@@ -204,7 +204,7 @@ def announcement(repeats: Sequence[Repeat], preset: Preset, workers: int) -> str
     plans = [plan_run(METHODS[method], first.cohort, first.few, preset, cache=False) for method in CONTENDERS.values()]
     seconds = len(repeats) * sum(sum(forecast(plan).values()) for plan in plans) / workers
     return (
-        f"{precision} on {described(chosen_device())}; about {duration(seconds)} with {workers} processes\n{first.cohort}\n"
+        f"{precision} on {described(chosen_device())}; about {duration(seconds)} with {counted(workers, 'process')}\n{first.cohort}\n"
         f"{counted(len(first.few.labelled), 'labelled volume')}; {counted(len(repeats), 'repeat')} of {len(CONTENDERS)} trainings"
     )
 

@@ -13,6 +13,7 @@ from ..data import Cohort, Split, unlabelled_indices
 from ..embed import Sample, neighbours, pca, pixel_embeddings, sample_pixels
 from ..evaluate import Report
 from ..files import versions, write_atomic
+from ..names import counted
 from ..predict import predict
 from ..runs import Run
 from ..trust import neighbour_agreement
@@ -35,11 +36,6 @@ class Repeat:
     def split_of(self, title: str) -> Split:
         """Who the contender of this title may learn from."""
         return self.all if title == "all labels" else self.few
-
-
-def counted(count: int | str, noun: str) -> str:
-    """A number of things, each called by the `noun`: 1 volume, 12 volumes."""
-    return f"{count} {noun}{'s' * (str(count) != '1')}"
 
 
 def largest_slices(cohort: Cohort, names: Sequence[str]) -> np.ndarray:

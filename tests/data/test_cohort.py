@@ -157,7 +157,7 @@ def test_ignored_pixels_leave_their_slices_out(tmp_path):
     assert cohort.classes == ("background", "a", "b") and cohort.labels.max() == 2
     rows = cohort.volume == 1
     assert cohort.labelled[rows].tolist() == [False, True, True] and cohort.labelled[~rows].all()
-    assert _count_ignored(cohort) == 1 and "1 slices left out" in repr(cohort) and not cohort.labels[rows][0].any()
+    assert _count_ignored(cohort) == 1 and "1 slice left out" in repr(cohort) and not cohort.labels[rows][0].any()
     expected = np.where(np.arange(3) > 0, classes_of(1), 0)
     assert np.array_equal(native_labels(cohort, 1), expected)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -262,6 +263,14 @@ def test_ignore_in_every_slice_is_refused_and_255_beside_1_must_be_named(tmp_pat
         folder(place, size=8)
     (place / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "a", "255": "rim"}}))
     assert folder(place, size=8).classes == ("background", "a", "rim")
+
+
+@pytest.mark.parametrize(("numbers", "told"), [((0, 2, 255), True), ((0, 127, 255), False), ((0, 255, 255), False)])
+def test_255_beside_small_numbers_is_told(tmp_path, numbers, told):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        folder(scans(tmp_path / "f", numbers=numbers), size=8)
+    assert any("hold 255 beside 2, and it counts as a structure; where it marks" in str(one.message) for one in said) == told
 
 
 @pytest.mark.parametrize(("numbers", "classes"), [((0, 255, 255), 1), ((0, 127, 255), 2), ((0, 2, 255), 2), ((0, 5, 9), 2)])

@@ -366,6 +366,24 @@ def test_a_subject_of_bids_may_be_the_name_of_a_folder(tmp_path):
     assert folder(place, size=8).subjects == ("sub-0", "sub-1")
 
 
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("a", "a_seg"), ("a", "a_gt"), ("a", "a-label"), ("a", "a Mask"), ("a", "a_segmentation"), ("a", "a_mask_1"), ("a_0000", "a_seg"),
+        ("a1_image", "a1_label"), ("a1_t1", "a1_seg"), ("a1_flair", "a1_seg"), ("img0001", "label0001"), ("volume-1", "segmentation-1"),
+    ],
+)  # fmt: skip
+def test_a_label_file_among_the_images_is_not_a_scan_of_a_new_person(tmp_path, image, label):
+    place = scans(tmp_path / "f", names=(image, label, "x8", "y9"), labels=())
+    with pytest.raises(DataError, match=f"images/{label}.nii.gz: lies among the images, but .* the label of {image}.nii.gz; move it into labels/"):
+        folder(place, size=8)
+
+
+def test_what_only_sounds_like_a_label_is_a_scan(tmp_path):
+    names = ("a_seg", "mask_2", "b", "b_unmasked", "c1", "gtx1")
+    assert len(folder(scans(tmp_path / "f", names=names, labels=()), size=8).volumes) == 6
+
+
 @pytest.mark.parametrize("side", ["images", "labels"])
 @pytest.mark.parametrize("name", ["e.mnc", "e.IMA", "e.dicom", "e.jp2", "e.webp", "a.nii.bz2", "e.nii.xz", "e.mgh", "e.nhdr", "e.img.gz", "e.nii.zip"])
 def test_kinds_of_scans_that_are_not_read_are_told(tmp_path, side, name):

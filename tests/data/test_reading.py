@@ -196,6 +196,8 @@ NAN = np.array([[1, 0, 0, np.nan], [0, 1, 0, 0], [0, 0, 1, 0]])
         ({"spacing": (1, np.nan, 3)}, "voxels measure 1 x nan x 3 mm"),
         ({"spacing": (1, np.inf, 3)}, "voxels measure 1 x inf x 3 mm"),
         ({"spacing": (1, 2, 0), "qform": (0, 0, 0, 0, 0, 0)}, "voxels measure 1 x 2 x 0 mm"),
+        ({"spacing": (1, 2, 3), "unit": "micron"}, "the scan measures 0.005 x 0.012 x 0.021 mm, expected 1 mm to 3 m on its longest side"),
+        ({"spacing": (1, 2, 90), "shape": (5, 6, 40)}, "the scan measures 5 x 12 x 3600 mm, expected 1 mm to 3 m"),
         ({"spacing": (1, 2, 3000)}, "voxels measure 1 x 2 x 3000 mm, expected 0.001 to 100 mm"),
         ({"spacing": (1, 2, 1e-5)}, "expected 0.001 to 100 mm"),
         ({"spacing": (1, 2, 3), "unit": "meter"}, "voxels measure 1000 x 2000 x 3000 mm, .* or its unit"),
