@@ -19,7 +19,7 @@ from torch import nn
 
 from .files import cache_folder, content_key, write_atomic
 from .machine import device_of
-from .predict import evaluating
+from .predict import check_output, evaluating
 from .show import PALETTE, SYMBOLS, style
 
 if TYPE_CHECKING:
@@ -55,13 +55,8 @@ def layer_of(model: nn.Module | Callable, layer: str = "features") -> Callable:
     return found if callable(found) else model
 
 
-def check_output(output: object, batch: int, shape: tuple[int, int]) -> torch.Tensor:
-    """What a network gave [B, C, H, W], as float32, if it is one vector for each pixel that went in; TypeError or ValueError where it is not."""
-    if not isinstance(output, torch.Tensor):
-        raise TypeError(f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap it in a function that picks one")
-    if output.ndim != 4 or output.shape[0] != batch or tuple(output.shape[2:]) != tuple(shape):
-        wanted = f"[{batch}, C, {shape[0]}, {shape[1]}]: one vector for each pixel"
-        raise ValueError(f"model: gave {list(output.shape)} for images of {shape[0]} x {shape[1]}, expected {wanted}")
+def finite(output: torch.Tensor) -> torch.Tensor:
+    """What a network gave [B, C, H, W], as float32; ValueError where a number is not finite."""
     if not torch.isfinite(output).all():
         bad = (~torch.isfinite(output)).any(dim=1).sum().item()
         raise ValueError(f"model: the embeddings of {bad} pixels are NaN or infinite; was training stopped by a loss that was NaN?")
@@ -80,7 +75,7 @@ def pixel_embeddings(model: nn.Module | Callable, images: np.ndarray, layer: str
     with evaluating(network):
         for start in range(0, len(stack), batch):
             given = torch.from_numpy(stack[start : start + batch])[:, None].to(device)
-            raw = check_output(call(given), len(given), stack.shape[1:])
+            raw = finite(check_output(call(given), len(given), stack.shape[1:]))
             parts.append(nn.functional.normalize(raw, dim=1).permute(0, 2, 3, 1).cpu().numpy())
     return np.ascontiguousarray(np.concatenate(parts))
 
