@@ -19,6 +19,7 @@ from torch import nn
 
 from .files import cache_folder, content_key, write_atomic
 from .machine import device_of
+from .names import check_whole, is_number
 from .predict import check_output, evaluating
 from .show import PALETTE, SYMBOLS, style
 
@@ -52,6 +53,8 @@ def layer_of(model: nn.Module | Callable, layer: str = "features") -> Callable:
     if not callable(model):
         raise TypeError(f"model: found {type(model).__name__}, expected a network or a function from [B, 1, H, W] to [B, C, H, W]")
     found = getattr(model, methods[layer], None)
+    if layer == "head" and not callable(found):
+        raise ValueError(f"layer: found 'head', but {type(model).__name__} has no embed_pixels; take 'features' or 'output'")
     return found if callable(found) else model
 
 
@@ -69,6 +72,7 @@ def pixel_embeddings(model: nn.Module | Callable, images: np.ndarray, layer: str
     `model` is a network or a function [B, 1, H, W] -> [B, C, H, W], `layer` an output of a UNet: "features", "head" or "output"; `batch`
     slices go in at a time.
     """
+    check_whole("batch", batch, 1)
     stack, call = as_slices(images), layer_of(model, layer)
     network, parts = model if isinstance(model, nn.Module) else nn.Identity(), []
     device = device_of(network)
@@ -120,6 +124,7 @@ def sample_pixels(
 
     Where labels [S, H, W] are given and it is `balanced`, classes have equal shares. ValueError for labels of another shape.
     """
+    check_whole("count", count, 0)
     slices, rows, columns = shape
     if labels is not None and np.shape(labels) != (slices, rows, columns):
         found, todo = list(np.shape(labels)), "give the labels of these slices, one for each pixel"
@@ -181,6 +186,7 @@ def pca(vectors: np.ndarray, dims: int = 2, fit_on: np.ndarray | None = None) ->
 
     Other vectors, `fit_on` [M, C], may choose the directions.
     """
+    check_whole("dims", dims, 1)
     vectors = check_vectors(vectors)
     said = degenerate(vectors)
     base = vectors if fit_on is None else check_vectors(fit_on)
@@ -235,7 +241,8 @@ def neighbours(vectors: np.ndarray, count: int = 15, block: int = 256) -> tuple[
     There are fewer than `count` where there are fewer vectors; `block` rows are looked at at a time.
     """
     data = torch.from_numpy(check_vectors(vectors, 2))
-    count, found = min(count, len(data) - 1), []
+    count, found = min(check_whole("count", count, 0), len(data) - 1), []
+    check_whole("block", block, 1)
     for start in range(0, len(data), block):
         square = squared_distances(data[start : start + block], data)
         own = torch.arange(len(square))
@@ -252,6 +259,13 @@ class UmapSettings:
     spread: float = 0.1  # umap's min_dist: how tightly linked points may pack
     epochs: int = 100  # sweeps over the graph, 50 to 200
     seed: int = 0  # the same seed gives the same map on the same machine
+
+    def __post_init__(self):
+        check_whole("neighbours", self.neighbours, 2)
+        check_whole("epochs", self.epochs, 1)
+        check_whole("seed", self.seed, 0)
+        if not (is_number(self.spread) and 0 <= self.spread <= 1):
+            raise ValueError(f"spread: found {self.spread!r}, expected a number from 0 to 1")
 
 
 def kept_file(key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
