@@ -352,6 +352,12 @@ def take_step(state: State, loss_of: Callable, batches: Callable, stage: str, va
     return Step(stage, step, settings.steps, value, rate, seconds, measure(state, validate))
 
 
+def check_resumed(resume: bool, folder: str | Path | None) -> None:
+    """ValueError where training is to `resume` and no `folder` says from where."""
+    if resume and not folder:
+        raise ValueError("resume: found True without a folder, expected one that holds a checkpoint; name it with folder=")
+
+
 def fit(
     model: nn.Module,  # trained in place
     loss_of: Callable,  # (model, batch) -> scalar loss
@@ -365,8 +371,7 @@ def fit(
     steady: bool = False,  # batches are tuples of tensors, steps the same operations: an NVIDIA GPU then replays them faster
 ) -> Iterator[Step]:
     """Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto', or `resume` without a folder."""
-    if resume and not folder:
-        raise ValueError("resume: found True without a folder, expected one that holds a checkpoint; name it with folder=")
+    check_resumed(resume, folder)
     state = start(model, settings, loss_of if steady else None)
     decisive = {name: value for name, value in asdict(settings).items() if name != "save_every"}
     identity = {"stage": stage, **(identity or {}), **decisive}

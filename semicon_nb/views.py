@@ -297,7 +297,7 @@ def correspondence(
     start: int,  # the view whose pixels are followed
     end: int,  # the view in which they are looked for
 ) -> Tensor:
-    """Row and column [B, H, W, 2] in view `end` of each pixel of view `start`; nan where it has left it, or the warp is too strong to be undone."""
+    """Row and column [B, H, W, 2] in view `end` of each pixel of view `start`; nan where it has left it, or the warp cannot be undone; ValueError for no such view."""
     B, V, _, H, W = pair.images.shape
     if not (0 <= start < V and 0 <= end < V):
         raise ValueError(f"start, end: found {start} and {end}, expected views of these, 0 to {V - 1}")

@@ -198,7 +198,7 @@ def test_a_uniform_sample_is_drawn_from_everywhere():
 
 @pytest.mark.parametrize(
     ("labels", "found"),
-    [(torch.rand(1, 2, 8, 8), "torch.float32"), (torch.zeros(2, 8, 8, dtype=torch.uint8), r"\[2, 8, 8\]"), ([1, 2, 8, 8], "list"), ((2, 8, 8), r"\(2, 8, 8\)")],
+    [(torch.rand(1, 2, 8, 8), "torch.float32"), (torch.zeros(2, 8, 8, dtype=torch.uint8), r"\[2, 8, 8\]"), ([1, 2, 8, 8], "list"), ((2, 8, 8), r"\[2, 8, 8\]")],
 )
 def test_labels_that_are_none_have_no_cost(labels, found):
     """Probabilities were cut to 0 and counted as background."""
