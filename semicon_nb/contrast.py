@@ -261,15 +261,16 @@ def low_rank_basis(
 
 
 def log_pair_sums(
-    unit: Tensor,  # [G, M, C] unit rows, the anchors first in each group, zeros where a group has no pixel
+    unit: Tensor,  # [G, M, C] float32 or float64 unit rows, the anchors first in each group, zeros where a group has no pixel
     temperature: float,  # t, at least 0.002
     extents: Extents | None = None,  # (rows, anchors) of each group, None for all rows
     weight: Tensor | None = None,  # [G, M] how often a row counts as a key (0 where there is no pixel), None for once
     classes: Tensor | None = None,  # [G, M] int64, to sum over the own class and over the rest apart
     size: int | None = None,  # side of a tile, None for what suits the device
 ) -> Tensor:  # [1 or 2, G, A] log sum_k w_k exp(u_i . u_k / t) over the other rows k of the group
-    """Exact logarithms of the sums over pairs, in memory linear in the rows."""
+    """Exact logarithms of the sums over pairs, in memory linear in the rows; TypeError or ValueError for rows of another type, shape or length."""
     check_temperature(temperature)
+    check_unit(unit)
     dtype, basis, groups, rows, channels = unit.dtype, None, *unit.shape
     extents = extents or ((rows, rows),) * groups
     most = rows if weight is None else float(weight.sum(1).max())
@@ -280,6 +281,18 @@ def log_pair_sums(
     weight = None if weight is None else weight.to(unit.dtype)
     with torch.autocast(unit.device.type, enabled=False):
         return LogPairSums.apply(unit, basis, temperature, extents, weight, classes, size or tile_size(unit.device)).to(dtype)
+
+
+def check_unit(unit: Tensor) -> None:
+    """Raise an error unless these are rows whose exponentials the sums can hold."""
+    if not isinstance(unit, Tensor) or unit.dtype not in (torch.float32, torch.float64):
+        found = unit.dtype if isinstance(unit, Tensor) else type(unit).__name__
+        raise TypeError(f"unit: found {found}, expected a torch.Tensor [G, M, C] of float32 or float64")
+    if unit.ndim != 3:
+        raise ValueError(f"unit: found shape {list(unit.shape)}, expected [G, M, C]; of one group it is unit[None]")
+    longest = float(torch.linalg.vector_norm(unit.detach(), dim=2).max()) if unit.numel() else 0.0
+    if not longest < 1.01:
+        raise ValueError(f"unit: found a row of length {longest:.3g}, expected 1; divide each by its length")
 
 
 def check_temperature(temperature: float) -> None:

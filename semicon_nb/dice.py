@@ -7,12 +7,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from .names import check_whole
+
 
 def overlap_counts(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
     """Of each class the pixels found, predicted and there to be found, int64 [3, classes], in label maps `predicted` and `truth` [...].
 
     ValueError where shapes differ or a label is none of the `classes`, background among them.
     """
+    check_whole("classes", classes, 1)
     if np.shape(predicted) != np.shape(truth):
         raise ValueError(f"predicted: found shape {np.shape(predicted)}, expected that of truth, {np.shape(truth)}")
     predicted, truth = (_whole(name, labels, classes) for name, labels in (("predicted", predicted), ("truth", truth)))
@@ -33,7 +36,7 @@ def _whole(name: str, labels: np.ndarray, classes: int) -> np.ndarray:
 
 def dice_of(counts: np.ndarray) -> np.ndarray:
     """Dice of every class [classes] float64 from its three `counts` [3, classes]; nan where a class is neither predicted nor there."""
-    found, predicted, true = counts.astype(np.float64)
+    found, predicted, true = np.asarray(counts, np.float64)
     total = predicted + true
     return np.divide(2 * found, total, out=np.full_like(total, np.nan), where=total > 0)
 
@@ -59,10 +62,12 @@ def soft_dice_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def cross_entropy_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross entropy over all pixels plus soft Dice over the foreground, a scalar: the loss of fine-tuning.
 
-    For logits [B, classes, H, W] and whole labels [B, H, W]; ValueError where they do not fit.
+    For logits [B, classes, H, W] of two classes or more and whole labels [B, H, W]; ValueError where they do not fit.
     """
     if logits.ndim != 4 or labels.shape != logits.shape[:1] + logits.shape[2:]:
         raise ValueError(f"labels: found shape {tuple(labels.shape)}, expected [B, H, W] to fit logits {tuple(logits.shape)}")
+    if logits.shape[1] < 2 or not labels.numel():
+        raise ValueError(f"logits: found shape {tuple(logits.shape)}, expected [B, classes, H, W] with background, a structure and a pixel at least")
     if labels.is_floating_point():
         raise ValueError(f"labels: found {labels.dtype}, expected whole numbers, 0 to {logits.shape[1] - 1}; give label maps, not probabilities")
     logits = logits.float()

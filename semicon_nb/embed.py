@@ -19,7 +19,8 @@ from torch import nn
 
 from .files import cache_folder, content_key, write_atomic
 from .machine import device_of
-from .predict import evaluating
+from .names import check_whole, is_number
+from .predict import check_output, evaluating
 from .show import PALETTE, SYMBOLS, style
 
 if TYPE_CHECKING:
@@ -52,16 +53,13 @@ def layer_of(model: nn.Module | Callable, layer: str = "features") -> Callable:
     if not callable(model):
         raise TypeError(f"model: found {type(model).__name__}, expected a network or a function from [B, 1, H, W] to [B, C, H, W]")
     found = getattr(model, methods[layer], None)
+    if layer == "head" and not callable(found):
+        raise ValueError(f"layer: found 'head', but {type(model).__name__} has no embed_pixels; take 'features' or 'output'")
     return found if callable(found) else model
 
 
-def check_output(output: object, batch: int, shape: tuple[int, int]) -> torch.Tensor:
-    """What a network gave [B, C, H, W], as float32, if it is one vector for each pixel that went in; TypeError or ValueError where it is not."""
-    if not isinstance(output, torch.Tensor):
-        raise TypeError(f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap it in a function that picks one")
-    if output.ndim != 4 or output.shape[0] != batch or tuple(output.shape[2:]) != tuple(shape):
-        wanted = f"[{batch}, C, {shape[0]}, {shape[1]}]: one vector for each pixel"
-        raise ValueError(f"model: gave {list(output.shape)} for images of {shape[0]} x {shape[1]}, expected {wanted}")
+def finite(output: torch.Tensor) -> torch.Tensor:
+    """What a network gave [B, C, H, W], as float32; ValueError where a number is not finite."""
     if not torch.isfinite(output).all():
         bad = (~torch.isfinite(output)).any(dim=1).sum().item()
         raise ValueError(f"model: the embeddings of {bad} pixels are NaN or infinite; was training stopped by a loss that was NaN?")
@@ -74,13 +72,14 @@ def pixel_embeddings(model: nn.Module | Callable, images: np.ndarray, layer: str
     `model` is a network or a function [B, 1, H, W] -> [B, C, H, W], `layer` an output of a UNet: "features", "head" or "output"; `batch`
     slices go in at a time.
     """
+    check_whole("batch", batch, 1)
     stack, call = as_slices(images), layer_of(model, layer)
     network, parts = model if isinstance(model, nn.Module) else nn.Identity(), []
     device = device_of(network)
     with evaluating(network):
         for start in range(0, len(stack), batch):
             given = torch.from_numpy(stack[start : start + batch])[:, None].to(device)
-            raw = check_output(call(given), len(given), stack.shape[1:])
+            raw = finite(check_output(call(given), len(given), stack.shape[1:]))
             parts.append(nn.functional.normalize(raw, dim=1).permute(0, 2, 3, 1).cpu().numpy())
     return np.ascontiguousarray(np.concatenate(parts))
 
@@ -125,6 +124,7 @@ def sample_pixels(
 
     Where labels [S, H, W] are given and it is `balanced`, classes have equal shares. ValueError for labels of another shape.
     """
+    check_whole("count", count, 0)
     slices, rows, columns = shape
     if labels is not None and np.shape(labels) != (slices, rows, columns):
         found, todo = list(np.shape(labels)), "give the labels of these slices, one for each pixel"
@@ -186,6 +186,7 @@ def pca(vectors: np.ndarray, dims: int = 2, fit_on: np.ndarray | None = None) ->
 
     Other vectors, `fit_on` [M, C], may choose the directions.
     """
+    check_whole("dims", dims, 1)
     vectors = check_vectors(vectors)
     said = degenerate(vectors)
     base = vectors if fit_on is None else check_vectors(fit_on)
@@ -240,7 +241,8 @@ def neighbours(vectors: np.ndarray, count: int = 15, block: int = 256) -> tuple[
     There are fewer than `count` where there are fewer vectors; `block` rows are looked at at a time.
     """
     data = torch.from_numpy(check_vectors(vectors, 2))
-    count, found = min(count, len(data) - 1), []
+    count, found = min(check_whole("count", count, 0), len(data) - 1), []
+    check_whole("block", block, 1)
     for start in range(0, len(data), block):
         square = squared_distances(data[start : start + block], data)
         own = torch.arange(len(square))
@@ -257,6 +259,13 @@ class UmapSettings:
     spread: float = 0.1  # umap's min_dist: how tightly linked points may pack
     epochs: int = 100  # sweeps over the graph, 50 to 200
     seed: int = 0  # the same seed gives the same map on the same machine
+
+    def __post_init__(self):
+        check_whole("neighbours", self.neighbours, 2)
+        check_whole("epochs", self.epochs, 1)
+        check_whole("seed", self.seed, 0)
+        if not (is_number(self.spread) and 0 <= self.spread <= 1):
+            raise ValueError(f"spread: found {self.spread!r}, expected a number from 0 to 1")
 
 
 def kept_file(key: str, make: Callable[[], np.ndarray]) -> np.ndarray:

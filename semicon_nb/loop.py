@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from .files import check_kind, content_key, content_of, from_json, read_tensors, write_atomic
 from .graphs import Replayed, set_rate
-from .names import check_whole, is_number
+from .names import check_type, check_whole, is_number
 from .machine import device_of
 from .views import FINETUNE, GLOBAL, LOCAL, ViewSettings
 
@@ -88,6 +88,7 @@ class StageSettings:
         for name, (good, expected) in rules.items():
             if not good:
                 raise ValueError(f"{name}: found {getattr(self, name)!r}, expected {expected}")
+        check_type("views", self.views, ViewSettings, "such as LOCAL or ViewSettings(noise=0.1)")
 
 
 def check_batch(settings: StageSettings, slices: int) -> None:
@@ -336,6 +337,9 @@ def take_step(state: State, loss_of: Callable, batches: Callable, stage: str, va
     batch, rate = batches(state.step), rate_at(settings, state.step)
     set_rate(state.optimiser, rate)
     loss = state.replayed(*batch) if state.replayed else loss_of(state.model, batch)
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        found = f"shape {list(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise TypeError(f"loss_of: gave {found}, expected a torch.Tensor that is one number, the loss of the batch")
     if not math.isfinite(value := loss.item()):
         todo = f"lower rate={settings.rate} or set clip=1.0"
         raise ValueError(f"loss: {value} at step {step}, expected a finite number; {todo}")
@@ -346,6 +350,12 @@ def take_step(state: State, loss_of: Callable, batches: Callable, stage: str, va
         blend(state.smooth, state.model, min(settings.average, step / (step + 9)))
     seconds = time.perf_counter() - began
     return Step(stage, step, settings.steps, value, rate, seconds, measure(state, validate))
+
+
+def check_resumed(resume: bool, folder: str | Path | None) -> None:
+    """ValueError where training is to `resume` and no `folder` says from where."""
+    if resume and not folder:
+        raise ValueError("resume: found True without a folder, expected one that holds a checkpoint; name it with folder=")
 
 
 def fit(
@@ -360,7 +370,8 @@ def fit(
     identity: dict | None = None,  # plain values that tell this run from others
     steady: bool = False,  # batches are tuples of tensors, steps the same operations: an NVIDIA GPU then replays them faster
 ) -> Iterator[Step]:
-    """Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto'."""
+    """Train step by step, yielding each, until the model holds the weights to keep; ValueError for precision 'auto', or `resume` without a folder."""
+    check_resumed(resume, folder)
     state = start(model, settings, loss_of if steady else None)
     decisive = {name: value for name, value in asdict(settings).items() if name != "save_every"}
     identity = {"stage": stage, **(identity or {}), **decisive}

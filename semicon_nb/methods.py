@@ -17,7 +17,7 @@ import torch
 
 from .data import Cohort, Split
 from .files import content_key
-from .names import check_name
+from .names import check_name, check_type
 from .networks import Builder
 from .plan import plan_run
 from .runs import Run, begun_in, execute, read_run
@@ -34,7 +34,8 @@ _SELF_STAGE = Stage("local", train_local, {"strategy": Downsampling(4), "supervi
 
 
 def local_stage(strategy: Strategy) -> Stage:
-    """The supervised local stage with a strategy, which says what pixels meet."""
+    """The supervised local stage with a strategy, which says what pixels meet; TypeError for what is none."""
+    check_type("strategy", strategy, Strategy, "such as BlockDivision(size=16)")
     return Stage("local", train_local, {"strategy": strategy}, needs=_PIXELS)
 
 # %% ../nbs/course/10_methods.ipynb #bbb04332
@@ -134,7 +135,7 @@ def method_table(
 ) -> list[dict]:
     """One row for each method: its stages, what it sees, its own settings and its source."""
     rows = []
-    for method in methods or METHODS.values():
+    for method in METHODS.values() if methods is None else methods:
         own = [f"{name}: {in_words(value)}" for stage in method.stages for name, value in (stage.options | stage.changes).items()]
         own += [f"{stage.longer:g} times the {stage.name} steps" for stage in method.stages if stage.longer != 1]
         images = "all training images" if any(stage.images == "train" for stage in method.stages) else "labelled"

@@ -1,6 +1,7 @@
 """Prediction, in one room: class probabilities of slices, alone or among their neighbours, and a label map for a scan."""
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from torch.nn import functional
 
 from .data import Cohort, Grid, Scan, from_grid, normalise, read_scan, reorient, to_grid
 from .machine import device_of
-from .names import check_type
+from .names import check_type, check_whole, is_number
+from .views import check_intensities
 
 __all__ = [
     "Prediction",
@@ -46,33 +48,50 @@ class Prediction:
     def __post_init__(self):
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f'precision: found {self.precision!r}, expected "fp32" or "bf16"')
-        if not 0 <= self.neighbours < math.inf:
-            raise ValueError(f"neighbours: found {self.neighbours}, expected millimetres, 0 or more")
-        if self.batch < 1:
-            raise ValueError(f"batch: found {self.batch}, expected 1 or more")
+        if not (is_number(self.neighbours) and 0 <= self.neighbours < math.inf):
+            raise ValueError(f"neighbours: found {self.neighbours!r}, expected millimetres, 0 or more")
+        check_whole("batch", self.batch, 1)
+        for name in ("flips", "looks"):
+            if not isinstance(found := getattr(self, name), bool):
+                raise ValueError(f"{name}: found {found!r}, expected True or False")
 
 
 def prediction_of(model: nn.Module) -> Prediction:
     """How a network wants to be asked: as its method says, else once for each slice."""
-    return getattr(model, "prediction", Prediction())
+    return getattr(model, _KEPT, Prediction())
 
 
 def with_prediction(model: Network, how: Prediction) -> Network:
     """The same `model`, which from now on is asked like this wherever nothing else is said."""
-    model.prediction = how  # type: ignore[assignment]
+    check_type("how", how, Prediction, "such as Prediction(flips=True)")
+    setattr(model, _KEPT, how)
     return model
+
+
+_KEPT = "semicon_prediction"
+"""The attribute of a network that says how it wants to be asked; `prediction` may be a layer of your own."""
+
+
+def _asked(model: nn.Module, how: Prediction | None) -> Prediction:
+    """How a network is asked: as is said, else as it wants; TypeError for what is no network, such as a run, or no way to ask one."""
+    check_type("model", model, nn.Module, "of a run it is run.model")
+    how = prediction_of(model) if how is None else how
+    check_type("how", how, Prediction, "such as Prediction(flips=True)")
+    return how
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Evaluation mode and no gradients inside the block, the former mode after it."""
-    before = model.training
+    """Evaluation mode and no gradients inside the block, the former mode of each part after it."""
+    before = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             yield model
     finally:
-        model.train(before)
+        model.train(before[0][1])
+        for part, training in before:
+            part.training = training
 
 
 def at_precision(
@@ -80,11 +99,11 @@ def at_precision(
     images: Tensor,  # [n, 1, H, W] float32
     precision: str = "fp32",  # "fp32", or "bf16" for autocast
 ) -> Tensor:
-    """What the function makes of the images, float32 [n, ...]; ValueError for another precision."""
+    """What the function makes of the images, of which it gets a copy, float32 [n, ...]; ValueError for another precision."""
     if precision not in ("fp32", "bf16"):
         raise ValueError(f'precision: found {precision!r}, expected "fp32" or "bf16"')
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        return function(images).float()
+        return function(images.clone()).float()  # a network of your own may write over what it is given
 
 
 def look(
@@ -100,11 +119,21 @@ def look(
     return functional.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def check_output(output: object, batch: int, shape: Sequence[int]) -> Tensor:
+    """What a network gave, if it is [B, C, H, W], one vector for each pixel that went in; TypeError or ValueError where it is not."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"model: gave a {type(output).__name__}, expected a tensor [B, C, H, W]; wrap it in a function that picks one")
+    if output.ndim != 4 or output.shape[0] != batch or tuple(output.shape[2:]) != tuple(shape):
+        wanted = f"[{batch}, C, {shape[0]}, {shape[1]}]: one vector for each pixel"
+        raise ValueError(f"model: gave {list(output.shape)} for images of {shape[0]} x {shape[1]}, expected {wanted}")
+    return output
+
+
 def _shares(model: nn.Module, images: Tensor, how: Prediction) -> Tensor:
     """Probabilities [n, classes, H, W] of images [n, 1, H, W]."""
 
     def once(some: Tensor) -> Tensor:
-        return at_precision(model, some, how.precision).softmax(1)
+        return at_precision(lambda given: check_output(model(given), len(some), some.shape[2:]), some, how.precision).softmax(1)
 
     def averaged(some: Tensor) -> Tensor:
         if not how.looks:
@@ -119,19 +148,27 @@ _AT_ONCE = 2**20
 """Pixels that a network sees at a time, at most: of larger slices it sees fewer, and needs no more memory."""
 
 
+def _stack(images: np.ndarray | Tensor) -> Tensor:
+    """Slices [n, 1, H, W] of images [n, H, W] or [n, 1, H, W]; errors as of `predict`."""
+    given = images if isinstance(images, Tensor) else np.ascontiguousarray(images)  # PyTorch takes no array that runs backwards
+    floating = given.is_floating_point() if isinstance(given, Tensor) else given.dtype.kind == "f"
+    if not floating:
+        raise TypeError(f"images: found {given.dtype}, expected floating-point values in [0, 1]; divide by the largest value first")
+    stack = torch.as_tensor(given)
+    stack = stack[:, None] if stack.ndim == 3 else stack
+    if stack.ndim != 4 or stack.shape[1] != 1 or 0 in stack.shape:
+        raise ValueError(f"images: found shape {tuple(given.shape)}, expected [n, H, W] or [n, 1, H, W] with n > 0")
+    check_intensities(stack)
+    return stack
+
+
 def _parts(
     model: nn.Module,  # images -> logits
     images: np.ndarray | Tensor,  # [n, H, W] or [n, 1, H, W] in [0, 1]
     how: Prediction,  # how it is asked
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Which slices, and their class probabilities [m, classes, H, W], part by part; errors as of `predict`."""
-    stack = torch.as_tensor(images)
-    stack = stack[:, None] if stack.ndim == 3 else stack
-    if stack.ndim != 4 or stack.shape[1] != 1 or 0 in stack.shape:
-        raise ValueError(f"images: found shape {tuple(np.shape(images))}, expected [n, H, W] or [n, 1, H, W] with n > 0")
-    if not stack.is_floating_point():
-        raise TypeError(f"images: found {stack.dtype}, expected floating-point values in [0, 1]; divide by the largest value first")
-    device, start = device_of(model), 0
+    stack, device, start = _stack(images), device_of(model), 0
     for part in stack.split(max(1, min(how.batch, _AT_ONCE // stack[0].numel()))):
         with evaluating(model):
             shares = _shares(model, part.to(device, torch.float32), how).cpu()
@@ -141,20 +178,17 @@ def _parts(
         start += len(part)
 
 
-def check_model(model: nn.Module) -> None:
-    """TypeError for what is no network, such as a run."""
-    check_type("model", model, nn.Module, "of a run it is run.model")
-
-
 def predict(
     model: nn.Module,  # images [n, 1, H, W] -> logits [n, classes, H, W]
     images: np.ndarray | Tensor,  # [n, H, W] or [n, 1, H, W] in [0, 1]
     how: Prediction | None = None,  # None: as the network wants to be asked; its neighbours need `predict_slices`
 ) -> np.ndarray:
-    """Class probabilities [n, classes, H, W] float32 of slices, each by itself; ValueError for another shape, or for NaN, TypeError for integers."""
-    check_model(model)
-    found = np.empty(0, np.float32)
-    for part, shares in _parts(model, images, how or prediction_of(model)):
+    """Class probabilities [n, classes, H, W] float32 of slices, each by itself.
+
+    ValueError for another shape, for NaN, or for values far from [0, 1]; TypeError for integers.
+    """
+    how, found = _asked(model, how), np.empty(0, np.float32)
+    for part, shares in _parts(model, images, how):
         if not part.start:
             found = np.empty((len(images), *shares.shape[1:]), np.float32)
         found[part] = shares
@@ -199,7 +233,7 @@ def _blended_parts(
 
     They are averaged with the slices beside where that is asked for and the places are known.
     """
-    how = how or prediction_of(model)
+    how = _asked(model, how)
     parts = _parts(model, images, how)
     return blend_slices(parts, places, how.neighbours) if how.neighbours and places is not None else parts
 
@@ -233,7 +267,7 @@ def _volume_parts(
 
     They are averaged with the slices beside, outlined or not and among the rows or not, as `segment` does.
     """
-    how, every = how or prediction_of(model), np.flatnonzero(cohort.volume == cohort.volume[rows[0]])
+    how, every = _asked(model, how), np.flatnonzero(cohort.volume == cohort.volume[rows[0]])
     places = _places(cohort, every) if how.neighbours else None
     if places is None:
         yield from _parts(model, cohort.images[rows], how)
@@ -243,6 +277,18 @@ def _volume_parts(
         yield wanted, shares[np.searchsorted(every[part], rows[wanted])]
 
 
+def _rows(cohort: Cohort, indices: np.ndarray) -> np.ndarray:
+    """Places [n] from 0 of the slices that are wanted; IndexError or ValueError where there are no such."""
+    expected = f"expected [n] of the {len(cohort.images)} slices of {cohort.name}"
+    try:
+        rows = np.arange(len(cohort.images))[indices]
+    except IndexError as error:
+        raise IndexError(f"indices: {error}; {expected}") from None
+    if rows.ndim != 1:
+        raise ValueError(f"indices: found shape {list(rows.shape)}, {expected}")
+    return rows
+
+
 def predict_slices(
     model: nn.Module,  # images -> logits
     cohort: Cohort,  # slices
@@ -250,10 +296,9 @@ def predict_slices(
     how: Prediction | None = None,  # None: as the network wants to be asked
 ) -> np.ndarray:
     """Class probabilities [n, classes, H, W] float32, averaged with all slices beside where that is asked and their order is known."""
-    check_model(model)
-    how, rows, found = how or prediction_of(model), np.arange(len(cohort.images))[indices], np.empty(0, np.float32)
+    how, rows, found = _asked(model, how), _rows(cohort, indices), np.empty(0, np.float32)
     if not (how.neighbours and len(rows)):
-        return predict(model, cohort.images[indices], how)
+        return predict(model, cohort.images[rows], how)
     for v in np.unique(cohort.volume[rows]):
         own = np.flatnonzero(cohort.volume[rows] == v)
         for part, shares in _volume_parts(model, cohort, rows[own], how):
@@ -297,9 +342,13 @@ def label_maps(
 def _open_scan(scan: str | Path | np.ndarray, grid: Grid, apart: float) -> Scan:
     """A scan as it is stored; a warning for a file that does not say which way round it lies."""
     if isinstance(scan, np.ndarray):
+        if scan.dtype.kind not in "buif":
+            raise TypeError(f"scan: found {scan.dtype} values, expected whole or floating-point numbers")
         if scan.ndim not in (2, 3) or 0 in scan.shape:
             raise ValueError(f"scan: found shape {scan.shape}, expected [X, Y, Z] or [X, Y] with no empty axis")
         return Scan("the scan", scan.reshape(scan.shape + (1,) * (3 - scan.ndim)), (apart,) * 3, np.eye(4))
+    if not isinstance(scan, str | os.PathLike):
+        raise TypeError(f"scan: found {type(scan).__name__}, expected the path of a file, or an array [X, Y, Z] or [X, Y]")
     stored = read_scan(scan)
     if grid.orientation and not stored.orientation:
         warnings.warn(f"{scan}: does not say which way round it lies; taken to run to {grid.orientation} as the cohort does", stacklevel=3)
@@ -314,7 +363,10 @@ def segment(
     apart: float = 1.0,  # mm between the slices of an array; a file tells its own
 ) -> np.ndarray:
     """The class of every pixel of a scan on its own grid, uint8 of the scan's shape ([rows, columns] for a PNG); ValueError for another."""
-    check_model(model)
+    how = _asked(model, how)
+    check_type("grid", grid, Grid, "of a cohort it is cohort.grid")
+    if not (is_number(apart) and 0 < apart < math.inf):
+        raise ValueError(f"apart: found {apart!r}, expected millimetres above 0")
     stored = _open_scan(scan, grid, apart)
     if stored.unit == "pixel" and not np.ptp(stored.voxels):
         warnings.warn(f"{scan}: has the value {stored.voxels.flat[0]:g} everywhere; its mask is empty", stacklevel=2)

@@ -178,8 +178,9 @@ def learned_from(run: Run, cohort: Cohort) -> list[str] | None:
     """The cohort's volumes with an image that the run trained on or was chosen by; None where run.json, being older, does not say."""
     if "learned" not in run.settings:
         return None
-    known = {mark for marks in run.settings["learned"].values() for mark in marks if mark}
-    return [volume.name for volume in cohort.volumes if known & set(volume.content)]
+    names, known = run.settings["learned"], {mark for marks in run.settings["learned"].values() for mark in marks if mark}
+    its = cohort.fingerprint == run.settings["fingerprint"]  # those of generated scans have no file that is marked
+    return [volume.name for volume in cohort.volumes if (its and volume.name in names) or known & set(volume.content)]
 
 
 def read_run(path: str | Path, model: Builder | str | None = None) -> Run:
@@ -245,6 +246,8 @@ def begun_in(folder: str | Path | None) -> dict[str, str]:
 
 def open_folder(out: str | Path | None, about: dict, resume: bool) -> Path:
     """Make a RUN folder ready, a temporary one for None, or refuse one that is in use or belongs to another run than `about` says."""
+    if resume and not out:
+        raise ValueError("resume: found True without a folder, expected the RUN folder of a run to go on with; name it with out=")
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="semicon-run-"))
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file, expected a new or empty folder; choose another")
@@ -350,12 +353,12 @@ def _ready(plan: Plan, folder: Path | None, progress: bool = False, timed: bool 
     return _ready(replace(plan, device=torch.device("cpu")), folder, progress, timed)
 
 
-def forecast(plan: Plan, folder: Path | None = None) -> dict[str, float]:
+def forecast(plan: Plan, folder: str | Path | None = None) -> dict[str, float]:
     """About how many seconds each stage of a run will take on this machine, 0 where nothing is left to do.
 
     `folder` is the RUN folder, perhaps of an interrupted run.
     """
-    return _ready(plan, folder)[1]
+    return _ready(plan, Path(folder) if folder else None)[1]
 
 
 def _outlook(seconds: dict[str, float]) -> str:

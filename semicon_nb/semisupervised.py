@@ -19,9 +19,10 @@ from .contrast import check_temperature
 from .data import Cohort, Split, labelled_indices, unlabelled_indices
 from .dice import cross_entropy_dice
 from .identity import declared
-from .loop import StageSettings, Step, blend, draw, fit, generator_of
+from .loop import StageSettings, Step, blend, check_batch, draw, fit, generator_of
 from .losses import supervised_local_contrastive_loss
 from .machine import device_of
+from .names import check_whole, is_number
 from .predict import at_precision, evaluating
 from .train import allowed, identity_of, pair_of, validator
 from .unet import UNet
@@ -328,6 +329,18 @@ OBJECTIVES = {
 }
 
 
+def _ingredient(objective: str, changes: dict[str, Any]) -> Ingredient:
+    """The ingredient of this name with some `changes`; ValueError for those that cannot be meant."""
+    if unknown := sorted(changes.keys() - {"weight", "threshold"}):
+        raise ValueError(f"changes: found {', '.join(unknown)}, expected weight or threshold")
+    own = replace(OBJECTIVES[objective], **changes)
+    if not (is_number(own.weight) and 0 <= own.weight < math.inf):
+        raise ValueError(f"weight: found {own.weight!r}, expected a number of at least 0")
+    if not (is_number(own.threshold) and 0 <= own.threshold <= 1):
+        raise ValueError(f"threshold: found {own.threshold!r}, expected a probability, 0 to 1")
+    return own
+
+
 @declared("semicon_nb.semisupervised.finetune_with")
 def finetune_with(
     model: UNet,  # changed in place; holds the chosen weights at the end
@@ -343,7 +356,7 @@ def finetune_with(
     """Fine-tune with a loss that may look at unlabelled images of the training volumes; ValueError for an unknown objective."""
     if objective not in OBJECTIVES:
         raise ValueError(f"objective: found {objective!r}, expected one of {', '.join(OBJECTIVES)}")
-    own = replace(OBJECTIVES[objective], **changes)
+    own = _ingredient(objective, changes)
     nets = own.nets(model, seed=seed) if own.nets is Twins else own.nets(model)
     context = Context(settings.steps, settings.precision, own.weight, own.threshold, settings.temperature)
     batches = semi_batches(cohort, split, settings, seed, device_of(model))
@@ -383,7 +396,10 @@ def train_positional(
     resume: bool = False, near: float = 0.1,
 ) -> Iterator[Step]:  # fmt: skip
     """Stage 1, with the arguments of `train_global`, and slices whose positions are closer than `near` as positives; no labels."""
+    if not (is_number(near) and 0 < near <= 1):
+        raise ValueError(f"near: found {near!r}, expected a share of the height of a scan, above 0 and up to 1")
     indices = unlabelled_indices(cohort, split)
+    check_batch(settings, len(indices))
     slices, place = allowed(cohort, split, indices, "images", device_of(model)), torch.from_numpy(cohort.position[indices])
 
     def batches(step: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -431,6 +447,9 @@ def train_masked(
 
     A `share` of the squares is hidden, `side` pixels each. Encoder and decoder are trained.
     """
+    check_whole("side", side, 1)
+    if not (is_number(share) and 0 < share < 1):
+        raise ValueError(f"share: found {share!r}, expected a share of the squares, above 0 and below 1")
     indices = unlabelled_indices(cohort, split)
     slices = allowed(cohort, split, indices, "images", device_of(model))
     painter = Painter(model, slices.pick(torch.zeros(1, dtype=torch.long))[0], seed)

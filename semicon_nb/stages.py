@@ -34,6 +34,14 @@ class Stage:
     longer: float = 1.0  # multiplies the preset's steps
     needs: tuple[str, ...] = ()  # what it asks of the network beside `forward`: keys of `plan.NEEDS`
 
+    def __post_init__(self):
+        if not callable(self.train):
+            raise TypeError(f"train: found {self.train!r}, expected a function that trains a stage, such as train_local")
+        if self.images not in ("labelled", "train"):
+            raise ValueError(f'images: found {self.images!r}, expected "labelled" or "train"')
+        if isinstance(self.needs, str):
+            raise TypeError(f"needs: found {self.needs!r}, expected a tuple of names such as ({self.needs!r},)")
+
     def describe(self) -> dict:
         """Everything that decides what the stage does, as plain values; `code` where a function or class of it is your own."""
         options = {name: value if isinstance(value, (str, int, float)) else spelled(value) for name, value in self.options.items()}
@@ -47,7 +55,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Method:
-    """A named composition of stages; ValueError where two of them have one name."""
+    """A named composition of stages; ValueError where two of them have one name, TypeError for what is no stage."""
 
     name: str  # what the command, the results and the tables call it
     stages: tuple[Stage, ...]  # in the order in which they are trained
@@ -56,7 +64,10 @@ class Method:
     neighbours: float = 0.0  # mm, standard deviation of the Gaussian that averages it with the slices beside; 0 never
 
     def __post_init__(self):
+        if not isinstance(self.stages, list | tuple) or not all(isinstance(stage, Stage) for stage in self.stages):
+            raise TypeError(f"stages: found {self.stages!r} in {self.name}, expected a tuple of Stage; of one it is (FINETUNE_STAGE,)")
         names = [stage.name for stage in self.stages]
+        Prediction(looks=self.looks, neighbours=self.neighbours)  # which refuses what cannot be meant
         if len({"initial", "model", *names}) < 2 + len(names):  # files of weights in a RUN folder
             expected = "a name of its own for each, which is neither initial nor model"
             todo = "rename one, and give the preset settings of that name"
@@ -92,6 +103,10 @@ class Preset:
     global_dim: int = 128  # length of a slice's vector
     pixel_dim: int = 64  # length of a pixel's vector
     epochs: dict[str, int] = field(default_factory=dict)  # stage -> passes over its slices, instead of its steps
+
+    def __post_init__(self):
+        if unknown := sorted(self.epochs.keys() - self.stages.keys()):
+            raise ValueError(f"epochs: found {', '.join(unknown)}, expected some of the preset's stages, {', '.join(self.stages)}")
 
     def network(self, classes: int) -> dict:
         """Arguments of `UNet` for this many `classes`, background included."""

@@ -63,6 +63,19 @@ class Cost:
     dense_bytes: int  # three float32 matrices of anchors x keys, what dense code holds at the least
 
 # %% ../nbs/course/06_strategies.ipynb #c3167955
+def check_classes(
+    labels: Tensor | Shape,  # [B, V, H, W] classes, or the batch's shape
+) -> None:
+    """Raise TypeError or ValueError unless there are four axes, and whole numbers where there are numbers."""
+    whole = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex())
+    if not whole and not isinstance(labels, tuple):
+        found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(f"labels: found {found}, expected a torch.Tensor [B, V, H, W] of whole numbers, or a shape")
+    shape = labels.shape if isinstance(labels, Tensor) else labels
+    if len(shape) != 4:
+        raise ValueError(f"labels: found {[*shape]}, expected [B, V, H, W]")
+
+
 def count_pairs(
     labels: Tensor,  # [G, M] classes of the pixels of each group
     background: bool,  # whether background pixels are keys
@@ -115,6 +128,7 @@ class Strategy:
 
     def batches(self, labels: Tensor | Shape) -> tuple[Tensor, tuple[Groups, ...]]:
         """Classes [B, V, H, W] of all pixels and the groups, from labels [B, V, H, W] or from a shape alone."""
+        check_classes(labels)
         if isinstance(labels, Tensor):
             images, views, high, wide = labels.shape
             return labels.to(torch.int64), self.groups(labels.to(torch.int64), (images, views, high, wide))

@@ -11,6 +11,7 @@ __all__ = ['UNet', 'carry']
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -172,7 +173,7 @@ def check_unet(
     lowest = {"classes": 2, "width": 1, "channels": 1, "depth": 1, "global_dim": 1, "pixel_dim": 1}
     for name, least in lowest.items():
         value = settings[name]
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, Integral):
             raise TypeError(f"{name}: expected a whole number, found {value!r}")
         if value < least:
             raise ValueError(f"{name}: expected at least {least}, found {value}")
@@ -214,8 +215,11 @@ def carry(
     """Copy whole parts by name; a tensor that is missing or does not fit is a ValueError and nothing is copied."""
     if isinstance(parts, str):
         raise TypeError(f'parts: expected a sequence of names such as ("encoder", "decoder"), found {parts!r}')
-    own = model.state_dict()
-    if unknown := [part for part in parts if not any(name.startswith(f"{part}.") for name in own)]:
+    if not (isinstance(weights, Mapping) and isinstance(model, nn.Module)):
+        found = f"{type(weights).__name__} and {type(model).__name__}"
+        raise TypeError(f"weights, model: expected a state dict and the network that receives it, found {found}; of a network it is state_dict()")
+    own, parts = model.state_dict(), tuple(parts)
+    if unknown := [part for part in parts if part not in {name.split(".")[0] for name in own if "." in name}]:
         raise ValueError(f"parts: the network has no {', '.join(unknown)}; it has {', '.join(dict.fromkeys(n.split('.')[0] for n in own))}")
     wanted, given = ({name for name in names if name.split(".")[0] in parts} for names in (own, weights))
     check_fit(weights, own, wanted, given)

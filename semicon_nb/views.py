@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .names import is_number
+from .names import check_type, check_whole, is_number
 from .warps import Warp, centred_pixels, draw_control, draw_spline, invert, lattice, sample, uniform
 
 # %% ../nbs/course/02_views.ipynb #5361ce41
@@ -55,11 +55,11 @@ def check_settings(
             if not (pair and 0 < value[0] <= value[1] < math.inf):
                 raise ValueError(f"{field.name}: expected a pair (low, high) with 0 < low <= high, found {value}")
         elif field.name == "mirror":
-            if isinstance(value, str) or not set(value) <= {"rows", "columns"}:
+            if not isinstance(value, list | tuple) or not set(value) <= {"rows", "columns"}:
                 raise ValueError(f'mirror: expected a tuple of "rows" and "columns", found {value!r}')
         elif field.name == "knots":
-            if not (is_number(value) and 1 <= value <= 64):
-                raise ValueError(f"knots: expected 1 to 64, found {value}")
+            if check_whole("knots", value, 1) > 64:
+                raise ValueError(f"knots: found {value}, expected 1 to 64")
         elif field.name != "shared" and not (is_number(value) and 0 <= value < math.inf):
             raise ValueError(f"{field.name}: expected a number of at least 0, found {value!r}")
 
@@ -199,7 +199,9 @@ def views(
     generator: torch.Generator | None = None,  # source of randomness; None: torch's own
 ) -> Views:
     """`count` independent random views of each slice."""
-    check_slices(images, labels, count)
+    check_slices(images, labels)
+    check_whole("count", count, 1)
+    check_type("settings", settings, ViewSettings, "such as LOCAL or ViewSettings(noise=0.1)")
     per_piece = max(1, PIECE // (count * images[0].numel())) if images.device.type == "cpu" else len(images)
     image_pieces = images.float().split(per_piece)
     label_pieces: Sequence[Tensor | None] = [None] * len(image_pieces) if labels is None else labels.split(per_piece)
@@ -243,26 +245,36 @@ def join(
     return Views(torch.cat([piece.images for piece in pieces]), torch.cat(labels) if labels else None, warp)
 
 # %% ../nbs/course/02_views.ipynb #9f7c84cd
-def check_slices(
-    images: Tensor,  # expected [B, 1, H, W]
-    labels: Tensor | None,  # expected [B, H, W], an integer type
-    count: int,  # views of each slice
+def check_intensities(
+    images: Tensor,  # [...] floating-point, expected in [0, 1]
 ) -> None:
-    """Raise an error that names what does not fit."""
-    if images.ndim != 4 or images.shape[1] != 1 or not images.numel():
-        raise ValueError(f"images: expected [B, 1, H, W] with at least one pixel, found {list(images.shape)}")
-    if not images.is_floating_point():
-        raise TypeError(f"images: expected floating-point values in [0, 1], found {images.dtype}; divide by the largest value first")
-    low, high = (0.0, 1.0) if images.device.type != "cpu" else map(float, images.aminmax())  # a GPU would have to wait
-    if not -0.5 <= low <= high <= 1.75:  # views of views have room
+    """Raise a ValueError where values are not finite, or lie far from [0, 1]; views of views have room."""
+    if images.device.type != "cpu":  # a GPU would have to wait
+        return
+    low, high = map(float, images.detach().aminmax())
+    if not math.isfinite(high - low):
+        raise ValueError("images: found NaN or infinite values, expected values in [0, 1]; replace them first")
+    if not -0.5 <= low <= high <= 1.75:
         odd = float(((images < -0.5) | (images > 1.75)).float().mean())
         if not -2 <= low <= high <= 16 or odd > 0.1:
             found = f"{low:.4g} to {high:.4g}, {odd:.0%} of them far outside"
             raise ValueError(f"images: expected values in [0, 1], found {found}; scale them, as normalise does")
-    if count < 1:
-        raise ValueError(f"count: expected at least one view, found {count}")
+
+
+def check_slices(
+    images: Tensor,  # expected [B, 1, H, W]
+    labels: Tensor | None,  # expected [B, H, W], an integer type
+) -> None:
+    """Raise an error that names what does not fit."""
+    check_type("images", images, Tensor, "torch.from_numpy makes one of an array")
+    if images.ndim != 4 or images.shape[1] != 1 or not images.numel():
+        raise ValueError(f"images: expected [B, 1, H, W] with at least one pixel, found {list(images.shape)}")
+    if not images.is_floating_point():
+        raise TypeError(f"images: expected floating-point values in [0, 1], found {images.dtype}; divide by the largest value first")
+    check_intensities(images)
     if labels is None:
         return
+    check_type("labels", labels, Tensor, "torch.from_numpy makes one of an array")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"labels: expected an integer type, found {labels.dtype}")
     if labels.shape != images[:, 0].shape:
@@ -285,8 +297,10 @@ def correspondence(
     start: int,  # the view whose pixels are followed
     end: int,  # the view in which they are looked for
 ) -> Tensor:
-    """Row and column [B, H, W, 2] in view `end` of each pixel of view `start`; nan where it has left it, or the warp is too strong to be undone."""
-    B, _, _, H, W = pair.images.shape
+    """Row and column [B, H, W, 2] in view `end` of each pixel of view `start`; nan where it has left it, or the warp cannot be undone; ValueError for no such view."""
+    B, V, _, H, W = pair.images.shape
+    if not (0 <= start < V and 0 <= end < V):
+        raise ValueError(f"start, end: found {start} and {end}, expected views of these, 0 to {V - 1}")
     half = torch.tensor([(H - 1) / 2, (W - 1) / 2], device=pair.images.device)
     centred = centred_pixels((H, W), pair.images.device).expand(B, 2, H, W)
     if pair.warp is None:

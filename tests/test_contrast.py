@@ -237,3 +237,14 @@ def test_a_thread_that_fails_leaves_the_number_of_threads_as_it_was(four_threads
     with pytest.raises(RuntimeError, match="no memory"):
         over_threads(part, 4)
     assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [(lambda u: u.half(), "torch.float16"), (lambda u: u.bfloat16(), "torch.bfloat16"), (lambda u: u.tolist(), "list"),
+     (lambda u: u[0], r"shape \[9, 4\]"), (lambda u: 10 * u, "a row of length 10"), (lambda u: u / 0, "a row of length inf")],
+)  # fmt: skip
+def test_rows_whose_sums_would_overflow_are_refused(change, found):
+    """In half precision, or of length 10, the sums were infinite, and nobody was told."""
+    with pytest.raises((TypeError, ValueError), match=f"unit: found {found}, expected"):
+        log_pair_sums(change(unit_rows(2, 9, 4)), 0.1)

@@ -72,3 +72,15 @@ def test_identical_views_are_the_only_difference(cohort, part, monkeypatch):
 def test_a_local_stage_of_another_kind_has_no_defect():
     with pytest.raises(ValueError, match="defects: found identical_views for local.stride. no head, whose local stage is its own"):
         method_with(variants(METHODS)["local(stride) no head"], ["identical_views"])
+
+
+def test_defects_are_names_and_any_iterable_of_them():
+    """A generator was used up by the check, so that nothing was changed; a misspelt name changed no method."""
+    cohort = phantom(subjects=4, size=16)
+    assert with_defects(cohort, iter(["split_by_volume"])).volumes == with_defects(cohort, ["split_by_volume"]).volumes != cohort.volumes
+    method = METHODS["local(block)"]
+    with pytest.raises(ValueError, match="defects: found identical_view, expected some of"):
+        method_with(method, ["identical_view"])
+    for change, start in ((with_defects, cohort), (method_with, method)):
+        with pytest.raises(TypeError, match="defects: found 'identical_views', expected a tuple of names"):
+            change(start, "identical_views")

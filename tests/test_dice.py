@@ -107,3 +107,17 @@ def test_whole_numbers_of_any_kind_are_labels():
 def test_finetuning_loss_refuses_labels_of_another_shape():
     with pytest.raises(ValueError, match="labels"):
         cross_entropy_dice(torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4))
+
+
+@pytest.mark.parametrize(("logits", "labels"), [(torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4)), (torch.zeros(0, 3, 4, 4), torch.zeros(0, 4, 4))])
+def test_no_structure_and_no_pixel_have_no_loss(logits, labels):
+    """The mean over nothing was NaN."""
+    with pytest.raises(ValueError, match="logits: found shape .*, expected .B, classes, H, W. with background, a structure"):
+        cross_entropy_dice(logits, labels.long())
+
+
+def test_a_number_of_classes_is_asked_for_by_name():
+    for wrong in (3.0, ["background", "anterior"], 0, True):
+        with pytest.raises(ValueError, match="classes: found .*, expected a whole number"):
+            pooled_dice(np.zeros((1, 2, 2), int), np.zeros((1, 2, 2), int), wrong)
+    assert dice_of([[1, 1], [2, 2], [2, 2]]).tolist() == [0.5, 0.5]

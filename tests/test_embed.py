@@ -344,3 +344,23 @@ def test_trust_wants_one_label_and_one_place_for_each_vector():
     for name, given in {"labels": {"labels": labels[:9]}, "places": {"places": places[:9]}}.items():
         with pytest.raises(ValueError, match=rf"{name}: found shape .*, expected \[20.*\]; give one for each of the 20 vectors"):
             trust(vectors, **given)
+
+
+@pytest.mark.parametrize(
+    ("ask", "name"),
+    [(lambda v: pixel_embeddings(lambda x: x, np.zeros((2, 4, 4)), batch=0), "batch"), (lambda v: pixel_embeddings(lambda x: x, np.zeros((2, 4, 4)), batch=-1), "batch"),
+     (lambda v: sample_pixels((2, 4, 4), -3), "count"), (lambda v: pca(v, 0), "dims"), (lambda v: pca(v, 2.5), "dims"), (lambda v: neighbours(v, -1), "count"),
+     (lambda v: neighbours(v, 2, 0), "block"), (lambda v: UmapSettings(neighbours=1), "neighbours"), (lambda v: UmapSettings(epochs=0), "epochs"),
+     (lambda v: UmapSettings(spread=-1), "spread"), (lambda v: UmapSettings(seed=-1), "seed")],
+)  # fmt: skip
+def test_numbers_that_cannot_be_meant_are_refused_by_name(ask, name):
+    with pytest.raises(ValueError, match=f"^{name}: found .*, expected"):
+        ask(np.random.default_rng(0).random((9, 4)))
+
+
+def test_a_network_without_a_pixel_head_has_none():
+    """Its logits were taken for the vectors of its head, in silence."""
+    network = nn.Conv2d(1, 3, 1)
+    assert pixel_embeddings(network, np.zeros((1, 4, 4))).shape == (1, 4, 4, 3)
+    with pytest.raises(ValueError, match="layer: found 'head', but Conv2d has no embed_pixels"):
+        pixel_embeddings(network, np.zeros((1, 4, 4)), "head")

@@ -282,3 +282,21 @@ def test_a_checkpoint_of_another_setting_is_refused_by_its_name(name, tmp_path):
     else:
         with pytest.raises(ValueError, match=f"checkpoint of another run: {name} is"):
             next(again)
+
+
+def test_going_on_needs_a_folder():
+    """Without one, training began anew, and said nothing."""
+    with pytest.raises(ValueError, match="resume: found True without a folder"):
+        next(fit(line(), squared_error, line_batch, StageSettings(steps=2), resume=True))
+
+
+@pytest.mark.parametrize(("given", "found"), [(1.0, "float"), (None, "NoneType"), (torch.zeros(2, 3), r"shape \[2, 3\]")])
+def test_a_loss_is_one_number(given, found):
+    with pytest.raises(TypeError, match=f"loss_of: gave {found}, expected"):
+        next(fit(line(), lambda model, batch: given, line_batch, StageSettings(steps=2)))
+
+
+def test_settings_of_a_stage_hold_views():
+    for wrong in (None, "local"):
+        with pytest.raises(TypeError, match="views: found .*, expected ViewSettings"):
+            StageSettings(views=wrong)

@@ -13,6 +13,7 @@ from semicon_nb.methods import (
     METHODS,
     in_words,
     load_run,
+    local_stage,
     method_table,
     named_method,
     named_preset,
@@ -117,3 +118,14 @@ def test_an_own_method_of_a_known_name_does_not_come_back_as_the_known_one(cohor
 def test_what_is_not_averaged_is_described_as_before():
     assert all(("neighbours" in method.describe()) == bool(method.neighbours) for method in METHODS.values())
     assert recipe_of(neighbours=2).key != recipe_of(neighbours=1).key != recipe_of(neighbours=0).key
+
+
+def test_a_local_stage_has_a_strategy_before_anything_is_trained():
+    """Else the global stage would be trained first, perhaps for hours."""
+    for wrong in ("block", Downsampling):
+        with pytest.raises(TypeError, match="strategy: found .*, expected Strategy"):
+            local_stage(wrong)
+
+
+def test_a_table_of_no_methods_has_no_rows():
+    assert method_table(()) == []

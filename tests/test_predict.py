@@ -124,7 +124,10 @@ def test_a_network_is_asked_as_it_wants_unless_it_is_said(cohort):
     np.testing.assert_array_equal(predict_slices(model, cohort, rows, Prediction()), predict(network(), cohort.images[rows]))
 
 
-@pytest.mark.parametrize(("name", "wrong"), [("precision", "auto"), ("neighbours", -1.0), ("neighbours", float("nan")), ("batch", 0)])
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("precision", "auto"), ("neighbours", -1.0), ("neighbours", float("nan")), ("batch", 0), ("batch", 2.5), ("neighbours", True), ("flips", "no")],
+)
 def test_what_cannot_be_meant_is_refused(name, wrong):
     with pytest.raises(ValueError, match=f"{name}: found"):
         replace(Prediction(), **{name: wrong})
@@ -152,6 +155,78 @@ def test_evaluation_mode_is_left_as_it_was():
     with evaluating(model):
         assert not model.training and not torch.is_grad_enabled()
     assert model.training and torch.is_grad_enabled()
+
+
+class Whiten(torch.nn.Module):
+    """A network of one's own that writes over what it is given, with a part that is frozen and a layer called `prediction`."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.prediction = torch.nn.BatchNorm2d(1), torch.nn.Conv2d(1, 3, 1)
+
+    def forward(self, images):
+        images -= images.mean((2, 3), keepdim=True)
+        return self.prediction(self.norm(images.mul_(4)))
+
+
+def test_a_network_that_writes_over_its_images_changes_none():
+    images = np.random.default_rng(0).random((3, 17, 11), np.float32)
+    before, model = images.copy(), Whiten()
+    whole = predict(model, images, Prediction(flips=True))
+    np.testing.assert_array_equal(images, before)
+    one, other = predict(model, images, Prediction()), predict(model, images[..., ::-1], Prediction())[..., ::-1]
+    np.testing.assert_allclose(whole, (one + other) / 2, atol=1e-6)
+
+
+def test_a_part_that_is_frozen_stays_frozen():
+    model = Whiten().train()
+    model.norm.eval()
+    predict(model, np.zeros((1, 8, 8), np.float32))
+    assert model.training and model.prediction.training and not model.norm.training
+
+
+def test_a_layer_may_be_called_prediction():
+    model = Whiten()
+    assert prediction_of(model) == Prediction() and prediction_of(with_prediction(model, Prediction(flips=True))).flips
+    assert isinstance(model.prediction, torch.nn.Conv2d)
+
+
+@pytest.mark.parametrize("answer", [lambda x: (x,), lambda x: x[..., ::2], lambda x: x.mean((2, 3)), lambda x: x[:1]])
+def test_what_a_network_gives_is_one_vector_for_each_pixel(cohort, answer):
+    class Odd(torch.nn.Module):
+        def forward(self, images):
+            return answer(images.repeat(1, 3, 1, 1))
+
+    for ask in (lambda: predict(Odd(), cohort.images[:2]), lambda: evaluate(Odd(), cohort, [0, 1]), lambda: pixel_embeddings(Odd(), cohort.images[:2])):
+        with pytest.raises((TypeError, ValueError), match="model: gave .*, expected"):
+            ask()
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_images_far_from_0_to_1_and_nan_are_refused():
+    images = np.random.default_rng(0).random((2, 9, 9), np.float32)
+    for bad, found in ((255 * images, "0.* to 25.*; scale them"), (images / 0, "NaN or infinite values"), (iter(images), "object")):
+        with pytest.raises((TypeError, ValueError), match=f"images: (found|expected values in .0, 1., found) {found}"):
+            predict(Shades(), bad)
+
+
+@pytest.mark.parametrize("wrong", [3, [1.5], [10**6], ["a"]])
+def test_slices_that_are_not_there_are_refused_by_name(cohort, wrong):
+    for how in (Prediction(), Prediction(neighbours=2.0)):
+        with pytest.raises((IndexError, ValueError), match=f"indices: .* expected .n. of the {len(cohort)} slices of phantom"):
+            predict_slices(Shades(), cohort, wrong, how)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [({"apart": np.nan}, "nan"), ({"apart": 0}, "0"), ({"apart": "1"}, "'1'"), ({"grid": 32}, "int"), ({"how": "flips"}, "str"),
+     ({"scan": torch.zeros(9, 9, 9)}, "Tensor"), ({"scan": np.ones((9, 9), complex)}, "complex128"), ({"model": None}, "NoneType")],
+)  # fmt: skip
+def test_a_scan_is_segmented_only_as_is_meant(cohort, wrong, found):
+    scan = np.random.default_rng(0).random((12, 12, 5))
+    given = {"model": Shades(), "scan": scan, "grid": cohort.grid, "how": Prediction(neighbours=2.0)} | wrong
+    with pytest.raises((TypeError, ValueError), match=f"^{next(iter(wrong))}: found {found}"):
+        segment(**given)
 
 
 def test_whoever_asks_is_told_the_same(cohort, tmp_path, monkeypatch):
@@ -236,5 +311,5 @@ def test_a_run_is_no_network_and_the_sentence_says_what_is(tmp_path):
 
 def test_images_of_whole_numbers_are_refused():
     """A network that learned from 0 to 1 would make something of 0 to 255, and nothing good."""
-    with pytest.raises(TypeError, match=r"images: found torch.uint8, expected floating-point values in \[0, 1\]; divide"):
+    with pytest.raises(TypeError, match=r"images: found uint8, expected floating-point values in \[0, 1\]; divide"):
         predict(network(), np.full((2, 32, 32), 200, np.uint8))

@@ -21,7 +21,7 @@ from semicon_nb.loop import Step, read_history
 from semicon_nb.methods import METHODS, load_run, recipe_of, train_method
 from semicon_nb.plan import plan_run
 from semicon_nb.predict import Prediction, prediction_of
-from semicon_nb.runs import begun_in, forecast
+from semicon_nb.runs import begun_in, forecast, learned_from
 from semicon_nb.stages import Method, Stage
 from semicon_nb.unet import UNet
 
@@ -490,3 +490,15 @@ def test_a_run_does_not_go_on_with_other_people(finished, cohort, part, tmp_path
     with pytest.raises(ValueError, match="split.json: deals people otherwise"):
         train_method("global", cohort, other, TINY, out=tmp_path / "RUN", resume=True, progress=False)
     train_method("global", cohort, part, TINY, out=tmp_path / "RUN", resume=True, progress=False)
+
+
+def test_going_on_needs_the_folder_of_a_run(cohort, part):
+    with pytest.raises(ValueError, match="resume: found True without a folder, .* name it with out="):
+        train_method("scratch", cohort, part, TINY, resume=True, progress=False)
+
+
+def test_a_run_of_generated_scans_knows_whom_it_learned_from(cohort, part, tmp_path):
+    """They have no file whose content could be known again, and the answer was: from nobody. The folder may be a word."""
+    run = train_method("scratch", cohort, part, TINY, out=tmp_path / "RUN", progress=False)
+    assert set(learned_from(run, cohort)) == {*part.train, *part.val} and learned_from(run, replace(cohort, fingerprint="other")) == []
+    assert foretold(METHODS["scratch"], cohort, part, TINY, folder=str(run.folder)) == {"finetune": 0.0}

@@ -480,3 +480,26 @@ def test_an_interrupted_stage_ends_with_the_same_weights(name, cohort, part, tmp
     whole = train(tmp_path / "whole", network())
     train(tmp_path / "cut", network(), steps=5)
     assert same(whole, train(tmp_path / "cut", network()))
+
+
+@pytest.mark.parametrize(
+    ("train", "wrong"),
+    [(finetune_with, {"threshold": 95}), (finetune_with, {"threshold": -1}), (finetune_with, {"weight": -1}), (finetune_with, {"weight": math.nan}),
+     (train_positional, {"near": 0}), (train_positional, {"near": 10}), (train_positional, {"near": math.nan}),
+     (train_masked, {"share": 0}), (train_masked, {"share": 60}), (train_masked, {"side": 0}), (train_masked, {"side": 2.5})],
+)  # fmt: skip
+def test_settings_under_which_nothing_is_learned_are_refused(train, wrong, cohort, part):
+    """A threshold of 95 made fixmatch plain fine-tuning; a share of 60, or 0, hid all of a slice, or nothing."""
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: found"):
+        next(iter(train(None, cohort, part, TINY.stages["global"], **wrong)))
+
+
+def test_changes_of_a_loss_are_known_by_name(cohort, part):
+    with pytest.raises(ValueError, match="changes: found wieght, expected weight or threshold"):
+        next(finetune_with(None, cohort, part, TINY.stages["finetune"], wieght=2))
+
+
+def test_positions_too_need_a_slice_to_be_told_from(cohort, part):
+    """In a batch of one both views are positives and nothing is a negative: the loss was 0, and the weights stayed."""
+    with pytest.raises(ValueError, match="batch: found 1 slice"):
+        train_positional(None, cohort, part, replace(TINY.stages["global"], batch=1))

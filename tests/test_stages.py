@@ -263,3 +263,25 @@ def test_a_stage_that_sees_the_images_of_test_people_hangs_on_who_they_are(cohor
     assert keys[0] != keys[1]
     plain = [stage_key(METHODS["global"].stages[0], usual, cohort, shares, {"classes": 3}, 0, "") for shares in (part, other)]
     assert plain[0] == plain[1]
+
+
+@pytest.mark.parametrize(("wrong", "error"), [({"images": "all"}, ValueError), ({"needs": "features"}, TypeError), ({"train": "finetune"}, TypeError)])
+def test_a_stage_that_cannot_be_meant_is_refused_by_name(wrong, error):
+    """images="all" was taken for "labelled", also by the cache; of needs="features" each letter was asked for."""
+    with pytest.raises(error, match=f"^{next(iter(wrong))}: found"):
+        Stage(**{"name": "mine", "train": finetune} | wrong)
+
+
+def test_a_method_is_made_of_stages_and_asked_as_can_be_meant():
+    stage = Stage("finetune", finetune)
+    for wrong in (stage, (one for one in (stage,)), ("finetune",)):
+        with pytest.raises(TypeError, match="stages: found .* in mine, expected a tuple of Stage"):
+            Method("mine", wrong)
+    for name, value in {"looks": "no", "neighbours": -1.0}.items():
+        with pytest.raises(ValueError, match=f"{name}: found"):
+            Method("mine", (stage,), **{name: value})
+
+
+def test_epochs_are_those_of_a_presets_stages():
+    with pytest.raises(ValueError, match="epochs: found finetun, expected some of the preset's stages, global"):
+        replace(PRESETS["demo"], epochs={"finetun": 3})

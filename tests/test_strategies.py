@@ -194,3 +194,14 @@ def test_a_uniform_sample_is_drawn_from_everywhere():
     assert torch.equal(drawn[0].index, drawn[-1].index) and not torch.equal(drawn[0].index, drawn[1].index)
     quarters = torch.stack([batch.index.flatten() // 400 for batch in drawn[:40]]).flatten().bincount()
     assert quarters.sum() == 4000 and quarters.min() > 900 and quarters.max() < 1100 and drawn[0].weight is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [(torch.rand(1, 2, 8, 8), "torch.float32"), (torch.zeros(2, 8, 8, dtype=torch.uint8), r"\[2, 8, 8\]"), ([1, 2, 8, 8], "list"), ((2, 8, 8), r"\[2, 8, 8\]")],
+)
+def test_labels_that_are_none_have_no_cost(labels, found):
+    """Probabilities were cut to 0 and counted as background."""
+    for ask in (lambda: Downsampling(2).cost(labels, 4), lambda: BlockDivision(4).compared(labels, (0, 0, 1, 1))):
+        with pytest.raises((TypeError, ValueError), match=f"labels: found {found}, expected"):
+            ask()

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -212,3 +213,22 @@ def test_settings_that_make_no_network_are_refused_by_name(name: str, value: obj
     with pytest.raises((ValueError, TypeError), match=name):
         UNet(**{name: value})
     check_unet(UNet(width=1).settings)
+
+
+def test_carry_takes_any_iterable_of_whole_parts_and_nothing_else() -> None:
+    """A generator was used up before anything was copied, and of a part of a part nothing was: both in silence."""
+    weights, model = small().state_dict(), small()
+    found = carry(weights, model, (part for part in ("encoder",)))
+    assert found.carried and all(name.startswith("encoder.") for name in found.carried)
+    with pytest.raises(ValueError, match="parts: the network has no encoder.blocks"):
+        carry(weights, model, ("encoder.blocks",))
+
+
+def test_carry_says_which_way_round() -> None:
+    for one in ((small(), small()), (small(), small().state_dict()), ("weights.pt", small())):
+        with pytest.raises(TypeError, match="weights, model: expected a state dict and the network"):
+            carry(*one)
+
+
+def test_sizes_may_be_numbers_of_numpy() -> None:
+    assert small(classes=np.int64(4)).class_head.out_channels == 4

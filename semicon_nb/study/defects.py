@@ -41,10 +41,19 @@ def bilinear_labels(cohort: Cohort) -> np.ndarray:
     return labels
 
 
-def with_defects(cohort: Cohort, defects: Sequence[str]) -> Cohort:
-    """The cohort as the released code would see it with these `defects`, names in DEFECTS; ValueError for an unknown one."""
+def _known(defects: Sequence[str]) -> tuple[str, ...]:
+    """The `defects`, each a name in DEFECTS; ValueError for an unknown one, TypeError for a word alone."""
+    if isinstance(defects, str):
+        raise TypeError(f"defects: found {defects!r}, expected a tuple of names such as ({defects!r},)")
+    defects = tuple(defects)
     if unknown := set(defects) - set(DEFECTS):
         raise ValueError(f"defects: found {', '.join(sorted(unknown))}, expected some of {', '.join(DEFECTS)}")
+    return defects
+
+
+def with_defects(cohort: Cohort, defects: Sequence[str]) -> Cohort:
+    """The cohort as the released code would see it with these `defects`, names in DEFECTS; ValueError for an unknown one."""
+    defects = _known(defects)
     changes: dict[str, Any] = {}
     if "bilinear_labels" in defects:
         changes["labels"] = bilinear_labels(cohort)
@@ -84,8 +93,8 @@ def train_local_identical(
 
 
 def method_with(method: Method, defects: Sequence[str]) -> Method:
-    """The method as the released code would train it with these `defects`; ValueError where its local stage is another than the package's."""
-    if "identical_views" not in defects:
+    """The method as the released code would train it with these `defects`; ValueError for an unknown one, or a local stage that is not the package's."""
+    if "identical_views" not in _known(defects):
         return method
     for stage in method.stages:
         if stage.name == "local" and stage.train not in (train_local, train_local_identical):
