@@ -1,11 +1,15 @@
 """Every word that the command and the library know: methods, presets, cohorts, parts, metrics; no import that takes time."""
 
 import difflib
+import math
 import os
 from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["check_name", "check_place", "check_run"]
 
@@ -100,6 +104,22 @@ def check_whole(name: str, value: Any, least: int) -> int:
 def is_number(value: Any) -> bool:
     """Whether a value is one real number, as True and a word are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_intensities(
+    images: "Tensor",  # [...] floating-point, expected in [0, 1]
+) -> None:
+    """Raise a ValueError where values are not finite, or lie far from [0, 1]; views of views have room."""
+    if images.device.type != "cpu":  # a GPU would have to wait
+        return
+    low, high = map(float, images.detach().aminmax())
+    if not math.isfinite(high - low):
+        raise ValueError("images: found NaN or infinite values, expected values in [0, 1]; replace them first")
+    if not -0.5 <= low <= high <= 1.75:
+        odd = float(((images < -0.5) | (images > 1.75)).float().mean())
+        if not -2 <= low <= high <= 16 or odd > 0.1:
+            found = f"{low:.4g} to {high:.4g}, {odd:.0%} of them far outside"
+            raise ValueError(f"images: expected values in [0, 1], found {found}; scale them, as normalise does")
 
 
 def check_name(kind: str, word: str, names: Iterable[str]) -> None:

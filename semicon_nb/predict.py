@@ -16,8 +16,7 @@ from torch.nn import functional
 
 from .data import Cohort, Grid, Scan, from_grid, normalise, read_scan, reorient, to_grid
 from .machine import device_of
-from .names import check_type, check_whole, is_number
-from .views import check_intensities
+from .names import check_intensities, check_type, check_whole, is_number
 
 __all__ = [
     "Prediction",

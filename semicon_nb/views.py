@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .names import check_type, check_whole, is_number
+from .names import check_intensities, check_type, check_whole, is_number
 from .warps import Warp, centred_pixels, draw_control, draw_spline, invert, lattice, sample, uniform
 
 # %% ../nbs/course/02_views.ipynb #5361ce41
@@ -245,22 +245,6 @@ def join(
     return Views(torch.cat([piece.images for piece in pieces]), torch.cat(labels) if labels else None, warp)
 
 # %% ../nbs/course/02_views.ipynb #9f7c84cd
-def check_intensities(
-    images: Tensor,  # [...] floating-point, expected in [0, 1]
-) -> None:
-    """Raise a ValueError where values are not finite, or lie far from [0, 1]; views of views have room."""
-    if images.device.type != "cpu":  # a GPU would have to wait
-        return
-    low, high = map(float, images.detach().aminmax())
-    if not math.isfinite(high - low):
-        raise ValueError("images: found NaN or infinite values, expected values in [0, 1]; replace them first")
-    if not -0.5 <= low <= high <= 1.75:
-        odd = float(((images < -0.5) | (images > 1.75)).float().mean())
-        if not -2 <= low <= high <= 16 or odd > 0.1:
-            found = f"{low:.4g} to {high:.4g}, {odd:.0%} of them far outside"
-            raise ValueError(f"images: expected values in [0, 1], found {found}; scale them, as normalise does")
-
-
 def check_slices(
     images: Tensor,  # expected [B, 1, H, W]
     labels: Tensor | None,  # expected [B, H, W], an integer type
