@@ -464,8 +464,7 @@ def run_rows(
 def _told(rows: "pd.DataFrame", finished: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     """The finished runs, after a warning where others of the rows failed."""
     if lost := set(rows["key"]) - set(finished["key"]):
-        words = f"{len(lost)} of {counted(len(rows), 'run')} failed and {'is' if len(lost) == 1 else 'are'} left out"
-        warnings.warn(f"{path}: {words}: {'; '.join(failures(path, lost))}", stacklevel=3)
+        warnings.warn(f"{path}: {len(lost)} of {counted(len(rows), 'run')} failed and left no row: {'; '.join(failures(path, lost))}", stacklevel=3)
     return finished
 
 

@@ -456,7 +456,7 @@ def test_a_run_is_noted_in_a_few_words(dice, words, tmp_path):
 
 
 def test_failed_run_is_recorded_and_told_and_the_rest_goes_on(tmp_path):
-    with pytest.warns(UserWarning, match="g.jsonl: 2 of 4 runs failed and are left out: DataError: .*leaves none"):
+    with pytest.warns(UserWarning, match="g.jsonl: 2 of 4 runs failed and left no row: DataError: .*leaves none"):
         finished = small_grid("g", ["scratch"], tmp_path, labels=(1e-9, 0.3))
     failed = read_lines(tmp_path / "g.failed.jsonl")
     assert len(finished) == 2 and len(failed) == 2
