@@ -488,6 +488,15 @@ def test_readme_python_is_what_the_index_page_runs():
     assert [line for line in code.splitlines() if line.strip()] == [line for cell in cells for line in cell.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
+def test_readme_python_runs(tmp_path):
+    """As a program of its own, in an empty folder."""
+    (code,) = blocks(ROOT / "README.md", "python")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 PROSE = [
     pytest.param(block, id=f"{name}-{k}")
     for path, name in zip(NOTEBOOKS, IDS, strict=True)
